@@ -1,0 +1,88 @@
+//! A rectangle of a larger output matrix: the shape in which one thread writes its share.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A mutable rectangle `[rows, cols]` of f32 values inside a row-major buffer whose rows lie `stride` values apart.
+///
+/// Two tiles of one buffer may live on different threads as long as their rectangles do not overlap; whoever calls
+/// [`Tile::from_raw`] vouches for that. Every access goes through [`Tile::row`] and [`Tile::row_mut`].
+pub struct Tile<'a> {
+    ptr: *mut f32,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    owner: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a tile is a unique borrow of its rectangle (established at construction), and f32 is Send.
+unsafe impl Send for Tile<'_> {}
+
+impl<'a> Tile<'a> {
+    /// The whole buffer as rows of `cols` values.
+    ///
+    /// # Panics
+    /// If the buffer is not a whole number of rows.
+    pub fn new(buffer: &'a mut [f32], cols: usize) -> Self {
+        assert!(cols > 0 && buffer.len().is_multiple_of(cols), "{} values in rows of {cols}", buffer.len());
+        let rows = buffer.len() / cols;
+        Tile { ptr: buffer.as_mut_ptr(), rows, cols, stride: cols, owner: PhantomData }
+    }
+
+    /// A rectangle starting at `ptr`.
+    ///
+    /// # Safety
+    /// For the lifetime `'a`, the `cols` values at `ptr + r * stride` for every `r < rows` are valid and are accessed
+    /// through this tile alone.
+    pub unsafe fn from_raw(ptr: *mut f32, rows: usize, cols: usize, stride: usize) -> Self {
+        debug_assert!(cols <= stride || rows <= 1);
+        Tile { ptr, rows, cols, stride, owner: PhantomData }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Values in a row.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row `r`, `cols` values.
+    pub fn row(&self, r: usize) -> &[f32] {
+        assert!(r < self.rows, "row {r} of {}", self.rows);
+        // SAFETY: r < rows, so these values belong to the rectangle this tile borrows.
+        unsafe { std::slice::from_raw_parts(self.ptr.add(r * self.stride), self.cols) }
+    }
+
+    /// Row `r`, `cols` values, to be written.
+    pub fn row_mut(&mut self, r: usize) -> &mut [f32] {
+        assert!(r < self.rows, "row {r} of {}", self.rows);
+        // SAFETY: as in `row`, and `&mut self` makes the borrow unique.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.add(r * self.stride), self.cols) }
+    }
+
+    /// The same rows, columns `range` only.
+    pub fn columns(&mut self, range: Range<usize>) -> Tile<'_> {
+        assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
+        // SAFETY: the sub-rectangle lies inside this tile, which stays borrowed while the result lives.
+        unsafe { Tile::from_raw(self.ptr.add(range.start), self.rows, range.len(), self.stride) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_reach_their_own_values_only() {
+        let mut buffer = vec![0.0; 12];
+        let mut tile = Tile::new(&mut buffer, 4);
+        let mut middle = tile.columns(1..3);
+        for r in 0..3 {
+            middle.row_mut(r).fill(r as f32 + 1.0);
+        }
+        assert_eq!(buffer, [0., 1., 1., 0., 0., 2., 2., 0., 0., 3., 3., 0.]);
+    }
+}

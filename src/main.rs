@@ -1,0 +1,3 @@
+//! The command line of `qwen-edge`.
+
+fn main() {}
