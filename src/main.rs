@@ -1,3 +1,7 @@
-//! The command line of `qwen-edge`.
+//! The command line of `qwen-edge`: parse, call a command, print the error chain.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    qwen_edge::cli::main()
+}

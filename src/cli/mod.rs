@@ -1,0 +1,32 @@
+//! The commands of the binary, one file each. A command parses its arguments, calls the library and prints.
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Runs Qwen3.5 small models from GGUF files on the CPU.
+#[derive(Parser)]
+#[command(name = "qwen-edge", version, about, long_about = None)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {}
+
+impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        match self {}
+    }
+}
+
+/// Runs the command line; exit code 1 and the error chain on stderr when it fails, 2 on wrong usage.
+pub fn main() -> ExitCode {
+    match Cli::parse().command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
