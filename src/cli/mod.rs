@@ -1,5 +1,7 @@
 //! The commands of the binary, one file each. A command parses its arguments, calls the library and prints.
 
+pub mod completions;
+
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -12,11 +14,17 @@ pub struct Cli {
 }
 
 #[derive(Subcommand)]
-enum Command {}
+enum Command {
+    Completions(completions::CompletionsArgs),
+    Man(completions::ManArgs),
+}
 
 impl Command {
     fn run(self) -> anyhow::Result<()> {
-        match self {}
+        match self {
+            Command::Completions(args) => completions::completions(args),
+            Command::Man(args) => completions::man(args),
+        }
     }
 }
 

@@ -1,0 +1,69 @@
+# Bare `make` prints this file's targets. Everything is a thin call of cargo or of a script in scripts/.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+# rustup installs here, and a fresh shell may not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+CARGO ?= cargo
+MODEL ?= models/demo.gguf
+PROMPT ?= Hello! What can you do?
+ARGS ?=
+
+##@ Use
+build: need-cargo ## build the release binary: target/release/qwen-edge
+	$(CARGO) build --release --locked
+
+run: build ## answer a prompt: make run [MODEL=file.gguf] [PROMPT="..."] [ARGS="--ctx 4096"]
+	@test -e "$(MODEL)" || { echo "no file $(MODEL): name a Qwen3.5 GGUF, make run MODEL=path/to/model.gguf" >&2; exit 1; }
+	target/release/qwen-edge run "$(MODEL)" -p "$(PROMPT)" $(ARGS)
+
+install: need-cargo ## cargo install this checkout
+	$(CARGO) install --locked --path .
+
+##@ Test
+test: need-cargo ## run every test of the workspace
+	$(CARGO) test --workspace --locked
+
+check: lint test ## what a reviewer runs: formatting, clippy and docs with warnings denied, then the tests
+
+lint: need-cargo ## the part of check that runs no test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+test-arm: need-cargo ## run the tests as aarch64 programs, emulated as Cortex-A72, Cortex-A76 and max
+	scripts/test-arm.sh full
+
+test-arm-short: need-cargo ## the part of test-arm that a check of every commit can afford
+	scripts/test-arm.sh short
+
+##@ Measure
+bench: build ## speed of prefill and decode: make bench [MODEL=file.gguf] [ARGS="..."]
+	target/release/qwen-edge bench "$(MODEL)" $(ARGS)
+
+##@ Ship
+static: need-cargo ## static x86-64 binary for every x86-64 CPU: dist/qwen-edge-x86_64
+	scripts/static.sh x86_64
+
+static-arm: need-cargo ## static aarch64 binary for every Armv8 CPU: dist/qwen-edge-aarch64
+	scripts/static.sh aarch64
+
+dist: static static-arm ## tarballs with binary, man pages, completions, licences and checksums, in dist/
+	scripts/dist.sh tarballs
+
+deb: static static-arm ## Debian packages for amd64 and arm64, in dist/
+	scripts/dist.sh debs
+
+##@ House
+clean: ## remove everything that was built
+	rm -rf target dist
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+need-cargo:
+	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
+
+.PHONY: build run install test check lint test-arm test-arm-short bench static static-arm dist deb clean help need-cargo
