@@ -1,14 +1,21 @@
 //! Activations in the 8-bit form the integer products take.
 //!
-//! Each row is cut into blocks of [`BLOCK`] values: `x[i] ≈ d[b] · q[i]`, `d = max|x| / 127` over the block in f32,
-//! `q = round(x / d)` in `-127..=127` (never -128, so that sign tricks hold). Sums of 16 quants stand beside them for
-//! formats with an offset. One scale a 32 values and f32 scales are finer than the 256-value blocks of other runtimes.
+//! Each row is cut into blocks of [`BLOCK`] values: `x[i] ≈ d[b]·q[i]`, `d = max|x| / 127` over the block in f32,
+//! `q = round(x / d)` in `-127..=127` (never -128, so that sign tricks hold). Beside them stand the sums of 16 quants,
+//! times their scale, for formats with an offset. One f32 scale for 32 values is finer than the f16 scales or 256-value
+//! blocks of other runtimes.
+//!
+//! A block that holds a NaN or an infinity gets a NaN scale and zero quants: every product it enters is NaN, so the
+//! accident stays visible. A block whose largest magnitude is below [`TINY`] is stored as zeros.
 
 /// Values that share one scale.
 pub const BLOCK: usize = 32;
 
 /// Quants that share one sum: the finest sub-block of any weight format.
 pub const SUM_BLOCK: usize = 16;
+
+/// Blocks with no magnitude of at least this (2⁻¹⁰⁰) count as zero; the reciprocal of their scale could overflow.
+pub const TINY: f32 = f32::from_bits((127 - 100) << 23);
 
 /// Rows of quantised activations `[m, k]`. Rows are records of one buffer, so that threads can fill disjoint rows.
 pub struct QuantRows {
@@ -22,15 +29,15 @@ pub struct QuantRows {
 #[repr(C, align(64))]
 pub struct Record([u8; 64]);
 
-/// One row, to be read.
+/// One row, to be read. All fields cover k rounded up to a multiple of 256, with zeros past k.
 #[derive(Clone, Copy)]
 pub struct QuantRow<'a> {
-    /// Quants, `[k]`, k rounded up to a multiple of 64 with zeros.
+    /// Quants, `[k]`.
     pub q: &'a [i8],
-    /// Scales, `[k / 32]` (of the padded k).
+    /// Scales, `[k / 32]`.
     pub d: &'a [f32],
-    /// Sums of 16 quants, `[k / 16]` (of the padded k).
-    pub sums: &'a [i16],
+    /// Sums of 16 quants times their scale, `[k / 16]`.
+    pub ds: &'a [f32],
 }
 
 /// One row, to be written; fields as in [`QuantRow`].
@@ -39,8 +46,8 @@ pub struct QuantRowMut<'a> {
     pub q: &'a mut [i8],
     /// Scales.
     pub d: &'a mut [f32],
-    /// Sums of 16 quants.
-    pub sums: &'a mut [i16],
+    /// Sums of 16 quants times their scale.
+    pub ds: &'a mut [f32],
 }
 
 /// Columns of a record: a whole number of 256-value super-blocks, so that kernels may read past a ragged end.
@@ -48,10 +55,10 @@ fn padded(cols: usize) -> usize {
     cols.next_multiple_of(256)
 }
 
-/// Bytes of one row's record: quants, scales, sums.
+/// Bytes of one row's record: quants, scales, sums, rounded up to whole [`Record`]s.
 fn record_bytes(cols: usize) -> usize {
     let k = padded(cols);
-    k + k / BLOCK * 4 + k / SUM_BLOCK * 2
+    (k + k / BLOCK * 4 + k / SUM_BLOCK * 4).next_multiple_of(64)
 }
 
 impl QuantRows {
@@ -78,11 +85,25 @@ impl QuantRows {
     }
 
     /// Row `r`.
+    ///
+    /// # Panics
+    /// If there is no such row.
     pub fn row(&self, r: usize) -> QuantRow<'_> {
         let n = self.record_len();
-        let (q, rest) = bytemuck::cast_slice(&self.buffer[r * n..(r + 1) * n]).split_at(padded(self.cols));
-        let (d, sums) = rest.split_at(padded(self.cols) / BLOCK * 4);
-        QuantRow { q: bytemuck::cast_slice::<u8, i8>(q), d: bytemuck::cast_slice(d), sums: bytemuck::cast_slice(sums) }
+        let k = padded(self.cols);
+        let (q, rest) = bytemuck::cast_slice(&self.buffer[r * n..(r + 1) * n]).split_at(k);
+        let (d, rest) = rest.split_at(k / BLOCK * 4);
+        let ds = &rest[..k / SUM_BLOCK * 4];
+        QuantRow { q: bytemuck::cast_slice::<u8, i8>(q), d: bytemuck::cast_slice(d), ds: bytemuck::cast_slice(ds) }
+    }
+
+    /// Row `r`, to be written by [`crate::Kernels::quantize_row`].
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row_mut(&mut self, r: usize) -> QuantRowMut<'_> {
+        let (n, cols) = (self.record_len(), self.cols);
+        row_mut(&mut self.buffer[r * n..(r + 1) * n], cols)
     }
 
     /// Records of all rows, [`QuantRows::record_len`] each: threads split this slice by rows.
@@ -97,12 +118,95 @@ impl QuantRows {
 }
 
 /// Views one row's records, for a row of `cols` values, as its fields.
+///
+/// # Panics
+/// If `records` is not one row long.
 pub fn row_mut(records: &mut [Record], cols: usize) -> QuantRowMut<'_> {
-    let (q, rest) = bytemuck::cast_slice_mut(records).split_at_mut(padded(cols));
-    let (d, sums) = rest.split_at_mut(padded(cols) / BLOCK * 4);
+    assert_eq!(records.len() * 64, record_bytes(cols), "records of a row of {cols}");
+    let k = padded(cols);
+    let (q, rest) = bytemuck::cast_slice_mut(records).split_at_mut(k);
+    let (d, rest) = rest.split_at_mut(k / BLOCK * 4);
+    let ds = &mut rest[..k / SUM_BLOCK * 4];
     QuantRowMut {
         q: bytemuck::cast_slice_mut::<u8, i8>(q),
         d: bytemuck::cast_slice_mut(d),
-        sums: bytemuck::cast_slice_mut(sums),
+        ds: bytemuck::cast_slice_mut(ds),
+    }
+}
+
+/// The reference quantiser; see the top of this file. Every level gives the same bits.
+pub(crate) fn quantize_scalar(x: &[f32], out: QuantRowMut<'_>) {
+    let mut blocks = x.chunks(BLOCK);
+    for ((q, d), ds) in out.q.chunks_mut(BLOCK).zip(out.d).zip(out.ds.chunks_mut(BLOCK / SUM_BLOCK)) {
+        let x = blocks.next().unwrap_or(&[]);
+        q.fill(0);
+        ds.fill(0.0);
+        *d = 0.0;
+        if x.iter().any(|v| !v.is_finite()) {
+            *d = f32::NAN;
+            ds.fill(f32::NAN);
+            continue;
+        }
+        let max = x.iter().fold(0.0, |max: f32, v| max.max(v.abs()));
+        if max < TINY {
+            continue;
+        }
+        *d = max / 127.0;
+        let inverse = 127.0 / max;
+        for (q, &v) in q.iter_mut().zip(x) {
+            *q = (v * inverse).round_ties_even() as i8;
+        }
+        for (ds, q) in ds.iter_mut().zip(q.chunks(SUM_BLOCK)) {
+            *ds = *d * q.iter().map(|&q| i32::from(q)).sum::<i32>() as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quantize(x: &[f32]) -> QuantRows {
+        let mut rows = QuantRows::new(1, x.len());
+        quantize_scalar(x, rows.row_mut(0));
+        rows
+    }
+
+    #[test]
+    fn every_value_is_within_half_a_step() {
+        let x: Vec<f32> = (0..300).map(|i| ((i * 7919) % 613) as f32 - 306.0 + 0.37).collect();
+        let rows = quantize(&x);
+        let row = rows.row(0);
+        assert_eq!(row.q.len(), 512);
+        for (i, &x) in x.iter().enumerate() {
+            let d = row.d[i / BLOCK];
+            assert!((x - d * f32::from(row.q[i])).abs() <= 0.5001 * d, "value {i}");
+        }
+        assert!(row.q[300..].iter().all(|&q| q == 0));
+        assert!(row.d[10..].iter().chain(&row.ds[19..]).all(|&d| d == 0.0));
+        let sum: i32 = row.q[16..32].iter().map(|&q| i32::from(q)).sum();
+        assert_eq!(row.ds[1], row.d[0] * sum as f32);
+    }
+
+    #[test]
+    fn quants_stay_within_127_and_tiny_blocks_are_zero() {
+        for max in [f32::MAX, 1.0, 1.1e-30, f32::MIN_POSITIVE, 1e-45, 0.0] {
+            let rows = quantize(&[-max; 32]);
+            let want = if max < TINY { 0 } else { -127 };
+            assert!(rows.row(0).q[..32].iter().all(|&q| q == want), "{max:e}");
+            assert!(rows.row(0).d[0].is_finite());
+        }
+    }
+
+    #[test]
+    fn a_block_with_a_nan_or_an_infinity_becomes_nan_and_leaves_its_neighbours_alone() {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut x = [1.0; 96];
+            x[40] = bad;
+            let rows = quantize(&x);
+            let row = rows.row(0);
+            assert!(row.d[1].is_nan() && row.ds[2].is_nan() && row.ds[3].is_nan());
+            assert_eq!((row.d[0], row.d[2]), (1.0 / 127.0, 1.0 / 127.0));
+        }
     }
 }

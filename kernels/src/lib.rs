@@ -8,6 +8,7 @@
 
 pub mod activations;
 pub mod attention;
+pub mod decode;
 pub mod deltanet;
 pub mod format;
 pub mod isa;
@@ -22,4 +23,5 @@ pub use format::Format;
 pub use isa::Isa;
 pub use kernels::Kernels;
 pub use matrix::Matrix;
+pub use qmatmul::Inputs;
 pub use tile::Tile;

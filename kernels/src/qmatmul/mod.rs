@@ -1,6 +1,32 @@
-//! To be filled.
+//! The product of a weight matrix, in any storage format, with rows of activations:
+//! `y[m, n] = Σ_k w[n, k]·x[m, k]`.
+//!
+//! Weights stay as they lie in the file. Quantised formats multiply the 8-bit activations of [`QuantRows`]; the float
+//! formats multiply the f32 activations.
+//!
+//! Promises, for every level:
+//! - A value `y[m, n]` is computed by one fixed sequence of operations that depends on weight row n and activation row m
+//!   alone. How rows are sliced among threads does not change a bit.
+//! - For up to [`GEMV_COLUMNS`] activation rows the sequence is the same for any number of them; above it is another,
+//!   so a product of one row and the same row within a larger batch may differ by rounding.
+//! - NaN and infinity in activations or scales travel into the outputs they belong to; nothing panics.
 
-use crate::Isa;
+mod scalar;
+
+use crate::activations::{QuantRowMut, QuantRows, quantize_scalar};
+use crate::{Isa, Kernels, Matrix, Tile};
+
+/// Most activation rows that go through the matrix-vector kernels.
+pub const GEMV_COLUMNS: usize = 4;
+
+/// Activation rows `[m, k]` in both forms. Which one is read depends on the weights: [`crate::Format::is_float`].
+#[derive(Clone, Copy)]
+pub struct Inputs<'a> {
+    /// f32 values, `[m, k]`: read with float weights only, may be empty otherwise.
+    pub x: &'a [f32],
+    /// 8-bit values: read with quantised weights only. Its row count is m in either case.
+    pub q: &'a QuantRows,
+}
 
 /// The functions of this family at one level.
 pub(crate) struct Table {}
@@ -10,3 +36,34 @@ impl Table {
         Table {}
     }
 }
+
+impl Kernels {
+    /// Quantises one row of activations; see [`crate::activations`]. Every level gives the same bits.
+    ///
+    /// # Panics
+    /// If `out` is not of the size that [`QuantRows`] gives a row of `x.len()` values.
+    pub fn quantize_row(&self, x: &[f32], out: QuantRowMut<'_>) {
+        let k = x.len().next_multiple_of(256);
+        assert_eq!((out.q.len(), out.d.len(), out.ds.len()), (k, k / 32, k / 16), "a row of {} values", x.len());
+        quantize_scalar(x, out);
+    }
+
+    /// `y[m, n] = Σ_k w[n, k]·x[m, k]`; see [`crate::qmatmul`] for what is promised of the result.
+    ///
+    /// # Panics
+    /// If the shapes disagree: `w [n, k]`, `x.q` of m rows; `x.q` of k columns for quantised weights or `x.x` of m·k
+    /// values for float ones; `y [m, n]`.
+    pub fn matmul(&self, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+        let (m, n, k) = (x.q.rows(), w.rows(), w.cols());
+        assert_eq!((y.rows(), y.cols()), (m, n), "output of {m} rows of activations by {n} rows of weights");
+        if w.format().is_float() {
+            assert_eq!(x.x.len(), m * k, "f32 activations [{m}, {k}]");
+        } else {
+            assert_eq!(x.q.cols(), k, "quantised activations");
+        }
+        scalar::matmul(w, x, y);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! The reference product: decode a block of weights to f32, multiply with the activations' values in plain loops, sum in
+//! f64. It shares no code with the fast levels; it is also the whole of [`crate::Isa::Scalar`].
+
+use super::Inputs;
+use crate::decode::decode_row;
+use crate::{Matrix, Tile};
+
+/// Weights decoded at a time: a multiple of every block length.
+const CHUNK: usize = 256;
+
+/// Columns that share one decoding of the weights.
+const COLUMNS: usize = 16;
+
+pub(super) fn matmul(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+    let chunk_bytes = w.format().row_bytes(CHUNK).expect("a chunk is whole blocks");
+    for n in 0..w.rows() {
+        for first in (0..y.rows()).step_by(COLUMNS) {
+            let columns = first..(first + COLUMNS).min(y.rows());
+            let mut sums = [0.0; COLUMNS];
+            for (c, bytes) in w.row(n).chunks(chunk_bytes).enumerate() {
+                let start = c * CHUNK;
+                let len = CHUNK.min(w.cols() - start);
+                let mut weights = [0.0; CHUNK];
+                decode_row(w.format(), bytes, &mut weights[..len]);
+                for (sum, m) in sums.iter_mut().zip(columns.clone()) {
+                    *sum += dot(&weights[..len], x, w, m, start);
+                }
+            }
+            for (sum, m) in sums.into_iter().zip(columns) {
+                y.row_mut(m)[n] = sum as f32;
+            }
+        }
+    }
+}
+
+/// `Σ weights[i]·x[m, start + i]`.
+fn dot(weights: &[f32], x: Inputs<'_>, w: Matrix<'_>, m: usize, start: usize) -> f64 {
+    let mut sum = 0.0;
+    if w.format().is_float() {
+        let x = &x.x[m * w.cols() + start..];
+        for (&w, &x) in weights.iter().zip(x) {
+            sum += f64::from(w) * f64::from(x);
+        }
+    } else {
+        let row = x.q.row(m);
+        for (i, &w) in weights.iter().enumerate() {
+            let k = start + i;
+            sum += f64::from(w) * f64::from(row.d[k / 32]) * f64::from(row.q[k]);
+        }
+    }
+    sum
+}
