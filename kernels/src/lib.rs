@@ -15,6 +15,9 @@ pub mod isa;
 mod kernels;
 pub mod matrix;
 pub mod qmatmul;
+pub mod rows;
+#[cfg(test)]
+mod testing;
 pub mod tile;
 pub mod vecmath;
 
@@ -24,4 +27,5 @@ pub use isa::Isa;
 pub use kernels::Kernels;
 pub use matrix::Matrix;
 pub use qmatmul::Inputs;
+pub use rows::Rows;
 pub use tile::Tile;

@@ -1,12 +1,106 @@
-//! To be filled.
+//! Gated DeltaNet: the short causal convolution and the gated delta rule.
+//!
+//! Both work on a block of columns of a layer, so that threads can share a layer by columns: [`CONV_BLOCK`] channels of
+//! the convolution, [`STATE_COLS`] value columns of one head of the delta rule. Columns never look at each other.
 
-use crate::Isa;
+mod scalar;
+#[cfg(test)]
+mod tests;
 
-/// The functions of this family at one level.
-pub(crate) struct Table {}
+use crate::{Isa, Kernels, Rows, Tile};
+
+/// Channels one call of [`Kernels::conv1d_silu`] handles.
+pub const CONV_BLOCK: usize = 64;
+
+/// Value columns of one head that one call of [`Kernels::delta_rule`] handles: the state of 128 keys by 32 columns is
+/// 16 KiB and stays in the first-level cache for all tokens of the call.
+pub const STATE_COLS: usize = 32;
+
+/// Inputs of the delta rule for `t` tokens in sequence, for the columns of one value head.
+#[derive(Clone, Copy, Debug)]
+pub struct DeltaTokens<'a> {
+    /// Queries `[t, dk]`, L2-normalised and scaled by `1/√dk`.
+    pub q: Rows<'a>,
+    /// Keys `[t, dk]`, L2-normalised.
+    pub k: Rows<'a>,
+    /// Values `[t, n]`, the columns of this call: `n ≤` [`STATE_COLS`].
+    pub v: Rows<'a>,
+    /// Natural log of the decay, `≤ 0`, `[t, 1]`.
+    pub g: Rows<'a>,
+    /// Strength of the write in `(0, 1)`, `[t, 1]`.
+    pub beta: Rows<'a>,
+}
+
+/// The functions of this family at one level, `unsafe` for the CPU features they need; shapes as asserted below.
+#[derive(Clone, Copy)]
+pub(crate) struct Table {
+    conv1d_silu: unsafe fn(x: &mut Tile<'_>, state: &mut [[f32; CONV_BLOCK]], w: &[[f32; CONV_BLOCK]]),
+    delta_rule: unsafe fn(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut Tile<'_>),
+}
 
 impl Table {
     pub(crate) fn of(_isa: Isa) -> Table {
-        Table {}
+        scalar::TABLE
+    }
+}
+
+/// Re-orders convolution weights from the file's `[n_channel, kernel]` (taps oldest first) to
+/// `[⌈n_channel / CONV_BLOCK⌉, kernel, CONV_BLOCK]`, missing channels zero: one block is the `w` of
+/// [`Kernels::conv1d_silu`].
+///
+/// # Panics
+/// If `kernel` is zero or does not divide the number of weights.
+pub fn conv_blocks(w: &[f32], kernel: usize) -> Vec<f32> {
+    assert!(kernel > 0 && w.len().is_multiple_of(kernel), "{} weights in kernels of {kernel}", w.len());
+    let blocks = (w.len() / kernel).div_ceil(CONV_BLOCK);
+    let mut out = vec![0.0; blocks * kernel * CONV_BLOCK];
+    for (channel, taps) in w.chunks_exact(kernel).enumerate() {
+        for (tap, &w) in taps.iter().enumerate() {
+            out[(channel / CONV_BLOCK * kernel + tap) * CONV_BLOCK + channel % CONV_BLOCK] = w;
+        }
+    }
+    out
+}
+
+impl Kernels {
+    /// Depthwise causal convolution over time, then SiLU, for one block of channels:
+    /// `x'_t = silu(Σ_j w[j] · x_{t−(kernel−1)+j})`.
+    ///
+    /// `x [t, n]`, `n ≤` [`CONV_BLOCK`], raw projections in, activated values out, in place. `state [kernel−1,
+    /// CONV_BLOCK]` holds the raw inputs of the tokens before, oldest first (zero at the start of a sequence), and is
+    /// brought up to date; its columns past `n` are left as they are. `w [kernel, CONV_BLOCK]` is a block of
+    /// [`conv_blocks`].
+    ///
+    /// # Panics
+    /// If a shape disagrees.
+    pub fn conv1d_silu(&self, x: &mut Tile<'_>, state: &mut [f32], w: &[f32]) {
+        let (w, ragged) = w.as_chunks();
+        let (state, ragged_state) = state.as_chunks_mut();
+        assert!(!w.is_empty() && ragged.is_empty() && ragged_state.is_empty(), "whole rows of {CONV_BLOCK} channels");
+        assert_eq!(state.len(), w.len() - 1, "rows of state for {} taps", w.len());
+        assert!(x.cols() <= CONV_BLOCK, "{} channels", x.cols());
+        // SAFETY: this table was made for a level this CPU has (`Kernels::select`).
+        unsafe { (self.deltanet.conv1d_silu)(x, state, w) }
+    }
+
+    /// Gated delta rule over `t ≥ 0` tokens in sequence, for one block of value columns of one head. A token:
+    ///
+    /// `S ← e^g·S;  u = β·(v − Sᵀk);  S ← S + k·uᵀ;  o = Sᵀq`.
+    ///
+    /// `state [dk, STATE_COLS]`, read and brought up to date; columns past `n` are of no meaning (zero them once).
+    /// `o [t, n]`. Any `dk`; ranges of the inputs as in [`DeltaTokens`].
+    /// Source: Yang et al., Gated Delta Networks, arXiv:2412.06464.
+    ///
+    /// # Panics
+    /// If a shape disagrees.
+    pub fn delta_rule(&self, step: &DeltaTokens<'_>, state: &mut [f32], o: &mut Tile<'_>) {
+        let DeltaTokens { q, k, v, g, beta } = step;
+        let t = q.rows();
+        assert_eq!((k.rows(), v.rows(), g.rows(), beta.rows(), o.rows()), (t, t, t, t, t), "tokens");
+        assert_eq!((k.cols(), g.cols(), beta.cols()), (q.cols(), 1, 1), "widths of k, g, beta");
+        assert!(v.cols() == o.cols() && v.cols() <= STATE_COLS, "{} values, {} outputs", v.cols(), o.cols());
+        assert_eq!(state.len(), q.cols() * STATE_COLS, "state of {} keys", q.cols());
+        // SAFETY: this table was made for a level this CPU has (`Kernels::select`).
+        unsafe { (self.deltanet.delta_rule)(step, state.as_chunks_mut().0, o) }
     }
 }

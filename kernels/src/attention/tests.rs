@@ -1,0 +1,192 @@
+//! Every level against softmax attention in f64.
+
+use super::{CONTEXT_CHUNK, KV_BLOCK, KvBlock, KvRows, Mask, Queries, partial_len};
+use crate::testing::{assert_close, levels, numbers};
+use crate::{Kernels, Rows, Tile};
+use bytemuck::Zeroable;
+use half::f16;
+
+/// Keys or values in one of the storages, and as the numbers that are really stored.
+struct Stored {
+    exact: Vec<f32>,
+    f16: Vec<f16>,
+    q8_0: Vec<KvBlock>,
+    kind: usize,
+    d: usize,
+}
+
+impl Stored {
+    fn new(seed: u64, n: usize, d: usize, scale: f32, kind: usize) -> Self {
+        let scalar = Kernels::select(Some(crate::Isa::Scalar)).unwrap();
+        let mut exact = numbers(seed, n * d, scale);
+        let (mut f16, mut q8_0) = (vec![f16::ZERO; n * d], Vec::new());
+        match kind {
+            0 => {}
+            1 => {
+                scalar.f32_to_f16(&exact, &mut f16);
+                scalar.f16_to_f32(&f16, &mut exact);
+            }
+            _ => {
+                q8_0.resize(n * d / KV_BLOCK, KvBlock::zeroed());
+                scalar.quantize_kv(&exact, &mut q8_0);
+                let values = q8_0.iter().flat_map(|b| b.qs.map(|q| f32::from(q) * b.d.to_f32()));
+                exact = values.collect();
+            }
+        }
+        Stored { exact, f16, q8_0, kind, d }
+    }
+
+    fn rows(&self) -> KvRows<'_> {
+        match self.kind {
+            0 => KvRows::F32(Rows::new(&self.exact, self.exact.len() / self.d, self.d, self.d)),
+            1 => KvRows::F16(&self.f16),
+            _ => KvRows::Q8_0(&self.q8_0),
+        }
+    }
+}
+
+/// Attention in f64, `[rows, d]`.
+fn oracle(q: &Queries<'_>, k: &[f32], v: &[f32], mask: Mask, scale: f32) -> Vec<f64> {
+    let d = q.head_dim();
+    let mut out = vec![0.0; q.rows() * d];
+    for (r, out) in out.chunks_exact_mut(d).enumerate() {
+        let n = mask.visible(r / q.group(), k.len() / d);
+        let dot = |k: &[f32]| -> f64 { q.row(r).iter().zip(k).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum() };
+        let scores: Vec<f64> = k.chunks_exact(d).take(n).map(|k| dot(k) * f64::from(scale)).collect();
+        let max = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+        for (s, v) in scores.iter().zip(v.chunks_exact(d)) {
+            let weight = (s - max).exp() / sum;
+            out.iter_mut().zip(v).for_each(|(o, v)| *o += weight * f64::from(*v));
+        }
+    }
+    out
+}
+
+#[test]
+fn attention_matches_f64_at_any_shape() {
+    let shapes = [
+        // tokens, group, head_dim, tokens before
+        (1, 1, 1, 0),
+        (1, 4, 256, 0),
+        (2, 2, 16, 0),
+        (3, 4, 32, 7),
+        (8, 4, 64, 56),
+        (9, 4, 256, 63),
+        (16, 4, 256, 64),
+        (17, 3, 72, 130),
+        (33, 1, 72, 0),
+        (65, 1, 20, 1),
+        (5, 8, 128, 200),
+    ];
+    for (tokens, group, d, before) in shapes {
+        for (kind, scale) in [(0, 1.0), (1, 1.0), (2, 1.0), (0, 30.0), (1, 300.0)] {
+            if kind == 2 && d % KV_BLOCK != 0 {
+                continue;
+            }
+            let n = before + tokens;
+            let (k, v) = (Stored::new(1, n, d, scale, kind), Stored::new(2, n, d, 3.0, kind));
+            let data = numbers(3, tokens * group * (2 * d), scale);
+            let q = Queries::new(&data, tokens, group, d, 2 * d * group, 2 * d);
+            for mask in [Mask::Causal { first: before as isize }, Mask::Full] {
+                let expected = oracle(&q, &k.exact, &v.exact, mask, 0.0625);
+                for kernels in levels() {
+                    let what =
+                        format!("{} {tokens}x{group}x{d} after {before}, {kind} {scale} {mask:?}", kernels.isa());
+                    let mut out = vec![f32::NAN; tokens * (group * d + 2)];
+                    let mut tile = Tile::new(&mut out, group * d + 2);
+                    let (q, k, v) = (&q, &k.rows(), &v.rows());
+                    kernels.attend(q, k, v, mask, 0.0625, &mut tile.columns(1..group * d + 1), &mut Vec::new());
+                    let mut got = Vec::new();
+                    for row in out.chunks_exact(group * d + 2) {
+                        assert!(row[0].is_nan() && row[group * d + 1].is_nan(), "{what}: wrote outside its columns");
+                        got.extend_from_slice(&row[1..=group * d]);
+                    }
+                    // Large scores turn the rounding of a dot product into a factor of the weights.
+                    assert_close(&what, &got, &expected, if scale > 1.0 { 3e-3 } else { 3e-6 });
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_in_chunks_of_the_context_is_the_same_attention() {
+    for (tokens, group, d) in
+        [(1, 4, 256), (1, 1, 16), (1, 3, 72), (1, 8, 64), (2, 4, 256), (4, 2, 32), (8, 4, 64), (1, 6, 128)]
+    {
+        for n in [1, 2, 63, 64, 511, 512, 513, 1030].map(|n: usize| n.max(tokens)) {
+            for kind in 0..3 {
+                if kind == 2 && d % KV_BLOCK != 0 {
+                    continue;
+                }
+                let (k, v) = (Stored::new(1, n, d, 2.0, kind), Stored::new(2, n, d, 3.0, kind));
+                let data = numbers(3, tokens * group * d, 2.0);
+                let q = Queries::new(&data, tokens, group, d, group * d, d);
+                let first = (n - tokens) as isize;
+                let expected = oracle(&q, &k.exact, &v.exact, Mask::Causal { first }, 0.125);
+                for kernels in levels() {
+                    let chunks = n.div_ceil(CONTEXT_CHUNK);
+                    let mut partials = vec![f32::NAN; chunks * partial_len(&q)];
+                    for (c, partial) in partials.chunks_exact_mut(partial_len(&q)).enumerate() {
+                        let at = c * CONTEXT_CHUNK;
+                        let range = at..n.min(at + CONTEXT_CHUNK);
+                        let (k, v) = (k.rows().slice(d, range.clone()), v.rows().slice(d, range));
+                        let mask = Mask::Causal { first: first - at as isize };
+                        kernels.attend_partial(&q, &k, &v, mask, 0.125, partial, &mut Vec::new());
+                    }
+                    let mut out = vec![f32::NAN; tokens * group * d];
+                    let rows = Rows::new(&partials, chunks, partial_len(&q), partial_len(&q));
+                    kernels.attend_merge(&rows, d, &mut Tile::new(&mut out, group * d));
+                    let what = format!("{} {tokens}x{group}x{d} over {n}, {kind}", kernels.isa());
+                    assert_close(&what, &out, &expected, 4e-6);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_token_attends_alike_whichever_tokens_share_its_call() {
+    let (n, group, d) = (150, 4, 64);
+    let (k, v) = (Stored::new(1, n, d, 1.0, 1), Stored::new(2, n, d, 1.0, 1));
+    let data = numbers(3, n * group * d, 1.0);
+    for kernels in levels() {
+        let run = |block: usize| {
+            let mut out = vec![0.0; n * group * d];
+            for first in (0..n).step_by(block) {
+                let tokens = block.min(n - first);
+                let q = Queries::new(&data[first * group * d..], tokens, group, d, group * d, d);
+                let mut tile = Tile::new(&mut out[first * group * d..][..tokens * group * d], group * d);
+                let mask = Mask::Causal { first: first as isize };
+                kernels.attend(&q, &k.rows(), &v.rows(), mask, 0.125, &mut tile, &mut Vec::new());
+            }
+            out
+        };
+        let whole = run(n);
+        for block in [1, 7, 16, 64] {
+            assert_eq!(run(block), whole, "{} in blocks of {block}", kernels.isa());
+        }
+    }
+}
+
+#[test]
+fn stored_8_bit_rows_are_the_same_at_every_level() {
+    let mut x = numbers(1, 40 * KV_BLOCK, 5.0);
+    x[..KV_BLOCK].fill(0.0);
+    x[KV_BLOCK..2 * KV_BLOCK].fill(-7.0);
+    x[70] = 1e-30;
+    let rows: Vec<Vec<KvBlock>> = levels()
+        .map(|kernels| {
+            let mut out = vec![KvBlock::zeroed(); 40];
+            kernels.quantize_kv(&x, &mut out);
+            out
+        })
+        .collect();
+    for (i, block) in rows[0].iter().enumerate() {
+        for (q, x) in block.qs.iter().zip(&x[i * KV_BLOCK..]) {
+            assert!((f32::from(*q) * block.d.to_f32() - x).abs() <= 0.57 * 5.0f32.max(x.abs()) / 127.0);
+        }
+        assert!(rows.iter().all(|r| r[i].qs == block.qs && r[i].d == block.d), "block {i}");
+    }
+}

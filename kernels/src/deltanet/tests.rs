@@ -1,0 +1,156 @@
+//! Every level against the equations in f64.
+
+use super::{CONV_BLOCK, DeltaTokens, STATE_COLS, conv_blocks};
+use crate::testing::{assert_close, levels, numbers};
+use crate::{Rows, Tile};
+
+/// The delta rule in f64, for `n` columns: outputs and final state, both row-major.
+fn oracle(step: &DeltaTokens<'_>, state: &[f32], n: usize) -> (Vec<f64>, Vec<f64>) {
+    let mut s: Vec<f64> = state.iter().map(|&s| f64::from(s)).collect();
+    let mut out = Vec::new();
+    for t in 0..step.q.rows() {
+        let (decay, beta) = (f64::from(step.g.row(t)[0]).exp(), f64::from(step.beta.row(t)[0]));
+        for c in 0..n {
+            let column = |s: &[f64], x: &[f32]| -> f64 {
+                x.iter().enumerate().map(|(i, x)| s[i * STATE_COLS + c] * f64::from(*x)).sum()
+            };
+            for row in s.chunks_exact_mut(STATE_COLS) {
+                row[c] *= decay;
+            }
+            let u = beta * (f64::from(step.v.row(t)[c]) - column(&s, step.k.row(t)));
+            for (row, k) in s.chunks_exact_mut(STATE_COLS).zip(step.k.row(t)) {
+                row[c] += f64::from(*k) * u;
+            }
+            out.push(column(&s, step.q.row(t)));
+        }
+    }
+    (out, s)
+}
+
+/// Queries and keys of unit length, decays and strengths of the ranges that occur, all in buffers with gaps.
+struct Inputs {
+    q: Vec<f32>,
+    k: Vec<f32>,
+    v: Vec<f32>,
+    g: Vec<f32>,
+    beta: Vec<f32>,
+    t: usize,
+    dk: usize,
+    n: usize,
+}
+
+impl Inputs {
+    fn new(t: usize, dk: usize, n: usize, decay: f32) -> Self {
+        let unit = |seed| {
+            let mut x = numbers(seed, t * (dk + 3), 1.0);
+            for row in x.chunks_exact_mut(dk + 3) {
+                let norm = row[..dk].iter().map(|x| x * x).sum::<f32>().sqrt();
+                row.iter_mut().for_each(|x| *x /= norm);
+            }
+            x
+        };
+        let g = numbers(4, t * 5, 1.0).iter().map(|x| decay * x.abs()).collect();
+        let beta = numbers(5, t * 5, 0.5).iter().map(|x| x + 0.5).collect();
+        Inputs { q: unit(1), k: unit(2), v: numbers(3, t * (n + 7), 2.0), g, beta, t, dk, n }
+    }
+
+    fn tokens(&self) -> DeltaTokens<'_> {
+        let wide = |x| Rows::new(x, self.t, self.dk, self.dk + 3);
+        let gate = |x| Rows::new(x, self.t, 1, 5);
+        let v = Rows::new(&self.v, self.t, self.n, self.n + 7);
+        DeltaTokens { q: wide(&self.q), k: wide(&self.k), v, g: gate(&self.g), beta: gate(&self.beta) }
+    }
+}
+
+#[test]
+fn delta_rule_matches_f64_at_any_size() {
+    for (dk, n) in [(128, 32), (1, 1), (4, 3), (16, 16), (33, 31), (64, 17), (127, 32), (256, 32)] {
+        for t in [1, 2, 3, 4, 5, 7, 8, 9, 64, 67] {
+            for decay in [0.0, -0.05, -3.0, -200.0] {
+                let inputs = Inputs::new(t, dk, n, decay);
+                let start = numbers(6, dk * STATE_COLS, 0.5);
+                let (out, end) = oracle(&inputs.tokens(), &start, n);
+                for kernels in levels() {
+                    let what = format!("{} t={t} dk={dk} n={n} decay={decay}", kernels.isa());
+                    let mut state = start.clone();
+                    let mut buffer = vec![f32::NAN; t * (n + 2)];
+                    kernels.delta_rule(
+                        &inputs.tokens(),
+                        &mut state,
+                        &mut Tile::new(&mut buffer, n + 2).columns(1..n + 1),
+                    );
+                    let mut got = Vec::new();
+                    for row in buffer.chunks_exact(n + 2) {
+                        assert!(row[0].is_nan() && row[n + 1].is_nan(), "{what}: wrote outside its columns");
+                        got.extend_from_slice(&row[1..=n]);
+                    }
+                    assert_close(&what, &got, &out, 4e-6);
+                    let columns =
+                        |s: &[f64]| s.chunks_exact(STATE_COLS).flat_map(|r| r[..n].to_vec()).collect::<Vec<_>>();
+                    let state: Vec<f32> = state.chunks_exact(STATE_COLS).flat_map(|r| r[..n].to_vec()).collect();
+                    assert_close(&what, &state, &columns(&end), 4e-6);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn delta_rule_error_does_not_grow_over_a_long_sequence() {
+    let inputs = Inputs::new(3000, 128, 32, -0.01);
+    let start = vec![0.0; 128 * STATE_COLS];
+    let (out, _) = oracle(&inputs.tokens(), &start, 32);
+    for kernels in levels() {
+        let (mut state, mut got) = (start.clone(), vec![0.0; 3000 * 32]);
+        kernels.delta_rule(&inputs.tokens(), &mut state, &mut Tile::new(&mut got, 32));
+        assert_close(kernels.isa().name(), &got, &out, 1e-5);
+    }
+}
+
+#[test]
+fn delta_rule_leaves_the_state_alone_when_nothing_happens() {
+    let mut inputs = Inputs::new(6, 16, 8, 0.0);
+    inputs.beta.fill(0.0);
+    let start = numbers(9, 16 * STATE_COLS, 3.0);
+    for kernels in levels() {
+        let (mut state, mut out) = (start.clone(), vec![0.0; 6 * 8]);
+        kernels.delta_rule(&inputs.tokens(), &mut state, &mut Tile::new(&mut out, 8));
+        assert_eq!(state, start, "{}", kernels.isa());
+    }
+}
+
+/// The convolution in f64, whole sequence at once, from the file's weights `[n, kernel]`.
+fn conv_oracle(x: &[f32], w: &[f32], n: usize, kernel: usize) -> Vec<f64> {
+    let at = |t: isize, c: usize| if t < 0 { 0.0 } else { f64::from(x[t as usize * n + c]) };
+    (0..x.len())
+        .map(|i| {
+            let (t, c) = ((i / n) as isize, i % n);
+            let taps = (0..kernel).map(|j| f64::from(w[c * kernel + j]) * at(t + 1 + j as isize - kernel as isize, c));
+            let sum: f64 = taps.sum();
+            sum / (1.0 + (-sum).exp())
+        })
+        .collect()
+}
+
+#[test]
+fn convolution_matches_f64_however_the_sequence_is_cut() {
+    for kernel in [1, 2, 3, 4, 5, 8] {
+        for n in [1, 5, 16, 40, 63, 64, 100, 192] {
+            let (tokens, w) = (11, numbers(7, n * kernel, 1.0));
+            let x = numbers(8, tokens * n, 4.0);
+            let expected = conv_oracle(&x, &w, n, kernel);
+            let blocks = conv_blocks(&w, kernel);
+            for (kernels, chunk) in levels().flat_map(|k| [1, 2, 5, 11].map(|chunk| (k, chunk))) {
+                let mut got = x.clone();
+                for (b, w) in blocks.chunks_exact(kernel * CONV_BLOCK).enumerate() {
+                    let mut state = vec![0.0; (kernel - 1) * CONV_BLOCK];
+                    let columns = b * CONV_BLOCK..n.min((b + 1) * CONV_BLOCK);
+                    for rows in got.chunks_mut(chunk * n) {
+                        kernels.conv1d_silu(&mut Tile::new(rows, n).columns(columns.clone()), &mut state, w);
+                    }
+                }
+                assert_close(&format!("{} kernel={kernel} n={n} by {chunk}", kernels.isa()), &got, &expected, 2e-6);
+            }
+        }
+    }
+}
