@@ -31,10 +31,13 @@ pub struct DeltaTokens<'a> {
     pub beta: Rows<'a>,
 }
 
+/// `(x, state, w)`, see [`Kernels::conv1d_silu`].
+type ConvFn = unsafe fn(&mut Tile<'_>, &mut [[f32; CONV_BLOCK]], &[[f32; CONV_BLOCK]]);
+
 /// The functions of this family at one level, `unsafe` for the CPU features they need; shapes as asserted below.
 #[derive(Clone, Copy)]
 pub(crate) struct Table {
-    conv1d_silu: unsafe fn(x: &mut Tile<'_>, state: &mut [[f32; CONV_BLOCK]], w: &[[f32; CONV_BLOCK]]),
+    conv1d_silu: ConvFn,
     delta_rule: unsafe fn(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut Tile<'_>),
 }
 

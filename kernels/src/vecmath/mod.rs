@@ -10,6 +10,9 @@ mod tests;
 use crate::{Isa, Kernels};
 use half::f16;
 
+/// `(x, w, b, eps, out)`, see [`Kernels::layer_norm`].
+type LayerNormFn = unsafe fn(&[f32], &[f32], &[f32], f32, &mut [f32]);
+
 /// The functions of this family at one level. They are `unsafe` because each needs the CPU features of its level;
 /// shapes are as asserted by the methods of [`Kernels`].
 #[derive(Clone, Copy)]
@@ -18,7 +21,7 @@ pub(crate) struct Table {
     rms_norm_in_place: unsafe fn(x: &mut [f32], w: &[f32], eps: f32),
     gated_rms_norm: unsafe fn(o: &mut [f32], z: &[f32], w: &[f32], eps: f32),
     l2_norm: unsafe fn(x: &mut [f32], eps: f32, scale: f32),
-    layer_norm: unsafe fn(x: &[f32], w: &[f32], b: &[f32], eps: f32, out: &mut [f32]),
+    layer_norm: LayerNormFn,
     silu_mul: unsafe fn(gate: &mut [f32], up: &[f32]),
     sigmoid_mul: unsafe fn(x: &mut [f32], gate: &[f32]),
     gelu_tanh: unsafe fn(x: &mut [f32]),
