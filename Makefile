@@ -55,6 +55,9 @@ dist: static static-arm ## tarballs with binary, man pages, completions, licence
 deb: static static-arm ## Debian packages for amd64 and arm64, in dist/
 	scripts/dist.sh debs
 
+reproducible: need-cargo ## build the static binaries twice, in different directories, and compare the bytes
+	scripts/reproducible.sh
+
 ##@ House
 clean: ## remove everything that was built
 	rm -rf target dist
@@ -66,4 +69,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run install test check lint test-arm test-arm-short bench static static-arm dist deb clean help need-cargo
+.PHONY: build run install test check lint test-arm test-arm-short bench static static-arm dist deb reproducible clean help need-cargo

@@ -33,7 +33,7 @@ CARGO_PROFILE_RELEASE_STRIP=symbols cargo build --release --locked --target "$ta
 
 mkdir -p dist
 out=dist/qwen-edge-$kind
-install -m 755 "target/$target/release/qwen-edge" "$out"
+install -m 755 "${CARGO_TARGET_DIR:-target}/$target/release/qwen-edge" "$out"
 
 # --- what was promised of the file ---
 fail() { echo "$out: $*" >&2; exit 1; }
