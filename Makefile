@@ -42,6 +42,14 @@ test-arm-short: need-cargo ## the part of test-arm that a check of every commit 
 bench: build ## speed of prefill and decode: make bench [MODEL=file.gguf] [ARGS="..."]
 	target/release/qwen-edge bench "$(MODEL)" $(ARGS)
 
+SIZE ?= 0.8b
+QUANT ?= q4_k_m
+OUT ?= models/synth-qwen35-$(SIZE)-$(QUANT)$(if $(MTP),-mtp).gguf
+synth: build ## random weights to measure with: make synth [SIZE=0.8b] [QUANT=q4_k_m] [MTP=1] [OUT=file] [VOCAB=file.gguf]
+	@if test -e "$(OUT)"; then echo "$(OUT) is there already" >&2; else \
+	  target/release/qwen-edge synth --size $(SIZE) --quant $(QUANT) $(if $(MTP),--mtp) \
+	    $(if $(VOCAB),--vocab "$(VOCAB)") -o "$(OUT)" $(ARGS); fi
+
 ##@ Ship
 static: need-cargo ## static x86-64 binary for every x86-64 CPU: dist/qwen-edge-x86_64
 	scripts/static.sh x86_64
@@ -70,3 +78,4 @@ need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
 .PHONY: build run install test check lint test-arm test-arm-short bench static static-arm dist deb reproducible clean help need-cargo
+.PHONY: build run install test check lint test-arm test-arm-short bench synth static static-arm dist deb clean help need-cargo

@@ -5,3 +5,4 @@
 pub mod cli;
 pub mod gguf;
 pub mod machine;
+pub mod synth;

@@ -1,6 +1,7 @@
 //! The commands of the binary, one file each. A command parses its arguments, calls the library and prints.
 
 pub mod completions;
+pub mod synth;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -15,6 +16,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Synth(synth::SynthArgs),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -22,6 +24,7 @@ enum Command {
 impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
+            Command::Synth(args) => synth::synth(args),
             Command::Completions(args) => completions::completions(args),
             Command::Man(args) => completions::man(args),
         }

@@ -1,0 +1,111 @@
+//! `synth`: write a model of random weights, to measure speed and memory with.
+
+use crate::gguf::Gguf;
+use crate::synth::{Dims, Options, Quant, Size, Synth};
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::io::{BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Write a model of random weights in a published size and type mix (developer tool; its answers are noise)
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  qwen-edge synth --size 0.8b --quant q4_k_m
+  qwen-edge synth --size 9b --quant q8_0 --mtp -o /data/synth-9b.gguf
+  qwen-edge synth --size 4b --quant f16 --mmproj")]
+pub struct SynthArgs {
+    /// Size of the model
+    #[arg(long, value_enum, default_value = "0.8b")]
+    size: Size,
+    /// Type mix
+    #[arg(long, value_enum, default_value = "q4_k_m")]
+    quant: Quant,
+    /// Add the block for multi-token prediction
+    #[arg(long)]
+    mtp: bool,
+    /// Use the type mix and keys of mid-2026 tools in place of those of early 2026
+    #[arg(long)]
+    newer: bool,
+    /// Write the vision tower (F32, F16, BF16 or Q8_0 matrices) in place of the text model
+    #[arg(long, conflicts_with_all = ["mtp", "newer", "vocab"])]
+    mmproj: bool,
+    /// Take vocabulary and template from this GGUF file in place of the built-in vocabulary
+    #[arg(long, value_name = "FILE")]
+    vocab: Option<PathBuf>,
+    /// Seed of the random numbers
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Where to write [default: synth-qwen35-SIZE-QUANT.gguf]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+impl SynthArgs {
+    fn default_output(&self) -> PathBuf {
+        let kind = if self.mmproj { "-mmproj" } else { "" };
+        let mtp = if self.mtp { "-mtp" } else { "" };
+        let label = Dims::of(self.size).label.to_lowercase();
+        format!("synth-qwen35-{label}-{}{mtp}{kind}.gguf", self.quant.name()).into()
+    }
+}
+
+/// Runs the command.
+pub fn synth(args: SynthArgs) -> Result<()> {
+    let output = args.output.clone().unwrap_or_else(|| args.default_output());
+    if output.exists() && !args.force {
+        bail!("{} exists; --force replaces it", output.display());
+    }
+    let SynthArgs { quant, mtp, newer, seed, .. } = args;
+    let options = Options { dims: Dims::of(args.size), quant, mtp, newer, seed };
+    let synth = match &args.vocab {
+        _ if args.mmproj => Synth::vision(&options),
+        Some(path) => {
+            let file = Gguf::open(path)?;
+            Synth::text_with_vocab(&options, &file).with_context(|| path.display().to_string())?
+        }
+        None => Synth::text(&options),
+    };
+
+    // Under another name until it is whole, so that no half file is taken for a model.
+    let mut name = output.clone().into_os_string();
+    name.push(".tmp");
+    let part = PathBuf::from(name);
+    let started = Instant::now();
+    if let Err(error) = write_file(&synth, &part, &output) {
+        let _ = std::fs::remove_file(&part);
+        let gigabytes = synth.file_bytes() as f64 / 1e9;
+        return Err(error).with_context(|| format!("writing {} ({gigabytes:.2} GB)", output.display()));
+    }
+    eprintln!(
+        "{}: random weights, {} tensors, {} bytes, {:.1} s",
+        output.display(),
+        synth.tensors().len(),
+        synth.file_bytes(),
+        started.elapsed().as_secs_f32()
+    );
+    Ok(())
+}
+
+fn write_file(synth: &Synth, part: &Path, output: &Path) -> std::io::Result<()> {
+    let total = synth.file_bytes();
+    let mut out = BufWriter::with_capacity(1 << 20, File::create(part)?);
+    let mut done = 0;
+    let mut shown = Instant::now();
+    let terminal = std::io::stderr().is_terminal();
+    synth.write(&mut out, |bytes| {
+        done += bytes;
+        if terminal && shown.elapsed() > Duration::from_millis(100) {
+            shown = Instant::now();
+            eprint!("\rwriting {}: {:3} %", output.display(), 100 * done / total);
+        }
+    })?;
+    if terminal {
+        eprint!("\r\x1b[K");
+    }
+    out.flush()?;
+    std::fs::rename(part, output)
+}

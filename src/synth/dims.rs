@@ -1,0 +1,151 @@
+//! The published sizes of the series, and one for tests.
+
+/// A size of the model series.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Size {
+    /// Four layers, a cut vocabulary: for tests.
+    Tiny,
+    /// Qwen3.5 0.8B.
+    #[value(name = "0.8b")]
+    B0_8,
+    /// Qwen3.5 2B.
+    #[value(name = "2b")]
+    B2,
+    /// Qwen3.5 4B.
+    #[value(name = "4b")]
+    B4,
+    /// Qwen3.5 9B.
+    #[value(name = "9b")]
+    B9,
+}
+
+/// Dimensions of a text model and of the vision tower that goes with it.
+#[derive(Clone, Debug)]
+pub struct Dims {
+    /// As in the model's name, for example `0.8B`.
+    pub label: &'static str,
+    /// Width of the residual stream.
+    pub n_embd: usize,
+    /// Trunk layers, without the MTP block.
+    pub n_layer: usize,
+    /// Width of the feed-forward layer.
+    pub n_ff: usize,
+    /// Query heads of a full-attention layer.
+    pub n_head: usize,
+    /// Key and value heads of a full-attention layer.
+    pub n_head_kv: usize,
+    /// Key heads of a linear layer.
+    pub n_k_head: usize,
+    /// Value heads of a linear layer.
+    pub n_v_head: usize,
+    /// Whether the head is the embedding table.
+    pub tied: bool,
+    /// Rows of the vocabulary.
+    pub n_vocab: usize,
+    /// The vision tower.
+    pub vision: VisionDims,
+}
+
+/// Dimensions of a vision tower.
+#[derive(Clone, Copy, Debug)]
+pub struct VisionDims {
+    /// Blocks.
+    pub depth: usize,
+    /// Width.
+    pub n_embd: usize,
+    /// Attention heads.
+    pub n_head: usize,
+    /// Width of the feed-forward layer.
+    pub n_ff: usize,
+    /// Rows of the position table, a square number.
+    pub n_pos: usize,
+}
+
+impl Dims {
+    /// Width of an attention head.
+    pub const HEAD_DIM: usize = 256;
+    /// Rotated dimensions of an attention head.
+    pub const N_ROT: usize = 64;
+    /// Width of a linear layer's key and value heads.
+    pub const STATE_SIZE: usize = 128;
+    /// Taps of the causal convolution.
+    pub const CONV_KERNEL: usize = 4;
+    /// Every layer of this number, from 1, is full attention.
+    pub const INTERVAL: usize = 4;
+    /// Longest context.
+    pub const N_CTX: usize = 262_144;
+
+    /// The dimensions of a size.
+    pub fn of(size: Size) -> Self {
+        let vision = |depth, n_embd, n_head, n_ff| VisionDims { depth, n_embd, n_head, n_ff, n_pos: 2304 };
+        match size {
+            Size::Tiny => Self {
+                label: "tiny",
+                n_embd: 256,
+                n_layer: 4,
+                n_ff: 512,
+                n_head: 2,
+                n_head_kv: 1,
+                n_k_head: 2,
+                n_v_head: 4,
+                tied: true,
+                n_vocab: 2112,
+                vision: VisionDims { depth: 2, n_embd: 64, n_head: 4, n_ff: 128, n_pos: 64 },
+            },
+            Size::B0_8 => Self {
+                label: "0.8B",
+                n_embd: 1024,
+                n_layer: 24,
+                n_ff: 3584,
+                n_head: 8,
+                n_head_kv: 2,
+                n_k_head: 16,
+                n_v_head: 16,
+                tied: true,
+                n_vocab: 248_320,
+                vision: vision(12, 768, 12, 3072),
+            },
+            Size::B2 => Self {
+                label: "2B",
+                n_embd: 2048,
+                n_ff: 6144,
+                vision: vision(24, 1024, 16, 4096),
+                ..Self::of(Size::B0_8)
+            },
+            Size::B4 => Self {
+                label: "4B",
+                n_embd: 2560,
+                n_layer: 32,
+                n_ff: 9216,
+                n_head: 16,
+                n_head_kv: 4,
+                n_v_head: 32,
+                vision: vision(24, 1024, 16, 4096),
+                ..Self::of(Size::B0_8)
+            },
+            Size::B9 => Self {
+                label: "9B",
+                n_embd: 4096,
+                n_ff: 12_288,
+                tied: false,
+                vision: vision(27, 1152, 16, 4304),
+                ..Self::of(Size::B4)
+            },
+        }
+    }
+
+    /// Whether layer `il` of the trunk is a linear (DeltaNet) layer.
+    pub fn is_recurrent(il: usize) -> bool {
+        !(il + 1).is_multiple_of(Self::INTERVAL)
+    }
+
+    /// Width of all value heads of a linear layer.
+    pub fn d_inner(&self) -> usize {
+        self.n_v_head * Self::STATE_SIZE
+    }
+
+    /// Channels of the convolution: queries, keys and values of a linear layer.
+    pub fn conv_channels(&self) -> usize {
+        2 * self.n_k_head * Self::STATE_SIZE + self.d_inner()
+    }
+}

@@ -1,0 +1,234 @@
+//! The published vocabulary in a small form, from which the arrays of a GGUF header are rebuilt.
+//!
+//! A byte-pair vocabulary is its merges: token `i` is the `i`-th merge of two earlier tokens. What a merge does not make
+//! (single bytes, tokens no merge reaches, added tokens) is stored as text. The form is:
+//!
+//! ```text
+//! "QVOC" ; varint n_stored ; varint n_rows
+//! n_stored × { varint left + 1 ; varint right }      token = left ‖ right, and one line of the merges
+//!          | { 0 ; varint type ; varint n ; n bytes } token as text
+//! ```
+//! Rows from `n_stored` on are padding, `[PAD<id>]` of type unused. Varints are LEB128. `models/README.md` says where
+//! the data comes from.
+
+use crate::gguf::Gguf;
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::HashMap;
+
+/// The vocabulary of the published models, in the form of this file.
+static PUBLISHED: &[u8] = include_bytes!("../../models/qwen35-vocab.bin");
+
+const MAGIC: &[u8] = b"QVOC";
+const NORMAL: i32 = 1;
+const CONTROL: i32 = 3;
+const UNUSED: i32 = 5;
+
+/// Tokens of a byte-level BPE vocabulary, as `tokenizer.ggml.tokens` and `.token_type` have them, and its merges.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Vocab {
+    /// Token texts in the byte-level alphabet.
+    pub tokens: Vec<String>,
+    /// GGUF token types.
+    pub types: Vec<i32>,
+    /// Left and right token of each merge, in order of rank.
+    pub merges: Vec<(u32, u32)>,
+}
+
+impl Vocab {
+    /// The vocabulary of the published models: 248,320 rows.
+    pub fn published() -> Self {
+        Self::unpack(PUBLISHED).expect("the file in the repository is valid; a test unpacks it")
+    }
+
+    /// The published vocabulary cut to `n_rows`: fewer byte-pair tokens, then the added tokens, then padding.
+    ///
+    /// # Panics
+    /// If `n_rows` leaves no room for the single bytes and the added tokens.
+    pub fn published_cut(n_rows: usize) -> Self {
+        let full = Self::published();
+        if n_rows >= full.tokens.len() {
+            return full;
+        }
+        const SPARE: usize = 64;
+        assert!(n_rows >= 256 + SPARE, "no room for bytes and added tokens in {n_rows} rows");
+        let n_base = n_rows - SPARE;
+        let added = full.types.iter().position(|&ty| ty == CONTROL).expect("there are control tokens");
+        let mut cut = Self::default();
+        cut.tokens.extend_from_slice(&full.tokens[..n_base]);
+        cut.types.extend_from_slice(&full.types[..n_base]);
+        for i in (added..full.tokens.len()).take_while(|&i| full.types[i] != UNUSED) {
+            cut.tokens.push(full.tokens[i].clone());
+            cut.types.push(full.types[i]);
+        }
+        cut.pad(n_rows);
+        let texts: HashMap<&str, usize> = cut.tokens[..n_base].iter().map(String::as_str).zip(0..).collect();
+        let product = |&&(l, r): &&(u32, u32)| {
+            let text = format!("{}{}", full.tokens[l as usize], full.tokens[r as usize]);
+            texts.contains_key(&*text)
+        };
+        cut.merges = full.merges.iter().take_while(product).copied().collect();
+        cut
+    }
+
+    fn pad(&mut self, n_rows: usize) {
+        for id in self.tokens.len()..n_rows {
+            self.tokens.push(format!("[PAD{id}]"));
+            self.types.push(UNUSED);
+        }
+    }
+
+    /// The id of a token's text.
+    pub fn id(&self, text: &str) -> Option<u32> {
+        self.tokens.iter().position(|token| token == text).map(|id| id as u32)
+    }
+
+    /// The lines of `tokenizer.ggml.merges`.
+    pub fn merge_lines(&self) -> impl ExactSizeIterator<Item = String> {
+        self.merges.iter().map(|&(l, r)| format!("{} {}", self.tokens[l as usize], self.tokens[r as usize]))
+    }
+
+    /// The vocabulary of a GGUF file.
+    ///
+    /// # Errors
+    /// Missing or malformed arrays, or merges that do not make tokens.
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+        let key = "tokenizer.ggml.tokens";
+        let tokens = gguf.strings(key)?.with_context(|| format!("no key {key}"))?;
+        let tokens: Vec<String> = tokens.map(|t| String::from_utf8(t.to_vec())).collect::<Result<_, _>>()?;
+        let types = gguf.i32s("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![NORMAL; tokens.len()]);
+        ensure!(types.len() == tokens.len(), "{} tokens, but {} token types", tokens.len(), types.len());
+        let ids: HashMap<&str, u32> = tokens.iter().map(String::as_str).zip(0..).collect();
+        let key = "tokenizer.ggml.merges";
+        let mut merges = Vec::new();
+        for line in gguf.strings(key)?.with_context(|| format!("no key {key}"))? {
+            let line = std::str::from_utf8(line)?;
+            let pair = line.split_once(' ').and_then(|(l, r)| Some((*ids.get(l)?, *ids.get(r)?)));
+            merges.push(pair.with_context(|| format!("merge {line:?} is not of two tokens"))?);
+        }
+        Ok(Self { tokens, types, merges })
+    }
+
+    /// The vocabulary in the form of this file.
+    ///
+    /// # Errors
+    /// Merges that do not make normal tokens in ascending order, or none.
+    pub fn pack(&self) -> Result<Vec<u8>> {
+        let n_stored = self.types.iter().rposition(|&ty| ty != UNUSED).map_or(0, |last| last + 1);
+        let mut out = MAGIC.to_vec();
+        put_varint(&mut out, n_stored as u32);
+        put_varint(&mut out, self.tokens.len() as u32);
+        let mut merges = self.merges.iter().peekable();
+        for (id, token) in self.tokens[..n_stored].iter().enumerate() {
+            let merge = merges.next_if(|&&(l, r)| {
+                let (l, r) = (&self.tokens[l as usize], &self.tokens[r as usize]);
+                l.len() + r.len() == token.len() && token.starts_with(&**l) && token.ends_with(&**r)
+            });
+            match merge {
+                Some(&(l, r)) if (l.max(r) as usize) < id && self.types[id] == NORMAL => {
+                    put_varint(&mut out, l + 1);
+                    put_varint(&mut out, r);
+                }
+                Some(_) => bail!("token {id}: a merge makes it, but it is not a normal token after its parts"),
+                None => {
+                    put_varint(&mut out, 0);
+                    put_varint(&mut out, u32::try_from(self.types[id])?);
+                    put_varint(&mut out, u32::try_from(token.len())?);
+                    out.extend(token.as_bytes());
+                }
+            }
+        }
+        if let Some(&(l, r)) = merges.next() {
+            bail!("the merge of {l} and {r} makes no token in its order");
+        }
+        Ok(out)
+    }
+
+    /// Undoes [`Vocab::pack`].
+    ///
+    /// # Errors
+    /// Anything that `pack` does not write.
+    pub fn unpack(bytes: &[u8]) -> Result<Self> {
+        let mut rest = bytes.strip_prefix(MAGIC).context("not a packed vocabulary")?;
+        let n_stored = varint(&mut rest)? as usize;
+        let n_rows = varint(&mut rest)? as usize;
+        ensure!(n_stored <= rest.len() && n_rows - n_rows.min(n_stored) <= 1 << 16, "too many rows");
+        let mut vocab = Self::default();
+        for id in 0..n_stored {
+            match varint(&mut rest)? {
+                0 => {
+                    let ty = varint(&mut rest)? as i32;
+                    let n = varint(&mut rest)? as usize;
+                    let (text, after) = rest.split_at_checked(n).context("the packed vocabulary ends early")?;
+                    rest = after;
+                    vocab.tokens.push(std::str::from_utf8(text)?.to_owned());
+                    vocab.types.push(ty);
+                }
+                left => {
+                    let (l, r) = (left - 1, varint(&mut rest)?);
+                    ensure!((l.max(r) as usize) < id, "token {id} is made of later tokens");
+                    vocab.tokens.push(format!("{}{}", vocab.tokens[l as usize], vocab.tokens[r as usize]));
+                    vocab.types.push(NORMAL);
+                    vocab.merges.push((l, r));
+                }
+            }
+        }
+        ensure!(rest.is_empty(), "bytes after the packed vocabulary");
+        vocab.pad(n_rows);
+        Ok(vocab)
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+fn varint(rest: &mut &[u8]) -> Result<u32> {
+    let mut value = 0u32;
+    for shift in [0, 7, 14, 21] {
+        let (&byte, after) = rest.split_first().context("the packed vocabulary ends early")?;
+        *rest = after;
+        value |= u32::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    bail!("a number of the packed vocabulary is too long")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_vocabulary_unpacks_to_its_known_shape() {
+        let vocab = Vocab::published();
+        assert_eq!((vocab.tokens.len(), vocab.merges.len()), (248_320, 247_556));
+        assert_eq!(&vocab.tokens[..3], ["!", "\"", "#"]);
+        assert_eq!(vocab.tokens[9419], "Hello");
+        assert_eq!((&*vocab.tokens[248_046], vocab.types[248_046]), ("<|im_end|>", CONTROL));
+        assert_eq!((&*vocab.tokens[248_319], vocab.types[248_319]), ("[PAD248319]", UNUSED));
+        assert_eq!(vocab.merge_lines().nth(2).unwrap(), "i n");
+        assert!(vocab.pack().unwrap() == PUBLISHED);
+    }
+
+    #[test]
+    fn a_cut_keeps_bytes_added_tokens_and_the_merges_between_kept_tokens() {
+        let vocab = Vocab::published_cut(2112);
+        assert_eq!((vocab.tokens.len(), vocab.merges.len()), (2112, 1792));
+        assert_eq!(vocab.id("<|endoftext|>"), Some(2048));
+        assert_eq!(vocab.id("<|im_end|>"), Some(2050));
+        assert!(vocab.merges.iter().all(|&(l, r)| l.max(r) < 2048));
+        assert_eq!(Vocab::unpack(&vocab.pack().unwrap()).unwrap(), vocab);
+    }
+
+    #[test]
+    fn broken_bytes_are_refused() {
+        for bytes in [&b""[..], b"QVOC", b"QVOC\x01\x01", b"QVOC\x01\x01\x05\x06", b"QVOC\xff\xff\xff\xff\xff"] {
+            assert!(Vocab::unpack(bytes).is_err(), "{bytes:?}");
+        }
+    }
+}
