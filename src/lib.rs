@@ -3,6 +3,11 @@
 #![deny(unsafe_code)]
 
 pub mod cli;
+pub mod context;
 pub mod gguf;
 pub mod machine;
+pub mod model;
+pub mod output;
 pub mod synth;
+#[allow(unsafe_code)]
+pub mod team;

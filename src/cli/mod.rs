@@ -1,6 +1,8 @@
 //! The commands of the binary, one file each. A command parses its arguments, calls the library and prints.
 
 pub mod completions;
+pub mod logits;
+pub mod runtime;
 pub mod synth;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +19,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Synth(synth::SynthArgs),
+    Logits(logits::Args),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -25,6 +28,7 @@ impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
             Command::Synth(args) => synth::synth(args),
+            Command::Logits(args) => logits::run(args),
             Command::Completions(args) => completions::completions(args),
             Command::Man(args) => completions::man(args),
         }

@@ -1,0 +1,123 @@
+//! `logits`: next-token logits behind every token of a list, for comparison with other implementations.
+
+use super::runtime::Runtime;
+use crate::context::{Context, Settings, text_slots};
+use crate::gguf::Gguf;
+use crate::model::Model;
+use crate::model::attention::KvType;
+use crate::output::AtomicFile;
+use anyhow::{Context as _, bail, ensure};
+use clap::Args as ClapArgs;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Write the next-token logits behind every token of a list.
+///
+/// The output is a safetensors file with `logits [T, n_vocab]` in f32, and with --hidden `hidden.0` to `hidden.L`
+/// [T, n_embd]: the input of each layer, the last one after the final norm.
+#[derive(ClapArgs)]
+#[command(after_help = "Example:\n  echo '[9419, 11, 1814, 0]' > ids.json\n  \
+                        qwen-edge logits model.gguf --tokens ids.json -o logits.safetensors")]
+pub struct Args {
+    /// GGUF file
+    model: PathBuf,
+
+    /// JSON array of token ids
+    #[arg(long, value_name = "FILE.json")]
+    tokens: PathBuf,
+
+    /// Where to write
+    #[arg(short, long, value_name = "FILE.safetensors")]
+    output: PathBuf,
+
+    /// Read token by token, as when an answer is written, rather than all at once
+    #[arg(long)]
+    step: bool,
+
+    /// Read the tokens in batches of N
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    chunk: u32,
+
+    /// Also write the hidden states
+    #[arg(long)]
+    hidden: bool,
+
+    /// Storage of keys and values: f16 or q8_0
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    kv: KvType,
+
+    #[command(flatten)]
+    runtime: Runtime,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the model or the tokens cannot be read, or the output not be written.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let ids = read_ids(&args.tokens)?;
+    let gguf = Gguf::open(&args.model).with_context(|| args.model.display().to_string())?;
+    let model = Model::bind(&gguf).with_context(|| args.model.display().to_string())?;
+    if let Some(id) = ids.iter().find(|&&id| id as usize >= model.n_vocab) {
+        bail!("token {id} is not in the vocabulary of {} rows", model.n_vocab);
+    }
+    let n_batch = if args.step { 1 } else { (args.chunk as usize).min(ids.len()) };
+    let settings = Settings { n_ctx: ids.len(), n_batch, kv: args.kv };
+    let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);
+
+    let n_embd = model.config.n_embd;
+    let n_hidden = if args.hidden { model.config.n_layer() + 1 } else { 0 };
+    let mut hidden = vec![Vec::with_capacity(ids.len() * n_embd); n_hidden];
+    let mut file = AtomicFile::create(&args.output)?;
+    file.write_all(&header(ids.len(), model.n_vocab, n_hidden, n_embd))?;
+    for (i, batch) in text_slots(&ids, 0).chunks(n_batch).enumerate() {
+        if args.hidden {
+            context.forward_observed(batch, &mut |il, x| hidden[il].extend_from_slice(x))?;
+            hidden[n_hidden - 1].extend_from_slice(context.hidden(0, batch.len()));
+        } else {
+            context.forward(batch, batch.len())?;
+        }
+        for row in 0..batch.len() {
+            file.write_all(bytemuck::cast_slice(context.logits(row)))?;
+        }
+        if ids.len() > 4096 {
+            eprint!("\r{} of {} tokens", i * n_batch + batch.len(), ids.len());
+        }
+    }
+    for states in hidden {
+        file.write_all(bytemuck::cast_slice(&states))?;
+    }
+    file.commit()
+}
+
+/// Reads a JSON array of token ids.
+fn read_ids(path: &Path) -> anyhow::Result<Vec<u32>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let ids: Vec<u32> = serde_json::from_str(&text)
+        .with_context(|| format!("{}: expected a JSON array of token ids", path.display()))?;
+    ensure!(!ids.is_empty(), "{}: no tokens", path.display());
+    Ok(ids)
+}
+
+/// The head of a safetensors file: the length of a JSON text, the text, padded to 8 bytes.
+fn header(n: usize, n_vocab: usize, n_hidden: usize, n_embd: usize) -> Vec<u8> {
+    let mut json = String::from("{");
+    let mut offset = 0;
+    let mut tensor = |name: &str, cols: usize| {
+        let end = offset + n * cols * 4;
+        let comma = if offset == 0 { "" } else { "," };
+        write!(json, r#"{comma}"{name}":{{"dtype":"F32","shape":[{n},{cols}],"data_offsets":[{offset},{end}]}}"#)
+            .expect("strings take all that is written");
+        offset = end;
+    };
+    tensor("logits", n_vocab);
+    for il in 0..n_hidden {
+        tensor(&format!("hidden.{il}"), n_embd);
+    }
+    json.push('}');
+    json.extend(std::iter::repeat_n(' ', json.len().next_multiple_of(8) - json.len()));
+    let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(json.into_bytes());
+    bytes
+}

@@ -1,0 +1,35 @@
+//! Arguments shared by the commands that run a model: instruction-set level and threads.
+
+use crate::team::Team;
+use anyhow::anyhow;
+use clap::Args;
+use kernels::{Isa, Kernels};
+
+/// How to compute.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Computing")]
+pub struct Runtime {
+    /// Instruction-set level [default: the best this CPU has]
+    #[arg(long, value_name = "LEVEL")]
+    pub isa: Option<Isa>,
+
+    /// Threads [default: one for every core]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+impl Runtime {
+    /// The kernels of the level asked for.
+    ///
+    /// # Errors
+    /// If this CPU lacks it.
+    pub fn kernels(&self) -> anyhow::Result<&'static Kernels> {
+        Kernels::select(self.isa).map_err(|e| anyhow!(e))
+    }
+
+    /// The threads asked for.
+    pub fn team(&self) -> Team {
+        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+        Team::new(self.threads.map_or_else(cores, usize::from))
+    }
+}

@@ -1,0 +1,394 @@
+//! One mutable timeline over a model: KV caches, recurrent states, buffers, and the tokens read so far.
+//!
+//! A hybrid model's past cannot be cut back to an arbitrary position: the recurrent state holds all of it. A timeline
+//! goes back only to a checkpoint ([`Context::checkpoint`], [`Context::reuse`]) or into the last batch when that was
+//! logged ([`Context::forward_logged`], [`Context::rewind`]).
+
+use crate::model::attention::{KvCache, KvType};
+use crate::model::deltanet::State;
+use crate::model::forward::{Cache, Forward, Input, Observer, Scratch, Slot};
+use crate::model::product::{Batch, products};
+use crate::model::rope::{Position, Rope};
+use crate::model::{Config, LayerKind, Model};
+use crate::team::Team;
+use kernels::Kernels;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Tokens read at once unless asked otherwise.
+pub const DEFAULT_BATCH: usize = 512;
+
+/// Rows of logits computed at once.
+const HEAD_BATCH: usize = 8;
+
+/// How a context is laid out.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Positions there is room for.
+    pub n_ctx: usize,
+    /// Largest batch of tokens.
+    pub n_batch: usize,
+    /// Storage of keys and values.
+    pub kv: KvType,
+}
+
+/// The timeline is full.
+#[derive(Debug, thiserror::Error)]
+#[error("the context holds {n_ctx} tokens; {n_past} are in it and {n} more do not fit")]
+pub struct ContextFull {
+    /// Positions there is room for.
+    pub n_ctx: usize,
+    /// Positions taken.
+    pub n_past: usize,
+    /// Positions wanted.
+    pub n: usize,
+}
+
+/// Memory a context takes, by what for, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Keys and values, when all positions are taken.
+    pub kv: usize,
+    /// Recurrent and convolution state.
+    pub state: usize,
+    /// Buffers of a batch, and logits.
+    pub scratch: usize,
+}
+
+impl Memory {
+    /// What a context of these settings takes when it is full.
+    pub fn of(config: &Config, n_vocab: usize, settings: &Settings) -> Memory {
+        let row = 2 * config.n_head_kv * settings.kv.row_bytes(config.head_dim);
+        Memory {
+            kv: config.n_attention() * settings.n_ctx * row,
+            state: config.n_deltanet() * State::bytes(config),
+            scratch: Scratch::bytes(config, settings.n_batch) + 4 * n_vocab,
+        }
+    }
+
+    /// All together.
+    pub fn total(&self) -> usize {
+        self.kv + self.state + self.scratch
+    }
+}
+
+/// One mutable timeline over a model.
+pub struct Context<'m, 'g> {
+    model: &'m Model<'g>,
+    kernels: &'static Kernels,
+    team: Team,
+    rope: Rope,
+    settings: Settings,
+    caches: Vec<Cache>,
+    scratch: Scratch,
+    head: Batch,
+    logits: Vec<f32>,
+    /// What stands at each position so far: token ids, or hashes of embeddings.
+    history: Vec<u64>,
+    /// Position of the next text token.
+    next_position: u32,
+    checkpoints: Vec<Checkpoint>,
+    /// Where the last logged batch began: tokens and position.
+    logged: Option<(usize, Vec<Position>)>,
+}
+
+/// A point the timeline can go back to.
+struct Checkpoint {
+    n_past: usize,
+    next_position: u32,
+    states: Vec<State>,
+}
+
+impl<'m, 'g> Context<'m, 'g> {
+    /// An empty timeline. All memory is taken here; that of keys and values is touched as positions are filled.
+    pub fn new(model: &'m Model<'g>, kernels: &'static Kernels, team: Team, settings: Settings) -> Self {
+        let config = &model.config;
+        let caches = config
+            .layers
+            .iter()
+            .map(|kind| match kind {
+                LayerKind::Attention => Cache::Attention(KvCache::new(config, settings.n_ctx, settings.kv)),
+                LayerKind::DeltaNet => Cache::DeltaNet(State::new(config), None),
+            })
+            .collect();
+        Context {
+            rope: Rope::new(&config.rope),
+            caches,
+            scratch: Scratch::new(config, settings.n_batch),
+            head: Batch::new(1, config.n_embd),
+            logits: vec![0.0; model.n_vocab],
+            history: Vec::new(),
+            next_position: 0,
+            checkpoints: Vec::new(),
+            logged: None,
+            model,
+            kernels,
+            team,
+            settings,
+        }
+    }
+
+    /// The model.
+    pub fn model(&self) -> &'m Model<'g> {
+        self.model
+    }
+
+    /// How the context is laid out.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Positions taken.
+    pub fn n_past(&self) -> usize {
+        self.history.len()
+    }
+
+    /// The position a text token would get next. It falls behind [`Context::n_past`] after images.
+    pub fn next_position(&self) -> u32 {
+        self.next_position
+    }
+
+    /// The number of threads at work.
+    pub fn threads(&self) -> usize {
+        self.team.threads()
+    }
+
+    /// Slots for text that follows what is in the context.
+    pub fn text<'a>(&self, ids: &'a [u32]) -> Vec<Slot<'a>> {
+        text_slots(ids, self.next_position)
+    }
+
+    /// Reads a prompt in batches; afterwards [`Context::logits`] of row 0 are those behind its last token. `progress` is
+    /// told the number of slots read so far and may stop the reading by returning false.
+    ///
+    /// # Errors
+    /// If it does not fit; nothing has been read then.
+    pub fn prefill(
+        &mut self,
+        slots: &[Slot<'_>],
+        mut progress: impl FnMut(usize) -> bool,
+    ) -> Result<usize, ContextFull> {
+        self.check_room(slots.len())?;
+        let mut done = 0;
+        for batch in slots.chunks(self.settings.n_batch) {
+            let last = done + batch.len() == slots.len();
+            self.forward(batch, usize::from(last))?;
+            done += batch.len();
+            if !progress(done) {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Reads one token and returns the logits behind it, `[n_vocab]`.
+    ///
+    /// # Errors
+    /// If the context is full.
+    pub fn decode(&mut self, id: u32) -> Result<&mut [f32], ContextFull> {
+        let position = [self.next_position; 3];
+        self.forward(&[Slot { input: Input::Token(id), position }], 1)?;
+        Ok(self.logits(0))
+    }
+
+    /// Reads a batch; the last `want` slots' outputs are then there for [`Context::logits`].
+    ///
+    /// # Errors
+    /// If it does not fit.
+    ///
+    /// # Panics
+    /// If the batch is larger than the settings allow.
+    pub fn forward(&mut self, slots: &[Slot<'_>], want: usize) -> Result<(), ContextFull> {
+        self.advance(slots, want, false, None)
+    }
+
+    /// As [`Context::forward`], for tokens that may turn out wrong: a draft under verification. [`Context::rewind`]
+    /// takes back any number of them.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn forward_logged(&mut self, slots: &[Slot<'_>]) -> Result<(), ContextFull> {
+        let before = (self.n_past(), slots.iter().map(|s| s.position).collect());
+        self.advance(slots, slots.len(), true, None)?;
+        self.logged = Some(before);
+        Ok(())
+    }
+
+    /// As [`Context::forward`] with the outputs of all slots wanted, telling `observer` the input of every layer.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn forward_observed(&mut self, slots: &[Slot<'_>], observer: Observer<'_>) -> Result<(), ContextFull> {
+        self.advance(slots, slots.len(), false, Some(observer))
+    }
+
+    fn advance(
+        &mut self,
+        slots: &[Slot<'_>],
+        want: usize,
+        log: bool,
+        observer: Option<Observer<'_>>,
+    ) -> Result<(), ContextFull> {
+        self.check_room(slots.len())?;
+        self.logged = None;
+        self.pass().run(slots, want, log, observer);
+        for slot in slots {
+            self.history.push(key(slot));
+            self.next_position = self.next_position.max(slot.position.into_iter().max().unwrap_or(0) + 1);
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self) -> Forward<'_, 'g> {
+        Forward {
+            model: self.model,
+            kernels: self.kernels,
+            team: &mut self.team,
+            rope: &self.rope,
+            n_past: self.history.len(),
+            caches: &mut self.caches,
+            scratch: &mut self.scratch,
+        }
+    }
+
+    fn check_room(&self, n: usize) -> Result<(), ContextFull> {
+        let (n_ctx, n_past) = (self.settings.n_ctx, self.n_past());
+        if n > n_ctx - n_past { Err(ContextFull { n_ctx, n_past, n }) } else { Ok(()) }
+    }
+
+    /// The logits behind output `row` of the last batch, `[n_vocab]`. Row 0 is the first of the outputs wanted.
+    ///
+    /// # Panics
+    /// If the last batch did not want that many outputs.
+    pub fn logits(&mut self, row: usize) -> &mut [f32] {
+        self.logits_of(row, 1)
+    }
+
+    /// The logits behind `n` outputs of the last batch from `row` on, `[n, n_vocab]`.
+    ///
+    /// # Panics
+    /// If the last batch did not want that many outputs.
+    pub fn logits_of(&mut self, row: usize, n: usize) -> &mut [f32] {
+        let n_vocab = self.model.n_vocab;
+        self.logits.resize(n * n_vocab, 0.0);
+        for (i, logits) in self.logits.chunks_mut(HEAD_BATCH * n_vocab).enumerate() {
+            let rows = logits.len() / n_vocab;
+            normalize(
+                self.model,
+                self.kernels,
+                &mut self.team,
+                &self.scratch,
+                row + i * HEAD_BATCH,
+                rows,
+                &mut self.head,
+            );
+            products(&mut self.team, self.kernels, &self.head, [(self.model.output, logits)]);
+        }
+        &mut self.logits
+    }
+
+    /// The final hidden states of `n` outputs of the last batch from `row` on, after the final norm: `[n, n_embd]`.
+    ///
+    /// # Panics
+    /// If the last batch did not want that many outputs.
+    pub fn hidden(&mut self, row: usize, n: usize) -> &[f32] {
+        normalize(self.model, self.kernels, &mut self.team, &self.scratch, row, n, &mut self.head);
+        &self.head.x
+    }
+
+    /// Takes back all but the first `keep` tokens of the last batch, which [`Context::forward_logged`] read.
+    ///
+    /// # Panics
+    /// If the last batch was not logged, or was shorter.
+    pub fn rewind(&mut self, keep: usize) {
+        let (n_before, positions) = self.logged.take().expect("the last batch was logged");
+        assert!(keep <= positions.len(), "{keep} of {} tokens", positions.len());
+        self.pass().rewind(keep);
+        self.history.truncate(n_before + keep);
+        // Every later position is larger, so the first one not kept is where text goes on.
+        if let Some(position) = positions.get(keep) {
+            self.next_position = position[0];
+        }
+    }
+
+    /// Marks the present as a point [`Context::reuse`] can go back to. The two youngest marks are kept.
+    pub fn checkpoint(&mut self) {
+        let states = self.caches.iter().filter_map(|cache| match cache {
+            Cache::DeltaNet(state, _) => Some(state.clone()),
+            Cache::Attention(_) => None,
+        });
+        let mark = Checkpoint { n_past: self.n_past(), next_position: self.next_position, states: states.collect() };
+        if self.checkpoints.len() == 2 {
+            self.checkpoints.remove(0);
+        }
+        self.checkpoints.push(mark);
+    }
+
+    /// Goes back to the latest known point that `slots` also begin with, and returns how many of them are therefore
+    /// read already. At most all but one, so that there is something to read.
+    pub fn reuse(&mut self, slots: &[Slot<'_>]) -> usize {
+        let same = self.history.iter().zip(slots).take_while(|(have, slot)| **have == key(slot)).count();
+        let same = same.min(slots.len().saturating_sub(1));
+        if self.n_past() <= same {
+            return self.n_past();
+        }
+        self.checkpoints.retain(|mark| mark.n_past <= same);
+        let (n_past, next_position) = match self.checkpoints.last() {
+            Some(mark) => {
+                let mut states = mark.states.iter();
+                for cache in &mut self.caches {
+                    if let Cache::DeltaNet(state, _) = cache {
+                        state.clone_from(states.next().expect("a state for every such layer"));
+                    }
+                }
+                (mark.n_past, mark.next_position)
+            }
+            None => {
+                for cache in &mut self.caches {
+                    if let Cache::DeltaNet(state, _) = cache {
+                        state.reset();
+                    }
+                }
+                (0, 0)
+            }
+        };
+        self.history.truncate(n_past);
+        self.next_position = next_position;
+        self.logged = None;
+        n_past
+    }
+}
+
+/// Slots for text whose first token is at `position`.
+pub fn text_slots(ids: &[u32], position: u32) -> Vec<Slot<'_>> {
+    let slot = |(&id, position)| Slot { input: Input::Token(id), position: [position; 3] };
+    ids.iter().zip(position..).map(slot).collect()
+}
+
+/// Writes the final norm of `n` outputs from `row` on into `head`.
+fn normalize(
+    model: &Model<'_>,
+    kernels: &Kernels,
+    team: &mut Team,
+    scratch: &Scratch,
+    row: usize,
+    n: usize,
+    head: &mut Batch,
+) {
+    let n_embd = model.config.n_embd;
+    head.reshape(n, n_embd);
+    head.fill(team, kernels, |r, h| {
+        kernels.rms_norm(&scratch.x[(row + r) * n_embd..][..n_embd], &model.output_norm, model.config.rms_eps, h);
+    });
+}
+
+/// What tells a slot from others: its token, or a hash of its embedding.
+fn key(slot: &Slot<'_>) -> u64 {
+    match slot.input {
+        Input::Token(id) => u64::from(id),
+        Input::Embedding(row) => {
+            let mut hasher = DefaultHasher::new();
+            (bytemuck::cast_slice::<f32, u8>(row), slot.position).hash(&mut hasher);
+            hasher.finish() | 1 << 63
+        }
+    }
+}

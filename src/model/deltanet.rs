@@ -1,0 +1,161 @@
+//! A Gated DeltaNet layer's mixer (sheet `qwen35-model.md` §6; Yang et al., arXiv:2412.06464) and its state.
+
+use super::Config;
+use super::forward::Pass;
+use super::product::products;
+use super::weights::DeltaNet;
+use crate::team::{Grid, Team};
+use kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS};
+use kernels::{Kernels, Rows};
+
+/// What a DeltaNet layer remembers of all tokens so far: of fixed size, and not to be cut back by position.
+#[derive(Clone)]
+pub struct State {
+    /// The last raw inputs of the convolution, in blocks of channels: `[⌈C/64⌉, kernel−1, 64]`, oldest first.
+    conv: Vec<f32>,
+    /// The associative memory, in blocks of value columns: `[n_v_head, blocks, head_k_dim, 32]`.
+    s: Vec<f32>,
+}
+
+/// Inputs of a batch that may be taken back: what is needed to advance a saved [`State`] over part of them.
+pub struct Log {
+    before: State,
+    /// Raw projections to queries, keys, values `[n, C]`.
+    qkv: Vec<f32>,
+    /// Raw decay and write-strength projections `[n, 2·n_v_head]`.
+    alpha_beta: Vec<f32>,
+}
+
+impl State {
+    /// The state before the first token.
+    pub fn new(config: &Config) -> State {
+        let conv_blocks = config.conv_channels().div_ceil(CONV_BLOCK);
+        let state_blocks = config.n_v_head * (config.head_v_dim / state_cols(config));
+        State {
+            conv: vec![0.0; (conv_blocks * conv_unit(config)).max(1)],
+            s: vec![0.0; state_blocks * config.head_k_dim * STATE_COLS],
+        }
+    }
+
+    /// Bytes a layer's state takes.
+    pub fn bytes(config: &Config) -> usize {
+        let conv = config.conv_channels().div_ceil(CONV_BLOCK) * conv_unit(config);
+        let s = config.n_v_head * (config.head_v_dim / state_cols(config)) * config.head_k_dim * STATE_COLS;
+        4 * (conv + s)
+    }
+
+    /// Forgets everything.
+    pub fn reset(&mut self) {
+        self.conv.fill(0.0);
+        self.s.fill(0.0);
+    }
+}
+
+/// Values of convolution state a block of channels has; at least one, so that blocks can be counted.
+fn conv_unit(config: &Config) -> usize {
+    ((config.conv_kernel - 1) * CONV_BLOCK).max(1)
+}
+
+/// Value columns of a head that one work item handles: the widest even share of the head within the kernel's limit.
+fn state_cols(config: &Config) -> usize {
+    (1..=STATE_COLS).rev().find(|&n| config.head_v_dim.is_multiple_of(n)).expect("1 divides everything")
+}
+
+/// Computes the mixer of the normalised rows `pass.h` into `pass.out`, advancing the state; with `log`, keeps what
+/// [`rewind`] needs.
+pub(super) fn forward(w: &DeltaNet<'_>, state: &mut State, log: Option<&mut Option<Log>>, pass: &mut Pass<'_>) {
+    let Pass { team, kernels, config, n, h, core, proj, up, alpha_beta, out, .. } = pass;
+    let (kernels, config, n) = (*kernels, *config, *n);
+    let (channels, value_dim) = (config.conv_channels(), config.value_dim());
+    let qkv = &mut proj[..n * channels];
+    let z = &mut up[..n * value_dim];
+    let alpha_beta = &mut alpha_beta[..n * 2 * config.n_v_head];
+    let gates = w.ssm_alpha_beta.matrix();
+    products(team, kernels, h, [(w.attn_qkv, &mut *qkv), (w.attn_gate, &mut *z), (gates, &mut *alpha_beta)]);
+    if let Some(log) = log {
+        *log = Some(Log { before: state.clone(), qkv: qkv.to_vec(), alpha_beta: alpha_beta.to_vec() });
+    }
+    core.reshape(n, value_dim);
+    let mut mix = Mix { w, config, kernels, team };
+    mix.advance(state, qkv, alpha_beta, &mut core.x);
+
+    let z = &*z;
+    core.fill(team, kernels, |r, o| {
+        for (o, z) in o.chunks_mut(config.head_v_dim).zip(z[r * value_dim..].chunks(config.head_v_dim)) {
+            kernels.gated_rms_norm(o, z, &w.ssm_norm, config.rms_eps);
+        }
+    });
+    products(team, kernels, core, [(w.ssm_out, &mut **out)]);
+}
+
+/// Sets `state` to what it was after the first `keep` tokens of the batch that wrote `log`.
+pub(super) fn rewind(
+    w: &DeltaNet<'_>,
+    state: &mut State,
+    mut log: Log,
+    keep: usize,
+    config: &Config,
+    kernels: &'static Kernels,
+    team: &mut Team,
+) {
+    *state = log.before;
+    if keep > 0 {
+        let (qkv, alpha_beta) = (keep * config.conv_channels(), keep * 2 * config.n_v_head);
+        let mut o = vec![0.0; keep * config.value_dim()];
+        let mut mix = Mix { w, config, kernels, team };
+        mix.advance(state, &mut log.qkv[..qkv], &mut log.alpha_beta[..alpha_beta], &mut o);
+    }
+}
+
+/// The part of the mixer that touches the state.
+struct Mix<'a> {
+    w: &'a DeltaNet<'a>,
+    config: &'a Config,
+    kernels: &'static Kernels,
+    team: &'a mut Team,
+}
+
+impl Mix<'_> {
+    /// Convolution, norms, gates and delta rule over raw projections `qkv [n, C]` and `alpha_beta [n, 2·n_v_head]`,
+    /// both overwritten, into `o [n, value_dim]`.
+    fn advance(&mut self, state: &mut State, qkv: &mut [f32], alpha_beta: &mut [f32], o: &mut [f32]) {
+        let Mix { w, config, kernels, ref mut team } = *self;
+        let (channels, key_dim, n_v_head) = (config.conv_channels(), config.key_dim(), config.n_v_head);
+        let (taps, unit) = (config.conv_kernel, conv_unit(config));
+        team.strips(Grid::strips(qkv, channels, CONV_BLOCK), (&mut state.conv, unit), |i, _, mut x, history| {
+            let history = &mut history[..(taps - 1) * CONV_BLOCK];
+            kernels.conv1d_silu(&mut x, history, &w.ssm_conv1d[i * taps * CONV_BLOCK..][..taps * CONV_BLOCK]);
+        });
+
+        let scale = 1.0 / (config.head_k_dim as f32).sqrt();
+        team.split2((qkv, channels), (alpha_beta, 2 * n_v_head), |_, qkv, alpha_beta| {
+            let (q, rest) = qkv.split_at_mut(key_dim);
+            for q in q.chunks_mut(config.head_k_dim) {
+                kernels.l2_norm(q, config.rms_eps, scale);
+            }
+            for k in rest[..key_dim].chunks_mut(config.head_k_dim) {
+                kernels.l2_norm(k, config.rms_eps, 1.0);
+            }
+            let (alpha, beta) = alpha_beta.split_at_mut(n_v_head);
+            kernels.delta_gates(alpha, beta, &w.ssm_a, &w.ssm_dt);
+        });
+
+        let (qkv, alpha_beta) = (&*qkv, &*alpha_beta);
+        let cols = state_cols(config);
+        let unit = config.head_k_dim * STATE_COLS;
+        team.strips(Grid::strips(o, config.value_dim(), cols), (&mut state.s, unit), |_, range, mut o, s| {
+            let head = range.start / config.head_v_dim;
+            let key = head % config.n_k_head * config.head_k_dim;
+            let qkv = |start: usize, len| Rows::new(&qkv[start..], o.rows(), len, channels);
+            let gate = |start: usize| Rows::new(&alpha_beta[start..], o.rows(), 1, 2 * n_v_head);
+            let tokens = DeltaTokens {
+                q: qkv(key, config.head_k_dim),
+                k: qkv(key_dim + key, config.head_k_dim),
+                v: qkv(2 * key_dim + range.start, range.len()),
+                g: gate(head),
+                beta: gate(n_v_head + head),
+            };
+            kernels.delta_rule(&tokens, s, &mut o);
+        });
+    }
+}

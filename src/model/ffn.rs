@@ -1,0 +1,25 @@
+//! The gated feed-forward: `W_down( silu(W_gate x) ⊙ W_up x )`.
+
+use super::forward::Pass;
+use super::product::{products, strip};
+use super::weights::Ffn;
+use crate::team::Grid;
+
+/// Computes the feed-forward of the normalised rows `pass.h` into `pass.out`.
+pub(super) fn forward(w: &Ffn<'_>, pass: &mut Pass<'_>) {
+    let kernels = pass.kernels;
+    let n_ff = w.ffn_gate.rows();
+    let width = strip(n_ff, pass.team.threads());
+    let x = pass.h.inputs();
+    let (gate, up) = (&mut pass.wide.x[..pass.n * n_ff], &mut pass.up[..pass.n * n_ff]);
+    // Gate and up of the same rows go together: their product is taken while both are in cache.
+    pass.team.twins(Grid::strips(gate, n_ff, width), Grid::strips(up, n_ff, width), |_, cols, mut gate, mut up| {
+        kernels.matmul(w.ffn_gate.slice_rows(cols.clone()), x, &mut gate);
+        kernels.matmul(w.ffn_up.slice_rows(cols), x, &mut up);
+        for r in 0..gate.rows() {
+            kernels.silu_mul(gate.row_mut(r), up.row(r));
+        }
+    });
+    pass.wide.fill(pass.team, kernels, |_, _| {});
+    products(pass.team, kernels, pass.wide, [(w.ffn_down, &mut *pass.out)]);
+}

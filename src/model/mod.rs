@@ -1,0 +1,18 @@
+//! The Qwen3.5 text model: hyper-parameters, weights, and the forward pass over them.
+//!
+//! [`Config`] and [`Model`] are read from the file once and checked completely; after that the forward pass (see
+//! [`crate::context`]) cannot fail.
+
+pub mod attention;
+pub mod config;
+pub mod deltanet;
+pub mod error;
+pub mod ffn;
+pub mod forward;
+pub mod product;
+pub mod rope;
+pub mod weights;
+
+pub use config::{Config, LayerKind};
+pub use error::Error;
+pub use weights::Model;

@@ -1,0 +1,292 @@
+//! The point where names become fields: every tensor is looked up once, checked (name, type, shape), and from then on
+//! known by its field. Matrices stay in the mapped file; small vectors are copied.
+
+use super::{Config, Error, LayerKind};
+use crate::gguf::{Gguf, Tensor};
+use kernels::{Format, Matrix, decode, deltanet};
+
+/// A model ready to run: hyper-parameters, and weights borrowed from the file.
+pub struct Model<'g> {
+    /// Hyper-parameters.
+    pub config: Config,
+    /// Rows of the vocabulary, padding included.
+    pub n_vocab: usize,
+    /// Embedding `[n_vocab, n_embd]`.
+    pub token_embd: Matrix<'g>,
+    /// The trunk.
+    pub layers: Vec<Layer<'g>>,
+    /// Final norm `[n_embd]`.
+    pub output_norm: Box<[f32]>,
+    /// LM head `[n_vocab, n_embd]`: `output.weight`, or the embedding again when the two are tied.
+    pub output: Matrix<'g>,
+    /// Multi-token-prediction block, when the file has one.
+    pub mtp: Option<Mtp<'g>>,
+}
+
+/// One layer: `x += mixer(norm(x)); x += ffn(norm(x))`.
+pub struct Layer<'g> {
+    /// Norm before the mixer `[n_embd]`.
+    pub attn_norm: Box<[f32]>,
+    /// The token mixer.
+    pub mixer: Mixer<'g>,
+    /// Norm before the feed-forward `[n_embd]`.
+    pub post_attention_norm: Box<[f32]>,
+    /// The feed-forward.
+    pub ffn: Ffn<'g>,
+}
+
+/// A layer's token mixer.
+pub enum Mixer<'g> {
+    /// Gated DeltaNet.
+    DeltaNet(DeltaNet<'g>),
+    /// Gated attention.
+    Attention(Attention<'g>),
+}
+
+/// Gated DeltaNet weights. `C = 2·key_dim + value_dim`.
+pub struct DeltaNet<'g> {
+    /// Projection to queries, keys, values `[C, n_embd]`.
+    pub attn_qkv: Matrix<'g>,
+    /// Projection to the output gate z `[value_dim, n_embd]`.
+    pub attn_gate: Matrix<'g>,
+    /// Projections to decay (rows `..n_v_head`) and write strength (the rest), decoded: `[2·n_v_head, n_embd]`.
+    ///
+    /// The decay is exponentiated and accumulates over all later tokens, so these few rows are multiplied in f32.
+    pub ssm_alpha_beta: Dense,
+    /// −exp(A_log) `[n_v_head]`.
+    pub ssm_a: Box<[f32]>,
+    /// Bias of the decay `[n_v_head]`.
+    pub ssm_dt: Box<[f32]>,
+    /// Convolution taps in blocks of channels, see [`kernels::deltanet::conv_blocks`].
+    pub ssm_conv1d: Box<[f32]>,
+    /// Norm of each value head `[head_v_dim]`.
+    pub ssm_norm: Box<[f32]>,
+    /// Output projection `[n_embd, value_dim]`.
+    pub ssm_out: Matrix<'g>,
+}
+
+/// Gated attention weights.
+pub struct Attention<'g> {
+    /// Per head `head_dim` query rows, then `head_dim` gate rows: `[n_head·2·head_dim, n_embd]`.
+    pub attn_q: Matrix<'g>,
+    /// Keys `[n_head_kv·head_dim, n_embd]`.
+    pub attn_k: Matrix<'g>,
+    /// Values `[n_head_kv·head_dim, n_embd]`.
+    pub attn_v: Matrix<'g>,
+    /// Norm of each query head `[head_dim]`.
+    pub attn_q_norm: Box<[f32]>,
+    /// Norm of each key head `[head_dim]`.
+    pub attn_k_norm: Box<[f32]>,
+    /// Output projection `[n_embd, n_head·head_dim]`.
+    pub attn_output: Matrix<'g>,
+}
+
+/// Feed-forward `W_down(silu(W_gate x) ⊙ W_up x)`.
+pub struct Ffn<'g> {
+    /// `[n_ff, n_embd]`.
+    pub ffn_gate: Matrix<'g>,
+    /// `[n_ff, n_embd]`.
+    pub ffn_up: Matrix<'g>,
+    /// `[n_embd, n_ff]`.
+    pub ffn_down: Matrix<'g>,
+}
+
+/// Multi-token-prediction block: an attention layer behind a joint of embedding and hidden state.
+pub struct Mtp<'g> {
+    /// Norm of the next token's embedding `[n_embd]`.
+    pub enorm: Box<[f32]>,
+    /// Norm of the trunk's normalised output `[n_embd]`.
+    pub hnorm: Box<[f32]>,
+    /// Joint `[n_embd, 2·n_embd]`, embedding half first.
+    pub eh_proj: Matrix<'g>,
+    /// The block itself; always of the attention kind.
+    pub layer: Layer<'g>,
+    /// Norm before the shared head `[n_embd]`.
+    pub shared_head_norm: Box<[f32]>,
+}
+
+/// A small matrix of decoded values.
+pub struct Dense {
+    rows: usize,
+    cols: usize,
+    values: Box<[f32]>,
+}
+
+impl Dense {
+    /// The matrix as an operand of products.
+    pub fn matrix(&self) -> Matrix<'_> {
+        Matrix::new(Format::F32, self.rows, self.cols, bytemuck::cast_slice(&self.values))
+    }
+}
+
+impl<'g> Model<'g> {
+    /// Finds and checks every weight.
+    ///
+    /// # Errors
+    /// What [`Config::from_gguf`] finds, or the first tensor that is missing, misshapen or of an unsupported type.
+    pub fn bind(gguf: &'g Gguf) -> Result<Model<'g>, Error> {
+        let config = Config::from_gguf(gguf)?;
+        let bind = Bind { gguf, config: &config };
+        let n_embd = config.n_embd;
+        if gguf.tensors().next().is_none() {
+            return Err(Error::NoTensors);
+        }
+        let token_embd = gguf.tensor("token_embd.weight");
+        let token_embd = token_embd
+            .ok_or_else(|| Error::MissingTensor { name: "token_embd.weight".into(), expected: vec![0, n_embd] })?;
+        let n_vocab = match token_embd.shape[..] {
+            [rows, cols] if cols == n_embd && rows > 0 && rows <= u32::MAX as usize => rows,
+            _ => {
+                return Err(Error::Shape {
+                    name: "token_embd.weight".into(),
+                    expected: vec![gguf.strings("tokenizer.ggml.tokens")?.map_or(0, |t| t.len()), n_embd],
+                    found: token_embd.shape.to_vec(),
+                });
+            }
+        };
+        let token_embd = bind.matrix("token_embd.weight", n_vocab, n_embd)?;
+        let output = match gguf.tensor("output.weight") {
+            Some(_) => bind.matrix("output.weight", n_vocab, n_embd)?,
+            None => token_embd,
+        };
+        let layers = (0..config.n_layer()).map(|il| bind.layer(il, config.layers[il])).collect::<Result<_, _>>()?;
+        let output_norm = bind.vector("output_norm.weight", n_embd)?;
+        let mtp = if config.n_mtp == 1 { Some(bind.mtp(config.n_layer())?) } else { None };
+        Ok(Model { n_vocab, token_embd, layers, output_norm, output, mtp, config })
+    }
+
+    /// Bytes of weights one decoded token reads: every matrix of the trunk once, and the head.
+    pub fn bytes_per_token(&self) -> usize {
+        let ffn = |f: &Ffn| f.ffn_gate.bytes().len() + f.ffn_up.bytes().len() + f.ffn_down.bytes().len();
+        let mixer = |m: &Mixer| match m {
+            Mixer::Attention(a) => [a.attn_q, a.attn_k, a.attn_v, a.attn_output].iter().map(|w| w.bytes().len()).sum(),
+            Mixer::DeltaNet(d) => [d.attn_qkv, d.attn_gate, d.ssm_out, d.ssm_alpha_beta.matrix()]
+                .iter()
+                .map(|w| w.bytes().len())
+                .sum::<usize>(),
+        };
+        self.layers.iter().map(|l| mixer(&l.mixer) + ffn(&l.ffn)).sum::<usize>() + self.output.bytes().len()
+    }
+}
+
+/// Looks tensors up and checks them.
+struct Bind<'g, 'c> {
+    gguf: &'g Gguf,
+    config: &'c Config,
+}
+
+impl<'g> Bind<'g, '_> {
+    fn tensor(&self, name: &str, expected: &[usize]) -> Result<(Tensor<'g>, Format), Error> {
+        let Some(tensor) = self.gguf.tensor(name) else {
+            return Err(Error::MissingTensor { name: name.into(), expected: expected.to_vec() });
+        };
+        if tensor.shape[..] != *expected {
+            return Err(Error::Shape { name: name.into(), expected: expected.to_vec(), found: tensor.shape.to_vec() });
+        }
+        match tensor.ty.format() {
+            Some(format) => Ok((tensor, format)),
+            None => Err(Error::TensorType { name: name.into(), found: tensor.ty.name().to_string() }),
+        }
+    }
+
+    fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix<'g>, Error> {
+        let (tensor, format) = self.tensor(name, &[rows, cols])?;
+        Ok(Matrix::new(format, rows, cols, tensor.bytes))
+    }
+
+    /// A small tensor, decoded.
+    fn values(&self, name: &str, shape: &[usize]) -> Result<Box<[f32]>, Error> {
+        let (tensor, format) = self.tensor(name, shape)?;
+        let mut values = vec![0.0; shape.iter().product()];
+        let row = *shape.last().expect("tensors have a dimension");
+        let row_bytes = format.row_bytes(row).expect("checked by the container");
+        for (out, bytes) in values.chunks_mut(row).zip(tensor.bytes.chunks(row_bytes)) {
+            decode::decode_row(format, bytes, out);
+        }
+        Ok(values.into())
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<Box<[f32]>, Error> {
+        self.values(name, &[len])
+    }
+
+    fn layer(&self, il: usize, kind: LayerKind) -> Result<Layer<'g>, Error> {
+        let n_embd = self.config.n_embd;
+        Ok(Layer {
+            attn_norm: self.vector(&format!("blk.{il}.attn_norm.weight"), n_embd)?,
+            mixer: match kind {
+                LayerKind::DeltaNet => Mixer::DeltaNet(self.deltanet(il)?),
+                LayerKind::Attention => Mixer::Attention(self.attention(il)?),
+            },
+            post_attention_norm: self.vector(&format!("blk.{il}.post_attention_norm.weight"), n_embd)?,
+            ffn: self.ffn(il)?,
+        })
+    }
+
+    fn deltanet(&self, il: usize) -> Result<DeltaNet<'g>, Error> {
+        let c = self.config;
+        let name = |what: &str| format!("blk.{il}.{what}");
+        let alpha = self.values(&name("ssm_alpha.weight"), &[c.n_v_head, c.n_embd])?;
+        let beta = self.values(&name("ssm_beta.weight"), &[c.n_v_head, c.n_embd])?;
+        let conv = self.values(&name("ssm_conv1d.weight"), &[c.conv_channels(), c.conv_kernel])?;
+        Ok(DeltaNet {
+            attn_qkv: self.matrix(&name("attn_qkv.weight"), c.conv_channels(), c.n_embd)?,
+            attn_gate: self.matrix(&name("attn_gate.weight"), c.value_dim(), c.n_embd)?,
+            ssm_alpha_beta: Dense { rows: 2 * c.n_v_head, cols: c.n_embd, values: [alpha, beta].concat().into() },
+            ssm_a: self.vector(&name("ssm_a"), c.n_v_head)?,
+            ssm_dt: self.vector(&name("ssm_dt.bias"), c.n_v_head)?,
+            ssm_conv1d: deltanet::conv_blocks(&conv, c.conv_kernel).into(),
+            ssm_norm: self.vector(&name("ssm_norm.weight"), c.head_v_dim)?,
+            ssm_out: self.matrix(&name("ssm_out.weight"), c.n_embd, c.value_dim())?,
+        })
+    }
+
+    fn attention(&self, il: usize) -> Result<Attention<'g>, Error> {
+        let c = self.config;
+        let name = |what: &str| format!("blk.{il}.{what}.weight");
+        let (n_q, n_kv) = (c.query_dim(), c.kv_dim());
+        let (attn_q, attn_k, attn_v) = if self.gguf.tensor(&name("attn_qkv")).is_some() {
+            let fused = self.matrix(&name("attn_qkv"), n_q + 2 * n_kv, c.n_embd)?;
+            (fused.slice_rows(0..n_q), fused.slice_rows(n_q..n_q + n_kv), fused.slice_rows(n_q + n_kv..n_q + 2 * n_kv))
+        } else {
+            (
+                self.matrix(&name("attn_q"), n_q, c.n_embd)?,
+                self.matrix(&name("attn_k"), n_kv, c.n_embd)?,
+                self.matrix(&name("attn_v"), n_kv, c.n_embd)?,
+            )
+        };
+        Ok(Attention {
+            attn_q,
+            attn_k,
+            attn_v,
+            attn_q_norm: self.vector(&name("attn_q_norm"), c.head_dim)?,
+            attn_k_norm: self.vector(&name("attn_k_norm"), c.head_dim)?,
+            attn_output: self.matrix(&name("attn_output"), c.n_embd, c.n_head * c.head_dim)?,
+        })
+    }
+
+    fn ffn(&self, il: usize) -> Result<Ffn<'g>, Error> {
+        let (n_embd, n_ff) = (self.config.n_embd, self.config.n_ff);
+        Ok(Ffn {
+            ffn_gate: self.matrix(&format!("blk.{il}.ffn_gate.weight"), n_ff, n_embd)?,
+            ffn_up: self.matrix(&format!("blk.{il}.ffn_up.weight"), n_ff, n_embd)?,
+            ffn_down: self.matrix(&format!("blk.{il}.ffn_down.weight"), n_embd, n_ff)?,
+        })
+    }
+
+    fn mtp(&self, il: usize) -> Result<Mtp<'g>, Error> {
+        let n_embd = self.config.n_embd;
+        let vector = |what: &str| self.vector(&format!("blk.{il}.nextn.{what}.weight"), n_embd);
+        Ok(Mtp {
+            enorm: vector("enorm")?,
+            hnorm: vector("hnorm")?,
+            eh_proj: self.matrix(&format!("blk.{il}.nextn.eh_proj.weight"), n_embd, 2 * n_embd)?,
+            layer: self.layer(il, LayerKind::Attention)?,
+            // Files without a norm of its own share the trunk's.
+            shared_head_norm: match self.gguf.tensor(&format!("blk.{il}.nextn.shared_head_norm.weight")) {
+                Some(_) => vector("shared_head_norm")?,
+                None => self.vector("output_norm.weight", n_embd)?,
+            },
+        })
+    }
+}

@@ -1,0 +1,78 @@
+//! Files that appear whole or not at all.
+
+use anyhow::Context;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+/// A file written beside its final place and moved there by [`AtomicFile::commit`]. Dropped before that, it leaves
+/// nothing behind, and whatever had the name is untouched.
+pub struct AtomicFile {
+    writer: Option<BufWriter<File>>,
+    /// Where the bytes go until the commit; the path itself where that is a device or a pipe, which cannot be replaced.
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl AtomicFile {
+    /// Starts a file that is to become `path`.
+    ///
+    /// # Errors
+    /// If the folder does not exist or cannot be written to.
+    pub fn create(path: &Path) -> anyhow::Result<AtomicFile> {
+        let mut name = path.file_name().with_context(|| format!("{}: not a file name", path.display()))?.to_owned();
+        name.push(format!(".{}.part", std::process::id()));
+        let special = fs::metadata(path).is_ok_and(|m| !m.is_file());
+        let temporary = if special { path.to_owned() } else { path.with_file_name(name) };
+        let file = File::create(&temporary).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(AtomicFile { writer: Some(BufWriter::with_capacity(1 << 20, file)), temporary, path: path.to_owned() })
+    }
+
+    /// Moves the file to its place.
+    ///
+    /// # Errors
+    /// If the last bytes cannot be written or the file not be moved.
+    pub fn commit(mut self) -> anyhow::Result<()> {
+        let writer = self.writer.take().expect("taken here only");
+        let finish = || {
+            let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+            if self.temporary == self.path {
+                return Ok(());
+            }
+            file.sync_data()?;
+            fs::rename(&self.temporary, &self.path)
+        };
+        let result = finish().with_context(|| format!("cannot write {}", self.path.display()));
+        if result.is_err() {
+            self.discard();
+        }
+        result
+    }
+
+    fn discard(&self) {
+        if self.temporary != self.path {
+            // The failure that brought us here is the one to report.
+            let _ = fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.as_mut().expect("present until the commit").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.as_mut().expect("present until the commit").flush()
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            // Not `into_inner`: what is buffered is not wanted any more.
+            drop(writer.into_parts());
+            self.discard();
+        }
+    }
+}
