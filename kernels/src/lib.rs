@@ -16,6 +16,7 @@ mod kernels;
 pub mod matrix;
 pub mod qmatmul;
 pub mod rows;
+mod simd;
 #[cfg(test)]
 mod testing;
 pub mod tile;

@@ -6,8 +6,9 @@
 mod scalar;
 #[cfg(test)]
 mod tests;
+mod vector;
 
-use crate::{Isa, Kernels};
+use crate::{Kernels, simd};
 use half::f16;
 
 /// `(x, w, b, eps, out)`, see [`Kernels::layer_norm`].
@@ -33,10 +34,21 @@ pub(crate) struct Table {
     max: unsafe fn(x: &[f32]) -> f32,
 }
 
-impl Table {
-    pub(crate) fn of(_isa: Isa) -> Table {
-        scalar::TABLE
-    }
+simd::levels::tables! {
+    rms_norm(x: &[f32], w: &[f32], eps: f32, out: &mut [f32]);
+    rms_norm_in_place(x: &mut [f32], w: &[f32], eps: f32);
+    gated_rms_norm(o: &mut [f32], z: &[f32], w: &[f32], eps: f32);
+    l2_norm(x: &mut [f32], eps: f32, scale: f32);
+    layer_norm(x: &[f32], w: &[f32], b: &[f32], eps: f32, out: &mut [f32]);
+    silu_mul(gate: &mut [f32], up: &[f32]);
+    sigmoid_mul(x: &mut [f32], gate: &[f32]);
+    gelu_tanh(x: &mut [f32]);
+    gelu_erf(x: &mut [f32]);
+    add(x: &mut [f32], y: &[f32]);
+    rope(head: &mut [f32], cos: &[f32], sin: &[f32]);
+    f32_to_f16(x: &[f32], out: &mut [f16]);
+    f16_to_f32(x: &[f16], out: &mut [f32]);
+    max(x: &[f32]) -> f32;
 }
 
 // In every method below:

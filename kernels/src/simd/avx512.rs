@@ -1,0 +1,160 @@
+//! 16 lanes: AVX-512 F, BW, VL and DQ.
+
+// In every method: SAFETY: `self` exists only where the CPU has the level (`Simd::new`); memory is touched through
+// references to as many values as the instruction moves.
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use super::Simd;
+use half::f16;
+use std::arch::x86_64::*;
+
+/// See [`Simd::new`].
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(());
+
+#[inline(always)]
+fn first<T, const N: usize>(x: &[T]) -> *const T {
+    x[..N].as_ptr()
+}
+
+#[inline(always)]
+fn first_mut<T, const N: usize>(x: &mut [T]) -> *mut T {
+    x[..N].as_mut_ptr()
+}
+
+impl Simd for Avx512 {
+    type F32 = __m512;
+    const LANES: usize = 16;
+
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        Avx512(())
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> __m512 {
+        unsafe { _mm512_loadu_ps(first::<_, 16>(x)) }
+    }
+
+    #[inline(always)]
+    fn store(self, v: __m512, x: &mut [f32]) {
+        unsafe { _mm512_storeu_ps(first_mut::<_, 16>(x), v) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, x: &[f16]) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(first::<_, 16>(x).cast())) }
+    }
+
+    #[inline(always)]
+    fn store_f16(self, v: __m512, x: &mut [f16]) {
+        let half = unsafe { _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v) };
+        unsafe { _mm256_storeu_si256(first_mut::<_, 16>(x).cast(), half) }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, x: &[i8]) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(first::<_, 16>(x).cast()))) }
+    }
+
+    #[inline(always)]
+    fn store_i8(self, v: __m512, x: &mut [i8]) {
+        let bytes = unsafe { _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)) };
+        unsafe { _mm_storeu_si128(first_mut::<_, 16>(x).cast(), bytes) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fnmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn round(self, a: __m512) -> __m512 {
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a) }
+    }
+
+    #[inline(always)]
+    fn scale_by_power(self, p: __m512, n: __m512) -> __m512 {
+        unsafe { _mm512_scalef_ps(p, n) }
+    }
+
+    #[inline(always)]
+    fn select_le(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b), y, x) }
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, v: __m512) -> f32 {
+        unsafe { _mm512_reduce_add_ps(v) }
+    }
+
+    #[inline(always)]
+    fn reduce_add_4(self, v: [__m512; 4]) -> [f32; 4] {
+        unsafe {
+            let [a, b, c, d] = v.map(fold);
+            let sums = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+            let sums = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
+            let mut out = [0.0; 4];
+            _mm_storeu_ps(out.as_mut_ptr(), sums);
+            out
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_max(self, v: __m512) -> f32 {
+        unsafe { _mm512_reduce_max_ps(v) }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, x: &[T], i: usize) {
+        if let Some(x) = x.get(i) {
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).cast()) }
+        }
+    }
+}
+
+/// Upper half plus lower half.
+#[inline(always)]
+fn fold(v: __m512) -> __m256 {
+    unsafe { _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v)) }
+}

@@ -1,0 +1,123 @@
+//! The vector vocabulary: the few f32 operations that the vector families are written in, once, for every level.
+//!
+//! A value of a type that implements [`Simd`] exists only where the CPU has its instructions: holding it is the proof
+//! that the safe methods rely on. Algorithms are generic over `S: Simd` and `#[inline(always)]`; they become machine
+//! code of a level in that level's entry points, which carry `#[target_feature]`. For the same reason they take small
+//! traits where others would take closures: a closure is a function of its own and could be compiled without the
+//! features. Loads and stores take slices; callers walk them in pieces of a known length, so that the checks vanish.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+pub(crate) mod levels;
+pub(crate) mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(test)]
+mod tests;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use avx512::Avx512;
+use half::f16;
+#[cfg(target_arch = "aarch64")]
+pub(crate) use neon::Neon;
+
+/// Vectors of f32 of one level.
+pub(crate) trait Simd: Copy {
+    /// A vector of [`Simd::LANES`] values.
+    type F32: Copy;
+
+    /// Values in a vector: 4, 8 or 16.
+    const LANES: usize;
+
+    /// The proof that this CPU has the level.
+    ///
+    /// # Safety
+    /// It must have it.
+    unsafe fn new() -> Self;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::F32;
+
+    /// The first values of `x`. Panics if there are fewer than [`Simd::LANES`]; so do the other loads and stores.
+    fn load(self, x: &[f32]) -> Self::F32;
+
+    /// To the first values of `x`.
+    fn store(self, v: Self::F32, x: &mut [f32]);
+
+    /// Widens half precision, exactly.
+    fn load_f16(self, x: &[f16]) -> Self::F32;
+
+    /// Rounds to half precision, ties to even.
+    fn store_f16(self, v: Self::F32, x: &mut [f16]);
+
+    /// Widens small integers.
+    fn load_i8(self, x: &[i8]) -> Self::F32;
+
+    /// Rounds to nearest, ties to even, saturating at the ends of i8.
+    fn store_i8(self, v: Self::F32, x: &mut [i8]);
+
+    /// `a + b`
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// `a − b`
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// `a · b`
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// `a / b`, correctly rounded.
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// `a · b + c`, rounded once.
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+
+    /// `c − a · b`, rounded once.
+    fn neg_mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+
+    /// `a > b ? a : b`: b where either is NaN.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// `a < b ? a : b`: b where either is NaN.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// To the nearest integer, ties to even.
+    fn round(self, a: Self::F32) -> Self::F32;
+
+    /// `p · 2ⁿ` for integers n of `-125..=128`.
+    fn scale_by_power(self, p: Self::F32, n: Self::F32) -> Self::F32;
+
+    /// `a ≤ b ? x : y`, y where either is NaN.
+    fn select_le(self, a: Self::F32, b: Self::F32, x: Self::F32, y: Self::F32) -> Self::F32;
+
+    /// Sum of the lanes.
+    fn reduce_add(self, v: Self::F32) -> f32;
+
+    /// Sums of the lanes of four vectors.
+    fn reduce_add_4(self, v: [Self::F32; 4]) -> [f32; 4];
+
+    /// The largest lane that is not NaN; unspecified when one is.
+    fn reduce_max(self, v: Self::F32) -> f32;
+
+    /// Brings the cache line of `x[i]` closer; nothing when there is no such value.
+    fn prefetch<T>(self, x: &[T], i: usize);
+
+    /// The first `x.len()` lanes from `x`, the rest zero; for ends of rows.
+    #[inline(always)]
+    fn load_part(self, x: &[f32]) -> Self::F32 {
+        let mut buffer = [0.0; 16];
+        buffer[..x.len()].copy_from_slice(x);
+        self.load(&buffer)
+    }
+
+    /// The first `x.len()` lanes to `x`; for ends of rows.
+    #[inline(always)]
+    fn store_part(self, v: Self::F32, x: &mut [f32]) {
+        let mut buffer = [0.0; 16];
+        self.store(v, &mut buffer);
+        x.copy_from_slice(&buffer[..x.len()]);
+    }
+}

@@ -1,0 +1,166 @@
+//! 4 lanes: Armv8.0 NEON.
+
+// In every method: SAFETY: `self` exists only where the CPU has the level (`Simd::new`); memory is touched through
+// references to as many values as the instruction moves.
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+use super::Simd;
+use half::f16;
+use std::arch::aarch64::*;
+
+/// See [`Simd::new`].
+#[derive(Clone, Copy)]
+pub(crate) struct Neon(());
+
+#[inline(always)]
+fn first<T, const N: usize>(x: &[T]) -> *const T {
+    x[..N].as_ptr()
+}
+
+#[inline(always)]
+fn first_mut<T, const N: usize>(x: &mut [T]) -> *mut T {
+    x[..N].as_mut_ptr()
+}
+
+impl Simd for Neon {
+    type F32 = float32x4_t;
+    const LANES: usize = 4;
+
+    #[inline(always)]
+    unsafe fn new() -> Self {
+        Neon(())
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> float32x4_t {
+        unsafe { vdupq_n_f32(x) }
+    }
+
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> float32x4_t {
+        unsafe { vld1q_f32(first::<_, 4>(x)) }
+    }
+
+    #[inline(always)]
+    fn store(self, v: float32x4_t, x: &mut [f32]) {
+        unsafe { vst1q_f32(first_mut::<_, 4>(x), v) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, x: &[f16]) -> float32x4_t {
+        unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(first::<_, 4>(x).cast()))) }
+    }
+
+    #[inline(always)]
+    fn store_f16(self, v: float32x4_t, x: &mut [f16]) {
+        unsafe { vst1_u16(first_mut::<_, 4>(x).cast(), vreinterpret_u16_f16(vcvt_f16_f32(v))) }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, x: &[i8]) -> float32x4_t {
+        let x = &x[..4];
+        let word = i32::from_ne_bytes([x[0] as u8, x[1] as u8, x[2] as u8, x[3] as u8]);
+        unsafe {
+            let shorts = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(word)));
+            vcvtq_f32_s32(vmovl_s16(vget_low_s16(shorts)))
+        }
+    }
+
+    #[inline(always)]
+    fn store_i8(self, v: float32x4_t, x: &mut [i8]) {
+        let word = unsafe {
+            let shorts = vqmovn_s32(vcvtnq_s32_f32(v));
+            vget_lane_s32::<0>(vreinterpret_s32_s8(vqmovn_s16(vcombine_s16(shorts, shorts))))
+        };
+        for (x, byte) in x[..4].iter_mut().zip(word.to_ne_bytes()) {
+            *x = byte as i8;
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vaddq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vsubq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vmulq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vdivq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        unsafe { vfmsq_f32(c, a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
+    }
+
+    #[inline(always)]
+    fn round(self, a: float32x4_t) -> float32x4_t {
+        unsafe { vrndnq_f32(a) }
+    }
+
+    #[inline(always)]
+    fn scale_by_power(self, p: float32x4_t, n: float32x4_t) -> float32x4_t {
+        // 2^128 is no f32: the exponent of 2^(n−1) is built and p doubled.
+        unsafe {
+            let exponent = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(126));
+            vmulq_f32(vaddq_f32(p, p), vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent)))
+        }
+    }
+
+    #[inline(always)]
+    fn select_le(self, a: float32x4_t, b: float32x4_t, x: float32x4_t, y: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(vcleq_f32(a, b), x, y) }
+    }
+
+    #[inline(always)]
+    fn reduce_add(self, v: float32x4_t) -> f32 {
+        unsafe { vaddvq_f32(v) }
+    }
+
+    #[inline(always)]
+    fn reduce_add_4(self, [a, b, c, d]: [float32x4_t; 4]) -> [f32; 4] {
+        unsafe {
+            let sums = vpaddq_f32(vpaddq_f32(a, b), vpaddq_f32(c, d));
+            let mut out = [0.0; 4];
+            vst1q_f32(out.as_mut_ptr(), sums);
+            out
+        }
+    }
+
+    #[inline(always)]
+    fn reduce_max(self, v: float32x4_t) -> f32 {
+        unsafe { vmaxnmvq_f32(v) }
+    }
+
+    #[inline(always)]
+    fn prefetch<T>(self, x: &[T], i: usize) {
+        if let Some(x) = x.get(i) {
+            let x = std::ptr::from_ref(x);
+            unsafe { std::arch::asm!("prfm pldl1keep, [{}]", in(reg) x, options(nostack, preserves_flags, readonly)) }
+        }
+    }
+}
