@@ -6,8 +6,9 @@
 mod scalar;
 #[cfg(test)]
 mod tests;
+mod vector;
 
-use crate::{Isa, Kernels, Rows, Tile};
+use crate::{Kernels, Rows, Tile, simd};
 
 /// Channels one call of [`Kernels::conv1d_silu`] handles.
 pub const CONV_BLOCK: usize = 64;
@@ -41,10 +42,9 @@ pub(crate) struct Table {
     delta_rule: unsafe fn(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut Tile<'_>),
 }
 
-impl Table {
-    pub(crate) fn of(_isa: Isa) -> Table {
-        scalar::TABLE
-    }
+simd::levels::tables! {
+    conv1d_silu(x: &mut Tile<'_>, state: &mut [[f32; CONV_BLOCK]], w: &[[f32; CONV_BLOCK]]);
+    delta_rule(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut Tile<'_>);
 }
 
 /// Re-orders convolution weights from the file's `[n_channel, kernel]` (taps oldest first) to

@@ -5,7 +5,7 @@ use crate::Tile;
 
 pub(super) const TABLE: Table = Table { conv1d_silu, delta_rule };
 
-fn conv1d_silu(x: &mut Tile<'_>, state: &mut [[f32; CONV_BLOCK]], w: &[[f32; CONV_BLOCK]]) {
+pub(super) fn conv1d_silu(x: &mut Tile<'_>, state: &mut [[f32; CONV_BLOCK]], w: &[[f32; CONV_BLOCK]]) {
     let (newest, older) = w.split_last().expect("at least one tap");
     for t in 0..x.rows() {
         for (c, x) in x.row_mut(t).iter_mut().enumerate() {
