@@ -17,6 +17,9 @@
 //! T = 4 an element costs `2 + 1 + 1/4` multiply-adds a token, all on registers but one load and one store of the state
 //! a group. A larger T would win little and needs more accumulators than there are registers.
 
+// Short loops over arrays of registers, unrolled: indices show which belong together.
+#![allow(clippy::needless_range_loop)]
+
 use super::{CONV_BLOCK, DeltaTokens, STATE_COLS, scalar};
 use crate::Tile;
 use crate::simd::{Simd, math};

@@ -38,7 +38,7 @@ pub(crate) fn silu<S: Simd>(s: S, x: S::F32) -> S::F32 {
 /// `x/2 · (1 + tanh z) = x · sigmoid(2z)` with `z = √(2/π) · (x + 0.044715 x³)`. Absolute error at most 5e-7·max(1, |x|).
 #[inline(always)]
 pub(crate) fn gelu_tanh<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769_1;
+    const TWICE_SQRT_2_OVER_PI: f32 = 1.595_769;
     let cubic = s.mul_add(s.mul(x, x), s.splat(0.044_715 * TWICE_SQRT_2_OVER_PI), s.splat(TWICE_SQRT_2_OVER_PI));
     s.mul(x, sigmoid(s, s.mul(x, cubic)))
 }
