@@ -134,31 +134,48 @@ pub fn row_mut(records: &mut [Record], cols: usize) -> QuantRowMut<'_> {
     }
 }
 
-/// The reference quantiser; see the top of this file. Every level gives the same bits.
-pub(crate) fn quantize_scalar(x: &[f32], out: QuantRowMut<'_>) {
-    let mut blocks = x.chunks(BLOCK);
-    for ((q, d), ds) in out.q.chunks_mut(BLOCK).zip(out.d).zip(out.ds.chunks_mut(BLOCK / SUM_BLOCK)) {
-        let x = blocks.next().unwrap_or(&[]);
-        q.fill(0);
-        ds.fill(0.0);
-        *d = 0.0;
-        if x.iter().any(|v| !v.is_finite()) {
-            *d = f32::NAN;
-            ds.fill(f32::NAN);
-            continue;
+/// The quantiser; see the top of this file. Written so that the compiler turns it into vector code: each level compiles
+/// it with its own features, and all give the same bits.
+#[inline(always)]
+pub(crate) fn quantize_portable(x: &[f32], out: QuantRowMut<'_>) {
+    let (q, d, ds) = (out.q.as_chunks_mut::<BLOCK>().0, out.d, out.ds.as_chunks_mut::<2>().0);
+    let (blocks, end) = x.as_chunks::<BLOCK>();
+    for i in 0..q.len() {
+        if let Some(x) = blocks.get(i) {
+            quantize_block(x, &mut q[i], &mut d[i], &mut ds[i]);
+        } else {
+            let mut padded = [0.0; BLOCK];
+            if i == blocks.len() {
+                padded[..end.len()].copy_from_slice(end);
+            }
+            quantize_block(&padded, &mut q[i], &mut d[i], &mut ds[i]);
         }
-        let max = x.iter().fold(0.0, |max: f32, v| max.max(v.abs()));
-        if max < TINY {
-            continue;
+    }
+}
+
+#[inline(always)]
+fn quantize_block(x: &[f32; BLOCK], q: &mut [i8; BLOCK], d: &mut f32, ds: &mut [f32; BLOCK / SUM_BLOCK]) {
+    /// Adding and taking away 1.5·2²³ rounds to the nearest integer, ties to even; the sum holds it in its low bits.
+    const MAGIC: f32 = 12_582_912.0;
+    // Magnitudes compare as their bits do, NaN above all.
+    let mut max = 0;
+    for v in x {
+        max = max.max(v.to_bits() & 0x7fff_ffff);
+    }
+    let max = f32::from_bits(max);
+    let regular = max.is_finite() && max >= TINY;
+    let inverse = if regular { 127.0 / max } else { 0.0 };
+    *d = if max.is_finite() { if regular { max / 127.0 } else { 0.0 } } else { f32::NAN };
+    let mut sums = [0; BLOCK / SUM_BLOCK];
+    for half in 0..2 {
+        for i in SUM_BLOCK * half..SUM_BLOCK * (half + 1) {
+            let v = (x[i] * inverse + MAGIC).to_bits() as i8;
+            q[i] = if regular { v } else { 0 };
+            sums[half] += i32::from(q[i]);
         }
-        *d = max / 127.0;
-        let inverse = 127.0 / max;
-        for (q, &v) in q.iter_mut().zip(x) {
-            *q = (v * inverse).round_ties_even() as i8;
-        }
-        for (ds, q) in ds.iter_mut().zip(q.chunks(SUM_BLOCK)) {
-            *ds = *d * q.iter().map(|&q| i32::from(q)).sum::<i32>() as f32;
-        }
+    }
+    for (ds, sum) in ds.iter_mut().zip(sums) {
+        *ds = *d * sum as f32;
     }
 }
 
@@ -168,7 +185,7 @@ mod tests {
 
     fn quantize(x: &[f32]) -> QuantRows {
         let mut rows = QuantRows::new(1, x.len());
-        quantize_scalar(x, rows.row_mut(0));
+        quantize_portable(x, rows.row_mut(0));
         rows
     }
 
@@ -186,6 +203,13 @@ mod tests {
         assert!(row.d[10..].iter().chain(&row.ds[19..]).all(|&d| d == 0.0));
         let sum: i32 = row.q[16..32].iter().map(|&q| i32::from(q)).sum();
         assert_eq!(row.ds[1], row.d[0] * sum as f32);
+    }
+
+    #[test]
+    fn halves_round_to_even() {
+        let mut x = [0.0; 32];
+        x[..6].copy_from_slice(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5]);
+        assert_eq!(quantize(&x).row(0).q[..6], [127, 0, 2, 2, 0, -2]);
     }
 
     #[test]

@@ -8,6 +8,8 @@
 
 pub mod activations;
 pub mod attention;
+#[cfg(test)]
+mod conformance;
 pub mod decode;
 pub mod deltanet;
 pub mod format;

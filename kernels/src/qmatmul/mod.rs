@@ -11,10 +11,22 @@
 //!   so a product of one row and the same row within a larger batch may differ by rounding.
 //! - NaN and infinity in activations or scales travel into the outputs they belong to; nothing panics.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod entry;
+mod formats;
+mod gemm;
+mod gemv;
 mod scalar;
+mod simd;
 
-use crate::activations::{QuantRowMut, QuantRows, quantize_scalar};
-use crate::{Isa, Kernels, Matrix, Tile};
+use crate::activations::{QuantRowMut, QuantRows, quantize_portable};
+use crate::{Format, Isa, Kernels, Matrix, Tile};
+use entry::{Gemm, Product, Quantize};
+
+pub(crate) use entry::entry_points;
 
 /// Most activation rows that go through the matrix-vector kernels.
 pub const GEMV_COLUMNS: usize = 4;
@@ -29,11 +41,25 @@ pub struct Inputs<'a> {
 }
 
 /// The functions of this family at one level.
-pub(crate) struct Table {}
+pub(crate) struct Table {
+    quantize: Quantize,
+    /// By format, in the order of [`Format::ALL`].
+    products: Vec<Product>,
+}
 
 impl Table {
-    pub(crate) fn of(_isa: Isa) -> Table {
-        Table {}
+    pub(crate) fn of(isa: Isa) -> Table {
+        let (quantize, product): (Quantize, fn(Format) -> Product) = match isa {
+            Isa::Scalar => (quantize_portable, scalar::product),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => (avx2::entry::quantize, avx2::entry::product),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => (avx2::entry_vnni::quantize, avx2::entry_vnni::product),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => (avx512::entry::quantize, avx512::entry::product),
+            _ => (quantize_portable, scalar::product),
+        };
+        Table { quantize, products: Format::ALL.iter().map(|&format| product(format)).collect() }
     }
 }
 
@@ -45,7 +71,8 @@ impl Kernels {
     pub fn quantize_row(&self, x: &[f32], out: QuantRowMut<'_>) {
         let k = x.len().next_multiple_of(256);
         assert_eq!((out.q.len(), out.d.len(), out.ds.len()), (k, k / 32, k / 16), "a row of {} values", x.len());
-        quantize_scalar(x, out);
+        // SAFETY: the table is that of an available level.
+        unsafe { (self.qmatmul.quantize)(x, out) }
     }
 
     /// `y[m, n] = Σ_k w[n, k]·x[m, k]`; see [`crate::qmatmul`] for what is promised of the result.
@@ -61,7 +88,18 @@ impl Kernels {
         } else {
             assert_eq!(x.q.cols(), k, "quantised activations");
         }
-        scalar::matmul(w, x, y);
+        let product = &self.qmatmul.products[w.format() as usize];
+        if m == 0 || n == 0 {
+            return;
+        }
+        // SAFETY: the table is that of an available level.
+        match (m, &product.gemm) {
+            (1, _) => unsafe { product.gemv[0](w, x, 0, y) },
+            (2, _) => unsafe { product.gemv[1](w, x, 0, y) },
+            (3..=GEMV_COLUMNS, _) => unsafe { product.gemv[2](w, x, 0, y) },
+            (_, Gemm::Whole(multiply)) => unsafe { multiply(w, x, 0, y) },
+            (_, Gemm::Panels(parts)) => unsafe { gemm::multiply(parts, w, x, y) },
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 //! f64. It shares no code with the fast levels; it is also the whole of [`crate::Isa::Scalar`].
 
 use super::Inputs;
+use super::entry::{Gemm, Product};
 use crate::decode::decode_row;
-use crate::{Matrix, Tile};
+use crate::{Format, Matrix, Tile};
 
 /// Weights decoded at a time: a multiple of every block length.
 const CHUNK: usize = 256;
@@ -11,10 +12,15 @@ const CHUNK: usize = 256;
 /// Columns that share one decoding of the weights.
 const COLUMNS: usize = 16;
 
-pub(super) fn matmul(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+pub(super) fn product(_: Format) -> Product {
+    Product { gemv: [multiply; 3], gemm: Gemm::Whole(multiply) }
+}
+
+/// Activation rows from `from` on times all weight rows.
+pub(super) fn multiply(w: Matrix<'_>, x: Inputs<'_>, from: usize, y: &mut Tile<'_>) {
     let chunk_bytes = w.format().row_bytes(CHUNK).expect("a chunk is whole blocks");
     for n in 0..w.rows() {
-        for first in (0..y.rows()).step_by(COLUMNS) {
+        for first in (from..y.rows()).step_by(COLUMNS) {
             let columns = first..(first + COLUMNS).min(y.rows());
             let mut sums = [0.0; COLUMNS];
             for (c, bytes) in w.row(n).chunks(chunk_bytes).enumerate() {

@@ -1,5 +1,251 @@
 use super::*;
-use crate::Format;
+use crate::conformance::{Guarded, Rng, assert_close, levels, scalar};
+
+/// What the weights or activations of a case look like.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Pattern {
+    Random,
+    AllMax,
+    AllMin,
+    ZeroScale,
+    NegativeScale,
+}
+
+const PATTERNS: [Pattern; 5] =
+    [Pattern::Random, Pattern::AllMax, Pattern::AllMin, Pattern::ZeroScale, Pattern::NegativeScale];
+
+/// Where the f16 scale fields of a block are.
+fn scale_fields(format: Format) -> &'static [usize] {
+    match format {
+        Format::F32 | Format::F16 | Format::BF16 | Format::MXFP4 => &[],
+        Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
+        Format::Q2_K => &[80, 82],
+        Format::Q3_K => &[108],
+        Format::Q6_K => &[208],
+        _ => &[0],
+    }
+}
+
+/// Largest |scale·code| + |offset| of a value when the f16 fields are 1: the size of what the kernels add up.
+fn reach(format: Format) -> f32 {
+    match format {
+        Format::F32 | Format::F16 | Format::BF16 => 1.0,
+        Format::Q4_0 => 15.0 + 8.0,
+        Format::Q4_1 => 15.0 + 1.0,
+        Format::Q5_0 => 31.0 + 16.0,
+        Format::Q5_1 => 31.0 + 1.0,
+        Format::Q8_0 | Format::IQ4_NL => 255.0 + 128.0,
+        Format::Q2_K => 15.0 * 4.0,
+        Format::Q3_K => 32.0 * (7.0 + 4.0),
+        Format::Q4_K => 63.0 * 16.0,
+        Format::Q5_K => 63.0 * 32.0,
+        Format::Q6_K => 128.0 * (63.0 + 32.0),
+        Format::IQ4_XS => 32.0 * (255.0 + 128.0),
+        Format::MXFP4 => 24.0 + 12.0,
+        Format::IQ2_XXS | Format::IQ2_XS | Format::IQ2_S => 31.0 / 8.0 * (128.0 + 64.0),
+        Format::IQ3_XXS => 31.0 / 4.0 * (128.0 + 64.0),
+        Format::IQ3_S => 31.0 * (128.0 + 64.0),
+    }
+}
+
+/// `blocks` blocks of a format; scales are at most 1.
+fn weights(format: Format, pattern: Pattern, blocks: usize, rng: &mut Rng) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(blocks * format.block_bytes());
+    for _ in 0..blocks {
+        let v = match pattern {
+            Pattern::AllMax => 1.0,
+            Pattern::ZeroScale => 0.0,
+            Pattern::NegativeScale => -0.25 - 0.5 * rng.signed().abs(),
+            Pattern::Random | Pattern::AllMin => 0.25 + 0.5 * rng.signed().abs(),
+        };
+        match format {
+            Format::F32 => bytes.extend((v * rng.signed()).to_le_bytes()),
+            Format::F16 => bytes.extend(half::f16::from_f32(v * rng.signed()).to_le_bytes()),
+            Format::BF16 => bytes.extend(half::bf16::from_f32(v * rng.signed()).to_le_bytes()),
+            _ => {
+                let start = bytes.len();
+                bytes.extend((0..format.block_bytes()).map(|_| match pattern {
+                    Pattern::AllMax => 0xff,
+                    Pattern::AllMin => 0x00,
+                    _ => rng.next() as u8,
+                }));
+                for &at in scale_fields(format) {
+                    bytes[start + at..start + at + 2].copy_from_slice(&half::f16::from_f32(v).to_le_bytes());
+                }
+                match (format, pattern) {
+                    // Signed quants: 0xff and 0 are not their extremes.
+                    (Format::Q8_0, Pattern::AllMax) => bytes[start + 2..].fill(127),
+                    (Format::Q8_0, Pattern::AllMin) => bytes[start + 2..].fill(0x80),
+                    (Format::MXFP4, Pattern::ZeroScale) => bytes[start] = 0,
+                    (Format::MXFP4, _) => bytes[start] = 120 + (rng.next() % 8) as u8,
+                    _ => {}
+                }
+            }
+        }
+    }
+    bytes
+}
+
+/// Activation rows `[m, k]`.
+fn activations(pattern: Pattern, m: usize, k: usize, rng: &mut Rng) -> Vec<f32> {
+    (0..m * k)
+        .map(|i| match pattern {
+            Pattern::Random => rng.signed(),
+            Pattern::AllMax => 1.0,
+            Pattern::AllMin => -1.0,
+            Pattern::ZeroScale => 0.0,
+            Pattern::NegativeScale => {
+                if i % 2 == 0 {
+                    1.0
+                } else {
+                    -1.0
+                }
+            }
+        })
+        .collect()
+}
+
+fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
+    let mut q = QuantRows::new(m, k);
+    for r in 0..m {
+        kernels.quantize_row(&x[r * k..][..k], q.row_mut(r));
+    }
+    q
+}
+
+fn product(kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>) -> Vec<f32> {
+    let mut y = Guarded::new(x.q.rows() * w.rows());
+    kernels.matmul(w, x, &mut Tile::new(y.values(), w.rows()));
+    y.finish(&format!("{} {}", kernels.isa(), w.format()))
+}
+
+/// One case against the reference, within c·ε of the sum of magnitudes.
+fn check(kernels: &Kernels, format: Format, [m, n, k]: [usize; 3], patterns: [Pattern; 2], rng: &mut Rng) {
+    let bytes = weights(format, patterns[0], n * k / format.block_len(), rng);
+    let w = Matrix::new(format, n, k, &bytes);
+    let x = activations(patterns[1], m, k, rng);
+    let q = quantised(kernels, &x, m, k);
+    let inputs = Inputs { x: &x, q: &q };
+    let got = product(kernels, w, inputs);
+    let want = product(scalar(), w, inputs);
+    let magnitude: Vec<f32> = x.chunks(k).map(|x| x.iter().map(|v| v.abs()).sum()).collect();
+    let steps = 8.0 + k as f32 / 64.0;
+    let what = format!("{} {format} m {m} n {n} k {k} {patterns:?}", kernels.isa());
+    assert_close(&what, &got, &want, |i| steps * f32::EPSILON * reach(format) * magnitude[i / n]);
+}
+
+/// Row lengths around the edges of the kernels' steps.
+fn lengths(format: Format) -> &'static [usize] {
+    match format.block_len() {
+        1 => &[1, 15, 16, 17, 32, 100, 255, 256, 257, 1024 + 48],
+        32 => &[32, 64, 224, 256, 288, 512 + 96, 1152],
+        _ => &[256, 512, 768, 1280],
+    }
+}
+
+#[test]
+fn every_level_multiplies_every_format_as_the_reference_does() {
+    for kernels in levels() {
+        for &format in Format::ALL {
+            let mut rng = Rng(format as u64);
+            for &k in lengths(format) {
+                for [m, n] in [[1, 9], [2, 7], [3, 1], [4, 5], [5, 33], [13, 31]] {
+                    check(kernels, format, [m, n, k], [Pattern::Random; 2], &mut rng);
+                }
+            }
+            for weights in PATTERNS {
+                for activations in PATTERNS {
+                    check(kernels, format, [1, 6, 512], [weights, activations], &mut rng);
+                    check(kernels, format, [8, 33, 512], [weights, activations], &mut rng);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn batches_around_every_tile_edge_agree_with_the_reference() {
+    for kernels in levels() {
+        for format in [Format::Q4_K, Format::Q8_0, Format::Q6_K, Format::F16] {
+            let mut rng = Rng(7);
+            for m in 0..=26 {
+                for n in [1, 15, 16, 17, 32, 33, 65] {
+                    check(kernels, format, [m, n, 256], [Pattern::Random; 2], &mut rng);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_does_not_depend_on_how_rows_are_shared_out_nor_on_its_neighbours() {
+    for kernels in levels() {
+        for &format in Format::ALL {
+            let mut rng = Rng(3);
+            let (n, k) = (37, 768);
+            let bytes = weights(format, Pattern::Random, n * k / format.block_len(), &mut rng);
+            let w = Matrix::new(format, n, k, &bytes);
+            let x = activations(Pattern::Random, 9, k, &mut rng);
+            let of_rows = |m: usize| {
+                let q = quantised(kernels, &x, m, k);
+                let inputs = Inputs { x: &x[..m * k], q: &q };
+                let whole = product(kernels, w, inputs);
+                let mut sliced = vec![0.0; m * n];
+                let mut tile = Tile::new(&mut sliced, n);
+                for rows in [0..1, 1..4, 4..23, 23..37] {
+                    kernels.matmul(w.slice_rows(rows.clone()), inputs, &mut tile.columns(rows));
+                }
+                assert_eq!(whole, sliced, "{} {format} m {m}", kernels.isa());
+                whole
+            };
+            let four = of_rows(4);
+            for m in 1..4 {
+                assert_eq!(of_rows(m), four[..m * n], "{} {format} m {m}", kernels.isa());
+            }
+            let nine = of_rows(9);
+            for m in 5..9 {
+                assert_eq!(of_rows(m), nine[..m * n], "{} {format} m {m}", kernels.isa());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_level_quantises_to_the_same_bits() {
+    for kernels in levels() {
+        let mut rng = Rng(1);
+        for len in [1, 31, 32, 33, 256, 300] {
+            let mut x = rng.values(len, 100.0);
+            if len == 300 {
+                (x[40], x[100], x[150]) = (f32::NAN, f32::INFINITY, 1e-38);
+            }
+            let (a, b) = (quantised(kernels, &x, 1, len), quantised(scalar(), &x, 1, len));
+            let bits = |v: &[f32]| v.iter().map(|v| if v.is_nan() { 1 } else { v.to_bits() }).collect::<Vec<_>>();
+            assert_eq!(a.row(0).q, b.row(0).q, "{}", kernels.isa());
+            assert_eq!(bits(a.row(0).d), bits(b.row(0).d), "{}", kernels.isa());
+            assert_eq!(bits(a.row(0).ds), bits(b.row(0).ds), "{}", kernels.isa());
+        }
+    }
+}
+
+#[test]
+fn a_nan_reaches_the_rows_it_belongs_to_and_no_others() {
+    for kernels in levels().into_iter().chain([scalar()]) {
+        for &format in Format::ALL {
+            let mut rng = Rng(5);
+            for m in [2, 7] {
+                let bytes = weights(format, Pattern::Random, 5 * 512 / format.block_len(), &mut rng);
+                let mut x = activations(Pattern::Random, m, 512, &mut rng);
+                x[512 + 77] = f32::NAN;
+                let q = quantised(kernels, &x, m, 512);
+                let y = product(kernels, Matrix::new(format, 5, 512, &bytes), Inputs { x: &x, q: &q });
+                for (i, y) in y.iter().enumerate() {
+                    assert_eq!(y.is_nan(), i / 5 == 1, "{} {format} m {m}: {y} at {i}", kernels.isa());
+                }
+            }
+        }
+    }
+}
 
 #[test]
 fn the_reference_multiplies_by_hand() {
@@ -10,14 +256,13 @@ fn the_reference_multiplies_by_hand() {
         bytes.extend(q.iter().map(|&q| q as u8));
     }
     let w = Matrix::new(Format::Q8_0, 2, 32, &bytes);
-    let kernels = Kernels::select(Some(Isa::Scalar)).unwrap();
     let mut q = QuantRows::new(2, 32);
     let mut x = [0.0; 32];
     (x[0], x[1], x[2]) = (127.0, 10.0, 1.0);
-    kernels.quantize_row(&x, q.row_mut(0));
-    kernels.quantize_row(&[-3.0; 32], q.row_mut(1));
+    scalar().quantize_row(&x, q.row_mut(0));
+    scalar().quantize_row(&[-3.0; 32], q.row_mut(1));
     let mut y = [0.0; 4];
-    kernels.matmul(w, Inputs { x: &[], q: &q }, &mut Tile::new(&mut y, 2));
+    scalar().matmul(w, Inputs { x: &[], q: &q }, &mut Tile::new(&mut y, 2));
     assert_eq!(y, [300.0, -69.0, -36.0, 48.0]);
 }
 
@@ -25,9 +270,8 @@ fn the_reference_multiplies_by_hand() {
 fn float_weights_take_the_f32_activations() {
     let w = [1.0f32, 2.0, 3.0, -1.0, 0.0, 0.5];
     let w = Matrix::new(Format::F32, 2, 3, bytemuck::cast_slice(&w));
-    let kernels = Kernels::select(Some(Isa::Scalar)).unwrap();
     let q = QuantRows::new(1, 0);
     let mut y = [0.0; 2];
-    kernels.matmul(w, Inputs { x: &[1.0, 10.0, 100.0], q: &q }, &mut Tile::new(&mut y, 2));
+    scalar().matmul(w, Inputs { x: &[1.0, 10.0, 100.0], q: &q }, &mut Tile::new(&mut y, 2));
     assert_eq!(y, [321.0, 49.0]);
 }

@@ -1,0 +1,414 @@
+//! The levels AVX2 and AVX-VNNI: two registers a vector. They differ in one thing, the product of bytes.
+
+use super::simd::Simd;
+use std::arch::x86_64::*;
+
+/// Proof of AVX2, FMA and F16C, and with `VNNI` of AVX-VNNI.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2<const VNNI: bool>(());
+
+impl<const VNNI: bool> Avx2<VNNI> {
+    /// # Safety
+    /// The CPU has the features named above.
+    #[inline(always)]
+    pub(super) unsafe fn new() -> Self {
+        Avx2(())
+    }
+}
+
+/// Intrinsics of the features that a token of this level proves.
+macro_rules! has {
+    ($e:expr) => {
+        // SAFETY: `self` exists, so the CPU has the features (`Avx2::new`). Pointers, where the intrinsic takes one, come
+        // from references to at least the bytes it reads.
+        unsafe { $e }
+    };
+}
+
+/// A logical vector of bytes or integers.
+type Pair = [__m256i; 2];
+
+impl<const VNNI: bool> Avx2<VNNI> {
+    /// Lane i of `acc` plus four products of bytes; codes in 0..=127, or any u8 with VNNI.
+    #[inline(always)]
+    fn dot_acc_32(self, acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
+        has!({
+            if VNNI {
+                _mm256_dpbusd_avx_epi32(acc, codes, x)
+            } else {
+                // Pairs reach at most 2·128·127 < 2¹⁵.
+                let pairs = _mm256_maddubs_epi16(codes, x);
+                _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            }
+        })
+    }
+
+    #[inline(always)]
+    fn dot_32(self, codes: __m256i, x: __m256i) -> __m256i {
+        has!(self.dot_acc_32(_mm256_setzero_si256(), codes, x))
+    }
+
+    /// Row i of the result is made of group i (four bytes) of each of the given rows.
+    #[inline(always)]
+    fn transpose_8(self, a: [__m256i; 8]) -> [__m256i; 8] {
+        has!({
+            // Fours of rows within each half, then the halves.
+            let mut b = a;
+            for i in 0..2 {
+                let [p, q, r, s] = [a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]];
+                let (pq_low, pq_high) = (_mm256_unpacklo_epi32(p, q), _mm256_unpackhi_epi32(p, q));
+                let (rs_low, rs_high) = (_mm256_unpacklo_epi32(r, s), _mm256_unpackhi_epi32(r, s));
+                b[4 * i] = _mm256_unpacklo_epi64(pq_low, rs_low);
+                b[4 * i + 1] = _mm256_unpackhi_epi64(pq_low, rs_low);
+                b[4 * i + 2] = _mm256_unpacklo_epi64(pq_high, rs_high);
+                b[4 * i + 3] = _mm256_unpackhi_epi64(pq_high, rs_high);
+            }
+            let mut c = b;
+            for j in 0..4 {
+                c[j] = _mm256_permute2x128_si256::<0x20>(b[j], b[4 + j]);
+                c[4 + j] = _mm256_permute2x128_si256::<0x31>(b[j], b[4 + j]);
+            }
+            c
+        })
+    }
+
+    /// The two registers of 64 activations.
+    #[inline(always)]
+    fn activations(self, x: &[i8; 64]) -> Pair {
+        self.load(bytemuck::cast_ref(x))
+    }
+
+    /// 0xff where bit i of `bits` is set.
+    #[inline(always)]
+    fn mask(self, bits: u32) -> __m256i {
+        has!({
+            let each = _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+            let v = _mm256_shuffle_epi8(_mm256_set1_epi32(bits as i32), each);
+            let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201_u64 as i64);
+            _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit)
+        })
+    }
+}
+
+/// Applies an intrinsic to both registers.
+macro_rules! both {
+    ($f:ident($a:expr)) => {
+        [has!($f($a[0])), has!($f($a[1]))]
+    };
+    ($f:ident($a:expr, $b:expr)) => {
+        [has!($f($a[0], $b[0])), has!($f($a[1], $b[1]))]
+    };
+    ($f:ident($a:expr, $b:expr, $c:expr)) => {
+        [has!($f($a[0], $b[0], $c[0])), has!($f($a[1], $b[1], $c[1]))]
+    };
+}
+
+impl<const VNNI: bool> Simd for Avx2<VNNI> {
+    type Bytes = Pair;
+    type Ints = Pair;
+    type Floats = [__m256; 2];
+
+    const SIGNED_BIAS: f32 = if VNNI { 128.0 } else { 0.0 };
+    const ROWS: (usize, usize) = (2, 1);
+
+    #[inline(always)]
+    fn load(self, p: &[u8; 64]) -> Pair {
+        has!([_mm256_loadu_si256(p.as_ptr().cast()), _mm256_loadu_si256(p[32..].as_ptr().cast())])
+    }
+
+    #[inline(always)]
+    fn load_halves(self, a: &[u8; 32], b: &[u8; 32]) -> Pair {
+        has!([_mm256_loadu_si256(a.as_ptr().cast()), _mm256_loadu_si256(b.as_ptr().cast())])
+    }
+
+    #[inline(always)]
+    fn store(self, v: Pair, p: &mut [u8; 64]) {
+        has!({
+            _mm256_storeu_si256(p.as_mut_ptr().cast(), v[0]);
+            _mm256_storeu_si256(p[32..].as_mut_ptr().cast(), v[1]);
+        });
+    }
+
+    #[inline(always)]
+    fn splat_group(self, v: &[i8; 4]) -> Pair {
+        has!([_mm256_set1_epi32(bytemuck::pod_read_unaligned(bytemuck::bytes_of(v))); 2])
+    }
+
+    #[inline(always)]
+    fn transpose(self, a: [Pair; 16]) -> [Pair; 16] {
+        let mut c = a;
+        // Four squares of 8 by 8 groups: rows 8i .., columns 8j ...
+        for i in 0..2 {
+            for j in 0..2 {
+                let mut square = [a[8 * i][j]; 8];
+                for r in 1..8 {
+                    square[r] = a[8 * i + r][j];
+                }
+                let square = self.transpose_8(square);
+                for r in 0..8 {
+                    c[8 * j + r][i] = square[r];
+                }
+            }
+        }
+        c
+    }
+
+    #[inline(always)]
+    fn zero_ints(self) -> Pair {
+        has!([_mm256_setzero_si256(); 2])
+    }
+
+    #[inline(always)]
+    fn dot_acc(self, acc: Pair, codes: Pair, x: Pair) -> Pair {
+        [self.dot_acc_32(acc[0], codes[0], x[0]), self.dot_acc_32(acc[1], codes[1], x[1])]
+    }
+
+    #[inline(always)]
+    fn dot_acc_signed(self, acc: Pair, codes: Pair, x: Pair) -> Pair {
+        if VNNI {
+            return self.dot_acc(acc, codes, x);
+        }
+        let magnitudes = both!(_mm256_abs_epi8(codes));
+        let x = both!(_mm256_sign_epi8(x, codes));
+        self.dot_acc(acc, magnitudes, x)
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: Pair) -> Self::Floats {
+        both!(_mm256_cvtepi32_ps(v))
+    }
+
+    #[inline(always)]
+    fn store_f32(self, v: Self::Floats, p: &mut [f32; 16]) {
+        has!({
+            _mm256_storeu_ps(p.as_mut_ptr(), v[0]);
+            _mm256_storeu_ps(p[8..].as_mut_ptr(), v[1]);
+        });
+    }
+
+    #[inline(always)]
+    fn splat(self, v: u8) -> Pair {
+        has!([_mm256_set1_epi8(v as i8); 2])
+    }
+
+    #[inline(always)]
+    fn from_groups(self, g: [u64; 8]) -> Pair {
+        let g: [i64; 8] = bytemuck::cast(g);
+        has!([_mm256_set_epi64x(g[3], g[2], g[1], g[0]), _mm256_set_epi64x(g[7], g[6], g[5], g[4])])
+    }
+
+    #[inline(always)]
+    fn or(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_or_si256(a, b))
+    }
+
+    #[inline(always)]
+    fn add(self, a: Pair, b: Pair) -> Pair {
+        both!(_mm256_add_epi8(a, b))
+    }
+
+    #[inline(always)]
+    fn nibbles(self, a: &[u8; 16], b: &[u8; 16]) -> Pair {
+        has!({
+            let counts = _mm256_set_epi64x(0x4_0000_0004, 0x4_0000_0004, 0, 0);
+            let a = _mm256_broadcastsi128_si256(_mm_loadu_si128(a.as_ptr().cast()));
+            let b = _mm256_broadcastsi128_si256(_mm_loadu_si128(b.as_ptr().cast()));
+            let low = _mm256_set1_epi8(15);
+            [_mm256_and_si256(_mm256_srlv_epi32(a, counts), low), _mm256_and_si256(_mm256_srlv_epi32(b, counts), low)]
+        })
+    }
+
+    #[inline(always)]
+    fn fields_32<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 32]) -> Pair {
+        has!({
+            let v = _mm256_loadu_si256(p.as_ptr().cast());
+            let mask = _mm256_set1_epi8(MASK as i8);
+            let low = _mm256_srl_epi32(v, _mm_cvtsi32_si128(LOW as i32));
+            let high = _mm256_srl_epi32(v, _mm_cvtsi32_si128(HIGH as i32));
+            [_mm256_and_si256(low, mask), _mm256_and_si256(high, mask)]
+        })
+    }
+
+    #[inline(always)]
+    fn fields_64<const SHIFT: u32, const MASK: u8>(self, p: &[u8; 64]) -> Pair {
+        let v = self.load(p);
+        has!({
+            let (count, mask) = (_mm_cvtsi32_si128(SHIFT as i32), _mm256_set1_epi8(MASK as i8));
+            [
+                _mm256_and_si256(_mm256_srl_epi32(v[0], count), mask),
+                _mm256_and_si256(_mm256_srl_epi32(v[1], count), mask),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn shift_left<const SHIFT: u32>(self, v: Pair) -> Pair {
+        has!({
+            let count = _mm_cvtsi32_si128(SHIFT as i32);
+            [_mm256_sll_epi32(v[0], count), _mm256_sll_epi32(v[1], count)]
+        })
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 16], indices: Pair) -> Pair {
+        has!({
+            let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+            [_mm256_shuffle_epi8(table, indices[0]), _mm256_shuffle_epi8(table, indices[1])]
+        })
+    }
+
+    #[inline(always)]
+    fn set_where(self, v: Pair, bits: u64, value: u8) -> Pair {
+        let masks = [self.mask(bits as u32), self.mask((bits >> 32) as u32)];
+        self.or(v, both!(_mm256_and_si256(masks, self.splat(value))))
+    }
+
+    #[inline(always)]
+    fn negate_where(self, v: Pair, bits: u64) -> Pair {
+        // -v = (v ^ -1) - (-1).
+        let masks = [self.mask(bits as u32), self.mask((bits >> 32) as u32)];
+        let flipped = both!(_mm256_xor_si256(v, masks));
+        both!(_mm256_sub_epi8(flipped, masks))
+    }
+
+    #[inline(always)]
+    fn signed(self, v: Pair) -> Pair {
+        if VNNI { both!(_mm256_xor_si256(v, self.splat(128))) } else { v }
+    }
+
+    #[inline(always)]
+    fn dot(self, codes: Pair, x: &[i8; 64]) -> Pair {
+        let x = self.activations(x);
+        [self.dot_32(codes[0], x[0]), self.dot_32(codes[1], x[1])]
+    }
+
+    #[inline(always)]
+    fn dot_signed(self, codes: Pair, x: &[i8; 64]) -> Pair {
+        if VNNI {
+            return self.dot(codes, x);
+        }
+        // |w|·(x with the sign of w); |-128| is 128 as u8, and 2·128·127 < 2¹⁵. x is never -128, so it can be negated.
+        let x = self.activations(x);
+        let magnitudes = both!(_mm256_abs_epi8(codes));
+        let x = both!(_mm256_sign_epi8(x, codes));
+        [self.dot_32(magnitudes[0], x[0]), self.dot_32(magnitudes[1], x[1])]
+    }
+
+    #[inline(always)]
+    fn splat_f32(self, v: f32) -> Self::Floats {
+        has!([_mm256_set1_ps(v); 2])
+    }
+
+    #[inline(always)]
+    fn load_f32(self, p: &[f32; 16]) -> Self::Floats {
+        has!([_mm256_loadu_ps(p.as_ptr()), _mm256_loadu_ps(p[8..].as_ptr())])
+    }
+
+    #[inline(always)]
+    fn load_f32_pairs(self, p: &[f32; 8]) -> Self::Floats {
+        has!({
+            let v = _mm256_loadu_ps(p.as_ptr());
+            [
+                _mm256_permutevar8x32_ps(v, _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0)),
+                _mm256_permutevar8x32_ps(v, _mm256_set_epi32(7, 7, 6, 6, 5, 5, 4, 4)),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn from_f16_pairs(self, h: [u16; 8]) -> Self::Floats {
+        let h: [i16; 8] = bytemuck::cast(h);
+        has!({
+            let h = _mm_set_epi16(h[7], h[6], h[5], h[4], h[3], h[2], h[1], h[0]);
+            [_mm256_cvtph_ps(_mm_unpacklo_epi16(h, h)), _mm256_cvtph_ps(_mm_unpackhi_epi16(h, h))]
+        })
+    }
+
+    #[inline(always)]
+    fn from_i8_pairs(self, v: u64) -> Self::Floats {
+        has!({
+            let v = _mm_cvtsi64_si128(v as i64);
+            let v = _mm_unpacklo_epi8(v, v);
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(v, v))),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn from_i8(self, v: [u64; 2]) -> Self::Floats {
+        has!([
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(v[0] as i64))),
+            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(v[1] as i64))),
+        ])
+    }
+
+    #[inline(always)]
+    fn from_f16(self, p: &[u8; 32]) -> Self::Floats {
+        has!([
+            _mm256_cvtph_ps(_mm_loadu_si128(p.as_ptr().cast())),
+            _mm256_cvtph_ps(_mm_loadu_si128(p[16..].as_ptr().cast())),
+        ])
+    }
+
+    #[inline(always)]
+    fn from_bf16(self, p: &[u8; 32]) -> Self::Floats {
+        has!({
+            let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.as_ptr().cast()));
+            let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(p[16..].as_ptr().cast()));
+            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high))]
+        })
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        both!(_mm256_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
+        both!(_mm256_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn fma_spread<const J: usize>(self, dots: Pair, scales: Self::Floats, acc: Self::Floats) -> Self::Floats {
+        has!({
+            let j = (4 * J % 8) as i32;
+            let [a, b, c, d] = [j, j + 1, j + 2, j + 3];
+            let v = scales[J / 2];
+            let low = _mm256_permutevar8x32_ps(v, _mm256_set_epi32(b, b, b, b, a, a, a, a));
+            let high = _mm256_permutevar8x32_ps(v, _mm256_set_epi32(d, d, d, d, c, c, c, c));
+            [
+                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[0]), low, acc[0]),
+                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[1]), high, acc[1]),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Self::Floats) -> f32 {
+        has!({
+            let v = _mm256_add_ps(v[0], v[1]);
+            let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+        })
+    }
+
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // SAFETY: a prefetch does not access memory; any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+}
+
+/// Entry points of the level AVX2: functions that carry its features around the generic drivers.
+pub(super) mod entry {
+    crate::qmatmul::entry_points!(super::Avx2<false>, tile(1, 4), "avx2,fma,f16c");
+}
+
+/// Entry points of the level AVX-VNNI.
+pub(super) mod entry_vnni {
+    crate::qmatmul::entry_points!(super::Avx2<true>, tile(1, 4), "avx2,fma,f16c,avxvnni");
+}

@@ -1,0 +1,304 @@
+//! The level AVX-512-VNNI: one register a vector. Codes may be any u8 (`vpdpbusd` does not saturate between products),
+//! so signed ones carry a bias of 128.
+
+use super::simd::Simd;
+use std::arch::x86_64::*;
+
+/// Proof of AVX-512 F, BW, VL, DQ and VNNI, AVX2, FMA and F16C.
+#[derive(Clone, Copy)]
+pub(super) struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// The CPU has the features named above.
+    #[inline(always)]
+    pub(super) unsafe fn new() -> Self {
+        Avx512(())
+    }
+}
+
+/// Intrinsics of the features that a token of this level proves.
+macro_rules! has {
+    ($e:expr) => {
+        // SAFETY: `self` exists, so the CPU has the features (`Avx512::new`). Pointers, where the intrinsic takes one,
+        // come from references to at least the bytes it reads.
+        unsafe { $e }
+    };
+}
+
+impl Simd for Avx512 {
+    type Bytes = __m512i;
+    type Ints = __m512i;
+    type Floats = __m512;
+
+    const SIGNED_BIAS: f32 = 128.0;
+    const ROWS: (usize, usize) = (4, 2);
+
+    #[inline(always)]
+    fn load(self, p: &[u8; 64]) -> __m512i {
+        has!(_mm512_loadu_si512(p.as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn load_halves(self, a: &[u8; 32], b: &[u8; 32]) -> __m512i {
+        has!({
+            let a = _mm512_castsi256_si512(_mm256_loadu_si256(a.as_ptr().cast()));
+            _mm512_inserti64x4::<1>(a, _mm256_loadu_si256(b.as_ptr().cast()))
+        })
+    }
+
+    #[inline(always)]
+    fn store(self, v: __m512i, p: &mut [u8; 64]) {
+        has!(_mm512_storeu_si512(p.as_mut_ptr().cast(), v));
+    }
+
+    #[inline(always)]
+    fn splat_group(self, v: &[i8; 4]) -> __m512i {
+        has!(_mm512_set1_epi32(bytemuck::pod_read_unaligned(bytemuck::bytes_of(v))))
+    }
+
+    #[inline(always)]
+    fn transpose(self, a: [__m512i; 16]) -> [__m512i; 16] {
+        has!({
+            // Pairs, then fours of rows within each 128-bit quarter: b[4i + j] holds columns 4q + j of rows 4i .. 4i + 4
+            // in quarter q.
+            let mut b = a;
+            for i in 0..4 {
+                let [p, q, r, s] = [a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]];
+                let (pq_low, pq_high) = (_mm512_unpacklo_epi32(p, q), _mm512_unpackhi_epi32(p, q));
+                let (rs_low, rs_high) = (_mm512_unpacklo_epi32(r, s), _mm512_unpackhi_epi32(r, s));
+                b[4 * i] = _mm512_unpacklo_epi64(pq_low, rs_low);
+                b[4 * i + 1] = _mm512_unpackhi_epi64(pq_low, rs_low);
+                b[4 * i + 2] = _mm512_unpacklo_epi64(pq_high, rs_high);
+                b[4 * i + 3] = _mm512_unpackhi_epi64(pq_high, rs_high);
+            }
+            // Then the quarters.
+            let mut c = b;
+            for j in 0..4 {
+                let [p, q, r, s] = [b[j], b[4 + j], b[8 + j], b[12 + j]];
+                let (even_low, odd_low) = (_mm512_shuffle_i32x4::<0x88>(p, q), _mm512_shuffle_i32x4::<0xdd>(p, q));
+                let (even_high, odd_high) = (_mm512_shuffle_i32x4::<0x88>(r, s), _mm512_shuffle_i32x4::<0xdd>(r, s));
+                c[j] = _mm512_shuffle_i32x4::<0x88>(even_low, even_high);
+                c[8 + j] = _mm512_shuffle_i32x4::<0xdd>(even_low, even_high);
+                c[4 + j] = _mm512_shuffle_i32x4::<0x88>(odd_low, odd_high);
+                c[12 + j] = _mm512_shuffle_i32x4::<0xdd>(odd_low, odd_high);
+            }
+            c
+        })
+    }
+
+    #[inline(always)]
+    fn zero_ints(self) -> __m512i {
+        has!(_mm512_setzero_si512())
+    }
+
+    #[inline(always)]
+    fn dot_acc(self, acc: __m512i, codes: __m512i, x: __m512i) -> __m512i {
+        has!(_mm512_dpbusd_epi32(acc, codes, x))
+    }
+
+    #[inline(always)]
+    fn dot_acc_signed(self, acc: __m512i, codes: __m512i, x: __m512i) -> __m512i {
+        self.dot_acc(acc, codes, x)
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: __m512i) -> __m512 {
+        has!(_mm512_cvtepi32_ps(v))
+    }
+
+    #[inline(always)]
+    fn store_f32(self, v: __m512, p: &mut [f32; 16]) {
+        has!(_mm512_storeu_ps(p.as_mut_ptr(), v));
+    }
+
+    #[inline(always)]
+    fn splat(self, v: u8) -> __m512i {
+        has!(_mm512_set1_epi8(v as i8))
+    }
+
+    #[inline(always)]
+    fn from_groups(self, g: [u64; 8]) -> __m512i {
+        let g: [i64; 8] = bytemuck::cast(g);
+        has!(_mm512_set_epi64(g[7], g[6], g[5], g[4], g[3], g[2], g[1], g[0]))
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        has!(_mm512_or_si512(a, b))
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512i, b: __m512i) -> __m512i {
+        has!(_mm512_add_epi8(a, b))
+    }
+
+    #[inline(always)]
+    fn nibbles(self, a: &[u8; 16], b: &[u8; 16]) -> __m512i {
+        has!({
+            let a = _mm512_broadcast_i32x4(_mm_loadu_si128(a.as_ptr().cast()));
+            let both = _mm512_mask_broadcast_i32x4(a, 0xff00, _mm_loadu_si128(b.as_ptr().cast()));
+            let counts = _mm512_set_epi64(0x4_0000_0004, 0x4_0000_0004, 0, 0, 0x4_0000_0004, 0x4_0000_0004, 0, 0);
+            _mm512_and_si512(_mm512_srlv_epi32(both, counts), _mm512_set1_epi8(15))
+        })
+    }
+
+    #[inline(always)]
+    fn fields_32<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 32]) -> __m512i {
+        has!({
+            let v = _mm512_broadcast_i64x4(_mm256_loadu_si256(p.as_ptr().cast()));
+            let (low, high) = (LOW as i64 * 0x1_0000_0001, HIGH as i64 * 0x1_0000_0001);
+            let counts = _mm512_set_epi64(high, high, high, high, low, low, low, low);
+            _mm512_and_si512(_mm512_srlv_epi32(v, counts), _mm512_set1_epi8(MASK as i8))
+        })
+    }
+
+    #[inline(always)]
+    fn fields_64<const SHIFT: u32, const MASK: u8>(self, p: &[u8; 64]) -> __m512i {
+        has!({
+            let v = _mm512_srli_epi32::<SHIFT>(_mm512_loadu_si512(p.as_ptr().cast()));
+            _mm512_and_si512(v, _mm512_set1_epi8(MASK as i8))
+        })
+    }
+
+    #[inline(always)]
+    fn shift_left<const SHIFT: u32>(self, v: __m512i) -> __m512i {
+        has!(_mm512_slli_epi32::<SHIFT>(v))
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 16], indices: __m512i) -> __m512i {
+        has!(_mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_loadu_si128(table.as_ptr().cast())), indices))
+    }
+
+    #[inline(always)]
+    fn set_where(self, v: __m512i, bits: u64, value: u8) -> __m512i {
+        // The bits of `value` are clear in v: a masked sum.
+        has!(_mm512_mask_add_epi8(v, bits, v, _mm512_set1_epi8(value as i8)))
+    }
+
+    #[inline(always)]
+    fn negate_where(self, v: __m512i, bits: u64) -> __m512i {
+        has!(_mm512_mask_sub_epi8(v, bits, _mm512_setzero_si512(), v))
+    }
+
+    #[inline(always)]
+    fn signed(self, v: __m512i) -> __m512i {
+        has!(_mm512_xor_si512(v, _mm512_set1_epi8(-128)))
+    }
+
+    #[inline(always)]
+    fn lookup_signed(self, table: &[i8; 16], indices: __m512i) -> __m512i {
+        // The bias goes into the table, where it is a constant.
+        has!({
+            let table = _mm_xor_si128(_mm_loadu_si128(table.as_ptr().cast()), _mm_set1_epi8(-128));
+            _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), indices)
+        })
+    }
+
+    #[inline(always)]
+    fn dot(self, codes: __m512i, x: &[i8; 64]) -> __m512i {
+        has!(_mm512_dpbusd_epi32(_mm512_setzero_si512(), codes, _mm512_loadu_si512(x.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn dot_signed(self, codes: __m512i, x: &[i8; 64]) -> __m512i {
+        self.dot(codes, x)
+    }
+
+    #[inline(always)]
+    fn splat_f32(self, v: f32) -> __m512 {
+        has!(_mm512_set1_ps(v))
+    }
+
+    #[inline(always)]
+    fn load_f32(self, p: &[f32; 16]) -> __m512 {
+        has!(_mm512_loadu_ps(p.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn load_f32_pairs(self, p: &[f32; 8]) -> __m512 {
+        has!({
+            let v = _mm512_castps256_ps512(_mm256_loadu_ps(p.as_ptr()));
+            _mm512_permutexvar_ps(_mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0), v)
+        })
+    }
+
+    #[inline(always)]
+    fn from_f16_pairs(self, h: [u16; 8]) -> __m512 {
+        let h: [i16; 8] = bytemuck::cast(h);
+        has!({
+            let h = _mm_set_epi16(h[7], h[6], h[5], h[4], h[3], h[2], h[1], h[0]);
+            let twice = _mm256_set_m128i(_mm_unpackhi_epi16(h, h), _mm_unpacklo_epi16(h, h));
+            _mm512_cvtph_ps(twice)
+        })
+    }
+
+    #[inline(always)]
+    fn from_i8_pairs(self, v: u64) -> __m512 {
+        has!({
+            let v = _mm_cvtsi64_si128(v as i64);
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_unpacklo_epi8(v, v)))
+        })
+    }
+
+    #[inline(always)]
+    fn from_i8(self, v: [u64; 2]) -> __m512 {
+        has!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_set_epi64x(v[1] as i64, v[0] as i64))))
+    }
+
+    #[inline(always)]
+    fn from_f16(self, p: &[u8; 32]) -> __m512 {
+        has!(_mm512_cvtph_ps(_mm256_loadu_si256(p.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn from_bf16(self, p: &[u8; 32]) -> __m512 {
+        has!({
+            let v = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.as_ptr().cast()));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(v))
+        })
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        has!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        has!(_mm512_fmadd_ps(a, b, c))
+    }
+
+    #[inline(always)]
+    fn fma_spread<const J: usize>(self, dots: __m512i, scales: __m512, acc: __m512) -> __m512 {
+        has!({
+            let j = 4 * J as i32;
+            let [a, b, c, d] = [j, j + 1, j + 2, j + 3];
+            let lanes = _mm512_set_epi32(d, d, d, d, c, c, c, c, b, b, b, b, a, a, a, a);
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), _mm512_permutexvar_ps(lanes, scales), acc)
+        })
+    }
+
+    #[inline(always)]
+    fn sum(self, v: __m512) -> f32 {
+        has!({
+            let v = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
+            let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+        })
+    }
+
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // SAFETY: a prefetch does not access memory; any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+}
+
+/// Entry points: functions that carry the level's features around the generic drivers.
+pub(super) mod entry {
+    use super::Avx512;
+    crate::qmatmul::entry_points!(Avx512, tile(2, 6), "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
+}

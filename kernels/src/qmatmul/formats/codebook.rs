@@ -1,0 +1,188 @@
+//! Codebook formats: magnitudes are fetched from the grids eight bytes at a time, the rest is done in vectors.
+//! Signed values of at most ±62 become codes by adding 64.
+
+use super::kquants::spread_nibbles;
+use super::{Quant, Scales, splat_f16, u16_at, u32_at, u64_at};
+use crate::decode::grids;
+use crate::qmatmul::simd::Simd;
+
+pub(crate) struct IQ2_XXS;
+pub(crate) struct IQ2_XS;
+pub(crate) struct IQ2_S;
+pub(crate) struct IQ3_XXS;
+pub(crate) struct IQ3_S;
+
+/// What is added to a signed value to make its code.
+const CENTRE: u8 = 64;
+
+/// Sign bits for seven stored ones: the eighth makes their number even.
+static EVEN_PARITY: [u8; 128] = {
+    let mut table = [0; 128];
+    let mut i = 0;
+    while i < 128 {
+        table[i] = (i | (i.count_ones() as usize & 1) << 7) as u8;
+        i += 1;
+    }
+    table
+};
+
+/// 32 sign bits from the four 7-bit groups of `w`.
+#[inline(always)]
+fn signs_of_word(w: u32) -> u64 {
+    let group = |t: u32| u64::from(EVEN_PARITY[(w >> (7 * t) & 127) as usize]) << (8 * t);
+    group(0) | group(1) | group(2) | group(3)
+}
+
+/// Codes from magnitudes and signs.
+#[inline(always)]
+fn centre<S: Simd>(s: S, magnitudes: [u64; 8], signs: u64) -> S::Bytes {
+    s.add(s.negate_where(s.from_groups(magnitudes), signs), s.splat(CENTRE))
+}
+
+/// Scales `d·unit·integers`; the offset takes [`CENTRE`] off again.
+#[inline(always)]
+fn scales<S: Simd>(s: S, b: &[u8], unit: f32, integers: S::Floats) -> Scales<S> {
+    let scale = s.mul(s.mul(splat_f16(s, b, 0), s.splat_f32(unit)), integers);
+    Scales { scale, offset: s.mul(scale, s.splat_f32(-f32::from(CENTRE))) }
+}
+
+/// `2v + 1` of each byte, all below 64.
+#[inline(always)]
+fn odd(v: u64) -> u64 {
+    v << 1 | 0x0101_0101_0101_0101
+}
+
+/// The top nibbles of the eight u32 at `at`, `step` bytes apart, one a byte.
+#[inline(always)]
+fn top_nibbles(b: &[u8], at: usize, step: usize) -> u64 {
+    let mut nibbles = 0;
+    for k in 0..8 {
+        nibbles |= u64::from(b[at + k * step + 3] >> 4) << (8 * k);
+    }
+    nibbles
+}
+
+/// Eight times the same steps on constant indices; a loop over a closure would not be inlined into vector code.
+macro_rules! eight {
+    ($t:ident => $e:expr) => {
+        [
+            { const $t: usize = 0; $e }, { const $t: usize = 1; $e }, { const $t: usize = 2; $e },
+            { const $t: usize = 3; $e }, { const $t: usize = 4; $e }, { const $t: usize = 5; $e },
+            { const $t: usize = 6; $e }, { const $t: usize = 7; $e },
+        ]
+    };
+}
+
+/// Two grid entries of four values.
+#[inline(always)]
+fn pair(a: [u8; 4], b: [u8; 4]) -> u64 {
+    u64::from(u32::from_le_bytes(a)) | u64::from(u32::from_le_bytes(b)) << 32
+}
+
+impl Quant for IQ2_XXS {
+    type Super = [u8; 66];
+    const RAGGED: bool = false;
+    const SIGNED: bool = false;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        scales(s, b, 0.125, s.from_i8_pairs(odd(top_nibbles(b, 6, 8))))
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        let at = 2 + 16 * J;
+        let magnitudes = eight!(T => u64::from_le_bytes(grids::IQ2_XXS[usize::from(b[at + T / 4 * 8 + T % 4])]));
+        centre(s, magnitudes, signs_of_word(u32_at(b, at + 4)) | signs_of_word(u32_at(b, at + 12)) << 32)
+    }
+}
+
+impl Quant for IQ2_XS {
+    type Super = [u8; 74];
+    const RAGGED: bool = false;
+    const SIGNED: bool = false;
+    const FINE: bool = true;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        let integers = [odd(spread_nibbles(u32_at(b, 66))), odd(spread_nibbles(u32_at(b, 70)))];
+        scales(s, b, 0.125, s.from_i8(integers))
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        let q = eight!(T => u16_at(b, 2 + 16 * J + 2 * T));
+        let magnitudes = eight!(T => u64::from_le_bytes(grids::IQ2_XS[usize::from(q[T] & 511)]));
+        let signs = eight!(T => EVEN_PARITY[usize::from(q[T] >> 9)]);
+        centre(s, magnitudes, u64::from_le_bytes(signs))
+    }
+}
+
+impl Quant for IQ2_S {
+    type Super = [u8; 82];
+    const RAGGED: bool = false;
+    const SIGNED: bool = false;
+    const FINE: bool = true;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        let integers = [odd(spread_nibbles(u32_at(b, 74))), odd(spread_nibbles(u32_at(b, 78)))];
+        scales(s, b, 0.125, s.from_i8(integers))
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        let high = usize::from(u16_at(b, 66 + 2 * J));
+        let magnitudes = eight!(T => {
+            u64::from_le_bytes(grids::IQ2_S[usize::from(b[2 + 8 * J + T]) | (high >> (2 * T) & 3) << 8])
+        });
+        centre(s, magnitudes, u64_at(b, 34 + 8 * J))
+    }
+}
+
+impl Quant for IQ3_XXS {
+    type Super = [u8; 98];
+    const RAGGED: bool = false;
+    const SIGNED: bool = false;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        scales(s, b, 0.25, s.from_i8_pairs(odd(top_nibbles(b, 66, 4))))
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        let at = 2 + 16 * J;
+        let magnitudes = eight!(T => {
+            pair(grids::IQ3_XXS[usize::from(b[at + 2 * T])], grids::IQ3_XXS[usize::from(b[at + 2 * T + 1])])
+        });
+        let signs = signs_of_word(u32_at(b, 66 + 8 * J)) | signs_of_word(u32_at(b, 70 + 8 * J)) << 32;
+        centre(s, magnitudes, signs)
+    }
+}
+
+impl Quant for IQ3_S {
+    type Super = [u8; 110];
+    const RAGGED: bool = false;
+    const SIGNED: bool = false;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        scales(s, b, 1.0, s.from_i8_pairs(odd(spread_nibbles(u32_at(b, 106)))))
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        let at = 2 + 16 * J;
+        let high = usize::from(u16_at(b, 66 + 2 * J));
+        let magnitudes = eight!(T => {
+            let first = usize::from(b[at + 2 * T]) | (high >> (2 * T) & 1) << 8;
+            let second = usize::from(b[at + 2 * T + 1]) | (high >> (2 * T + 1) & 1) << 8;
+            pair(grids::IQ3_S[first], grids::IQ3_S[second])
+        });
+        centre(s, magnitudes, u64_at(b, 74 + 8 * J))
+    }
+}

@@ -1,0 +1,40 @@
+//! The float formats.
+
+use super::Float;
+use crate::qmatmul::simd::Simd;
+
+pub(crate) struct F32;
+pub(crate) struct F16;
+pub(crate) struct BF16;
+
+impl Float for F32 {
+    type Group = [u8; 64];
+
+    #[inline(always)]
+    fn values<S: Simd>(s: S, b: &Self::Group) -> S::Floats {
+        // An f32 of the file may lie at any address; this copy compiles to an unaligned load.
+        let mut values = [0.0; 16];
+        for (v, b) in values.iter_mut().zip(b.as_chunks().0) {
+            *v = f32::from_le_bytes(*b);
+        }
+        s.load_f32(&values)
+    }
+}
+
+impl Float for F16 {
+    type Group = [u8; 32];
+
+    #[inline(always)]
+    fn values<S: Simd>(s: S, b: &Self::Group) -> S::Floats {
+        s.from_f16(b)
+    }
+}
+
+impl Float for BF16 {
+    type Group = [u8; 32];
+
+    #[inline(always)]
+    fn values<S: Simd>(s: S, b: &Self::Group) -> S::Floats {
+        s.from_bf16(b)
+    }
+}

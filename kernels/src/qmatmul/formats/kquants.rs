@@ -1,0 +1,199 @@
+//! Super-blocks of 256 values with a scale for 16 or 32. Small integer scales are unpacked in general registers, four or
+//! eight bytes at a time; the arithmetic on them is the vectors'.
+
+use super::legacy::IQ4_LEVELS;
+use super::{Quant, Scales, part, splat_f16, u16_at, u32_at, u64_at};
+use crate::qmatmul::simd::Simd;
+
+pub(crate) struct Q2_K;
+pub(crate) struct Q3_K;
+pub(crate) struct Q4_K;
+pub(crate) struct Q5_K;
+pub(crate) struct Q6_K;
+pub(crate) struct IQ4_XS;
+
+/// `v` in every byte.
+const fn bytes(v: u8) -> u64 {
+    u64::from_le_bytes([v; 8])
+}
+
+/// The eight nibbles of `v`, lowest first, one a byte.
+#[inline(always)]
+pub(super) fn spread_nibbles(v: u32) -> u64 {
+    let v = u64::from(v);
+    let v = (v | v << 16) & 0x0000_ffff_0000_ffff;
+    let v = (v | v << 8) & 0x00ff_00ff_00ff_00ff;
+    (v | v << 4) & bytes(15)
+}
+
+/// The eight 2-bit fields of `v`, lowest first, one a byte.
+#[inline(always)]
+fn spread_crumbs(v: u16) -> u64 {
+    let v = u64::from(v);
+    let v = (v | v << 24) & 0x0000_00ff_0000_00ff;
+    let v = (v | v << 12) & 0x000f_000f_000f_000f;
+    (v | v << 6) & bytes(3)
+}
+
+/// `v − 32` of each byte, all in 0..=63, as i8.
+#[inline(always)]
+fn minus_32(v: u64) -> u64 {
+    ((v | bytes(0x80)) - bytes(32)) ^ bytes(0x80)
+}
+
+/// The scales and mins packed in 6 bits at byte `AT`; d and dmin at bytes 0 and 2.
+#[inline(always)]
+fn scales_and_mins<S: Simd, const AT: usize>(s: S, b: &[u8]) -> Scales<S> {
+    const SIX: u32 = 0x3f3f_3f3f;
+    const FOUR: u32 = 0x0f0f_0f0f;
+    const TWO: u32 = 0x0303_0303;
+    let (p, q, r) = (u32_at(b, AT), u32_at(b, AT + 4), u32_at(b, AT + 8));
+    let scales = u64::from(p & SIX) | u64::from(r & FOUR | (p >> 6 & TWO) << 4) << 32;
+    let mins = u64::from(q & SIX) | u64::from(r >> 4 & FOUR | (q >> 6 & TWO) << 4) << 32;
+    // The sign of dmin is its top bit.
+    let minus_dmin = s.from_f16_pairs([u16_at(b, 2) ^ 0x8000; 8]);
+    Scales {
+        scale: s.mul(splat_f16(s, b, 0), s.from_i8_pairs(scales)),
+        offset: s.mul(minus_dmin, s.from_i8_pairs(mins)),
+    }
+}
+
+/// Scales `d·integers`, and offsets of `times` as much.
+#[inline(always)]
+fn centred<S: Simd>(s: S, d: S::Floats, integers: S::Floats, times: f32) -> Scales<S> {
+    let scale = s.mul(d, integers);
+    Scales { scale, offset: s.mul(scale, s.splat_f32(times)) }
+}
+
+/// Two bits of values 64J .. from the 64 bytes at `AT`, in the order of `Q2_K`.
+#[inline(always)]
+fn two_bits<S: Simd, const J: usize, const AT: usize>(s: S, b: &[u8]) -> S::Bytes {
+    let p = part(b, AT + J / 2 * 32);
+    if J % 2 == 0 { s.fields_32::<0, 2, 3>(p) } else { s.fields_32::<4, 6, 3>(p) }
+}
+
+/// Bits 2J and 2J + 1 of the 32 bytes at `AT`.
+#[inline(always)]
+fn one_bit<S: Simd, const J: usize, const AT: usize>(s: S, b: &[u8]) -> S::Bytes {
+    let p = part(b, AT);
+    match J {
+        0 => s.fields_32::<0, 1, 1>(p),
+        1 => s.fields_32::<2, 3, 1>(p),
+        2 => s.fields_32::<4, 5, 1>(p),
+        _ => s.fields_32::<6, 7, 1>(p),
+    }
+}
+
+impl Quant for Q2_K {
+    type Super = [u8; 84];
+    const RAGGED: bool = false;
+    const SIGNED: bool = false;
+    const FINE: bool = true;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        let (p, q) = (u64_at(b, 0), u64_at(b, 8));
+        let scales = s.from_i8([p & bytes(15), q & bytes(15)]);
+        let mins = s.from_i8([p >> 4 & bytes(15), q >> 4 & bytes(15)]);
+        let minus_dmin = s.from_f16_pairs([u16_at(b, 82) ^ 0x8000; 8]);
+        Scales { scale: s.mul(splat_f16(s, b, 80), scales), offset: s.mul(minus_dmin, mins) }
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        two_bits::<S, J, 16>(s, b)
+    }
+}
+
+impl Quant for Q3_K {
+    type Super = [u8; 110];
+    const RAGGED: bool = false;
+    const SIGNED: bool = false;
+    const FINE: bool = true;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        let (low, high) = (u64_at(b, 96), u32_at(b, 104));
+        let two = |shift: u32| u64::from(high >> shift & 0x0303_0303) << 4;
+        let first = low & bytes(15) | two(0) | two(2) << 32;
+        let second = low >> 4 & bytes(15) | two(4) | two(6) << 32;
+        centred(s, splat_f16(s, b, 108), s.from_i8([minus_32(first), minus_32(second)]), -4.0)
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        s.or(two_bits::<S, J, 32>(s, b), s.shift_left::<2>(one_bit::<S, J, 0>(s, b)))
+    }
+}
+
+impl Quant for Q4_K {
+    type Super = [u8; 144];
+    const RAGGED: bool = false;
+    const SIGNED: bool = false;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        scales_and_mins::<S, 4>(s, b)
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        s.fields_32::<0, 4, 15>(part(b, 16 + 32 * J))
+    }
+}
+
+impl Quant for Q5_K {
+    type Super = [u8; 176];
+    const RAGGED: bool = false;
+    const SIGNED: bool = false;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        scales_and_mins::<S, 4>(s, b)
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        let low = s.fields_32::<0, 4, 15>(part(b, 48 + 32 * J));
+        s.or(low, s.shift_left::<4>(one_bit::<S, J, 16>(s, b)))
+    }
+}
+
+impl Quant for Q6_K {
+    type Super = [u8; 210];
+    const RAGGED: bool = false;
+    const SIGNED: bool = false;
+    const FINE: bool = true;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        centred(s, splat_f16(s, b, 208), s.from_i8([u64_at(b, 192), u64_at(b, 200)]), -32.0)
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        let p = part(b, 64 * (J / 2));
+        let low = if J % 2 == 0 { s.fields_64::<0, 15>(p) } else { s.fields_64::<4, 15>(p) };
+        s.or(low, s.shift_left::<4>(two_bits::<S, J, 128>(s, b)))
+    }
+}
+
+impl Quant for IQ4_XS {
+    type Super = [u8; 136];
+    const RAGGED: bool = false;
+    const SIGNED: bool = true;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        let integers = minus_32(spread_nibbles(u32_at(b, 4)) | spread_crumbs(u16_at(b, 2)) << 4);
+        Scales { scale: s.mul(splat_f16(s, b, 0), s.from_i8_pairs(integers)), offset: s.splat_f32(0.0) }
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        s.lookup_signed(&IQ4_LEVELS, s.nibbles(part(b, 8 + 32 * J), part(b, 24 + 32 * J)))
+    }
+}

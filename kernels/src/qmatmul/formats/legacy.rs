@@ -1,0 +1,186 @@
+//! Formats with blocks of 32 values, eight of them at a time.
+
+use super::{Quant, Scales, part, u16_at, u32_at};
+use crate::qmatmul::simd::Simd;
+
+pub(crate) struct Q4_0;
+pub(crate) struct Q4_1;
+pub(crate) struct Q5_0;
+pub(crate) struct Q5_1;
+pub(crate) struct Q8_0;
+pub(crate) struct IQ4_NL;
+pub(crate) struct MXFP4;
+
+/// Levels of the non-linear 4-bit formats.
+pub(super) const IQ4_LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// The f16 numbers at `AT` of eight blocks, each for the two halves of its block.
+#[inline(always)]
+fn f16_of_blocks<S: Simd, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Floats {
+    s.from_f16_pairs([
+        u16_at(&b[0], AT),
+        u16_at(&b[1], AT),
+        u16_at(&b[2], AT),
+        u16_at(&b[3], AT),
+        u16_at(&b[4], AT),
+        u16_at(&b[5], AT),
+        u16_at(&b[6], AT),
+        u16_at(&b[7], AT),
+    ])
+}
+
+/// Scales at byte 0, and offsets of `times` as much.
+#[inline(always)]
+fn centred<S: Simd, const B: usize>(s: S, b: &[[u8; B]; 8], times: f32) -> Scales<S> {
+    let scale = f16_of_blocks::<S, 0, B>(s, b);
+    Scales { scale, offset: s.mul(scale, s.splat_f32(times)) }
+}
+
+/// Nibble pairs at `AT` of blocks 2J and 2J + 1.
+#[inline(always)]
+fn nibbles<S: Simd, const J: usize, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Bytes {
+    s.nibbles(part(&b[2 * J], AT), part(&b[2 * J + 1], AT))
+}
+
+/// Nibble pairs 4 bytes after `AT`, with the fifth bits at `AT`.
+#[inline(always)]
+fn five_bits<S: Simd, const J: usize, const AT: usize, const NIBBLES: usize, const B: usize>(
+    s: S,
+    b: &[[u8; B]; 8],
+) -> S::Bytes {
+    let bits = u64::from(u32_at(&b[2 * J], AT)) | u64::from(u32_at(&b[2 * J + 1], AT)) << 32;
+    s.set_where(nibbles::<S, J, NIBBLES, B>(s, b), bits, 16)
+}
+
+impl Quant for Q4_0 {
+    type Super = [[u8; 18]; 8];
+    const RAGGED: bool = true;
+    const SIGNED: bool = false;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        centred(s, b, -8.0)
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        nibbles::<S, J, 2, 18>(s, b)
+    }
+}
+
+impl Quant for Q4_1 {
+    type Super = [[u8; 20]; 8];
+    const RAGGED: bool = true;
+    const SIGNED: bool = false;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        Scales { scale: f16_of_blocks::<S, 0, 20>(s, b), offset: f16_of_blocks::<S, 2, 20>(s, b) }
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        nibbles::<S, J, 4, 20>(s, b)
+    }
+}
+
+impl Quant for Q5_0 {
+    type Super = [[u8; 22]; 8];
+    const RAGGED: bool = true;
+    const SIGNED: bool = false;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        centred(s, b, -16.0)
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        five_bits::<S, J, 2, 6, 22>(s, b)
+    }
+}
+
+impl Quant for Q5_1 {
+    type Super = [[u8; 24]; 8];
+    const RAGGED: bool = true;
+    const SIGNED: bool = false;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        Scales { scale: f16_of_blocks::<S, 0, 24>(s, b), offset: f16_of_blocks::<S, 2, 24>(s, b) }
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        five_bits::<S, J, 4, 8, 24>(s, b)
+    }
+}
+
+impl Quant for Q8_0 {
+    type Super = [[u8; 34]; 8];
+    const RAGGED: bool = true;
+    const SIGNED: bool = true;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        Scales { scale: f16_of_blocks::<S, 0, 34>(s, b), offset: s.splat_f32(0.0) }
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        s.signed(s.load_halves(part(&b[2 * J], 2), part(&b[2 * J + 1], 2)))
+    }
+}
+
+impl Quant for IQ4_NL {
+    type Super = [[u8; 18]; 8];
+    const RAGGED: bool = true;
+    const SIGNED: bool = true;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        Scales { scale: f16_of_blocks::<S, 0, 18>(s, b), offset: s.splat_f32(0.0) }
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        s.lookup_signed(&IQ4_LEVELS, nibbles::<S, J, 2, 18>(s, b))
+    }
+}
+
+/// Half the scale of an `MXFP4` block, `2^(e − 128)`.
+#[inline(always)]
+fn mxfp4_scale(e: u8) -> f32 {
+    let e = u32::from(e);
+    f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (e - 1) << 23 })
+}
+
+impl Quant for MXFP4 {
+    type Super = [[u8; 17]; 8];
+    const RAGGED: bool = true;
+    const SIGNED: bool = false;
+    const FINE: bool = false;
+
+    #[inline(always)]
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+        let mut scales = [0.0; 8];
+        for (scale, b) in scales.iter_mut().zip(b) {
+            *scale = mxfp4_scale(b[0]);
+        }
+        let scale = s.load_f32_pairs(&scales);
+        Scales { scale, offset: s.mul(scale, s.splat_f32(-12.0)) }
+    }
+
+    #[inline(always)]
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        /// Doubled E2M1 values plus 12.
+        const LEVELS: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+        s.lookup(&LEVELS, nibbles::<S, J, 1, 17>(s, b))
+    }
+}

@@ -1,0 +1,86 @@
+//! Unpackers: one block of each storage format to small integer codes with scales, over the [`Simd`] vocabulary.
+//!
+//! Quantised formats are seen 256 values at a time: one super-block of the K and codebook formats, eight blocks of the
+//! others. A value is `scale·code + offset`, with scale and offset constant over 16 values at least.
+
+// Types are named as the formats they stand for.
+#![allow(non_camel_case_types)]
+
+mod codebook;
+mod float;
+mod kquants;
+mod legacy;
+
+use super::simd::Simd;
+
+pub(super) use codebook::*;
+pub(super) use float::*;
+pub(super) use kquants::*;
+pub(super) use legacy::*;
+
+/// A quantised format.
+pub(super) trait Quant: 'static {
+    /// The bytes of 256 values.
+    type Super: bytemuck::Pod;
+
+    /// Whether a row may end within a [`Quant::Super`]: after any of its eight blocks.
+    const RAGGED: bool;
+
+    /// Whether codes are i8, passed through [`Simd::signed`]; otherwise they are in 0..=127.
+    const SIGNED: bool;
+
+    /// Whether scales or offsets differ within 32 values.
+    const FINE: bool;
+
+    /// The scale and offset of each 16 values. Offsets do not account for [`Simd::SIGNED_BIAS`].
+    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S>;
+
+    /// The codes of values 64J .. 64J + 64, in order.
+    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes;
+}
+
+/// Scale and offset of each 16 of 256 values.
+#[derive(Clone, Copy)]
+pub(super) struct Scales<S: Simd> {
+    pub scale: S::Floats,
+    pub offset: S::Floats,
+}
+
+/// A float format.
+pub(super) trait Float: 'static {
+    /// The bytes of 16 values.
+    type Group: bytemuck::Pod;
+
+    /// The values.
+    fn values<S: Simd>(s: S, b: &Self::Group) -> S::Floats;
+}
+
+/// `N` bytes of `b` from `at`.
+#[inline(always)]
+fn part<const N: usize>(b: &[u8], at: usize) -> &[u8; N] {
+    b[at..at + N].try_into().expect("N bytes")
+}
+
+/// The u16 at `at`.
+#[inline(always)]
+fn u16_at(b: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(*part(b, at))
+}
+
+/// The u32 at `at`.
+#[inline(always)]
+fn u32_at(b: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(*part(b, at))
+}
+
+/// The u64 at `at`.
+#[inline(always)]
+fn u64_at(b: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(*part(b, at))
+}
+
+/// The f16 number at `at` in all lanes.
+#[inline(always)]
+fn splat_f16<S: Simd>(s: S, b: &[u8], at: usize) -> S::Floats {
+    s.from_f16_pairs([u16_at(b, at); 8])
+}

@@ -1,0 +1,232 @@
+//! Matrix times a few vectors: the loop of decoding, bound by the memory that holds the weights.
+//!
+//! Several weight rows run side by side, as many streams for the memory system and independent chains for the
+//! arithmetic. Weights are unpacked once for all activation rows. For each 256 values and each pair of rows:
+//!
+//! ```text
+//! acc ← acc + offset[16]·ds[16]                       Σq·d of each 16 activations, precomputed
+//! acc ← acc + f32(dot(codes, q))·(scale·d)[16]        four times, 64 codes each
+//! ```
+
+use super::Inputs;
+use super::formats::{Float, Quant, Scales};
+use super::simd::Simd;
+use crate::{Matrix, Tile};
+
+/// Bytes ahead of the current block that are asked for.
+const PREFETCH: usize = 1024;
+
+/// Activation rows `first .. first + M`, as far as there are so many, times all weight rows.
+#[inline(always)]
+pub(super) fn quantised<S: Simd, F: Quant, const M: usize>(
+    s: S,
+    w: Matrix<'_>,
+    x: Inputs<'_>,
+    first: usize,
+    y: &mut Tile<'_>,
+) {
+    let rows = if M == 1 { S::ROWS.0 } else { S::ROWS.1 };
+    for n in (0..w.rows()).step_by(rows) {
+        match rows {
+            4 => quantised_rows::<S, F, M, 4>(s, w, x, first, n, y),
+            2 => quantised_rows::<S, F, M, 2>(s, w, x, first, n, y),
+            _ => quantised_rows::<S, F, M, 1>(s, w, x, first, n, y),
+        }
+    }
+}
+
+/// 256 quantised activations.
+#[derive(Clone, Copy)]
+struct Activations<'a> {
+    q: &'a [[i8; 64]; 4],
+    d: &'a [f32; 8],
+    ds: &'a [f32; 16],
+}
+
+/// Weight rows `n .. n + R`. Past the last weight or activation row the last one is taken again, and its result dropped:
+/// a little work in vain at the edges instead of more code.
+#[inline(always)]
+fn quantised_rows<S: Simd, F: Quant, const M: usize, const R: usize>(
+    s: S,
+    w: Matrix<'_>,
+    x: Inputs<'_>,
+    first: usize,
+    n: usize,
+    y: &mut Tile<'_>,
+) {
+    let super_bytes = size_of::<F::Super>();
+    let whole = w.row_bytes() / super_bytes;
+    let supers = w.row_bytes().div_ceil(super_bytes);
+    let mut rows: [&[F::Super]; R] = [&[]; R];
+    // The ragged end of rows that are not whole super-blocks, completed with zero blocks. The activations end with
+    // zeros there.
+    let mut ends: [F::Super; R] = [bytemuck::Zeroable::zeroed(); R];
+    for r in 0..R {
+        let (start, end) = w.row((n + r).min(w.rows() - 1)).split_at(whole * super_bytes);
+        rows[r] = bytemuck::cast_slice(start);
+        if F::RAGGED {
+            bytemuck::bytes_of_mut(&mut ends[r])[..end.len()].copy_from_slice(end);
+        }
+    }
+    let mut q: [&[[[i8; 64]; 4]]; M] = [&[]; M];
+    let mut d: [&[[f32; 8]]; M] = [&[]; M];
+    let mut ds: [&[[f32; 16]]; M] = [&[]; M];
+    for m in 0..M {
+        let row = x.q.row((first + m).min(x.q.rows() - 1));
+        q[m] = &bytemuck::cast_slice(row.q)[..supers];
+        d[m] = &row.d.as_chunks().0[..supers];
+        ds[m] = &row.ds.as_chunks().0[..supers];
+    }
+
+    let mut acc = [[s.splat_f32(0.0); M]; R];
+    for i in 0..if F::RAGGED { supers } else { whole } {
+        let mut blocks = [&ends[0]; R];
+        for r in 0..R {
+            blocks[r] = if F::RAGGED && i == whole { &ends[r] } else { &rows[r][i] };
+        }
+        let mut columns = [Activations { q: &q[0][i], d: &d[0][i], ds: &ds[0][i] }; M];
+        for m in 1..M {
+            columns[m] = Activations { q: &q[m][i], d: &d[m][i], ds: &ds[m][i] };
+        }
+        step::<S, F, M, R>(s, blocks, columns, &mut acc);
+    }
+    for m in 0..M.min(y.rows() - first) {
+        let out = &mut y.row_mut(first + m)[n..];
+        for r in 0..R.min(out.len()) {
+            out[r] = s.sum(acc[r][m]);
+        }
+    }
+}
+
+/// 256 values of R weight rows times as many of M activation rows.
+#[inline(always)]
+fn step<S: Simd, F: Quant, const M: usize, const R: usize>(
+    s: S,
+    blocks: [&F::Super; R],
+    x: [Activations<'_>; M],
+    acc: &mut [[S::Floats; M]; R],
+) {
+    let mut scales = [[s.splat_f32(0.0); M]; R];
+    for r in 0..R {
+        let p = std::ptr::from_ref(blocks[r]).cast::<u8>();
+        let mut ahead = 0;
+        while ahead < size_of::<F::Super>() {
+            s.prefetch(p.wrapping_add(PREFETCH + ahead));
+            ahead += 64;
+        }
+        let Scales { scale, offset } = unbiased::<S, F>(s, blocks[r]);
+        for m in 0..M {
+            scales[r][m] = s.mul(scale, s.load_f32_pairs(x[m].d));
+            acc[r][m] = s.fma(offset, s.load_f32(x[m].ds), acc[r][m]);
+        }
+    }
+    sixty_four::<S, F, M, R, 0>(s, blocks, x, scales, acc);
+    sixty_four::<S, F, M, R, 1>(s, blocks, x, scales, acc);
+    sixty_four::<S, F, M, R, 2>(s, blocks, x, scales, acc);
+    sixty_four::<S, F, M, R, 3>(s, blocks, x, scales, acc);
+}
+
+/// The scales of a block, with the bias of this level's signed codes taken off in the offset.
+#[inline(always)]
+pub(super) fn unbiased<S: Simd, F: Quant>(s: S, block: &F::Super) -> Scales<S> {
+    let Scales { scale, offset } = F::scales(s, block);
+    if F::SIGNED && S::SIGNED_BIAS != 0.0 {
+        return Scales { scale, offset: s.fma(scale, s.splat_f32(-S::SIGNED_BIAS), offset) };
+    }
+    Scales { scale, offset }
+}
+
+/// Values 64J .. 64J + 64 of a step.
+#[inline(always)]
+fn sixty_four<S: Simd, F: Quant, const M: usize, const R: usize, const J: usize>(
+    s: S,
+    blocks: [&F::Super; R],
+    x: [Activations<'_>; M],
+    scales: [[S::Floats; M]; R],
+    acc: &mut [[S::Floats; M]; R],
+) {
+    for r in 0..R {
+        let codes = F::codes::<S, J>(s, blocks[r]);
+        for m in 0..M {
+            let dots = if F::SIGNED { s.dot_signed(codes, &x[m].q[J]) } else { s.dot(codes, &x[m].q[J]) };
+            acc[r][m] = s.fma_spread::<J>(dots, scales[r][m], acc[r][m]);
+        }
+    }
+}
+
+/// Activation rows `first .. first + M`, as far as there are so many, times all weight rows, in f32.
+#[inline(always)]
+pub(super) fn float<S: Simd, F: Float, const M: usize>(
+    s: S,
+    w: Matrix<'_>,
+    x: Inputs<'_>,
+    first: usize,
+    y: &mut Tile<'_>,
+) {
+    let rows = if M == 1 { S::ROWS.0 } else { S::ROWS.1 };
+    for n in (0..w.rows()).step_by(rows) {
+        match rows {
+            4 => float_rows::<S, F, M, 4>(s, w, x, first, n, y),
+            2 => float_rows::<S, F, M, 2>(s, w, x, first, n, y),
+            _ => float_rows::<S, F, M, 1>(s, w, x, first, n, y),
+        }
+    }
+}
+
+/// Weight rows `n .. n + R`, edges as in [`quantised_rows`]. Two accumulators a product: even and odd groups of 16 values.
+#[inline(always)]
+fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
+    s: S,
+    w: Matrix<'_>,
+    x: Inputs<'_>,
+    first: usize,
+    n: usize,
+    y: &mut Tile<'_>,
+) {
+    let k = w.cols();
+    let group_bytes = size_of::<F::Group>();
+    let whole = k / 16;
+    let mut rows: [&[F::Group]; R] = [&[]; R];
+    let mut ends: [F::Group; R] = [bytemuck::Zeroable::zeroed(); R];
+    for r in 0..R {
+        let (start, end) = w.row((n + r).min(w.rows() - 1)).split_at(whole * group_bytes);
+        rows[r] = bytemuck::cast_slice(start);
+        bytemuck::bytes_of_mut(&mut ends[r])[..end.len()].copy_from_slice(end);
+    }
+    let mut xs: [&[[f32; 16]]; M] = [&[]; M];
+    let mut x_ends = [[0.0; 16]; M];
+    for m in 0..M {
+        let (start, end) = x.x[(first + m).min(x.q.rows() - 1) * k..][..k].split_at(whole * 16);
+        xs[m] = &start.as_chunks().0[..whole];
+        x_ends[m][..end.len()].copy_from_slice(end);
+    }
+    let mut acc = [[[s.splat_f32(0.0); 2]; M]; R];
+    for i in 0..whole / 2 {
+        for half in 0..2 {
+            let g = 2 * i + half;
+            for r in 0..R {
+                s.prefetch(std::ptr::from_ref(&rows[r][g]).cast::<u8>().wrapping_add(PREFETCH));
+                let values = F::values(s, &rows[r][g]);
+                for m in 0..M {
+                    acc[r][m][half] = s.fma(values, s.load_f32(&xs[m][g]), acc[r][m][half]);
+                }
+            }
+        }
+    }
+    // What is left: at most one whole group and one ragged one.
+    for g in whole / 2 * 2..k.div_ceil(16) {
+        for r in 0..R {
+            let values = F::values(s, rows[r].get(g).unwrap_or(&ends[r]));
+            for m in 0..M {
+                let x = xs[m].get(g).unwrap_or(&x_ends[m]);
+                acc[r][m][0] = s.fma(values, s.load_f32(x), acc[r][m][0]);
+            }
+        }
+    }
+    for m in 0..M.min(y.rows() - first) {
+        let out = &mut y.row_mut(first + m)[n..];
+        for r in 0..R.min(out.len()) {
+            out[r] = s.sum(acc[r][m][0]) + s.sum(acc[r][m][1]);
+        }
+    }
+}

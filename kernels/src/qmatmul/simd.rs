@@ -1,0 +1,137 @@
+//! The vector vocabulary of the product kernels.
+//!
+//! Every level works on the same logical vectors of 64 bytes, 16 i32 or 16 f32: one register with AVX-512, two with
+//! AVX2, four with NEON. Formats and drivers are written once over this trait, and a lane means the same everywhere.
+//!
+//! A value of a type that implements [`Simd`] is the proof that the CPU has its instructions: it can only be made by an
+//! `unsafe` constructor, called by the entry points of a level that was found to be available. That is why the
+//! operations themselves are safe.
+
+/// The operations, on one CPU level.
+pub(super) trait Simd: Copy {
+    /// 64 bytes.
+    type Bytes: Copy;
+    /// 16 × i32.
+    type Ints: Copy;
+    /// 16 × f32.
+    type Floats: Copy;
+
+    /// What [`Simd::signed`] adds to signed codes; the drivers take it off again through the activations' sums.
+    const SIGNED_BIAS: f32;
+
+    /// Weight rows multiplied at once by one activation row, and by several.
+    const ROWS: (usize, usize);
+
+    // Bytes.
+
+    fn load(self, p: &[u8; 64]) -> Self::Bytes;
+
+    /// `a`, then `b`.
+    fn load_halves(self, a: &[u8; 32], b: &[u8; 32]) -> Self::Bytes;
+
+    fn store(self, v: Self::Bytes, p: &mut [u8; 64]);
+
+    fn splat(self, v: u8) -> Self::Bytes;
+
+    /// 16 times the same four bytes.
+    fn splat_group(self, v: &[i8; 4]) -> Self::Bytes;
+
+    /// Row i of the result is made of group i (four bytes) of each of the given rows.
+    fn transpose(self, rows: [Self::Bytes; 16]) -> [Self::Bytes; 16];
+
+    /// Eight groups of eight bytes, each lowest byte first.
+    fn from_groups(self, groups: [u64; 8]) -> Self::Bytes;
+
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+
+    /// Wrapping sum of bytes.
+    fn add(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+
+    /// The low nibbles of `a`, its high nibbles, then those of `b`.
+    fn nibbles(self, a: &[u8; 16], b: &[u8; 16]) -> Self::Bytes;
+
+    /// `(p[i] >> LOW) & MASK` in the first 32 bytes, `(p[i] >> HIGH) & MASK` in the others.
+    fn fields_32<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 32]) -> Self::Bytes;
+
+    /// `(p[i] >> SHIFT) & MASK`.
+    fn fields_64<const SHIFT: u32, const MASK: u8>(self, p: &[u8; 64]) -> Self::Bytes;
+
+    /// `v << SHIFT` of bytes; no bit may leave its byte.
+    fn shift_left<const SHIFT: u32>(self, v: Self::Bytes) -> Self::Bytes;
+
+    /// `table[i]` for every byte `i` of `indices`, all below 16.
+    fn lookup(self, table: &[u8; 16], indices: Self::Bytes) -> Self::Bytes;
+
+    /// `v | value` where bit i of `bits` is set.
+    fn set_where(self, v: Self::Bytes, bits: u64, value: u8) -> Self::Bytes;
+
+    /// `-v` where bit i of `bits` is set.
+    fn negate_where(self, v: Self::Bytes, bits: u64) -> Self::Bytes;
+
+    /// Signed codes in the form that [`Simd::dot_signed`] takes: with [`Simd::SIGNED_BIAS`] added.
+    fn signed(self, v: Self::Bytes) -> Self::Bytes;
+
+    /// [`Simd::signed`] of a lookup.
+    #[inline(always)]
+    fn lookup_signed(self, table: &[i8; 16], indices: Self::Bytes) -> Self::Bytes {
+        self.signed(self.lookup(bytemuck::cast_ref(table), indices))
+    }
+
+    // Products of bytes. Lane i sums the bytes 4i .. 4i + 4. Activations are in -127..=127.
+
+    /// Codes in 0..=127.
+    fn dot(self, codes: Self::Bytes, x: &[i8; 64]) -> Self::Ints;
+
+    /// Codes from [`Simd::signed`].
+    fn dot_signed(self, codes: Self::Bytes, x: &[i8; 64]) -> Self::Ints;
+
+    fn zero_ints(self) -> Self::Ints;
+
+    /// `acc + dot(codes, x)`.
+    fn dot_acc(self, acc: Self::Ints, codes: Self::Bytes, x: Self::Bytes) -> Self::Ints;
+
+    /// `acc + dot_signed(codes, x)`.
+    fn dot_acc_signed(self, acc: Self::Ints, codes: Self::Bytes, x: Self::Bytes) -> Self::Ints;
+
+    // Floats.
+
+    fn to_f32(self, v: Self::Ints) -> Self::Floats;
+
+    fn store_f32(self, v: Self::Floats, p: &mut [f32; 16]);
+
+    fn splat_f32(self, v: f32) -> Self::Floats;
+
+    fn load_f32(self, p: &[f32; 16]) -> Self::Floats;
+
+    /// Lane i is `p[i / 2]`.
+    fn load_f32_pairs(self, p: &[f32; 8]) -> Self::Floats;
+
+    /// Lane i is the f16 number `h[i / 2]`.
+    fn from_f16_pairs(self, h: [u16; 8]) -> Self::Floats;
+
+    /// Lane i is the signed byte i / 2 of `v`, lowest byte first.
+    fn from_i8_pairs(self, v: u64) -> Self::Floats;
+
+    /// Lane i is the signed byte i of `v`, lowest byte first.
+    fn from_i8(self, v: [u64; 2]) -> Self::Floats;
+
+    /// 16 f16 numbers.
+    fn from_f16(self, p: &[u8; 32]) -> Self::Floats;
+
+    /// 16 bf16 numbers.
+    fn from_bf16(self, p: &[u8; 32]) -> Self::Floats;
+
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
+    /// `a·b + c`, rounded once.
+    fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+
+    /// `acc + dots[i]·scales[4J + i / 4]`, rounded once: products of the J-th 64 of 256 values, a scale for each 16.
+    fn fma_spread<const J: usize>(self, dots: Self::Ints, scales: Self::Floats, acc: Self::Floats) -> Self::Floats;
+
+    /// The sum of all lanes: halves added, then quarters, then eighths, then the last two.
+    fn sum(self, v: Self::Floats) -> f32;
+
+    /// Asks for the cache line at `p` to be fetched.
+    fn prefetch(self, p: *const u8);
+}
