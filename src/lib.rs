@@ -11,3 +11,4 @@ pub mod output;
 pub mod synth;
 #[allow(unsafe_code)]
 pub mod team;
+pub mod vision;

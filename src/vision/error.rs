@@ -1,0 +1,61 @@
+//! What can be wrong with a picture, a clip or a vision file, as sentences that say what to do.
+
+use std::{io, path::PathBuf};
+use thiserror::Error;
+
+/// An error of the vision half.
+#[derive(Debug, Error)]
+#[allow(missing_docs)]
+pub enum Error {
+    #[error("not a JPEG, PNG, WebP, GIF or BMP picture (it starts with {start})")]
+    NotAPicture { start: String },
+    #[error("an empty file, not a picture")]
+    Empty,
+    #[error("broken {format} picture: {reason}")]
+    Broken { format: &'static str, reason: String },
+    #[error("truncated JPEG picture: its end marker is missing after {bytes} bytes")]
+    TruncatedJpeg { bytes: usize },
+    #[error("a picture of {width} x {height} pixels is too large: at most {limit} pixels are decoded")]
+    TooManyPixels { width: u32, height: u32, limit: u64 },
+    #[error("{bytes} bytes that claim {width} x {height} pixels: refused as a decompression bomb")]
+    Bomb { bytes: usize, width: u32, height: u32 },
+    #[error("a picture of {width} x {height} pixels is too thin: one side may be at most {limit} times the other")]
+    TooThin { width: usize, height: usize, limit: usize },
+    #[error("a picture without pixels ({width} x {height})")]
+    NoPixels { width: u32, height: u32 },
+    #[error("a data URL must read data:image/TYPE;base64,DATA: {reason}")]
+    DataUrl { reason: String },
+    #[error("more than {limit} bytes: too large for a picture or a clip")]
+    TooManyBytes { limit: u64 },
+    #[error("no frames found in {what}")]
+    NoFrames { what: String },
+    #[error("broken AVI file at byte {offset}: {reason}")]
+    Avi { offset: usize, reason: String },
+    #[error("an AVI file of {codec} video, and only MJPEG is read without ffmpeg")]
+    AviCodec { codec: String },
+    #[error("frame {index} of {total}: {source}")]
+    Frame { index: usize, total: usize, source: Box<Error> },
+    #[error("frame {path:?}: {source}")]
+    FrameFile { path: PathBuf, source: Box<Error> },
+    #[error(
+        "not an animated GIF or WebP, an AVI or an MJPEG clip (it starts with {start}); give other clips as a file, \
+         for ffmpeg to read"
+    )]
+    NotAClip { start: String },
+    #[error("the clip holds more than {limit} pixels in all its frames: use a shorter or smaller one")]
+    ClipTooLong { limit: u64 },
+    #[error(
+        "{path:?} is not a directory of frames, an animated GIF or WebP, or an MJPEG file; other clips need the \
+         program ffmpeg, which was not found: install it, or write the frames into a directory"
+    )]
+    NoFfmpeg { path: PathBuf },
+    #[error("ffmpeg could not read {path:?}: {reason}")]
+    Ffmpeg { path: PathBuf, reason: String },
+    #[error("{path:?}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Placeholders(String),
+}
+
+/// A result of the vision half.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,20 @@
+//! Eyes: pictures and clips to rows that take the place of placeholder tokens in a prompt.
+//!
+//! A file's bytes ([`source`]) become a [`Picture`] ([`image_file`]) or the frames of a clip ([`video`]), are resized as
+//! the model was trained to see them ([`resize`]), cut into normalised patches ([`preprocess`]) and placed in the prompt
+//! ([`positions`]).
+
+mod avi;
+mod error;
+mod ffmpeg;
+pub mod image_file;
+mod jpeg;
+pub mod positions;
+pub mod preprocess;
+pub mod resize;
+pub mod source;
+pub mod video;
+
+pub use error::{Error, Result};
+pub use image_file::Picture;
+pub use preprocess::{GridThw, PixelValues};
