@@ -1,6 +1,6 @@
 //! The table of kernels of one level, chosen once at start.
 
-use crate::{Isa, attention, deltanet, qmatmul, vecmath};
+use crate::{Isa, attention, deltanet, dense, qmatmul, vecmath};
 use std::sync::LazyLock;
 
 /// Every kernel of one instruction-set level. The families add their methods in their own modules.
@@ -10,6 +10,7 @@ pub struct Kernels {
     pub(crate) vecmath: vecmath::Table,
     pub(crate) deltanet: deltanet::Table,
     pub(crate) attention: attention::Table,
+    pub(crate) dense: dense::Table,
 }
 
 impl Kernels {
@@ -37,6 +38,7 @@ impl Kernels {
             vecmath: vecmath::Table::of(isa),
             deltanet: deltanet::Table::of(isa),
             attention: attention::Table::of(isa),
+            dense: dense::Table::of(isa),
         }
     }
 

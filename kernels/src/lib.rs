@@ -12,6 +12,7 @@ pub mod attention;
 mod conformance;
 pub mod decode;
 pub mod deltanet;
+pub mod dense;
 pub mod format;
 pub mod isa;
 mod kernels;

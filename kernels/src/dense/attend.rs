@@ -1,0 +1,203 @@
+//! Full attention over thousands of keys: scores and outputs are products of [`super::product`], with the softmax taken
+//! block by block of keys between them.
+//!
+//! For a block of queries the running maximum `m`, the sum `l` and the unnormalised output `o` are carried from one
+//! block of keys to the next (Milakov and Gimelshein 2018, arXiv:1805.02867):
+//! `m' = max(m, max_j s_j)`, `p_j = 2^(s_j − m')`, `l' = l·2^(m − m') + Σ p_j`, `o' = o·2^(m − m') + Σ p_j v_j`.
+//! Scores carry a factor log2 e, so that powers of two serve.
+
+use super::lanes::{Lanes, exp2};
+use super::product::rows_by_vectors;
+use super::{DenseHead, DenseScratch};
+use crate::{Rows, Tile};
+
+/// Keys of a block: its scores for [`QUERIES`] queries stay in the second-level cache.
+const KEYS: usize = 256;
+
+/// Queries that go through the keys together.
+const QUERIES: usize = 60;
+
+/// Number and width in vectors of the panels of values: the least padding, then the fewest panels.
+fn value_vectors<L: Lanes>(head_dim: usize) -> (usize, usize) {
+    let vectors = head_dim.div_ceil(L::N);
+    let width = (1..=L::WIDEST).min_by_key(|&width| (vectors.next_multiple_of(width), usize::MAX - width));
+    let width = width.expect("a panel has a vector");
+    (vectors.div_ceil(width), width)
+}
+
+/// Packs keys and values `first..` of one head; see [`DenseHead`].
+///
+/// # Safety
+/// The CPU has the level, and the shapes agree.
+#[inline(always)]
+pub(super) unsafe fn pack<L: Lanes>(k: Rows<'_>, v: Rows<'_>, first: usize, head: &mut DenseHead) {
+    let head_dim = k.cols();
+    let padded = head.n_keys.next_multiple_of(KEYS);
+    let group = if L::PRECISION.words(2) == 1 { 2 } else { 1 };
+    assert!(first.is_multiple_of(group), "the values of {group} keys share a word");
+
+    let width = L::WIDE * L::N;
+    let words = L::PRECISION.words(head_dim);
+    let (panels, vectors) = value_vectors::<L>(head_dim);
+    let value_width = vectors * L::N;
+    let value_words = padded / group;
+    if first == 0 {
+        // Zeros stand for the keys and columns that there are not.
+        head.keys.clear();
+        head.keys.resize(padded * words, 0);
+        head.values.clear();
+        head.values.resize(panels * value_width * value_words, 0);
+    }
+
+    let mut row = vec![0; words];
+    for j in 0..k.rows() {
+        // SAFETY: the level as the caller.
+        unsafe { L::to_words(k.row(j), &mut row) };
+        let key = first + j;
+        let panel = &mut head.keys[key / width * width * words..][..width * words];
+        for (slot, word) in panel[key % width..].iter_mut().step_by(width).zip(&row) {
+            *slot = *word;
+        }
+    }
+
+    // The values of `group` keys share a word, so they are interleaved before they become words.
+    let mut mixed = vec![0.0; head_dim * group];
+    let mut row = vec![0; head_dim];
+    for j in (0..v.rows()).step_by(group) {
+        for g in 0..group {
+            if j + g < v.rows() {
+                mixed[g..].iter_mut().step_by(group).zip(v.row(j + g)).for_each(|(slot, value)| *slot = *value);
+            } else {
+                mixed[g..].iter_mut().step_by(group).for_each(|slot| *slot = 0.0);
+            }
+        }
+        // SAFETY: the level as the caller.
+        unsafe { L::to_words(&mixed, &mut row) };
+        for (panel, part) in row.chunks(value_width).enumerate() {
+            head.values[(panel * value_words + (first + j) / group) * value_width..][..part.len()]
+                .copy_from_slice(part);
+        }
+    }
+}
+
+/// The attention of [`super::Kernels::dense_attend`].
+///
+/// # Safety
+/// The CPU has the level, and the shapes agree.
+#[inline(always)]
+pub(super) unsafe fn attend<L: Lanes>(
+    q: Rows<'_>,
+    head: &DenseHead,
+    scale: f32,
+    out: &mut Tile<'_>,
+    scratch: &mut DenseScratch,
+) {
+    let factor = scale * std::f32::consts::LOG2_E;
+    for first in (0..q.rows()).step_by(QUERIES) {
+        let n = QUERIES.min(q.rows() - first);
+        // SAFETY: as the caller.
+        unsafe { attend_block::<L>(q.slice(first..first + n), head, factor, scratch) };
+        let width = scratch.output.len() / n;
+        for i in 0..n {
+            let inverse = 1.0 / scratch.sums[i];
+            for (value, sum) in out.row_mut(first + i).iter_mut().zip(&scratch.output[i * width..]) {
+                *value = sum * inverse;
+            }
+        }
+    }
+}
+
+/// Leaves the unnormalised outputs `[queries, padded head_dim]` in `scratch.output` and the sums in `scratch.sums`.
+#[inline(always)]
+unsafe fn attend_block<L: Lanes>(q: Rows<'_>, head: &DenseHead, factor: f32, scratch: &mut DenseScratch) {
+    let (n, head_dim) = (q.rows(), head.head_dim);
+    let q_words = L::PRECISION.words(head_dim);
+    let p_words = L::PRECISION.words(KEYS);
+    let key_width = L::WIDE * L::N;
+    let (panels, vectors) = value_vectors::<L>(head_dim);
+    let width = vectors * L::N;
+    let all_words = L::PRECISION.words(head.n_keys.next_multiple_of(KEYS));
+
+    let DenseScratch { row, words, queries, scores, output, sums, .. } = scratch;
+    queries.resize(n * q_words, 0);
+    row.resize(head_dim, 0.0);
+    for i in 0..n {
+        for (scaled, value) in row.iter_mut().zip(q.row(i)) {
+            *scaled = value * factor;
+        }
+        // SAFETY: the level as the caller.
+        unsafe { L::to_words(row, &mut queries[i * q_words..][..q_words]) };
+    }
+    scores.resize(n * KEYS, 0.0);
+    words.resize(n * p_words, 0);
+    output.clear();
+    output.resize(n * panels * width, 0.0);
+    sums.clear();
+    sums.resize(n, 0.0);
+    let mut maxima = [f32::NEG_INFINITY; QUERIES];
+
+    for first in (0..head.n_keys).step_by(KEYS) {
+        let seen = KEYS.min(head.n_keys - first);
+        // SAFETY: the level as the caller; stores go to whole vectors inside `scores`, whose rows are `KEYS` long.
+        unsafe {
+            for start in (0..seen).step_by(key_width) {
+                let panel = &head.keys[(first + start) * q_words..][..key_width * q_words];
+                rows_by_vectors::<L>((queries, q_words, q_words), n, panel, L::WIDE, |i, j, sum| {
+                    L::store(scores[i * KEYS + start + j * L::N..][..L::N].as_mut_ptr(), sum);
+                });
+            }
+        }
+        for i in 0..n {
+            let scores = &mut scores[i * KEYS..][..KEYS];
+            scores[seen..].fill(f32::NEG_INFINITY);
+            // SAFETY: the level as the caller.
+            let (maximum, sum) = unsafe { softmax_part::<L>(scores, maxima[i]) };
+            let keep = (maxima[i] - maximum).exp2();
+            maxima[i] = maximum;
+            sums[i] = sums[i] * keep + sum;
+            if keep != 1.0 {
+                output[i * panels * width..][..panels * width].iter_mut().for_each(|value| *value *= keep);
+            }
+            // SAFETY: the level as the caller.
+            unsafe { L::to_words(scores, &mut words[i * p_words..][..p_words]) };
+        }
+        let start = L::PRECISION.words(first);
+        let depth = L::PRECISION.words(seen);
+        for panel in 0..panels {
+            let values = &head.values[(panel * all_words + start) * width..][..depth * width];
+            // SAFETY: the level as the caller; loads and stores go to whole vectors inside `output`.
+            unsafe {
+                rows_by_vectors::<L>((words, p_words, depth), n, values, vectors, |i, j, sum| {
+                    let out = &mut output[(i * panels + panel) * width + j * L::N..][..L::N];
+                    L::store(out.as_mut_ptr(), L::add(sum, L::load(out.as_ptr())));
+                });
+            }
+        }
+    }
+}
+
+/// Turns scores into `2^(score − maximum)`, for the maximum of them and of `maximum`; returns it and their sum.
+///
+/// # Safety
+/// The CPU has the level.
+#[inline(always)]
+unsafe fn softmax_part<L: Lanes>(scores: &mut [f32], maximum: f32) -> (f32, f32) {
+    // SAFETY: the level as the caller; `chunks_exact` gives whole vectors, and `KEYS` is a whole number of them.
+    unsafe {
+        let mut best = L::splat(maximum);
+        for chunk in scores.chunks_exact(L::N) {
+            best = L::max(best, L::load(chunk.as_ptr()));
+        }
+        let mut lanes = [0.0; 16];
+        L::store(lanes.as_mut_ptr(), best);
+        let best = lanes[..L::N].iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let (shift, mut sum) = (L::splat(best), L::splat(0.0));
+        for chunk in scores.chunks_exact_mut(L::N) {
+            let p = exp2::<L>(L::sub(L::load(chunk.as_ptr()), shift));
+            sum = L::add(sum, p);
+            L::store(chunk.as_mut_ptr(), p);
+        }
+        L::store(lanes.as_mut_ptr(), sum);
+        (best, lanes[..L::N].iter().sum())
+    }
+}

@@ -1,0 +1,109 @@
+//! The vector operations the drivers of this family are written in.
+
+use super::Precision;
+
+/// A level's vectors and one precision's words. Implementations are stateless markers; a function of the level's CPU
+/// features calls them inlined.
+///
+/// # Safety
+/// Every function may only be called where the CPU has the features of the level; pointers must be valid for
+/// [`Lanes::N`] elements.
+pub(super) trait Lanes: Copy {
+    /// f32 values of a vector.
+    const N: usize;
+    /// Vectors of a panel in products: with the rows of a block they fill the registers.
+    const WIDE: usize;
+    /// Most vectors of a panel.
+    const WIDEST: usize;
+    /// What a word holds.
+    const PRECISION: Precision;
+
+    /// A vector of f32.
+    type V: Copy;
+    /// A vector of words.
+    type W: Copy;
+
+    unsafe fn splat(x: f32) -> Self::V;
+    unsafe fn load(p: *const f32) -> Self::V;
+    unsafe fn store(p: *mut f32, v: Self::V);
+    unsafe fn add(a: Self::V, b: Self::V) -> Self::V;
+    unsafe fn sub(a: Self::V, b: Self::V) -> Self::V;
+    /// `a · b + c`.
+    unsafe fn mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger; `b` where either is NaN.
+    unsafe fn max(a: Self::V, b: Self::V) -> Self::V;
+    /// The nearest whole number.
+    unsafe fn round(a: Self::V) -> Self::V;
+    /// `a · 2^n` for whole `n` in `-126..=0`.
+    unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
+
+    unsafe fn load_words(p: *const u32) -> Self::W;
+    /// The word at `p` in every lane.
+    unsafe fn splat_word(p: *const u32) -> Self::W;
+    /// `acc + a · b`, summed over the values of a word.
+    unsafe fn dot(acc: Self::V, a: Self::W, b: Self::W) -> Self::V;
+    /// Values to words, as [`Precision::words`] counts them.
+    unsafe fn to_words(x: &[f32], words: &mut [u32]);
+}
+
+/// `2^x` for `x ≤ 0`, within 3e-7 relative; `2^-126` below -126; NaN stays NaN.
+///
+/// The fraction in -1/2..=1/2 goes through the Taylor polynomial of `2^f` of degree 6 (error 1.3e-7 at the ends).
+///
+/// # Safety
+/// The CPU has the level.
+#[inline(always)]
+pub(super) unsafe fn exp2<L: Lanes>(x: L::V) -> L::V {
+    const C: [f32; 7] =
+        [1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 2.402_265_1e-1, std::f32::consts::LN_2, 1.0];
+    // SAFETY: as the caller.
+    unsafe {
+        let x = L::max(L::splat(-126.0), x);
+        let n = L::round(x);
+        let f = L::sub(x, n);
+        let mut p = L::splat(C[0]);
+        let mut i = 1;
+        while i < C.len() {
+            p = L::mul_add(p, f, L::splat(C[i]));
+            i += 1;
+        }
+        L::scale(p, n)
+    }
+}
+
+/// The functions of one level and precision: entry points with the CPU features, everything below them inlined.
+macro_rules! functions {
+    ($name:ident, $lanes:ty $(, $features:literal)?) => {
+        pub(super) const $name: $crate::dense::Functions = {
+            use $crate::dense::{DenseHead, DenseScratch, Functions, Product, attend, lanes::Lanes, product};
+            use $crate::{Rows, Tile};
+
+            $(#[target_feature(enable = $features)])?
+            fn row(x: &[f32], words: &mut [u32]) {
+                // SAFETY: the features are enabled on this function, whose callers vouch for them.
+                unsafe { <$lanes>::to_words(x, words) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            fn product(product: &Product<'_>, y: &mut Tile<'_>, scratch: &mut DenseScratch) {
+                // SAFETY: as above.
+                unsafe { product::product::<$lanes>(product, y, scratch) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            fn pack(k: Rows<'_>, v: Rows<'_>, first: usize, head: &mut DenseHead) {
+                // SAFETY: as above.
+                unsafe { attend::pack::<$lanes>(k, v, first, head) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            fn attend(q: Rows<'_>, head: &DenseHead, scale: f32, out: &mut Tile<'_>, scratch: &mut DenseScratch) {
+                // SAFETY: as above.
+                unsafe { attend::attend::<$lanes>(q, head, scale, out, scratch) }
+            }
+
+            Functions { row, product, pack, attend }
+        };
+    };
+}
+pub(super) use functions;

@@ -1,0 +1,162 @@
+//! Conformance of products and full attention: every level and precision against sums in f64.
+
+use super::*;
+use crate::decode::decode_row;
+use crate::testing::{levels, numbers};
+
+/// Each level with each of its precisions.
+fn variants() -> Vec<(&'static Kernels, Precision)> {
+    levels()
+        .flat_map(|kernels| {
+            let mut variants = vec![(kernels, Precision::F32)];
+            if kernels.dense.bf16.is_some() {
+                variants.push((kernels, Precision::Bf16));
+            }
+            variants
+        })
+        .collect()
+}
+
+/// Largest error of a product of two values each rounded by the precision, relative to the sum of their magnitudes.
+fn tolerance(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => 2e-6,
+        Precision::Bf16 => 2.0 / 256.0,
+    }
+}
+
+fn rows(kernels: &Kernels, precision: Precision, x: &[f32], cols: usize) -> DenseRows {
+    let mut rows = DenseRows::new(precision);
+    rows.reshape(x.len() / cols, cols);
+    let words = rows.row_words();
+    for (out, row) in rows.words_mut().chunks_exact_mut(words).zip(x.chunks_exact(cols)) {
+        kernels.dense_row(precision, row, out);
+    }
+    rows
+}
+
+fn encode(format: Format, values: &[f32]) -> Vec<u8> {
+    match format {
+        Format::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Format::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
+        Format::BF16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
+        // Any bytes are quants; a scale of one.
+        Format::Q8_0 => values
+            .chunks(32)
+            .flat_map(|block| [0u8, 0x3C].into_iter().chain(block.iter().map(|v| (v * 10.0) as i8 as u8)))
+            .collect(),
+        _ => unreachable!(),
+    }
+}
+
+#[test]
+fn products_agree_with_f64_at_every_level_format_and_ragged_size() {
+    for (kernels, precision) in variants() {
+        for (m, n, k) in [(1, 1, 1), (5, 17, 33), (6, 64, 64), (7, 65, 31), (13, 130, 96), (12, 48, 269)] {
+            for format in [Format::F32, Format::F16, Format::BF16, Format::Q8_0] {
+                if k % format.block_len() != 0 {
+                    continue;
+                }
+                let what = format!("{} {precision:?} {format} [{m}, {n}, {k}]", kernels.isa());
+                let bytes = encode(format, &numbers(1, n * k, 1.0));
+                let w = Matrix::new(format, n, k, &bytes);
+                let (x, bias) = (numbers(2, (m + 2) * k, 1.0), numbers(3, n, 1.0));
+                let input = rows(kernels, precision, &x, k);
+                // A guard column on either side of the output.
+                let mut y = vec![0.5; m * (n + 2)];
+                let mut whole = Tile::new(&mut y, n + 2);
+                let mut scratch = DenseScratch::default();
+                kernels.dense_matmul(w, &bias, (&input, 2), Store::Set, &mut whole.columns(1..n + 1), &mut scratch);
+                kernels.dense_matmul(w, &[], (&input, 1), Store::Add, &mut whole.columns(1..n + 1), &mut scratch);
+                let mut row = vec![0.0; k];
+                for j in 0..n {
+                    decode_row(format, w.row(j), &mut row);
+                    for i in 0..m {
+                        let (mut sum, mut size) = (f64::from(bias[j]), 1.0);
+                        for first in [2, 1] {
+                            for (a, b) in row.iter().zip(&x[(first + i) * k..]) {
+                                sum += f64::from(*a) * f64::from(*b);
+                                size += (f64::from(*a) * f64::from(*b)).abs();
+                            }
+                        }
+                        let got = f64::from(y[i * (n + 2) + 1 + j]);
+                        assert!((got - sum).abs() <= tolerance(precision) * size, "{what} at {i}, {j}: {got}, {sum}");
+                    }
+                }
+                assert!((0..m).all(|i| y[i * (n + 2)] == 0.5 && y[i * (n + 2) + n + 1] == 0.5), "{what}: guards");
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_agrees_with_f64_at_every_level_and_head_size() {
+    for (kernels, precision) in variants() {
+        for (n, keys, d) in [(1, 1, 1), (3, 7, 16), (61, 300, 24), (10, 64, 72), (60, 513, 64), (7, 257, 80)] {
+            let what = format!("{} {precision:?} {n} queries, {keys} keys, {d} values", kernels.isa());
+            let (q, k, v) = (numbers(4, n * d, 3.0), numbers(5, keys * d, 3.0), numbers(6, keys * d, 1.0));
+            let mut head = DenseHead::new(precision);
+            // In two parts, where there are keys for two.
+            let (k_rows, v_rows) = (Rows::new(&k, keys, d, d), Rows::new(&v, keys, d, d));
+            let cut = if keys > 2 { keys / 2 & !1 } else { keys };
+            kernels.dense_pack(k_rows.slice(0..cut), v_rows.slice(0..cut), (0, keys), &mut head);
+            if cut < keys {
+                kernels.dense_pack(k_rows.slice(cut..keys), v_rows.slice(cut..keys), (cut, keys), &mut head);
+            }
+            let mut out = vec![0.5; n * (d + 1)];
+            let scale = 1.0 / (d as f32).sqrt();
+            let mut whole = Tile::new(&mut out, d + 1);
+            let mut scratch = DenseScratch::default();
+            kernels.dense_attend(Rows::new(&q, n, d, d), &head, scale, &mut whole.columns(0..d), &mut scratch);
+            for i in 0..n {
+                let scores: Vec<f64> = (0..keys)
+                    .map(|j| (0..d).map(|c| f64::from(q[i * d + c]) * f64::from(k[j * d + c])).sum::<f64>())
+                    .map(|dot| dot * f64::from(scale))
+                    .collect();
+                let maximum = scores.iter().copied().fold(f64::MIN, f64::max);
+                let p: Vec<f64> = scores.iter().map(|s| (s - maximum).exp()).collect();
+                let sum: f64 = p.iter().sum();
+                for c in 0..d {
+                    let want = p.iter().zip(0..).map(|(p, j)| p * f64::from(v[j * d + c])).sum::<f64>() / sum;
+                    let got = f64::from(out[i * (d + 1) + c]);
+                    let tolerance = if precision == Precision::F32 { 1e-5 } else { 0.06 };
+                    assert!((got - want).abs() <= tolerance, "{what} at {i}, {c}: {got}, {want}");
+                }
+                assert_eq!(out[i * (d + 1) + d], 0.5, "{what}: guard");
+            }
+        }
+    }
+}
+
+#[test]
+fn large_scores_neither_overflow_nor_vanish() {
+    for (kernels, precision) in variants() {
+        let (d, keys) = (16, 600);
+        let q = vec![30.0; d];
+        let mut k = vec![-30.0; keys * d];
+        k[500 * d..501 * d].fill(30.0);
+        let v: Vec<f32> = (0..keys * d).map(|i| (i / d) as f32).collect();
+        let mut head = DenseHead::new(precision);
+        kernels.dense_pack(Rows::new(&k, keys, d, d), Rows::new(&v, keys, d, d), (0, keys), &mut head);
+        let mut out = vec![0.0; d];
+        let mut scratch = DenseScratch::default();
+        kernels.dense_attend(Rows::new(&q, 1, d, d), &head, 1.0, &mut Tile::new(&mut out, d), &mut scratch);
+        assert_eq!(out, [500.0; 16], "{} {precision:?}", kernels.isa());
+    }
+}
+
+#[test]
+fn nan_reaches_its_own_row_and_no_other() {
+    for (kernels, precision) in variants() {
+        let (d, keys) = (16, 70);
+        let (mut q, k, v) = (numbers(7, 3 * d, 1.0), numbers(8, keys * d, 1.0), numbers(9, keys * d, 1.0));
+        q[d] = f32::NAN;
+        let mut head = DenseHead::new(precision);
+        kernels.dense_pack(Rows::new(&k, keys, d, d), Rows::new(&v, keys, d, d), (0, keys), &mut head);
+        let mut out = vec![0.0; 3 * d];
+        let mut scratch = DenseScratch::default();
+        kernels.dense_attend(Rows::new(&q, 3, d, d), &head, 1.0, &mut Tile::new(&mut out, d), &mut scratch);
+        assert!(out[d..2 * d].iter().all(|v| v.is_nan()), "{} {precision:?}", kernels.isa());
+        assert!(out[..d].iter().chain(&out[2 * d..]).all(|v| v.is_finite()), "{} {precision:?}", kernels.isa());
+    }
+}
