@@ -4,6 +4,7 @@ pub mod completions;
 pub mod logits;
 pub mod runtime;
 pub mod synth;
+pub mod vision;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ pub struct Cli {
 enum Command {
     Synth(synth::SynthArgs),
     Logits(logits::Args),
+    Vision(vision::Args),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
 }
@@ -29,6 +31,7 @@ impl Command {
         match self {
             Command::Synth(args) => synth::synth(args),
             Command::Logits(args) => logits::run(args),
+            Command::Vision(args) => vision::run(args),
             Command::Completions(args) => completions::completions(args),
             Command::Man(args) => completions::man(args),
         }

@@ -53,7 +53,7 @@ fn parse_description(said: &str) -> Option<(usize, f64)> {
     let duration = said.lines().find_map(|line| line.trim().strip_prefix("Duration: ")?.split(',').next())?;
     let seconds = duration.split(':').try_fold(0.0, |sum, part| Some(sum * 60.0 + part.parse::<f64>().ok()?))?;
     let frames = (seconds * fps).round();
-    (fps > 0.0 && frames >= 1.0 && frames < 1e9).then_some((frames as usize, fps))
+    (fps > 0.0 && (1.0..1e9).contains(&frames)).then_some((frames as usize, fps))
 }
 
 /// Calls `sink` with the frames `indices`, which ascend; fewer when the clip is shorter than it says.

@@ -2,10 +2,14 @@
 //!
 //! A file's bytes ([`source`]) become a [`Picture`] ([`image_file`]) or the frames of a clip ([`video`]), are resized as
 //! the model was trained to see them ([`resize`]), cut into normalised patches ([`preprocess`]) and placed in the prompt
-//! ([`positions`]).
+//! ([`positions`]); the [`tower`] of a vision file ([`weights`]) turns them into rows, which the [`cache`] remembers.
+//! [`eyes`] is all of it in one call.
 
 mod avi;
+pub mod cache;
+pub mod config;
 mod error;
+pub mod eyes;
 mod ffmpeg;
 pub mod image_file;
 mod jpeg;
@@ -13,8 +17,12 @@ pub mod positions;
 pub mod preprocess;
 pub mod resize;
 pub mod source;
+pub mod tower;
 pub mod video;
+pub mod weights;
 
+pub use config::VisionConfig;
 pub use error::{Error, Result};
 pub use image_file::Picture;
 pub use preprocess::{GridThw, PixelValues};
+pub use weights::VisionModel;

@@ -87,7 +87,7 @@ pub struct Video {
 /// Which of `total` frames at `source_fps` to read for `fps` frames a second: evenly spread, first and last included.
 pub fn choose_frames(total: usize, source_fps: f64, fps: f64, max_frames: usize) -> Vec<usize> {
     let wanted = (total as f64 / source_fps * fps) as usize;
-    let n = wanted.max(MIN_FRAMES).min(MAX_FRAMES).min(max_frames.max(1)).min(total);
+    let n = wanted.clamp(MIN_FRAMES, MAX_FRAMES).min(max_frames.max(1)).min(total);
     if n <= 1 {
         return (0..n).collect();
     }

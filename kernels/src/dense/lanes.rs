@@ -55,7 +55,7 @@ pub(super) trait Lanes: Copy {
 #[inline(always)]
 pub(super) unsafe fn exp2<L: Lanes>(x: L::V) -> L::V {
     const C: [f32; 7] =
-        [1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 2.402_265_1e-1, std::f32::consts::LN_2, 1.0];
+        [1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 2.402_265e-1, std::f32::consts::LN_2, 1.0];
     // SAFETY: as the caller.
     unsafe {
         let x = L::max(L::splat(-126.0), x);

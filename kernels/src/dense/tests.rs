@@ -98,7 +98,7 @@ fn attention_agrees_with_f64_at_every_level_and_head_size() {
             let mut head = DenseHead::new(precision);
             // In two parts, where there are keys for two.
             let (k_rows, v_rows) = (Rows::new(&k, keys, d, d), Rows::new(&v, keys, d, d));
-            let cut = if keys > 2 { keys / 2 & !1 } else { keys };
+            let cut = if keys > 2 { (keys / 2) & !1 } else { keys };
             kernels.dense_pack(k_rows.slice(0..cut), v_rows.slice(0..cut), (0, keys), &mut head);
             if cut < keys {
                 kernels.dense_pack(k_rows.slice(cut..keys), v_rows.slice(cut..keys), (cut, keys), &mut head);

@@ -4,6 +4,7 @@ use super::Precision;
 use super::lanes::{Lanes, functions};
 use super::x86_avx512::Avx512;
 use std::arch::x86_64::*;
+use std::mem::transmute;
 
 #[derive(Clone, Copy)]
 struct Avx512Bf16;
@@ -86,7 +87,7 @@ impl Lanes for Avx512Bf16 {
     #[inline(always)]
     unsafe fn dot(acc: __m512, a: __m512i, b: __m512i) -> __m512 {
         // SAFETY: see above; the types differ in name alone.
-        unsafe { _mm512_dpbf16_ps(acc, std::mem::transmute(a), std::mem::transmute(b)) }
+        unsafe { _mm512_dpbf16_ps(acc, transmute::<__m512i, __m512bh>(a), transmute::<__m512i, __m512bh>(b)) }
     }
     #[inline(always)]
     unsafe fn to_words(x: &[f32], words: &mut [u32]) {
@@ -95,7 +96,7 @@ impl Lanes for Avx512Bf16 {
         for (chunk, words) in chunks.iter().zip(out.as_chunks_mut::<8>().0) {
             // SAFETY: the level as the caller; sixteen values and eight words, as their types say.
             unsafe {
-                let pairs: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(chunk.as_ptr())));
+                let pairs: __m256i = transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(chunk.as_ptr())));
                 _mm256_storeu_si256(words.as_mut_ptr().cast(), pairs);
             }
         }

@@ -1,0 +1,111 @@
+//! `vision`: a picture's patches and the rows the vision tower makes of them, for comparison with other implementations.
+
+use super::runtime::Runtime;
+use crate::gguf::Gguf;
+use crate::output::AtomicFile;
+use crate::vision::cache::Cache;
+use crate::vision::eyes::{self, Report};
+use crate::vision::resize::{Area, TOKEN_PIXELS};
+use crate::vision::tower::Hands;
+use crate::vision::{VisionModel, source};
+use anyhow::Context;
+use clap::Args as ClapArgs;
+use safetensors::tensor::{Dtype, TensorView};
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+
+/// Write a picture's pixel values and its embeddings.
+///
+/// The output is a safetensors file with `pixel_values [patches, 1536]` and `embeddings [tokens, n_embd]` in f32 and
+/// `grid_thw [1, 3]` in i32, laid out as the model's own processor does.
+#[derive(ClapArgs)]
+#[command(after_help = "Examples:\n  qwen-edge vision mmproj-F16.gguf photo.jpg -o photo.safetensors\n  \
+                        curl -s https://example.org/a.png | qwen-edge vision mmproj-F16.gguf - -o a.safetensors")]
+pub struct Args {
+    /// Vision file (mmproj GGUF)
+    mmproj: PathBuf,
+
+    /// Picture: a JPEG, PNG, WebP, GIF or BMP file, - for standard input, or a data URL
+    image: String,
+
+    /// Where to write
+    #[arg(short, long, value_name = "FILE.safetensors")]
+    output: PathBuf,
+
+    /// Read a picture with at most MAX tokens (1,024 pixels each) [default: 16384, as published]
+    #[arg(long, value_name = "MAX", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    image_tokens: Option<u32>,
+
+    /// Remember embeddings in this directory
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+
+    #[command(flatten)]
+    runtime: Runtime,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the vision file or the picture cannot be read, or the output not be written.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let gguf = Gguf::open(&args.mmproj)?;
+    let model = VisionModel::bind(&gguf).with_context(|| args.mmproj.display().to_string())?;
+    let kernels = args.runtime.kernels()?;
+    let mut team = args.runtime.team();
+    let max_tokens = args.image_tokens.map_or(Area::IMAGE.max / TOKEN_PIXELS, |tokens| tokens as usize);
+    let label = source::label(&args.image);
+    let prepared = eyes::prepare_image(&args.image, &model, max_tokens).with_context(|| label.to_owned())?;
+    let grid = prepared.pixels.grid;
+    let pixel_values = prepared.pixels.to_processor_layout();
+    let mut cache = Cache::new(args.cache.as_deref());
+    let mut hands = Hands { kernels, team: &mut team };
+    let (seen, report, kept) = prepared.embed(&model, &mut hands, &mut cache, progress(label));
+    if let Err(error) = kept {
+        eprintln!("warning: {error:#}");
+    }
+    eprintln!("{}", describe(label, &report));
+
+    let grid_thw = [grid.t as i32, grid.h as i32, grid.w as i32];
+    let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes);
+    let tensors = [
+        ("pixel_values", view(Dtype::F32, vec![grid.patches(), 1536], bytemuck::cast_slice(&pixel_values))?),
+        ("grid_thw", view(Dtype::I32, vec![1, 3], bytemuck::cast_slice(&grid_thw))?),
+        ("embeddings", view(Dtype::F32, vec![grid.tokens(), model.config.n_out], bytemuck::cast_slice(&seen.rows))?),
+    ];
+    let mut file = AtomicFile::create(&args.output)?;
+    file.write_all(&safetensors::serialize(tensors, None)?)?;
+    file.commit()
+}
+
+/// Shows how far the tower is, where standard error is a terminal.
+pub fn progress(label: &str) -> impl FnMut(usize, usize) {
+    let shown = std::io::stderr().is_terminal();
+    move |done, blocks| {
+        if shown && done < blocks {
+            eprint!("\r\x1b[Klooking at {label}: block {done} of {blocks}");
+        } else if shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+/// One line on what was read: sizes, tokens, and where the time went.
+pub fn describe(label: &str, report: &Report) -> String {
+    let Report { from, to, tokens, capped, frames, cached, times } = report;
+    let mut line = format!("{label}: {} x {}", from.width, from.height);
+    if let Some((read, all)) = frames {
+        line += &format!(", {read} of {all} frames");
+    }
+    if from != to {
+        line += &format!(", read at {} x {}", to.width, to.height);
+    }
+    line += &format!(", {tokens} tokens");
+    if *capped {
+        line +=
+            if frames.is_some() { " (fewer frames: --frames)" } else { " (reduced: --image-tokens raises the cap)" };
+    }
+    let ms = |time: &std::time::Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
+    line += &format!("; decode {}, resize {}, ", ms(&times.decode), ms(&times.resize));
+    line + &if *cached { "tower: from the cache".to_owned() } else { format!("tower {}", ms(&times.tower)) }
+}

@@ -1,0 +1,162 @@
+//! Embeddings of pictures and clips already seen, by content: in memory, and in a directory when one is given.
+//!
+//! The key is a hash of the tower and of the patches that go into it, so neither a file's name nor its date matters, and
+//! another size cap or another tower makes another entry. A file of the directory is written under another name and
+//! moved, so that it is whole or absent; one that is broken all the same is ignored and written anew.
+
+use super::preprocess::PixelValues;
+use super::weights::VisionModel;
+use crate::output::AtomicFile;
+use anyhow::Context;
+use kernels::dense::Precision;
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use sha2::{Digest, Sha256};
+use std::collections::{HashMap, VecDeque};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+/// Bytes of embeddings kept in memory; the oldest leave first.
+const MEMORY_BYTES: usize = 64 << 20;
+
+/// Hash of a tower and its input.
+pub type Key = [u8; 32];
+
+/// The embeddings seen so far.
+#[derive(Default)]
+pub struct Cache {
+    memory: HashMap<Key, Rc<[f32]>>,
+    order: VecDeque<Key>,
+    bytes: usize,
+    directory: Option<PathBuf>,
+}
+
+/// The key of an input.
+pub fn key(model: &VisionModel<'_>, precision: Precision, pixels: &PixelValues) -> Key {
+    let mut hash = Sha256::new();
+    hash.update(model.fingerprint);
+    hash.update(format!("{precision:?} {:?} {}", pixels.grid, pixels.frames));
+    hash.update(bytemuck::cast_slice::<f32, u8>(&pixels.values));
+    hash.finalize().into()
+}
+
+impl Cache {
+    /// A cache in memory, and in `directory` as well if there is one; it is made when the first entry is written.
+    pub fn new(directory: Option<&Path>) -> Cache {
+        Cache { directory: directory.map(Path::to_owned), ..Cache::default() }
+    }
+
+    fn file(&self, key: &Key) -> Option<PathBuf> {
+        let name: String = key[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        Some(self.directory.as_ref()?.join(format!("{name}.safetensors")))
+    }
+
+    /// The embeddings of `key`, `[tokens, n_out]`, when they are known.
+    pub fn get(&mut self, key: &Key, tokens: usize, n_out: usize) -> Option<Rc<[f32]>> {
+        if let Some(rows) = self.memory.get(key) {
+            return Some(rows.clone());
+        }
+        let rows: Rc<[f32]> = read(&self.file(key)?, key, tokens, n_out)?.into();
+        self.remember(*key, rows.clone());
+        Some(rows)
+    }
+
+    /// Keeps embeddings.
+    ///
+    /// # Errors
+    /// If the directory cannot be written; they are kept in memory all the same.
+    pub fn put(&mut self, key: Key, rows: Rc<[f32]>, n_out: usize) -> anyhow::Result<()> {
+        self.remember(key, rows.clone());
+        match self.file(&key) {
+            Some(file) => write(&file, &key, &rows, n_out).with_context(|| format!("cache file {}", file.display())),
+            None => Ok(()),
+        }
+    }
+
+    fn remember(&mut self, key: Key, rows: Rc<[f32]>) {
+        let bytes = |rows: &Rc<[f32]>| size_of_val::<[f32]>(rows);
+        self.bytes += bytes(&rows);
+        if let Some(old) = self.memory.insert(key, rows) {
+            self.bytes -= bytes(&old);
+        } else {
+            self.order.push_back(key);
+        }
+        while self.bytes > MEMORY_BYTES && self.order.len() > 1 {
+            let oldest = self.order.pop_front().expect("more than one");
+            self.bytes -= self.memory.remove(&oldest).map_or(0, |rows| bytes(&rows));
+        }
+    }
+}
+
+fn checksum(key: &Key, bytes: &[u8]) -> String {
+    let digest = Sha256::new().chain_update(key).chain_update(bytes).finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Reads an entry; `None` unless it is whole and what it should be.
+fn read(path: &Path, key: &Key, tokens: usize, n_out: usize) -> Option<Vec<f32>> {
+    let bytes = std::fs::read(path).ok()?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).ok()?;
+    let file = SafeTensors::deserialize(&bytes).ok()?;
+    let tensor = file.tensor("embeddings").ok()?;
+    let sum = metadata.metadata().as_ref()?.get("sha256")?;
+    let is_right =
+        tensor.dtype() == Dtype::F32 && tensor.shape() == [tokens, n_out] && *sum == checksum(key, tensor.data());
+    is_right.then(|| tensor.data().as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect())
+}
+
+fn write(path: &Path, key: &Key, rows: &[f32], n_out: usize) -> anyhow::Result<()> {
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let bytes = bytemuck::cast_slice(rows);
+    let tensor = TensorView::new(Dtype::F32, vec![rows.len() / n_out, n_out], bytes)?;
+    let metadata = HashMap::from([("sha256".to_owned(), checksum(key, bytes))]);
+    let mut file = AtomicFile::create(path)?;
+    file.write_all(&safetensors::serialize([("embeddings", tensor)], Some(metadata))?)?;
+    file.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_entry_is_ignored_and_replaced() {
+        let dir = std::env::temp_dir().join(format!("qwen-edge-cache-{}", std::process::id()));
+        let rows: Rc<[f32]> = (0..12).map(|v| v as f32).collect();
+        let key = [7; 32];
+        Cache::new(Some(&dir)).put(key, rows.clone(), 4).unwrap();
+        let file = Cache::new(Some(&dir)).file(&key).unwrap();
+        let again = || Cache::new(Some(&dir)).get(&key, 3, 4);
+        assert_eq!(again().as_deref(), Some(&rows[..]));
+        assert_eq!(Cache::new(Some(&dir)).get(&key, 4, 3), None, "another shape");
+        let whole = std::fs::read(&file).unwrap();
+        for cut in [0, 7, 8, whole.len() / 2, whole.len() - 1] {
+            std::fs::write(&file, &whole[..cut]).unwrap();
+            assert_eq!(again(), None, "cut at {cut}");
+        }
+        for i in 0..whole.len() {
+            let mut bad = whole.clone();
+            bad[i] ^= 1;
+            std::fs::write(&file, &bad).unwrap();
+            let got = again();
+            assert!(got.is_none() || got.as_deref() == Some(&rows[..]), "byte {i}");
+        }
+        Cache::new(Some(&dir)).put(key, rows.clone(), 4).unwrap();
+        assert_eq!(again().as_deref(), Some(&rows[..]));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn memory_forgets_the_oldest() {
+        let mut cache = Cache::new(None);
+        let rows: Rc<[f32]> = vec![0.0; MEMORY_BYTES / 4 / 3].into();
+        for i in 0..4 {
+            cache.put([i; 32], rows.clone(), 1).unwrap();
+        }
+        assert!(cache.get(&[0; 32], rows.len(), 1).is_none());
+        assert!((1..4).all(|i| cache.get(&[i; 32], rows.len(), 1).is_some()));
+    }
+}

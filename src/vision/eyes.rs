@@ -1,0 +1,148 @@
+//! Everything between a file name and the rows that stand in a prompt: decode, cap, resize, embed, remember.
+
+use super::cache::{self, Cache};
+use super::image_file::Picture;
+use super::positions::Insert;
+use super::preprocess::PixelValues;
+use super::resize::{Size, image_size, resize};
+use super::tower::{self, Hands};
+use super::video::{self, Video};
+use super::weights::VisionModel;
+use super::{Result, source};
+use crate::team::Team;
+use kernels::Kernels;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Most tokens of a picture unless asked otherwise: a 1080 x 1920 picture at its own size, some ten seconds of a laptop
+/// for anything larger.
+pub const DEFAULT_IMAGE_TOKENS: usize = 2048;
+
+/// Sizes tried for a time limit, in tokens.
+const FEWEST_TOKENS: usize = 16;
+
+/// A picture or clip ready to stand in a prompt.
+#[derive(Clone)]
+pub struct Seen {
+    /// Its size and times.
+    pub insert: Insert,
+    /// Its rows `[tokens, n_out]`.
+    pub rows: Rc<[f32]>,
+}
+
+/// Where the time of one input went.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Times {
+    /// Reading and decoding.
+    pub decode: Duration,
+    /// Resizing and cutting into patches.
+    pub resize: Duration,
+    /// The tower.
+    pub tower: Duration,
+}
+
+/// What happened to one input, for the user to see.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Its size as decoded.
+    pub from: Size,
+    /// The size it was read at.
+    pub to: Size,
+    /// Tokens it takes.
+    pub tokens: usize,
+    /// Whether a cap of this program made it smaller than the model's own processor would.
+    pub capped: bool,
+    /// Frames read and frames there are, of a clip.
+    pub frames: Option<(usize, usize)>,
+    /// Whether its rows were known already.
+    pub cached: bool,
+    /// Where the time went.
+    pub times: Times,
+}
+
+/// A picture, decoded and cut into patches.
+pub struct Prepared {
+    /// Its patches.
+    pub pixels: PixelValues,
+    /// Times of its groups, of a clip.
+    pub seconds: Option<Vec<f64>>,
+    report: Report,
+}
+
+/// Reads a picture: a file, `-` or a data URL.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn prepare_image(spec: &str, model: &VisionModel<'_>, max_tokens: usize) -> Result<Prepared> {
+    let start = Instant::now();
+    let picture = Picture::decode(&source::read(spec)?)?;
+    let decode = start.elapsed();
+    let from = Size { height: picture.height, width: picture.width };
+    let area = model.config.area;
+    let to = image_size(from, area.with_max_tokens(max_tokens))?;
+    let capped = to != image_size(from, area)?;
+    let pixels = PixelValues::image(&resize(picture, to));
+    let times = Times { decode, resize: start.elapsed() - decode, ..Times::default() };
+    let report = Report { from, to, tokens: pixels.grid.tokens(), capped, frames: None, cached: false, times };
+    Ok(Prepared { pixels, seconds: None, report })
+}
+
+/// Reads a clip: a directory of frames, a file or a data URL.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn prepare_video(spec: &str, options: &video::Options) -> Result<Prepared> {
+    let start = Instant::now();
+    let clip = Video::open(spec, options)?.read(options)?;
+    let video::Summary { frames, read, from, to } = clip.summary;
+    let tokens = clip.pixels.grid.tokens();
+    let capped = read == options.max_frames && read < frames;
+    let times = Times { decode: start.elapsed(), ..Times::default() };
+    let report = Report { from, to, tokens, capped, frames: Some((read, frames)), cached: false, times };
+    Ok(Prepared { pixels: clip.pixels, seconds: Some(clip.seconds), report })
+}
+
+impl Prepared {
+    /// Runs the tower over the patches, unless the cache knows them.
+    ///
+    /// # Errors
+    /// The second part of the result: why the cache directory could not be written.
+    pub fn embed(
+        self,
+        model: &VisionModel<'_>,
+        hands: &mut Hands<'_>,
+        cache: &mut Cache,
+        progress: impl FnMut(usize, usize),
+    ) -> (Seen, Report, anyhow::Result<()>) {
+        let Prepared { pixels, seconds, mut report } = self;
+        let start = Instant::now();
+        let key = cache::key(model, tower::precision(model, hands.kernels), &pixels);
+        let insert = Insert { grid: pixels.grid, seconds };
+        if let Some(rows) = cache.get(&key, pixels.grid.tokens(), model.config.n_out) {
+            report.cached = true;
+            return (Seen { insert, rows }, report, Ok(()));
+        }
+        let rows: Rc<[f32]> = tower::embed(model, hands, &pixels, progress).into();
+        report.times.tower = start.elapsed();
+        let kept = cache.put(key, rows.clone(), model.config.n_out);
+        (Seen { insert, rows }, report, kept)
+    }
+}
+
+/// Most tokens a picture may have for the tower to take at most `limit`, from the time one block takes for a small
+/// picture on this machine, now.
+pub fn tokens_for_time(model: &VisionModel<'_>, kernels: &'static Kernels, team: &mut Team, limit: Duration) -> usize {
+    let rate = tower::measure(model, &mut Hands { kernels, team });
+    let seconds = |tokens: usize| tower::flop(&model.config, tokens * 4) / rate;
+    let most = model.config.area.max / super::resize::TOKEN_PIXELS;
+    let (mut low, mut high) = (FEWEST_TOKENS, most.max(FEWEST_TOKENS));
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if seconds(middle) <= limit.as_secs_f64() {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
+}

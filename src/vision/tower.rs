@@ -1,0 +1,398 @@
+//! The forward pass of the vision tower: patches in, one row for each token out.
+//!
+//! ```text
+//! x = patch_embd(pixels) + position(row, col)
+//! each block:  x += attn_out(attend(rope(attn_qkv(ln1 x)))) ;  x += ffn_down(gelu_tanh(ffn_up(ln2 x)))
+//! y = mm_2(gelu_erf(mm_0(post_ln x of 4 patches)))
+//! ```
+//!
+//! Attention is full within a picture or within a temporal group of a clip, and never crosses to another. Keys and
+//! values of all patches of a group are packed first; then chunks of [`CHUNK`] patches run through the whole rest of the
+//! block. So what a large picture needs beyond its residual stream is its packed keys and values, of one block.
+
+use super::config::VisionConfig;
+use super::preprocess::{GridThw, MERGE, PATCH_VALUES, PixelValues};
+use super::weights::{Linear, Norm, VisionModel};
+use crate::team::{Grid, Team};
+use kernels::dense::{DenseHead, DenseRows, DenseScratch, Precision, Store};
+use kernels::{Kernels, Rows};
+use std::time::Instant;
+
+/// Patches that go through a block together.
+const CHUNK: usize = 2048;
+
+/// Queries of one work item of attention.
+const QUERIES: usize = 120;
+
+/// Rows of one work item of a product: enough that decoding its weights is a small part of it.
+const ROWS: usize = 1024;
+
+/// Columns of one work item: a whole number of every level's panels.
+const COLUMNS: usize = 64;
+
+/// Base of the rotary frequencies.
+const ROPE_BASE: f64 = 10_000.0;
+
+/// What a run is done with: functions and threads.
+pub struct Hands<'a> {
+    /// The functions.
+    pub kernels: &'static Kernels,
+    /// The threads.
+    pub team: &'a mut Team,
+}
+
+/// Bytes the tower takes for a picture of `patches` patches, beside the weights in the file and the pixels.
+pub fn scratch_bytes(model: &VisionModel<'_>, patches: usize) -> usize {
+    let config = &model.config;
+    let (h, chunk) = (config.n_embd, patches.min(CHUNK));
+    let per_patch = 4 * (h + 2 * h + config.head_dim());
+    let per_chunk = 4 * (4 * h + 2 * config.n_ff);
+    patches * per_patch + chunk * per_chunk + patches / 4 * 4 * (config.n_out + 2 * config.merged())
+}
+
+/// Floating-point operations the tower takes for a picture of `patches` patches.
+pub fn flop(config: &VisionConfig, patches: usize) -> f64 {
+    let (n, h, ff) = (patches as f64, config.n_embd as f64, config.n_ff as f64);
+    let block = 2.0 * (4.0 * h * h + 2.0 * h * ff) + 4.0 * n * h;
+    let merged = config.merged() as f64;
+    let merger = 2.0 * merged * (merged + config.n_out as f64) / 4.0;
+    n * (block * config.n_layer as f64 + 2.0 * PATCH_VALUES as f64 * h + merger)
+}
+
+/// Floating-point operations a second this machine reaches in a block of the tower, over a picture of 64 tokens.
+pub fn measure(model: &VisionModel<'_>, hands: &mut Hands<'_>) -> f64 {
+    let config = &model.config;
+    let grid = GridThw { t: 1, h: 16, w: 16 };
+    let mut x: Vec<f32> = (0..grid.patches() * config.n_embd).map(|i| (i * 7919 % 997) as f32 / 997.0).collect();
+    let angles = Angles::new(grid, config.head_dim());
+    let mut buffers = Buffers::new(model, hands.kernels);
+    let mut fastest = f64::INFINITY;
+    for _ in 0..2 {
+        let start = Instant::now();
+        buffers.pack_keys_and_values(model, 0, hands, &x, &angles);
+        buffers.attention(model, 0, hands, &mut x, 0, &angles);
+        feed_forward(hands, config.eps, &model.blocks[0], &mut x, &mut buffers);
+        fastest = fastest.min(start.elapsed().as_secs_f64());
+    }
+    flop(config, grid.patches()) / config.n_layer as f64 / fastest
+}
+
+/// Embeds one picture or clip: rows `[tokens, n_out]`, in the order of its tokens. `progress(done, blocks)` is called
+/// after each block.
+pub fn embed(
+    model: &VisionModel<'_>,
+    hands: &mut Hands<'_>,
+    pixels: &PixelValues,
+    mut progress: impl FnMut(usize, usize),
+) -> Vec<f32> {
+    let config = &model.config;
+    let grid = pixels.grid;
+    let mut x = patch_embedding(model, hands, pixels);
+    let angles = Angles::new(grid, config.head_dim());
+    let mut buffers = Buffers::new(model, hands.kernels);
+    let group = grid.group_patches() * config.n_embd;
+    for (i, block) in model.blocks.iter().enumerate() {
+        for x in x.chunks_exact_mut(group) {
+            buffers.pack_keys_and_values(model, i, hands, x, &angles);
+            for (c, x) in x.chunks_mut(CHUNK * config.n_embd).enumerate() {
+                buffers.attention(model, i, hands, x, c * CHUNK, &angles);
+                feed_forward(hands, config.eps, block, x, &mut buffers);
+            }
+        }
+        progress(i + 1, model.blocks.len());
+    }
+    merge(model, hands, &x, &mut buffers)
+}
+
+/// Rows of patches times the patch embedding, and the learned position of each added.
+fn patch_embedding(model: &VisionModel<'_>, hands: &mut Hands<'_>, pixels: &PixelValues) -> Vec<f32> {
+    let h = model.config.n_embd;
+    let grid = pixels.grid;
+    let weight = model.patch_embd(pixels.frames);
+    let mut x = vec![0.0; grid.patches() * h];
+    let mut rows = DenseRows::new(Precision::F32);
+    for (values, x) in pixels.values.chunks(CHUNK * weight.cols()).zip(x.chunks_mut(CHUNK * h)) {
+        rows.reshape(values.len() / weight.cols(), weight.cols());
+        rows.words_mut().copy_from_slice(bytemuck::cast_slice(values));
+        product(hands, weight, &model.patch_bias, &rows, Store::Set, x);
+    }
+    let side = model.position_side;
+    let (row_taps, col_taps) = (taps(grid.h, side), taps(grid.w, side));
+    let places: Vec<_> = grid.places().collect();
+    let table = |r: usize, c: usize| &model.position_embd[(r * side + c) * h..][..h];
+    hands.team.split(&mut x, h, |i, x| {
+        let (row, col) = places[i % places.len()];
+        let ((r0, r1, fr), (c0, c1, fc)) = (row_taps[row], col_taps[col]);
+        let corners = [
+            (table(r0, c0), (1.0 - fr) * (1.0 - fc)),
+            (table(r0, c1), (1.0 - fr) * fc),
+            (table(r1, c0), fr * (1.0 - fc)),
+            (table(r1, c1), fr * fc),
+        ];
+        for (corner, weight) in corners {
+            for (x, p) in x.iter_mut().zip(corner) {
+                *x += weight * p;
+            }
+        }
+    });
+    x
+}
+
+/// For each of `n` places along an axis: the two entries of a table of `side` between which it lies, corners on corners,
+/// and how far it is from the first.
+fn taps(n: usize, side: usize) -> Vec<(usize, usize, f32)> {
+    (0..n)
+        .map(|i| {
+            let at = if n > 1 { i as f32 * (side - 1) as f32 / (n - 1) as f32 } else { 0.0 };
+            let first = (at as usize).min(side - 1);
+            (first, (first + 1).min(side - 1), at - first as f32)
+        })
+        .collect()
+}
+
+/// Cosines and sines of the 2-D rotation, `[patches of a group, head_dim / 2]` each: the first half of a head's pairs
+/// turns with the row, the second with the column.
+struct Angles {
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+    pairs: usize,
+}
+
+impl Angles {
+    fn new(grid: GridThw, head_dim: usize) -> Angles {
+        let pairs = head_dim / 2;
+        let frequencies: Vec<f64> = (0..pairs / 2).map(|j| ROPE_BASE.powf(-2.0 * j as f64 / pairs as f64)).collect();
+        let mut angles = Angles { cos: Vec::new(), sin: Vec::new(), pairs };
+        for (row, col) in grid.places() {
+            for place in [row, col] {
+                for frequency in &frequencies {
+                    let (sin, cos) = (place as f64 * frequency).sin_cos();
+                    angles.cos.push(cos as f32);
+                    angles.sin.push(sin as f32);
+                }
+            }
+        }
+        angles
+    }
+
+    /// Turns every head of a patch's queries or keys.
+    fn turn(&self, kernels: &Kernels, patch: usize, heads: &mut [f32]) {
+        let range = patch * self.pairs..(patch + 1) * self.pairs;
+        let (cos, sin) = (&self.cos[range.clone()], &self.sin[range]);
+        for head in heads.chunks_exact_mut(2 * self.pairs) {
+            kernels.rope(head, cos, sin);
+        }
+    }
+}
+
+/// `y = w·x + bias`, or added to y, shared out over the team.
+fn product(
+    hands: &mut Hands<'_>,
+    weight: kernels::Matrix<'_>,
+    bias: &[f32],
+    x: &DenseRows,
+    store: Store,
+    y: &mut [f32],
+) {
+    let kernels = hands.kernels;
+    // Few rows are cut finer, so that every thread gets some.
+    let rows = x.rows().div_ceil(x.rows().div_ceil(ROWS));
+    let grid = Grid::new(y, weight.rows(), rows, COLUMNS);
+    hands.team.grids(&mut [grid], |_, rows, cols, mut tile| {
+        let mut scratch = DenseScratch::default();
+        let bias = if bias.is_empty() { bias } else { &bias[cols.clone()] };
+        kernels.dense_matmul(weight.slice_rows(cols), bias, (x, rows.start), store, &mut tile, &mut scratch);
+    });
+}
+
+/// Fills `out` with rows in their multiplied form: `make(row number, temporary row)` writes each.
+fn fill_rows(
+    hands: &mut Hands<'_>,
+    n: usize,
+    cols: usize,
+    out: &mut DenseRows,
+    make: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    const TOGETHER: usize = 16;
+    let (kernels, precision) = (hands.kernels, out.precision());
+    out.reshape(n, cols);
+    let words = out.row_words();
+    hands.team.split(out.words_mut(), TOGETHER * words, |i, part| {
+        let mut row = vec![0.0; cols];
+        for (r, words) in part.chunks_exact_mut(words).enumerate() {
+            make(i * TOGETHER + r, &mut row);
+            kernels.dense_row(precision, &row, words);
+        }
+    });
+}
+
+/// The norm of rows `x` in their multiplied form.
+fn norm_rows(hands: &mut Hands<'_>, norm: &Norm, eps: f32, x: &[f32], out: &mut DenseRows) {
+    let (kernels, h) = (hands.kernels, norm.weight.len());
+    fill_rows(hands, x.len() / h, h, out, |r, row| {
+        kernels.layer_norm(&x[r * h..][..h], &norm.weight, &norm.bias, eps, row);
+    });
+}
+
+/// Buffers of a run, shapes those of a chunk of n patches.
+struct Buffers {
+    /// Normalised rows, attention outputs, or feed-forward activations in their multiplied form.
+    rows: DenseRows,
+    /// Queries, or keys and values `[n, 2·n_embd]`.
+    proj: Vec<f32>,
+    /// Attention outputs `[n, n_embd]`.
+    attn: Vec<f32>,
+    /// Feed-forward activations `[n, n_ff]`.
+    wide: Vec<f32>,
+    /// Packed keys and values of each head, over all patches of a group.
+    heads: Vec<DenseHead>,
+}
+
+impl Buffers {
+    fn new(model: &VisionModel<'_>, kernels: &Kernels) -> Buffers {
+        let precision = precision(model, kernels);
+        Buffers {
+            rows: DenseRows::new(precision),
+            proj: Vec::new(),
+            attn: Vec::new(),
+            wide: Vec::new(),
+            heads: (0..model.config.n_head).map(|_| DenseHead::new(precision)).collect(),
+        }
+    }
+
+    /// Keys and values of all patches `x [patches, n_embd]` of a group, packed by head.
+    fn pack_keys_and_values(
+        &mut self,
+        model: &VisionModel<'_>,
+        il: usize,
+        hands: &mut Hands<'_>,
+        x: &[f32],
+        angles: &Angles,
+    ) {
+        let (config, block) = (&model.config, &model.blocks[il]);
+        let (h, d, kernels) = (config.n_embd, config.head_dim(), hands.kernels);
+        let patches = x.len() / h;
+        for (c, x) in x.chunks(CHUNK * h).enumerate() {
+            let (first, n) = (c * CHUNK, x.len() / h);
+            norm_rows(hands, &block.ln1, config.eps, x, &mut self.rows);
+            self.proj.resize(n * 2 * h, 0.0);
+            let weight = block.attn_qkv.weight.slice_rows(h..3 * h);
+            product(hands, weight, &block.attn_qkv.bias[h..], &self.rows, Store::Set, &mut self.proj);
+            hands.team.split(&mut self.proj, 2 * h, |i, row| angles.turn(kernels, first + i, &mut row[..h]));
+            let proj = &self.proj;
+            hands.team.split(&mut self.heads, 1, |i, head| {
+                let k = Rows::new(&proj[i * d..], n, d, 2 * h);
+                let v = Rows::new(&proj[h + i * d..], n, d, 2 * h);
+                kernels.dense_pack(k, v, (first, patches), &mut head[0]);
+            });
+        }
+    }
+
+    /// `x += attn_out(attend(…))` for the patches `first..` of a group.
+    fn attention(
+        &mut self,
+        model: &VisionModel<'_>,
+        il: usize,
+        hands: &mut Hands<'_>,
+        x: &mut [f32],
+        first: usize,
+        angles: &Angles,
+    ) {
+        let (config, block) = (&model.config, &model.blocks[il]);
+        let (h, d, kernels) = (config.n_embd, config.head_dim(), hands.kernels);
+        let n = x.len() / h;
+        norm_rows(hands, &block.ln1, config.eps, x, &mut self.rows);
+        self.proj.resize(n * h, 0.0);
+        let weight = block.attn_qkv.weight.slice_rows(0..h);
+        product(hands, weight, &block.attn_qkv.bias[..h], &self.rows, Store::Set, &mut self.proj);
+        hands.team.split(&mut self.proj, h, |i, row| angles.turn(kernels, first + i, row));
+        self.attn.resize(n * h, 0.0);
+        let (proj, heads) = (&self.proj, &self.heads);
+        let scale = 1.0 / (d as f32).sqrt();
+        let grid = Grid::new(&mut self.attn, h, QUERIES, d);
+        hands.team.grids(&mut [grid], |_, rows, cols, mut tile| {
+            let q = Rows::new(&proj[rows.start * h + cols.start..], rows.len(), d, h);
+            kernels.dense_attend(q, &heads[cols.start / d], scale, &mut tile, &mut DenseScratch::default());
+        });
+        let attn = &self.attn;
+        fill_rows(hands, n, h, &mut self.rows, |r, row| row.copy_from_slice(&attn[r * h..][..h]));
+        product(hands, block.attn_out.weight, &block.attn_out.bias, &self.rows, Store::Add, x);
+    }
+}
+
+/// The precision of a tower's products: that of its attention weights, for all of them.
+pub fn precision(model: &VisionModel<'_>, kernels: &Kernels) -> Precision {
+    kernels.dense_precision(model.blocks[0].attn_qkv.weight.format())
+}
+
+/// `x += ffn_down(gelu_tanh(ffn_up(ln2 x)))`.
+fn feed_forward(
+    hands: &mut Hands<'_>,
+    eps: f32,
+    block: &super::weights::Block<'_>,
+    x: &mut [f32],
+    buffers: &mut Buffers,
+) {
+    let kernels = hands.kernels;
+    norm_rows(hands, &block.ln2, eps, x, &mut buffers.rows);
+    let Linear { weight, bias } = &block.ffn_up;
+    let ff = weight.rows();
+    let n = buffers.rows.rows();
+    buffers.wide.resize(n * ff, 0.0);
+    product(hands, *weight, bias, &buffers.rows, Store::Set, &mut buffers.wide);
+    let wide = &buffers.wide;
+    fill_rows(hands, n, ff, &mut buffers.rows, |r, row| {
+        row.copy_from_slice(&wide[r * ff..][..ff]);
+        kernels.gelu_tanh(row);
+    });
+    product(hands, block.ffn_down.weight, &block.ffn_down.bias, &buffers.rows, Store::Add, x);
+}
+
+/// Four patches to one token: the norm of each, then two layers over all four.
+fn merge(model: &VisionModel<'_>, hands: &mut Hands<'_>, x: &[f32], buffers: &mut Buffers) -> Vec<f32> {
+    let config = &model.config;
+    let (h, merged, kernels) = (config.n_embd, config.merged(), hands.kernels);
+    let chunk = CHUNK / (MERGE * MERGE) * merged;
+    let mut y = vec![0.0; x.len() / merged * config.n_out];
+    for (x, y) in x.chunks(chunk).zip(y.chunks_mut(CHUNK / (MERGE * MERGE) * config.n_out)) {
+        let n = x.len() / merged;
+        fill_rows(hands, n, merged, &mut buffers.rows, |r, row| {
+            for (x, row) in x[r * merged..][..merged].chunks_exact(h).zip(row.chunks_exact_mut(h)) {
+                kernels.layer_norm(x, &model.post_ln.weight, &model.post_ln.bias, config.eps, row);
+            }
+        });
+        buffers.wide.resize(n * merged, 0.0);
+        product(hands, model.mm_0.weight, &model.mm_0.bias, &buffers.rows, Store::Set, &mut buffers.wide);
+        let wide = &buffers.wide;
+        fill_rows(hands, n, merged, &mut buffers.rows, |r, row| {
+            row.copy_from_slice(&wide[r * merged..][..merged]);
+            kernels.gelu_erf(row);
+        });
+        product(hands, model.mm_2.weight, &model.mm_2.bias, &buffers.rows, Store::Set, y);
+    }
+    y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn table_corners_meet_grid_corners() {
+        assert_eq!(taps(1, 48), [(0, 1, 0.0)]);
+        assert_eq!(taps(2, 48), [(0, 1, 0.0), (47, 47, 0.0)]);
+        assert_eq!(taps(3, 48)[1], (23, 24, 0.5));
+        assert!(taps(48, 48).iter().enumerate().all(|(i, tap)| tap.0 == i && tap.2 == 0.0));
+    }
+
+    #[test]
+    fn rows_turn_the_first_half_of_the_pairs_and_columns_the_second() {
+        let angles = Angles::new(GridThw { t: 1, h: 2, w: 4 }, 72);
+        // The third patch is (1, 0), the sixth (0, 3).
+        let at = |patch: usize| &angles.sin[patch * 36..][..36];
+        assert!((at(2)[0] - 1f32.sin()).abs() < 1e-6 && at(2)[18..].iter().all(|&v| v == 0.0));
+        assert!((at(5)[18] - 3f32.sin()).abs() < 1e-6 && at(5)[..18].iter().all(|&v| v == 0.0));
+        let second = (3.0 * 10_000f64.powf(-2.0 / 36.0)).sin() as f32;
+        assert!((at(5)[19] - second).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,320 @@
+//! The vision half against the float32 reference model: pixels, embeddings, placeholders and positions, and what is said
+//! of files that are not what they should be. `tests/vision/make_golden.py` tells where the data comes from.
+
+use kernels::Kernels;
+use qwen_edge::gguf::Gguf;
+use qwen_edge::team::Team;
+use qwen_edge::vision::positions::{Insert, Position, VisionIds, Walk, expand};
+use qwen_edge::vision::preprocess::PATCH_VALUES;
+use qwen_edge::vision::resize::{Area, Size, image_size, resize};
+use qwen_edge::vision::tower::{self, Hands};
+use qwen_edge::vision::video::{Options, Video};
+use qwen_edge::vision::{GridThw, Picture, PixelValues, VisionModel};
+use safetensors::SafeTensors;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vision").join(name)
+}
+
+/// The tokens of the test vocabulary.
+const IDS: VisionIds = VisionIds { vision_start: 1033, vision_end: 1034, image_pad: 1036, video_pad: 1037 };
+
+/// Golden tensors by name.
+struct Golden(Vec<u8>);
+
+impl Golden {
+    fn open() -> Golden {
+        Golden(std::fs::read(data("golden.safetensors")).unwrap())
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        SafeTensors::deserialize(&self.0).unwrap().tensor(name).unwrap().data().to_vec()
+    }
+
+    fn i32s(&self, name: &str) -> Vec<u32> {
+        self.bytes(name).as_chunks::<4>().0.iter().map(|v| i32::from_le_bytes(*v) as u32).collect()
+    }
+
+    fn f32s(&self, name: &str) -> Vec<f32> {
+        self.bytes(name).as_chunks::<4>().0.iter().map(|v| f32::from_le_bytes(*v)).collect()
+    }
+
+    fn grid(&self, name: &str) -> GridThw {
+        let grid = self.i32s(name);
+        GridThw { t: grid[0] as usize, h: grid[1] as usize, w: grid[2] as usize }
+    }
+
+    /// The three axes as rows, turned to one position a token.
+    fn positions(&self, name: &str) -> Vec<Position> {
+        let axes = self.i32s(name);
+        let n = axes.len() / 3;
+        (0..n).map(|i| [axes[i], axes[n + i], axes[2 * n + i]]).collect()
+    }
+}
+
+/// Bytes of `[.., frames, 3, 16, 16]` against normalised values: the largest difference in levels.
+fn levels_apart(values: &[f32], bytes: impl Iterator<Item = u8>) -> f32 {
+    let mut n = 0;
+    let apart = values.iter().zip(bytes.inspect(|_| n += 1)).map(|(v, b)| ((v + 1.0) * 127.5 - f32::from(b)).abs());
+    let largest = apart.fold(0.0, f32::max);
+    assert_eq!(n, values.len());
+    largest
+}
+
+#[test]
+fn pixel_values_of_a_picture_are_within_one_level_of_the_processor() {
+    let golden = Golden::open();
+    let picture = Picture::decode(&std::fs::read(data("image.png")).unwrap()).unwrap();
+    let size = image_size(Size { height: picture.height, width: picture.width }, Area::IMAGE).unwrap();
+    let pixels = PixelValues::image(&resize(picture, size));
+    assert_eq!(pixels.grid, golden.grid("image.grid_thw"));
+    let apart = levels_apart(&pixels.values, golden.bytes("image.pixels").into_iter());
+    assert!(apart <= 1.001, "{apart} levels");
+}
+
+#[test]
+fn pixel_values_of_a_clip_are_within_one_level_of_the_processor() {
+    let golden = Golden::open();
+    let options = Options::default();
+    let clip = Video::open(data("frames").to_str().unwrap(), &options).unwrap().read(&options).unwrap();
+    assert_eq!(clip.pixels.grid, golden.grid("video.grid_thw"));
+    assert_eq!(clip.seconds, [0.25, 1.25, 2.25, 3.25, 4.0]);
+    let bytes = golden.bytes("video.pixels");
+    let rows = clip.pixels.to_processor_layout();
+    for (row, bytes) in rows.chunks_exact(2 * PATCH_VALUES).step_by(7).zip(bytes.chunks_exact(2 * PATCH_VALUES)) {
+        let apart = levels_apart(row, bytes.iter().copied());
+        assert!(apart <= 1.001, "{apart} levels");
+    }
+}
+
+/// The golden pixels of the picture: one frame a patch.
+fn golden_pixels(golden: &Golden) -> PixelValues {
+    let values = golden.bytes("image.pixels").iter().map(|&b| f32::from(b) / 127.5 - 1.0).collect();
+    PixelValues { grid: golden.grid("image.grid_thw"), frames: 1, values }
+}
+
+fn run_tower(isa: Option<kernels::Isa>, threads: usize, pixels: &PixelValues) -> Vec<f32> {
+    let gguf = Gguf::open(&data("mmproj.gguf")).unwrap();
+    let model = VisionModel::bind(&gguf).unwrap();
+    let mut team = Team::new(threads);
+    let mut hands = Hands { kernels: Kernels::select(isa).unwrap(), team: &mut team };
+    tower::embed(&model, &mut hands, pixels, |_, _| {})
+}
+
+/// Root of the mean square difference over that of `b`.
+fn relative(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let square = |v: f32| f64::from(v) * f64::from(v);
+    let apart: f64 = a.iter().zip(b).map(|(a, b)| square(a - b)).sum();
+    (apart / b.iter().map(|b| square(*b)).sum::<f64>()).sqrt()
+}
+
+#[test]
+fn embeddings_are_those_of_the_reference_at_every_level() {
+    let golden = Golden::open();
+    let expected = golden.f32s("image.embeddings");
+    let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    for isa in kernels::Isa::available() {
+        let rows = run_tower(Some(isa), 2, &golden_pixels(&golden));
+        let apart = relative(&rows, &expected);
+        let worst = rows.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(apart < 1e-4 && worst < 1e-3 * largest, "{isa}: {apart:.2e} in all, {worst:.2e} at most");
+    }
+}
+
+#[test]
+fn both_frames_of_a_still_row_count() {
+    let golden = Golden::open();
+    let still = golden_pixels(&golden);
+    let pair = PixelValues::from_processor_layout(still.grid, &still.to_processor_layout());
+    assert!(relative(&run_tower(None, 1, &pair), &run_tower(None, 1, &still)) < 1e-5);
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    let pixels = golden_pixels(&Golden::open());
+    let one = run_tower(None, 1, &pixels);
+    for threads in [2, 3, 5] {
+        assert!(run_tower(None, threads, &pixels) == one, "{threads} threads");
+    }
+}
+
+#[test]
+fn groups_of_a_clip_do_not_see_each_other() {
+    let options = Options::default();
+    let clip = Video::open(data("frames").to_str().unwrap(), &options).unwrap().read(&options).unwrap();
+    let rows = run_tower(None, 2, &clip.pixels);
+    let grid = clip.pixels.grid;
+    let group = grid.group_patches() * 2 * PATCH_VALUES;
+    let alone = PixelValues {
+        grid: GridThw { t: 1, ..grid },
+        frames: 2,
+        values: clip.pixels.values[group..2 * group].to_vec(),
+    };
+    let n_out = rows.len() / grid.tokens();
+    let tokens = grid.group_tokens() * n_out;
+    assert_eq!(run_tower(None, 2, &alone), rows[tokens..2 * tokens]);
+}
+
+#[test]
+fn placeholders_and_positions_of_a_picture_are_those_of_the_processor() {
+    let golden = Golden::open();
+    let grid = golden.grid("image.grid_thw");
+    let expected = golden.i32s("image.prompt_ids");
+    let mut short = expected.clone();
+    short.dedup_by(|id, before| *id == IDS.image_pad && *before == IDS.image_pad);
+    let ids = expand(&short, IDS, &[Insert { grid, seconds: None }], |_| unreachable!()).unwrap();
+    assert_eq!(ids, expected);
+    assert_eq!(Walk::default().prompt(&ids, IDS, &[grid]).unwrap(), golden.positions("image.positions"));
+}
+
+#[test]
+fn placeholders_and_positions_of_a_clip_are_those_of_the_processor() {
+    let golden = Golden::open();
+    let grid = golden.grid("video.grid_thw");
+    let expected = golden.i32s("video.prompt_ids");
+    let start = expected.iter().position(|&id| id == 27).unwrap();
+    let end = expected.iter().rposition(|&id| id == IDS.vision_end).unwrap();
+    let wrapped = [IDS.vision_start, IDS.video_pad, IDS.vision_end];
+    let short = [&expected[..start], &wrapped, &expected[end + 1..]].concat();
+    let insert = Insert { grid, seconds: Some(vec![0.25, 1.25, 2.25, 3.25, 4.0]) };
+    // The test vocabulary: digits and punctuation are bytes, the word takes four tokens.
+    let text = |stamp: &str| -> Vec<u32> {
+        let (number, word) = stamp.split_once(' ').unwrap();
+        assert_eq!(word, "seconds>");
+        let byte = |c: char| u32::from(c) - 33;
+        number.chars().map(byte).chain([500, 435, 67, 82, 29]).collect()
+    };
+    let ids = expand(&short, IDS, &[insert], text).unwrap();
+    assert_eq!(ids, expected);
+    assert_eq!(Walk::default().prompt(&ids, IDS, &[grid]).unwrap(), golden.positions("video.positions"));
+}
+
+/// Runs the binary; what it says when it fails.
+fn complaint(args: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_qwen-edge")).args(args).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+    assert!(output.stdout.is_empty());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("qwen-edge-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn the_command_writes_what_the_reference_computes() {
+    let golden = Golden::open();
+    let directory = Directory::new("vision-command");
+    let out = directory.0.join("out.safetensors");
+    let mmproj = data("mmproj.gguf");
+    let image = data("image.png");
+    let (mmproj, image, out) = (mmproj.to_str().unwrap(), image.to_str().unwrap(), out.to_str().unwrap());
+    let cache = directory.0.join("cache");
+    let mut first = None;
+    for run in 0..2 {
+        let args = ["vision", mmproj, image, "-o", out, "--cache", cache.to_str().unwrap(), "--threads", "2"];
+        let output = Command::new(env!("CARGO_BIN_EXE_qwen-edge")).args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.contains("from the cache"), run == 1, "{said}");
+        let bytes = std::fs::read(out).unwrap();
+        assert_eq!(*first.get_or_insert(bytes.clone()), bytes);
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        assert_eq!(file.tensor("pixel_values").unwrap().shape(), [280, 1536]);
+        assert_eq!(file.tensor("grid_thw").unwrap().data(), golden.bytes("image.grid_thw"));
+        let rows = file.tensor("embeddings").unwrap();
+        let rows: Vec<f32> = rows.data().as_chunks::<4>().0.iter().map(|v| f32::from_le_bytes(*v)).collect();
+        // Pixels may be one level off here.
+        assert!(relative(&rows, &golden.f32s("image.embeddings")) < 0.02);
+    }
+}
+
+#[test]
+fn pictures_that_are_none_get_a_clear_error() {
+    let directory = Directory::new("bad-pictures");
+    let mmproj = data("mmproj.gguf");
+    let png = std::fs::read(data("image.png")).unwrap();
+    let mut wide = Vec::new();
+    image::RgbImage::new(10_000, 1).write_to(&mut std::io::Cursor::new(&mut wide), image::ImageFormat::Png).unwrap();
+    let mut bmp = Vec::new();
+    image::RgbImage::new(2, 2).write_to(&mut std::io::Cursor::new(&mut bmp), image::ImageFormat::Bmp).unwrap();
+    bmp[18..26].copy_from_slice(&[0x60, 0xEA, 0, 0, 0x60, 0xEA, 0, 0]);
+    for (name, bytes, says) in [
+        ("text.png", b"hello".to_vec(), "not a JPEG, PNG, WebP, GIF or BMP picture"),
+        ("empty.png", vec![], "empty file"),
+        ("cut.png", png[..png.len() / 2].to_vec(), "broken PNG"),
+        ("cut.jpg", [&[0xFF, 0xD8, 0xFF, 0xE0][..], &[0; 20]].concat(), "truncated JPEG"),
+        ("wide.png", wide, "10000 x 1 pixels is too thin"),
+        ("huge.bmp", bmp, "60000 x 60000 pixels is too large"),
+    ] {
+        let path = directory.write(name, &bytes);
+        let out = directory.0.join("out.safetensors");
+        let said = complaint(&["vision", mmproj.to_str().unwrap(), &path, "-o", out.to_str().unwrap()]);
+        assert!(said.contains(says) && said.contains(name), "{name}: {said}");
+        assert!(!out.exists());
+    }
+    let said = complaint(&["vision", mmproj.to_str().unwrap(), "/no/such.png", "-o", "/dev/null"]);
+    assert!(said.contains("No such file"), "{said}");
+}
+
+#[test]
+fn vision_files_that_are_none_get_a_clear_error() {
+    let directory = Directory::new("bad-mmproj");
+    let bytes = std::fs::read(data("mmproj.gguf")).unwrap();
+    let image = data("image.png");
+    let swapped = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let mut bytes = bytes.clone();
+        let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+        bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        bytes
+    };
+    // The value of a u32 key follows its name and its four-byte type.
+    let with_number = |key: &str, value: u32| {
+        let mut bytes = bytes.clone();
+        let at = bytes.windows(key.len()).position(|w| w == key.as_bytes()).unwrap() + key.len() + 4;
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        bytes
+    };
+    for (name, bytes, says) in [
+        ("projector.gguf", swapped("qwen3vl_merger", "qwen2vl_merger"), "projector \"qwen2vl_merger\""),
+        ("missing.gguf", swapped("v.blk.1.ffn_up.bias", "v.blk.1.ffn_uq.bias"), "no tensor v.blk.1.ffn_up.bias"),
+        (
+            "shape.gguf",
+            with_number("clip.vision.projection_dim", 192),
+            "tensor mm.2.weight: found shape [256, 256], expected [192, 256]",
+        ),
+        ("heads.gguf", with_number("clip.vision.attention.head_count", 5), "clip.vision.attention.head_count"),
+        ("patch.gguf", with_number("clip.vision.patch_size", 14), "clip.vision.patch_size: found 14, expected 16"),
+        ("layers.gguf", with_number("clip.vision.block_count", 3), "no tensor v.blk.2.ln1.weight"),
+        ("cut.gguf", bytes[..bytes.len() - 9].to_vec(), "cut.gguf"),
+    ] {
+        let path = directory.write(name, &bytes);
+        let said = complaint(&["vision", &path, image.to_str().unwrap(), "-o", "/dev/null"]);
+        assert!(said.contains(says), "{name}: {said}");
+    }
+    let gguf = Gguf::open(&data("mmproj.gguf")).unwrap();
+    let error = VisionModel::bind(&gguf).unwrap().check_text_model(1024).unwrap_err().to_string();
+    assert!(error.contains("256") && error.contains("1024"), "{error}");
+}
