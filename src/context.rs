@@ -29,6 +29,8 @@ pub struct Settings {
     pub n_batch: usize,
     /// Storage of keys and values.
     pub kv: KvType,
+    /// Checkpoints kept at most.
+    pub n_checkpoint: usize,
 }
 
 /// The timeline is full.
@@ -310,16 +312,20 @@ impl<'m, 'g> Context<'m, 'g> {
         }
     }
 
-    /// Marks the present as a point [`Context::reuse`] can go back to. The two youngest marks are kept.
+    /// Marks the present as a point [`Context::reuse`] can go back to. As many marks as the settings allow are kept, the
+    /// youngest ones.
     pub fn checkpoint(&mut self) {
+        if self.settings.n_checkpoint == 0 {
+            return;
+        }
+        if self.checkpoints.len() == self.settings.n_checkpoint {
+            self.checkpoints.remove(0);
+        }
         let states = self.caches.iter().filter_map(|cache| match cache {
             Cache::DeltaNet(state, _) => Some(state.clone()),
             Cache::Attention(_) => None,
         });
         let mark = Checkpoint { n_past: self.n_past(), next_position: self.next_position, states: states.collect() };
-        if self.checkpoints.len() == 2 {
-            self.checkpoints.remove(0);
-        }
         self.checkpoints.push(mark);
     }
 

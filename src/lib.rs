@@ -6,6 +6,7 @@ pub mod cli;
 pub mod context;
 pub mod gguf;
 pub mod machine;
+pub mod memory;
 pub mod model;
 pub mod output;
 pub mod synth;

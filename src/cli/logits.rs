@@ -63,7 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         bail!("token {id} is not in the vocabulary of {} rows", model.n_vocab);
     }
     let n_batch = if args.step { 1 } else { (args.chunk as usize).min(ids.len()) };
-    let settings = Settings { n_ctx: ids.len(), n_batch, kv: args.kv };
+    let settings = Settings { n_ctx: ids.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
     let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);
 
     let n_embd = model.config.n_embd;

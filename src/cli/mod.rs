@@ -1,6 +1,7 @@
 //! The commands of the binary, one file each. A command parses its arguments, calls the library and prints.
 
 pub mod completions;
+pub mod fitting;
 pub mod logits;
 pub mod runtime;
 pub mod synth;

@@ -1,5 +1,6 @@
 //! Arguments shared by the commands that run a model: instruction-set level and threads.
 
+use crate::machine::Machine;
 use crate::team::Team;
 use anyhow::anyhow;
 use clap::Args;
@@ -13,7 +14,7 @@ pub struct Runtime {
     #[arg(long, value_name = "LEVEL")]
     pub isa: Option<Isa>,
 
-    /// Threads [default: one for every core]
+    /// Threads [default: one for every performance core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
@@ -29,7 +30,11 @@ impl Runtime {
 
     /// The threads asked for.
     pub fn team(&self) -> Team {
-        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
-        Team::new(self.threads.map_or_else(cores, usize::from))
+        Team::new(self.n_threads())
+    }
+
+    /// The number of threads asked for.
+    pub fn n_threads(&self) -> usize {
+        self.threads.map_or_else(|| Machine::default().performance_cores(), usize::from)
     }
 }

@@ -3,13 +3,14 @@
 
 use super::Error;
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::ops::Range;
 use std::path::Path;
 
 /// The bytes of a file. They do not move for the life of the value.
 pub(super) enum Bytes {
-    /// A read-only mapping of a file.
-    Mapped(memmap2::Mmap),
+    /// A read-only mapping of a file, and the file.
+    Mapped(memmap2::Mmap, File),
     /// Bytes in memory.
     Owned(Vec<u8>),
 }
@@ -31,13 +32,13 @@ impl Bytes {
         // and a truncated file ends the process with a signal; neither reaches memory outside the mapping. Every
         // program that maps models accepts this, as the alternative is a second copy of the weights.
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(Self::Mapped(map))
+        Ok(Self::Mapped(map, file))
     }
 
     /// Asks the system to read a range ahead of its use. Advice only: failure means no more than a slower first pass.
     pub(super) fn will_need(&self, range: Range<usize>) {
         #[cfg(unix)]
-        if let Self::Mapped(map) = self
+        if let Self::Mapped(map, _) = self
             && range.end <= map.len()
         {
             let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
@@ -46,11 +47,54 @@ impl Bytes {
         let _ = range;
     }
 
+    /// Tells the system that a range is read here and there, so that it reads nothing ahead.
+    pub(super) fn random(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        if let Self::Mapped(map, _) = self
+            && range.end <= map.len()
+        {
+            let _ = map.advise_range(memmap2::Advice::Random, range.start, range.len());
+        }
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+
+    /// Keeps the mapped pages in memory, reading them all now.
+    pub(super) fn lock(&self) -> std::io::Result<()> {
+        match self {
+            #[cfg(unix)]
+            Self::Mapped(map, _) => map.lock(),
+            #[cfg(not(unix))]
+            Self::Mapped(..) => Err(std::io::ErrorKind::Unsupported.into()),
+            Self::Owned(_) => Ok(()),
+        }
+    }
+
+    /// Replaces a mapping by a copy in memory, read from start to end; `progress` is told the bytes of each step.
+    pub(super) fn copy(&mut self, mut progress: impl FnMut(usize)) -> Result<(), Error> {
+        const STEP: u64 = 16 << 20;
+        let Self::Mapped(map, file) = self else { return Ok(()) };
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(map.len()).map_err(|_| std::io::Error::from(std::io::ErrorKind::OutOfMemory))?;
+        file.rewind()?;
+        while bytes.len() < map.len() {
+            let rest = (map.len() - bytes.len()) as u64;
+            let n = (&*file).take(rest.min(STEP)).read_to_end(&mut bytes)?;
+            // The directory was checked against the length of the mapping; it must hold for the copy too.
+            if n == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+            }
+            progress(n);
+        }
+        *self = Self::Owned(bytes);
+        Ok(())
+    }
+
     /// Takes a range out of this process's resident memory. It stays readable: the system fetches it again from the
     /// page cache or the file.
     pub(super) fn evict(&self, range: Range<usize>) {
         #[cfg(unix)]
-        if let Self::Mapped(map) = self
+        if let Self::Mapped(map, _) = self
             && range.end <= map.len()
         {
             // SAFETY: the mapping is read-only and backed by a file, so there is no private copy to lose: dropped
@@ -67,8 +111,41 @@ impl std::ops::Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            Self::Mapped(map) => map,
+            Self::Mapped(map, _) => map,
             Self::Owned(bytes) => bytes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, bytes: &[u8]) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("qwen-edge-map-{name}-{}", std::process::id()));
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_copy_has_the_bytes_of_the_mapping() {
+        let content: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+        let path = file("copy", &content);
+        let mut bytes = Bytes::map(&path).unwrap();
+        assert!(matches!(bytes, Bytes::Mapped(..)) && *bytes == content[..]);
+        let mut read = 0;
+        bytes.copy(|n| read += n).unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert!(matches!(bytes, Bytes::Owned(..)) && *bytes == content[..]);
+        assert_eq!(read, content.len());
+    }
+
+    #[test]
+    fn a_file_that_shrank_since_it_was_mapped_is_an_error() {
+        let path = file("shrank", &[1; 5000]);
+        let mut bytes = Bytes::map(&path).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(100).unwrap();
+        assert!(bytes.copy(|_| ()).is_err());
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -350,6 +350,39 @@ impl Gguf {
         }
     }
 
+    /// Tells the system that single rows of a tensor are read here and there: an embedding that is not also the head. An
+    /// unknown name is ignored.
+    pub fn advise_random(&self, name: &str) {
+        if let Some(&(s, t)) = self.index.get(name) {
+            let shard = &self.shards[s];
+            shard.bytes.random(shard.tensors[t].range.clone());
+        }
+    }
+
+    /// Keeps the mapped files in memory: nothing of them is dropped any more when memory gets short. Reads them all.
+    ///
+    /// # Errors
+    /// When the system refuses, usually for a limit on locked memory (`ulimit -l`).
+    pub fn lock(&self) -> std::io::Result<()> {
+        self.shards.iter().try_for_each(|shard| shard.bytes.lock())
+    }
+
+    /// Replaces the mapping of the files by copies in memory, read from start to end. `progress` is told the number of
+    /// bytes read so far.
+    ///
+    /// # Errors
+    /// When there is not enough memory, or a file cannot be read or has become shorter.
+    pub fn copy_into_memory(&mut self, mut progress: impl FnMut(u64)) -> Result<(), Error> {
+        let mut done = 0;
+        for shard in &mut self.shards {
+            shard.bytes.copy(|n| {
+                done += n as u64;
+                progress(done);
+            })?;
+        }
+        Ok(())
+    }
+
     /// Takes a tensor's pages out of this process's resident memory, for weights that were copied into another layout.
     /// The tensor stays readable. An unknown name is ignored.
     pub fn evict(&self, name: &str) {

@@ -1,0 +1,111 @@
+//! Arguments that say how much memory a model may take, and what is done to keep to it.
+
+use crate::gguf::Gguf;
+use crate::machine::Machine;
+use crate::memory::{Bytes, Load, Plan, Wish};
+use crate::model::Config;
+use crate::model::attention::KvType;
+use anyhow::Context;
+use clap::Args;
+use std::io::{IsTerminal, Write};
+
+/// How much memory to take.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Memory")]
+pub struct Fitting {
+    /// Tokens of context [default: up to 32768, as memory allows]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=16_777_216))]
+    pub ctx: Option<u32>,
+
+    /// Ceiling on all memory, the mapped weights included, such as 1.6G or 900M [default: what the machine has free]
+    #[arg(long, value_name = "SIZE")]
+    pub mem: Option<Bytes>,
+
+    /// Storage of keys and values: f16 or q8_0 [default: f16, or q8_0 when memory is short]
+    #[arg(long, value_name = "TYPE")]
+    pub kv: Option<KvType>,
+
+    /// Tokens of the prompt read at once [default: 512, or fewer when memory is short]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8192))]
+    pub batch: Option<u32>,
+
+    /// Read the weights into memory at start instead of mapping the file
+    #[arg(long)]
+    pub no_mmap: bool,
+
+    /// Keep the mapped weights in memory whatever else wants it (see ulimit -l)
+    #[arg(long, conflicts_with = "no_mmap")]
+    pub mlock: bool,
+}
+
+impl Fitting {
+    /// Plans the memory of the trunk of `config`, before its weights are read. `extra` bytes are yet to be allocated by
+    /// others; with `mtp` the multi-token-prediction block is used too.
+    ///
+    /// # Errors
+    /// If what was asked for does not fit.
+    pub fn plan(&self, gguf: &Gguf, config: &Config, mtp: bool, extra: u64, threads: usize) -> anyhow::Result<Plan> {
+        let wish = Wish {
+            ceiling: self.mem,
+            n_ctx: self.ctx.map(|n| n as usize),
+            kv: self.kv,
+            n_batch: self.batch.map(|n| n as usize),
+        };
+        let load = Load {
+            config,
+            n_vocab: gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0),
+            weights: if self.no_mmap { gguf.file_bytes() } else { weights_read(gguf, config, mtp) },
+            mapped: !self.no_mmap,
+            extra,
+            threads,
+        };
+        Ok(Plan::choose(&load, &wish, &Machine::default())?)
+    }
+
+    /// Brings the weights to where the arguments and the plan want them. Nothing may be borrowed from the file yet.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the system refuses to lock it.
+    pub fn load(&self, gguf: &mut Gguf, plan: &Plan) -> anyhow::Result<()> {
+        if self.no_mmap {
+            let total = gguf.file_bytes().max(1);
+            let show = std::io::stderr().is_terminal();
+            gguf.copy_into_memory(|done| {
+                if show {
+                    eprint!("\rreading weights {:3} %", done * 100 / total);
+                    let _ = std::io::stderr().flush();
+                }
+            })?;
+            if show {
+                eprint!("\r                    \r");
+            }
+        } else {
+            // An embedding that is not also the head is read a row a token: reading ahead there would only fill memory.
+            if gguf.tensor("output.weight").is_some() {
+                gguf.advise_random("token_embd.weight");
+            }
+            if plan.weights_fit {
+                gguf.prefetch();
+            } else {
+                eprintln!(
+                    "note: the weights ({}) are more than the memory that is free: every token will read from the disk",
+                    Bytes(plan.weights)
+                );
+            }
+        }
+        if self.mlock {
+            gguf.lock().context("cannot lock the weights in memory; see ulimit -l")?;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of the tensors a run reads: all but those of blocks behind the trunk that are not used.
+fn weights_read(gguf: &Gguf, config: &Config, mtp: bool) -> u64 {
+    let trunk = config.n_layer();
+    let behind = |name: &str| {
+        let block = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
+        block.is_some_and(|block| block >= trunk)
+    };
+    gguf.tensors().filter(|t| mtp || !behind(t.name)).map(|t| t.bytes.len() as u64).sum()
+}

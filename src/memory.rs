@@ -1,0 +1,428 @@
+//! The memory plan: what a model and a context will take, what there is, and the context that fits.
+//!
+//! The plan is made after the file's directory is read and before any weight is. It counts everything the process
+//! allocates and the weights it maps, so a plan under a ceiling is a promise: [`Plan::total`] is not exceeded.
+
+use crate::context::{Memory, Settings};
+use crate::machine::{Limiter, Machine};
+use crate::model::Config;
+use crate::model::attention::KvType;
+use std::fmt;
+use std::str::FromStr;
+
+/// Context lengths tried when none is asked for, best first.
+const CONTEXTS: [usize; 7] = [32_768, 16_384, 8_192, 4_096, 2_048, 1_024, 512];
+
+/// Batch sizes tried when none is asked for, best first.
+const BATCHES: [usize; 5] = [512, 256, 128, 64, 32];
+
+/// Checkpoints of the state a conversation keeps to go back to, best first.
+const CHECKPOINTS: [usize; 3] = [2, 1, 0];
+
+/// Allocated beside what is counted one by one: text, samplers, thread stacks, the allocator's slack.
+const RESERVE: u64 = 16 << 20;
+
+/// Bytes a position of the context takes beside keys and values: what stands there, and its share of a growing list.
+const POSITION: u64 = 24;
+
+/// Address space that a thread takes beside its touched memory: stack and the allocator's own arena.
+const THREAD_ADDRESS_SPACE: u64 = 72 << 20;
+
+/// A number of bytes on the command line: `1.6G`, `800M`, `2GiB`, `1500000000`. G is 10⁹, Gi or GiB is 2³⁰.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("{s:?} is no size; write for example 1.6G, 800M or 2GiB");
+        let end = s.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(s.len());
+        let (number, unit) = s.split_at(end);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let unit = unit.trim().to_ascii_lowercase();
+        let (prefix, binary) = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('i')) {
+            Some(prefix) => (prefix, true),
+            None => (unit.strip_suffix('b').unwrap_or(&unit), false),
+        };
+        let power = ["", "k", "m", "g", "t"].iter().position(|&p| p == prefix).ok_or_else(wrong)?;
+        if power == 0 && binary {
+            return Err(wrong());
+        }
+        let bytes = number * if binary { 1024f64 } else { 1000f64 }.powi(power as i32);
+        // The cast saturates; nothing has 2⁶⁴ bytes.
+        Ok(Bytes(bytes as u64))
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.0 as f64;
+        match self.0 {
+            0..1_000_000 => write!(f, "{:.0} kB", n / 1e3),
+            1_000_000..1_000_000_000 => write!(f, "{:.0} MB", n / 1e6),
+            _ => write!(f, "{:.2} GB", n / 1e9),
+        }
+    }
+}
+
+/// What the user asked for; `None` leaves the choice to the plan.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Wish {
+    /// Ceiling on everything.
+    pub ceiling: Option<Bytes>,
+    /// Context length.
+    pub n_ctx: Option<usize>,
+    /// Storage of keys and values.
+    pub kv: Option<KvType>,
+    /// Tokens in a batch.
+    pub n_batch: Option<usize>,
+}
+
+/// What is to be loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Load<'a> {
+    /// Hyper-parameters.
+    pub config: &'a Config,
+    /// Rows of the vocabulary.
+    pub n_vocab: usize,
+    /// Bytes of the weights that will be read; not those of blocks that stay unused.
+    pub weights: u64,
+    /// Whether the weights stay in the mapped file, which the system may drop and read again; else they are copied.
+    pub mapped: bool,
+    /// Bytes allocated by other parts that are yet to come: a vision tower, copies of weights in another layout.
+    pub extra: u64,
+    /// Number of threads.
+    pub threads: usize,
+}
+
+/// Memory that is there.
+#[derive(Clone, Copy, Debug)]
+struct Room {
+    /// The user's ceiling.
+    ceiling: Option<u64>,
+    /// What the system still gives, and what limits it.
+    free: Option<(u64, Limiter)>,
+    /// Address space still free.
+    address_space: Option<u64>,
+    /// Bytes the process has allocated already.
+    allocated: u64,
+}
+
+/// The choice.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Layout of the context.
+    pub settings: Settings,
+    /// Bytes of weights.
+    pub weights: u64,
+    /// Whether the weights stay in the mapped file.
+    pub mapped: bool,
+    /// Bytes of the context, by what for.
+    pub context: Memory,
+    /// Bytes of the checkpoints of the recurrent state.
+    pub checkpoints: u64,
+    /// Bytes of the rest of the program.
+    pub program: u64,
+    /// The user's ceiling.
+    pub ceiling: Option<Bytes>,
+    /// Bytes the system had free when the plan was made, and what limits it.
+    pub free: Option<(u64, Limiter)>,
+    /// False when the mapped weights are more than the free memory beside the rest: every pass then reads from the disk.
+    pub weights_fit: bool,
+}
+
+/// Nothing that was asked for fits.
+#[derive(Debug, thiserror::Error)]
+#[error("not enough memory: {need} needed for {what}, but {limit}; {advice}")]
+pub struct TooLittle {
+    need: Bytes,
+    what: String,
+    limit: String,
+    advice: String,
+}
+
+impl Plan {
+    /// Chooses the context that fits: the one wished for, or the best of those that the wish leaves open.
+    ///
+    /// # Errors
+    /// If none fits; the error says what would.
+    pub fn choose(load: &Load<'_>, wish: &Wish, machine: &Machine) -> Result<Plan, TooLittle> {
+        let room = Room {
+            ceiling: wish.ceiling.map(|Bytes(n)| n),
+            free: machine.free_memory(),
+            address_space: machine.free_address_space(),
+            allocated: machine.usage().anonymous,
+        };
+        Plan::choose_within(load, wish, &room)
+    }
+
+    fn choose_within(load: &Load<'_>, wish: &Wish, room: &Room) -> Result<Plan, TooLittle> {
+        let candidates = candidates(load.config, wish);
+        let plans = || candidates.iter().map(|&settings| Plan::of(load, settings, room));
+        // Weights that the system can keep come first; a mapped file that is larger still runs, from the disk.
+        if let Some(plan) = plans().find(|p| p.weights_fit && p.obstacle(load, room).is_none()) {
+            return Ok(plan);
+        }
+        if let Some(plan) = plans().find(|p| p.obstacle(load, room).is_none()) {
+            return Ok(plan);
+        }
+
+        let smallest = plans().next_back().expect("there is always a candidate");
+        let limit = smallest.obstacle(load, room).expect("no candidate fits");
+        let free_wish = Wish { ceiling: wish.ceiling, ..Wish::default() };
+        let mut open = self::candidates(load.config, &free_wish).into_iter().map(|s| Plan::of(load, s, room));
+        let advice = match open.clone().find(|p| p.obstacle(load, room).is_none()) {
+            Some(p) => {
+                let Settings { n_ctx, n_batch, kv, .. } = p.settings;
+                let batch = if n_batch == BATCHES[0] { String::new() } else { format!(" --batch {n_batch}") };
+                format!("--ctx {n_ctx} --kv {}{batch} would fit, with {}", kv.name(), Bytes(p.total()))
+            }
+            None => {
+                let least = open.next_back().expect("there is always a candidate");
+                format!(
+                    "the smallest context needs {} with the weights' {}: a smaller model or quantisation would fit",
+                    Bytes(least.total()),
+                    Bytes(load.weights)
+                )
+            }
+        };
+        let Settings { n_ctx, kv, .. } = smallest.settings;
+        let what = format!("the weights and a context of {n_ctx} tokens in {}", kv.name());
+        Err(TooLittle { need: Bytes(smallest.total()), what, limit, advice })
+    }
+
+    fn of(load: &Load<'_>, settings: Settings, room: &Room) -> Plan {
+        let context = Memory::of(load.config, load.n_vocab, &settings);
+        let state = context.state as u64;
+        let mut plan = Plan {
+            settings,
+            weights: load.weights,
+            mapped: load.mapped,
+            context,
+            checkpoints: settings.n_checkpoint as u64 * state,
+            program: room.allocated + load.extra + copies(load.config) + settings.n_ctx as u64 * POSITION + RESERVE,
+            ceiling: room.ceiling.map(Bytes),
+            free: room.free,
+            weights_fit: true,
+        };
+        plan.weights_fit = room.free.is_none_or(|(free, _)| plan.total() - room.allocated <= free);
+        plan
+    }
+
+    /// Everything the process will have allocated, and the weights it maps, in bytes.
+    pub fn total(&self) -> u64 {
+        self.weights + self.context.total() as u64 + self.checkpoints + self.program
+    }
+
+    /// What stands in the way of this plan, as a part of a sentence.
+    fn obstacle(&self, load: &Load<'_>, room: &Room) -> Option<String> {
+        if let Some(ceiling) = room.ceiling
+            && self.total() > ceiling
+        {
+            return Some(format!("--mem allows {}", Bytes(ceiling)));
+        }
+        let weights = if self.mapped { 0 } else { self.weights };
+        let to_allocate = self.total() - self.weights - room.allocated + weights;
+        if let Some((free, limiter)) = room.free
+            && to_allocate > free
+        {
+            return Some(format!("{limiter} is {}", Bytes(free)));
+        }
+        if let Some(free) = room.address_space
+            && to_allocate + load.threads as u64 * THREAD_ADDRESS_SPACE > free
+        {
+            return Some(format!("{} leaves {}", Limiter::AddressSpace, Bytes(free)));
+        }
+        None
+    }
+}
+
+/// Bytes of the weights that are copied and decoded when they are bound, whatever the format of the rest: projections to
+/// decay and write strength, and convolution taps.
+fn copies(config: &Config) -> u64 {
+    let gates = 2 * config.n_v_head * config.n_embd;
+    let taps = config.conv_channels() * config.conv_kernel;
+    (config.n_deltanet() * (gates + taps) * 4) as u64
+}
+
+/// Every layout that the wish leaves open, best first: a shorter batch rather than less exact keys and values, those
+/// rather than half the context.
+fn candidates(config: &Config, wish: &Wish) -> Vec<Settings> {
+    let longest =
+        config.rope.yarn.as_ref().map_or(config.n_ctx_train, |y| (y.n_ctx_orig as f64 * f64::from(y.factor)) as usize);
+    let contexts: Vec<usize> = match wish.n_ctx {
+        Some(n) => vec![n],
+        None => {
+            let mut contexts: Vec<usize> = CONTEXTS.iter().map(|&n| n.min(longest)).collect();
+            contexts.dedup();
+            contexts
+        }
+    };
+    // 8-bit blocks are 32 values long.
+    let kvs = match wish.kv {
+        Some(kv) => vec![kv],
+        None if config.head_dim.is_multiple_of(32) => vec![KvType::F16, KvType::Q8_0],
+        None => vec![KvType::F16],
+    };
+    let batches = wish.n_batch.map_or(BATCHES.to_vec(), |n| vec![n]);
+    let mut all = Vec::new();
+    for &n_ctx in &contexts {
+        for &kv in &kvs {
+            for &n_batch in &batches {
+                let n_checkpoints = CHECKPOINTS.iter().take(if n_batch == batches[batches.len() - 1] { 3 } else { 1 });
+                all.extend(n_checkpoints.map(|&n_checkpoint| Settings { n_ctx, n_batch, kv, n_checkpoint }));
+            }
+        }
+    }
+    all
+}
+
+impl fmt::Display for Plan {
+    /// One line for the terminal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Settings { n_ctx, n_batch, kv, .. } = self.settings;
+        let Memory { kv: kv_bytes, state, scratch } = self.context;
+        write!(
+            f,
+            "{} = weights {}{} + KV cache {} ({n_ctx} tokens, {}) + state {} + buffers {} (batches of {n_batch}) + program {}",
+            Bytes(self.total()),
+            Bytes(self.weights),
+            if self.mapped { " mapped" } else { "" },
+            Bytes(kv_bytes as u64),
+            kv.name(),
+            Bytes(state as u64 + self.checkpoints),
+            Bytes(scratch as u64),
+            Bytes(self.program),
+        )?;
+        match (self.ceiling, self.free) {
+            (Some(ceiling), _) => write!(f, "; --mem allows {ceiling}"),
+            (None, Some((free, limiter))) => write!(f, "; {limiter} is {}", Bytes(free)),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LayerKind;
+    use crate::model::config::RopeConfig;
+
+    /// The published 0.8B model.
+    fn config() -> Config {
+        let kind = |i: usize| if (i + 1).is_multiple_of(4) { LayerKind::Attention } else { LayerKind::DeltaNet };
+        Config {
+            layers: (0..24).map(kind).collect(),
+            n_mtp: 1,
+            n_ctx_train: 262_144,
+            n_embd: 1024,
+            n_ff: 3584,
+            n_head: 8,
+            n_head_kv: 2,
+            head_dim: 256,
+            rms_eps: 1e-6,
+            conv_kernel: 4,
+            n_k_head: 16,
+            n_v_head: 16,
+            head_k_dim: 128,
+            head_v_dim: 128,
+            rope: RopeConfig { n_rot: 64, freq_base: 1e7, sections: [11, 11, 10], yarn: None },
+        }
+    }
+
+    fn load(config: &Config) -> Load<'_> {
+        Load { config, n_vocab: 248_320, weights: 500_000_000, mapped: true, extra: 0, threads: 2 }
+    }
+
+    fn room(ceiling: Option<u64>, free: Option<u64>) -> Room {
+        let free = free.map(|free| (free, Limiter::Machine));
+        Room { ceiling, free, address_space: None, allocated: 30_000_000 }
+    }
+
+    #[test]
+    fn with_memory_to_spare_the_plan_is_the_best_of_everything() {
+        let config = config();
+        let plan = Plan::choose_within(&load(&config), &Wish::default(), &room(None, Some(16 << 30))).unwrap();
+        let Settings { n_ctx, n_batch, kv, n_checkpoint } = plan.settings;
+        assert_eq!((n_ctx, n_batch, kv, n_checkpoint), (32_768, 512, KvType::F16, 2));
+        assert_eq!(plan.context.kv, 32_768 * 12 * 1024);
+        assert!(plan.weights_fit);
+    }
+
+    #[test]
+    fn every_plan_stays_below_its_ceiling_and_a_larger_ceiling_is_never_worse() {
+        let config = config();
+        let mut best = 0;
+        for ceiling in (500_000_000..2_000_000_000u64).step_by(7_000_000) {
+            match Plan::choose_within(&load(&config), &Wish::default(), &room(Some(ceiling), None)) {
+                Ok(plan) => {
+                    assert!(plan.total() <= ceiling, "{} under {ceiling}", plan.total());
+                    assert!(plan.settings.n_ctx >= best, "{} at {ceiling}", plan.settings.n_ctx);
+                    best = plan.settings.n_ctx;
+                }
+                Err(error) => assert_eq!(best, 0, "{error}"),
+            }
+        }
+        assert_eq!(best, 32_768);
+    }
+
+    #[test]
+    fn a_wish_is_kept_or_refused_with_what_would_fit() {
+        let config = config();
+        let wish = Wish { ceiling: Some(Bytes(900_000_000)), n_ctx: Some(65_536), kv: None, n_batch: None };
+        let error = Plan::choose_within(&load(&config), &wish, &room(Some(900_000_000), None)).unwrap_err().to_string();
+        assert!(error.contains("--mem allows 900 MB") && error.contains("--ctx 32768 --kv q8_0 would fit"), "{error}");
+        let wish = Wish { ceiling: Some(Bytes(100_000_000)), ..Wish::default() };
+        let error = Plan::choose_within(&load(&config), &wish, &room(Some(100_000_000), None)).unwrap_err().to_string();
+        assert!(error.contains("smaller model"), "{error}");
+        let wish = Wish { n_ctx: Some(262_144), kv: Some(KvType::Q8_0), ..Wish::default() };
+        let plan = Plan::choose_within(&load(&config), &wish, &room(None, Some(4 << 30))).unwrap();
+        assert_eq!((plan.settings.n_ctx, plan.settings.kv), (262_144, KvType::Q8_0));
+        assert_eq!(plan.context.kv, 262_144 * 6 * 2 * 2 * 272);
+    }
+
+    #[test]
+    fn mapped_weights_may_exceed_the_free_memory_copied_ones_may_not() {
+        let config = config();
+        let (mut load, room) = (load(&config), room(None, Some(400_000_000)));
+        let plan = Plan::choose_within(&load, &Wish::default(), &room).unwrap();
+        assert!(!plan.weights_fit);
+        load.mapped = false;
+        let error = Plan::choose_within(&load, &Wish::default(), &room).unwrap_err().to_string();
+        assert!(error.contains("free memory is 400 MB"), "{error}");
+    }
+
+    #[test]
+    fn an_address_space_limit_counts_what_threads_reserve() {
+        let config = config();
+        let mut room = room(None, None);
+        room.address_space = Some(300_000_000);
+        let plan = Plan::choose_within(&load(&config), &Wish::default(), &room).unwrap();
+        assert!(plan.settings.n_ctx < 32_768);
+        room.address_space = Some(100_000_000);
+        let error = Plan::choose_within(&load(&config), &Wish::default(), &room).unwrap_err().to_string();
+        assert!(error.contains("ulimit -v"), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in [
+            ("1.6G", 1_600_000_000),
+            ("800M", 800_000_000),
+            ("800MB", 800_000_000),
+            ("2GiB", 2 << 30),
+            ("512Mi", 512 << 20),
+            ("64k", 64_000),
+            ("123456", 123_456),
+            ("12B", 12),
+        ] {
+            assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
+        }
+        for text in ["", "G", "1.6X", "-1G", "1..2G", "5i", "1.6 GBs", "NaN"] {
+            assert!(text.parse::<Bytes>().is_err(), "{text}");
+        }
+        assert_eq!(Bytes(1_600_000_000).to_string(), "1.60 GB");
+        assert_eq!(Bytes(39_500_000).to_string(), "40 MB");
+    }
+}
