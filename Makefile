@@ -32,6 +32,9 @@ lint: need-cargo ## the part of check that runs no test
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
+test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
+	$(CARGO) test --workspace --locked -- --ignored
+
 test-arm: need-cargo ## run the tests as aarch64 programs, emulated as Cortex-A72, Cortex-A76 and max
 	scripts/test-arm.sh full
 
@@ -77,5 +80,5 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run install test check lint test-arm test-arm-short bench static static-arm dist deb reproducible clean help need-cargo
-.PHONY: build run install test check lint test-arm test-arm-short bench synth static static-arm dist deb clean help need-cargo
+.PHONY: build run install test check lint test-long test-arm test-arm-short bench static static-arm dist deb reproducible clean help need-cargo
+.PHONY: build run install test check lint test-long test-arm test-arm-short bench synth static static-arm dist deb clean help need-cargo
