@@ -56,6 +56,19 @@ impl Isa {
     /// Whether this CPU has the level.
     #[cfg(target_arch = "aarch64")]
     pub fn is_available(self) -> bool {
+        use std::arch::is_aarch64_feature_detected as has;
+        match self {
+            Isa::Scalar => true,
+            Isa::Neon => has!("neon"),
+            Isa::NeonDotprod => Isa::Neon.is_available() && has!("dotprod"),
+            Isa::NeonI8mm => Isa::NeonDotprod.is_available() && has!("i8mm"),
+            Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni | Isa::Amx => false,
+        }
+    }
+
+    /// Whether this CPU has the level.
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub fn is_available(self) -> bool {
         matches!(self, Isa::Scalar)
     }
 

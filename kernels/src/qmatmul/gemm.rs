@@ -20,7 +20,7 @@
 use super::Inputs;
 use super::formats::{Float, Quant};
 use super::gemv::unbiased;
-use super::simd::Simd;
+use super::simd::{Line, Simd};
 use crate::{Matrix, Tile};
 
 /// Bytes of a row in a panel.
@@ -31,11 +31,6 @@ const GROUPS: usize = ROW_BYTES / 4;
 const ROWS: usize = 32;
 /// Sub-blocks of 16 codes of a row in a panel.
 const SUBS: usize = ROW_BYTES / 16;
-
-/// 64 bytes, or 16 × f32.
-#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
-#[repr(C, align(64))]
-pub(super) struct Line([u8; 64]);
 
 /// One weight row of a panel, unpacked.
 #[derive(Clone, Copy)]
@@ -226,21 +221,11 @@ pub(super) fn multiply_quantised<S: Simd, const V: usize, const C: usize, const 
             let mut acc = load_tile::<S, V, C>(s, y, m, at, v);
             for b in 0..blocks {
                 for half in 0..if FINE { 2 } else { 1 } {
-                    let groups = if FINE { 4 * half..4 * half + 4 } else { 0..8 };
-                    let mut sums = [[s.zero_ints(); V]; C];
-                    for g in groups {
-                        for c in 0..C {
-                            let x = s.splat_group(&q[c][b][g]);
-                            for i in 0..V {
-                                let codes = s.load(&panel.values[8 * b + g][v + i].0);
-                                sums[c][i] = if SIGNED {
-                                    s.dot_acc_signed(sums[c][i], codes, x)
-                                } else {
-                                    s.dot_acc(sums[c][i], codes, x)
-                                };
-                            }
-                        }
-                    }
+                    let sums = if FINE {
+                        block_sums::<S, V, C, 4, SIGNED>(s, panel, v, &q, b, 4 * half)
+                    } else {
+                        block_sums::<S, V, C, 8, SIGNED>(s, panel, v, &q, b, 0)
+                    };
                     for c in 0..C {
                         let [first, second] = ds[c][b];
                         let offset_times = if !FINE {
@@ -264,6 +249,24 @@ pub(super) fn multiply_quantised<S: Simd, const V: usize, const C: usize, const 
             store_tile::<S, V, C>(s, y, m, at, v, acc);
         }
     }
+}
+
+/// Integer sums over groups `first .. first + G` of block `b`.
+#[inline(always)]
+fn block_sums<S: Simd, const V: usize, const C: usize, const G: usize, const SIGNED: bool>(
+    s: S,
+    panel: &Panel,
+    v: usize,
+    q: &[&[[[i8; 4]; 8]]; C],
+    b: usize,
+    first: usize,
+) -> [[S::Ints; V]; C] {
+    let mut x = [&[[0; 4]; G]; C];
+    for c in 0..C {
+        x[c] = q[c][b][first..first + G].try_into().expect("G groups");
+    }
+    let lines = panel.values[8 * b + first..][..G].try_into().expect("G groups");
+    s.block_sums::<V, C, G, SIGNED>(lines, v, x)
 }
 
 /// [`MultiplyPanel`] for float formats.

@@ -19,6 +19,8 @@ mod entry;
 mod formats;
 mod gemm;
 mod gemv;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 mod simd;
 
@@ -57,6 +59,12 @@ impl Table {
             Isa::AvxVnni => (avx2::entry_vnni::quantize, avx2::entry_vnni::product),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => (avx512::entry::quantize, avx512::entry::product),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => (neon::entry::quantize, neon::entry::product),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDotprod => (neon::entry_dotprod::quantize, neon::entry_dotprod::product),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonI8mm => (neon::entry_i8mm::quantize, neon::entry_i8mm::product),
             _ => (quantize_portable, scalar::product),
         };
         Table { quantize, products: Format::ALL.iter().map(|&format| product(format)).collect() }

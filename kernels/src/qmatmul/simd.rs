@@ -7,6 +7,11 @@
 //! `unsafe` constructor, called by the entry points of a level that was found to be available. That is why the
 //! operations themselves are safe.
 
+/// 64 bytes, or 16 × f32, in memory.
+#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
+#[repr(C, align(64))]
+pub(super) struct Line(pub(super) [u8; 64]);
+
 /// The operations, on one CPU level.
 pub(super) trait Simd: Copy {
     /// 64 bytes.
@@ -93,6 +98,18 @@ pub(super) trait Simd: Copy {
     /// `acc + dot_signed(codes, x)`.
     fn dot_acc_signed(self, acc: Self::Ints, codes: Self::Bytes, x: Self::Bytes) -> Self::Ints;
 
+    /// The sums over G groups of four codes: `lines[g][v + i]` holds group g of 16 weight rows, `x[c][g]` that of
+    /// activation row c; the result is `[c][i]`. `SIGNED`: codes are those of [`Simd::signed`].
+    #[inline(always)]
+    fn block_sums<const V: usize, const C: usize, const G: usize, const SIGNED: bool>(
+        self,
+        lines: &[[Line; 2]; G],
+        v: usize,
+        x: [&[[i8; 4]; G]; C],
+    ) -> [[Self::Ints; V]; C] {
+        generic_block_sums::<Self, V, C, G, SIGNED>(self, lines, v, x)
+    }
+
     // Floats.
 
     fn to_f32(self, v: Self::Ints) -> Self::Floats;
@@ -134,4 +151,26 @@ pub(super) trait Simd: Copy {
 
     /// Asks for the cache line at `p` to be fetched.
     fn prefetch(self, p: *const u8);
+}
+
+/// [`Simd::block_sums`] by broadcasting each group of the activations.
+#[inline(always)]
+pub(super) fn generic_block_sums<S: Simd, const V: usize, const C: usize, const G: usize, const SIGNED: bool>(
+    s: S,
+    lines: &[[Line; 2]; G],
+    v: usize,
+    x: [&[[i8; 4]; G]; C],
+) -> [[S::Ints; V]; C] {
+    let mut sums = [[s.zero_ints(); V]; C];
+    for g in 0..G {
+        for c in 0..C {
+            let x = s.splat_group(&x[c][g]);
+            for i in 0..V {
+                let codes = s.load(&lines[g][v + i].0);
+                sums[c][i] =
+                    if SIGNED { s.dot_acc_signed(sums[c][i], codes, x) } else { s.dot_acc(sums[c][i], codes, x) };
+            }
+        }
+    }
+    sums
 }

@@ -1,0 +1,451 @@
+//! The Arm levels: four registers a vector. Plain NEON multiplies bytes with `smull` and adds pairs; the level "dotprod"
+//! has `sdot`; the level "i8mm" has `smmla`, two rows by two rows at once, for the panel product. Both instructions
+//! are written in assembly, for their intrinsics are not stable.
+
+use super::simd::{Line, Simd, generic_block_sums};
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+/// The level without more than NEON.
+const PLAIN: u8 = 0;
+/// The level with the dot products of Armv8.2.
+const DOTPROD: u8 = 1;
+/// The level that also has the matrix products of Armv8.6.
+const I8MM: u8 = 2;
+
+/// Proof of NEON and of what else `LEVEL` stands for.
+#[derive(Clone, Copy)]
+pub(super) struct Neon<const LEVEL: u8>(());
+
+impl<const LEVEL: u8> Neon<LEVEL> {
+    /// # Safety
+    /// The CPU has the features named above.
+    #[inline(always)]
+    pub(super) unsafe fn new() -> Self {
+        Neon(())
+    }
+}
+
+/// Intrinsics of the features that a token of this level proves.
+macro_rules! has {
+    ($e:expr) => {
+        // SAFETY: `self` exists, so the CPU has the features (`Neon::new`). Pointers, where the intrinsic takes one, come
+        // from references to at least the bytes it reads or writes.
+        unsafe { $e }
+    };
+}
+
+/// The same expression for each of the four registers, numbered `$r`.
+macro_rules! four {
+    ($r:ident => $e:expr) => {
+        has!([
+            {
+                const $r: usize = 0;
+                $e
+            },
+            {
+                const $r: usize = 1;
+                $e
+            },
+            {
+                const $r: usize = 2;
+                $e
+            },
+            {
+                const $r: usize = 3;
+                $e
+            },
+        ])
+    };
+}
+
+/// `acc[i] + Σ_j a[4i + j]·b[4i + j]` of signed bytes.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the instruction of the feature this function demands, on registers only.
+    unsafe {
+        asm!("sdot {0:v}.4s, {1:v}.16b, {2:v}.16b", inout(vreg) acc, in(vreg) a, in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
+/// `acc[2i + j] + Σ_l a[8i + l]·b[8j + l]` of signed bytes: two rows of eight times two rows of eight.
+#[inline]
+#[target_feature(enable = "neon,i8mm")]
+fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the instruction of the feature this function demands, on registers only.
+    unsafe {
+        asm!("smmla {0:v}.4s, {1:v}.16b, {2:v}.16b", inout(vreg) acc, in(vreg) a, in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
+/// A logical vector of bytes.
+type Bytes = [uint8x16_t; 4];
+
+impl<const LEVEL: u8> Neon<LEVEL> {
+    /// 0xff where bit i of `bits` is set.
+    #[inline(always)]
+    fn mask(self, bits: u64) -> Bytes {
+        let b = bits.to_le_bytes();
+        four!(R => {
+            let v = vcombine_u8(vdup_n_u8(b[2 * R]), vdup_n_u8(b[2 * R + 1]));
+            let each = vcreate_u8(0x8040_2010_0804_0201);
+            vtstq_u8(v, vcombine_u8(each, each))
+        })
+    }
+
+    /// `acc + ` products of 16 signed bytes, summed by fours.
+    #[inline(always)]
+    fn dot_16(self, acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+        has!({
+            if LEVEL >= DOTPROD {
+                sdot(acc, a, b)
+            } else {
+                // Pairs reach at most 2·128·127 < 2¹⁵.
+                let low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
+                let high = vmull_high_s8(a, b);
+                vpadalq_s16(acc, vpaddq_s16(low, high))
+            }
+        })
+    }
+
+    /// Four 32-bit values of four rows, exchanged.
+    #[inline(always)]
+    fn transpose_4(self, a: [uint32x4_t; 4]) -> [uint32x4_t; 4] {
+        has!({
+            let (p, q) = (vtrn1q_u32(a[0], a[1]), vtrn2q_u32(a[0], a[1]));
+            let (r, s) = (vtrn1q_u32(a[2], a[3]), vtrn2q_u32(a[2], a[3]));
+            let (p, q) = (vreinterpretq_u64_u32(p), vreinterpretq_u64_u32(q));
+            let (r, s) = (vreinterpretq_u64_u32(r), vreinterpretq_u64_u32(s));
+            [
+                vreinterpretq_u32_u64(vtrn1q_u64(p, r)),
+                vreinterpretq_u32_u64(vtrn1q_u64(q, s)),
+                vreinterpretq_u32_u64(vtrn2q_u64(p, r)),
+                vreinterpretq_u32_u64(vtrn2q_u64(q, s)),
+            ]
+        })
+    }
+}
+
+impl<const LEVEL: u8> Simd for Neon<LEVEL> {
+    type Bytes = Bytes;
+    type Ints = [int32x4_t; 4];
+    type Floats = [float32x4_t; 4];
+
+    const SIGNED_BIAS: f32 = 0.0;
+    const ROWS: (usize, usize) = (2, 1);
+
+    #[inline(always)]
+    fn load(self, p: &[u8; 64]) -> Bytes {
+        four!(R => vld1q_u8(p[16 * R..].as_ptr()))
+    }
+
+    #[inline(always)]
+    fn load_halves(self, a: &[u8; 32], b: &[u8; 32]) -> Bytes {
+        has!([vld1q_u8(a.as_ptr()), vld1q_u8(a[16..].as_ptr()), vld1q_u8(b.as_ptr()), vld1q_u8(b[16..].as_ptr()),])
+    }
+
+    #[inline(always)]
+    fn store(self, v: Bytes, p: &mut [u8; 64]) {
+        let _: [(); 4] = four!(R => vst1q_u8(p[16 * R..].as_mut_ptr(), v[R]));
+    }
+
+    #[inline(always)]
+    fn splat(self, v: u8) -> Bytes {
+        has!([vdupq_n_u8(v); 4])
+    }
+
+    #[inline(always)]
+    fn splat_group(self, v: &[i8; 4]) -> Bytes {
+        has!([vreinterpretq_u8_s32(vdupq_n_s32(bytemuck::pod_read_unaligned(bytemuck::bytes_of(v)))); 4])
+    }
+
+    #[inline(always)]
+    fn transpose(self, a: [Bytes; 16]) -> [Bytes; 16] {
+        let mut c = a;
+        // Sixteen squares of 4 by 4 groups: rows 4i .., columns 4j ...
+        for i in 0..4 {
+            for j in 0..4 {
+                let square = self.transpose_4(has!([
+                    vreinterpretq_u32_u8(a[4 * i][j]),
+                    vreinterpretq_u32_u8(a[4 * i + 1][j]),
+                    vreinterpretq_u32_u8(a[4 * i + 2][j]),
+                    vreinterpretq_u32_u8(a[4 * i + 3][j]),
+                ]));
+                for r in 0..4 {
+                    c[4 * j + r][i] = has!(vreinterpretq_u8_u32(square[r]));
+                }
+            }
+        }
+        c
+    }
+
+    #[inline(always)]
+    fn from_groups(self, g: [u64; 8]) -> Bytes {
+        four!(R => vcombine_u8(vcreate_u8(g[2 * R]), vcreate_u8(g[2 * R + 1])))
+    }
+
+    #[inline(always)]
+    fn or(self, a: Bytes, b: Bytes) -> Bytes {
+        four!(R => vorrq_u8(a[R], b[R]))
+    }
+
+    #[inline(always)]
+    fn add(self, a: Bytes, b: Bytes) -> Bytes {
+        four!(R => vaddq_u8(a[R], b[R]))
+    }
+
+    #[inline(always)]
+    fn nibbles(self, a: &[u8; 16], b: &[u8; 16]) -> Bytes {
+        has!({
+            let (a, b, low) = (vld1q_u8(a.as_ptr()), vld1q_u8(b.as_ptr()), vdupq_n_u8(15));
+            [vandq_u8(a, low), vshrq_n_u8::<4>(a), vandq_u8(b, low), vshrq_n_u8::<4>(b)]
+        })
+    }
+
+    #[inline(always)]
+    fn fields_32<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 32]) -> Bytes {
+        has!({
+            let (a, b, mask) = (vld1q_u8(p.as_ptr()), vld1q_u8(p[16..].as_ptr()), vdupq_n_u8(MASK));
+            let (low, high) = (vdupq_n_s8(-(LOW as i8)), vdupq_n_s8(-(HIGH as i8)));
+            [
+                vandq_u8(vshlq_u8(a, low), mask),
+                vandq_u8(vshlq_u8(b, low), mask),
+                vandq_u8(vshlq_u8(a, high), mask),
+                vandq_u8(vshlq_u8(b, high), mask),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn fields_64<const SHIFT: u32, const MASK: u8>(self, p: &[u8; 64]) -> Bytes {
+        let v = self.load(p);
+        four!(R => vandq_u8(vshlq_u8(v[R], vdupq_n_s8(-(SHIFT as i8))), vdupq_n_u8(MASK)))
+    }
+
+    #[inline(always)]
+    fn shift_left<const SHIFT: u32>(self, v: Bytes) -> Bytes {
+        four!(R => vshlq_u8(v[R], vdupq_n_s8(SHIFT as i8)))
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 16], indices: Bytes) -> Bytes {
+        four!(R => vqtbl1q_u8(vld1q_u8(table.as_ptr()), indices[R]))
+    }
+
+    #[inline(always)]
+    fn set_where(self, v: Bytes, bits: u64, value: u8) -> Bytes {
+        let mask = self.mask(bits);
+        four!(R => vorrq_u8(v[R], vandq_u8(mask[R], vdupq_n_u8(value))))
+    }
+
+    #[inline(always)]
+    fn negate_where(self, v: Bytes, bits: u64) -> Bytes {
+        // -v = (v ^ -1) - (-1).
+        let mask = self.mask(bits);
+        four!(R => vsubq_u8(veorq_u8(v[R], mask[R]), mask[R]))
+    }
+
+    #[inline(always)]
+    fn signed(self, v: Bytes) -> Bytes {
+        v
+    }
+
+    #[inline(always)]
+    fn dot(self, codes: Bytes, x: &[i8; 64]) -> Self::Ints {
+        let x = self.load(bytemuck::cast_ref(x));
+        self.dot_acc(self.zero_ints(), codes, x)
+    }
+
+    #[inline(always)]
+    fn dot_signed(self, codes: Bytes, x: &[i8; 64]) -> Self::Ints {
+        // Codes below 128 are the same number signed or not.
+        self.dot(codes, x)
+    }
+
+    #[inline(always)]
+    fn zero_ints(self) -> Self::Ints {
+        has!([vdupq_n_s32(0); 4])
+    }
+
+    #[inline(always)]
+    fn dot_acc(self, acc: Self::Ints, codes: Bytes, x: Bytes) -> Self::Ints {
+        four!(R => self.dot_16(acc[R], vreinterpretq_s8_u8(codes[R]), vreinterpretq_s8_u8(x[R])))
+    }
+
+    #[inline(always)]
+    fn dot_acc_signed(self, acc: Self::Ints, codes: Bytes, x: Bytes) -> Self::Ints {
+        self.dot_acc(acc, codes, x)
+    }
+
+    #[inline(always)]
+    fn block_sums<const V: usize, const C: usize, const G: usize, const SIGNED: bool>(
+        self,
+        lines: &[[Line; 2]; G],
+        v: usize,
+        x: [&[[i8; 4]; G]; C],
+    ) -> [[Self::Ints; V]; C] {
+        if LEVEL < I8MM || C % 2 != 0 {
+            return generic_block_sums::<Self, V, C, G, SIGNED>(self, lines, v, x);
+        }
+        // squares[c][i][j]: weight rows 2j and 2j + 1 of line i by activation rows c and c + 1, c even.
+        let mut sums = [[self.zero_ints(); V]; C];
+        let mut squares = [[[has!(vdupq_n_s32(0)); 8]; V]; C];
+        for g in (0..G).step_by(2) {
+            for i in 0..V {
+                let (even, odd) = (self.load(&lines[g][v + i].0), self.load(&lines[g + 1][v + i].0));
+                for c in (0..C).step_by(2) {
+                    let groups = [x[c][g], x[c][g + 1], x[c + 1][g], x[c + 1][g + 1]];
+                    let pair: [u64; 2] = bytemuck::pod_read_unaligned(bytemuck::bytes_of(&groups));
+                    for r in 0..4 {
+                        has!({
+                            let pair = vcombine_s8(vcreate_s8(pair[0]), vcreate_s8(pair[1]));
+                            let (p, q) = (vreinterpretq_u32_u8(even[r]), vreinterpretq_u32_u8(odd[r]));
+                            let low = vreinterpretq_s8_u32(vzip1q_u32(p, q));
+                            let high = vreinterpretq_s8_u32(vzip2q_u32(p, q));
+                            squares[c][i][2 * r] = smmla(squares[c][i][2 * r], low, pair);
+                            squares[c][i][2 * r + 1] = smmla(squares[c][i][2 * r + 1], high, pair);
+                        });
+                    }
+                }
+            }
+        }
+        for c in (0..C).step_by(2) {
+            for i in 0..V {
+                let t = squares[c][i];
+                sums[c][i] = four!(R => vuzp1q_s32(t[2 * R], t[2 * R + 1]));
+                sums[c + 1][i] = four!(R => vuzp2q_s32(t[2 * R], t[2 * R + 1]));
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: Self::Ints) -> Self::Floats {
+        four!(R => vcvtq_f32_s32(v[R]))
+    }
+
+    #[inline(always)]
+    fn store_f32(self, v: Self::Floats, p: &mut [f32; 16]) {
+        let _: [(); 4] = four!(R => vst1q_f32(p[4 * R..].as_mut_ptr(), v[R]));
+    }
+
+    #[inline(always)]
+    fn splat_f32(self, v: f32) -> Self::Floats {
+        has!([vdupq_n_f32(v); 4])
+    }
+
+    #[inline(always)]
+    fn load_f32(self, p: &[f32; 16]) -> Self::Floats {
+        four!(R => vld1q_f32(p[4 * R..].as_ptr()))
+    }
+
+    #[inline(always)]
+    fn load_f32_pairs(self, p: &[f32; 8]) -> Self::Floats {
+        has!({
+            let (a, b) = (vld1q_f32(p.as_ptr()), vld1q_f32(p[4..].as_ptr()));
+            [vzip1q_f32(a, a), vzip2q_f32(a, a), vzip1q_f32(b, b), vzip2q_f32(b, b)]
+        })
+    }
+
+    #[inline(always)]
+    fn from_f16_pairs(self, h: [u16; 8]) -> Self::Floats {
+        has!({
+            let h = vld1q_u16(h.as_ptr());
+            let low = vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(h)));
+            let high = vcvt_f32_f16(vreinterpret_f16_u16(vget_high_u16(h)));
+            [vzip1q_f32(low, low), vzip2q_f32(low, low), vzip1q_f32(high, high), vzip2q_f32(high, high)]
+        })
+    }
+
+    #[inline(always)]
+    fn from_i8_pairs(self, v: u64) -> Self::Floats {
+        has!({
+            let v = vcreate_u8(v);
+            let low: uint64x1_t = vreinterpret_u64_u8(vzip1_u8(v, v));
+            let high: uint64x1_t = vreinterpret_u64_u8(vzip2_u8(v, v));
+            self.from_i8([vget_lane_u64::<0>(low), vget_lane_u64::<0>(high)])
+        })
+    }
+
+    #[inline(always)]
+    fn from_i8(self, v: [u64; 2]) -> Self::Floats {
+        has!({
+            let (a, b) = (vmovl_s8(vcreate_s8(v[0])), vmovl_s8(vcreate_s8(v[1])));
+            [
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(a))),
+                vcvtq_f32_s32(vmovl_s16(vget_high_s16(a))),
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(b))),
+                vcvtq_f32_s32(vmovl_s16(vget_high_s16(b))),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn from_f16(self, p: &[u8; 32]) -> Self::Floats {
+        four!(R => vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p[8 * R..].as_ptr()))))
+    }
+
+    #[inline(always)]
+    fn from_bf16(self, p: &[u8; 32]) -> Self::Floats {
+        four!(R => {
+            let v = vreinterpret_u16_u8(vld1_u8(p[8 * R..].as_ptr()));
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(v))
+        })
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        four!(R => vmulq_f32(a[R], b[R]))
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
+        four!(R => vfmaq_f32(c[R], a[R], b[R]))
+    }
+
+    #[inline(always)]
+    fn fma_spread<const J: usize>(self, dots: Self::Ints, scales: Self::Floats, acc: Self::Floats) -> Self::Floats {
+        let v = self.to_f32(dots);
+        has!([
+            vfmaq_laneq_f32::<0>(acc[0], v[0], scales[J]),
+            vfmaq_laneq_f32::<1>(acc[1], v[1], scales[J]),
+            vfmaq_laneq_f32::<2>(acc[2], v[2], scales[J]),
+            vfmaq_laneq_f32::<3>(acc[3], v[3], scales[J]),
+        ])
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Self::Floats) -> f32 {
+        has!({
+            let v = vaddq_f32(vaddq_f32(v[0], v[2]), vaddq_f32(v[1], v[3]));
+            let v = vadd_f32(vget_low_f32(v), vget_high_f32(v));
+            vget_lane_f32::<0>(v) + vget_lane_f32::<1>(v)
+        })
+    }
+
+    #[inline(always)]
+    fn prefetch(self, p: *const u8) {
+        // SAFETY: a prefetch does not access memory; any address will do.
+        unsafe { asm!("prfm pldl1keep, [{}]", in(reg) p, options(readonly, nostack, preserves_flags)) }
+    }
+}
+
+/// Entry points of the level NEON: functions that carry its features around the generic drivers.
+pub(super) mod entry {
+    crate::qmatmul::entry_points!(super::Neon<{ super::PLAIN }>, tile(1, 4), "neon");
+}
+
+/// Entry points of the level "dotprod".
+pub(super) mod entry_dotprod {
+    crate::qmatmul::entry_points!(super::Neon<{ super::DOTPROD }>, tile(1, 4), "neon,dotprod");
+}
+
+/// Entry points of the level "i8mm".
+pub(super) mod entry_i8mm {
+    crate::qmatmul::entry_points!(super::Neon<{ super::I8MM }>, tile(1, 4), "neon,dotprod,i8mm");
+}
