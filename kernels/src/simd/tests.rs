@@ -1,66 +1,69 @@
 //! The elementary functions of every level over their whole range. Vector operations themselves are tested through
 //! the families.
 
-use super::{Simd, math};
-use crate::{Isa, Kernels};
+use crate::{Isa, Kernels, simd};
 
-/// A function of one vector, in place.
-trait Function {
-    fn apply<S: Simd>(s: S, x: S::F32) -> S::F32;
+/// One elementary function in place, over a multiple of 16 values.
+type Function = unsafe fn(x: &mut [f32]);
+
+struct Table {
+    exp: Function,
+    sigmoid: Function,
+    silu: Function,
+    gelu_tanh: Function,
+    gelu_erf: Function,
 }
 
-macro_rules! functions {
-    ($($name:ident $f:path,)*) => { $(
-        struct $name;
-        impl Function for $name {
+simd::levels::tables! {
+    exp(x: &mut [f32]);
+    sigmoid(x: &mut [f32]);
+    silu(x: &mut [f32]);
+    gelu_tanh(x: &mut [f32]);
+    gelu_erf(x: &mut [f32]);
+}
+
+mod vector {
+    use crate::simd::{Simd, math};
+
+    macro_rules! maps {
+        ($($name:ident)*) => { $(
             #[inline(always)]
-            fn apply<S: Simd>(s: S, x: S::F32) -> S::F32 { $f(s, x) }
-        }
-    )* };
-}
-
-functions! { Exp math::exp, Sigmoid math::sigmoid, Silu math::silu, GeluTanh math::gelu_tanh, GeluErf math::gelu_erf, }
-
-#[inline(always)]
-fn map<S: Simd, F: Function>(s: S, x: &mut [f32]) {
-    for x in x.chunks_exact_mut(S::LANES) {
-        let v = F::apply(s, s.load(x));
-        s.store(v, x);
+            pub(super) fn $name<S: Simd>(s: S, x: &mut [f32]) {
+                for x in x.chunks_exact_mut(S::LANES) {
+                    let v = math::$name(s, s.load(x));
+                    s.store(v, x);
+                }
+            }
+        )* };
     }
+
+    maps! { exp sigmoid silu gelu_tanh gelu_erf }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn map_avx2<F: Function>(x: &mut [f32]) {
-    // SAFETY: this function is only called where the CPU has its features.
-    map::<_, F>(unsafe { super::Avx2::new() }, x)
+/// The plain functions, so that the scalar level is a level like any other.
+mod scalar {
+    use crate::{Isa, Kernels};
+
+    pub(super) const TABLE: super::Table = super::Table {
+        exp: |x| x.iter_mut().for_each(|x| *x = if *x <= -86.9 { 0.0 } else { x.exp() }),
+        sigmoid: |x| x.iter_mut().for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
+        silu: |x| x.iter_mut().for_each(|x| *x /= 1.0 + (-*x).exp()),
+        gelu_tanh: |x| Kernels::select(Some(Isa::Scalar)).unwrap().gelu_tanh(x),
+        gelu_erf: |x| Kernels::select(Some(Isa::Scalar)).unwrap().gelu_erf(x),
+    };
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-fn map_avx512<F: Function>(x: &mut [f32]) {
-    // SAFETY: this function is only called where the CPU has its features.
-    map::<_, F>(unsafe { super::Avx512::new() }, x)
-}
-
-/// `f(x)` at every level with vectors; `x` of a multiple of 16 values.
-fn at_every_level<F: Function>(x: &[f32]) -> Vec<(&'static str, Vec<f32>)> {
-    let mut all = Vec::new();
-    for isa in Isa::available() {
-        let mut y = x.to_vec();
-        // SAFETY: only available levels get here.
-        match isa {
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { map_avx2::<F>(&mut y) },
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => unsafe { map_avx512::<F>(&mut y) },
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => map::<_, F>(unsafe { super::Neon::new() }, &mut y),
-            _ => continue,
-        }
-        all.push((Kernels::select(Some(isa)).unwrap().isa().name(), y));
-    }
-    all
+/// `f(x)` at every level.
+fn at_every_level(x: &[f32], f: impl Fn(Table) -> Function) -> Vec<(Isa, Vec<f32>)> {
+    let levels = Isa::available().into_iter();
+    levels
+        .map(|isa| {
+            let mut y = x.to_vec();
+            // SAFETY: this CPU has the level.
+            unsafe { f(Table::of(isa))(&mut y) };
+            (isa, y)
+        })
+        .collect()
 }
 
 /// 400,000 numbers over the range of f32 results, denser near zero, and the special ones.
@@ -75,7 +78,7 @@ fn domain() -> Vec<f32> {
 #[test]
 fn exp_is_within_two_units_in_the_last_place() {
     let x = domain();
-    for (level, y) in at_every_level::<Exp>(&x) {
+    for (level, y) in at_every_level(&x, |t| t.exp) {
         for (&x, y) in x.iter().zip(y) {
             let exact = f64::from(x).exp();
             if x <= -86.9 {
@@ -97,13 +100,13 @@ fn exp_is_within_two_units_in_the_last_place() {
 fn gates_keep_their_stated_error() {
     let x: Vec<f32> = domain().into_iter().map(|x| x.clamp(-86.0, 1e6)).collect();
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
-    let check = |level: &str, name: &str, x: f32, y: f32, exact: f64| {
+    let check = |level: Isa, name: &str, x: f32, y: f32, exact: f64| {
         assert!((f64::from(y) - exact).abs() <= 4e-7 * exact.abs() + 1e-38, "{level} {name}({x}) = {y}, not {exact}");
     };
-    for (level, y) in at_every_level::<Sigmoid>(&x) {
+    for (level, y) in at_every_level(&x, |t| t.sigmoid) {
         x.iter().zip(y).for_each(|(&x, y)| check(level, "sigmoid", x, y, sigmoid(f64::from(x))));
     }
-    for (level, y) in at_every_level::<Silu>(&x) {
+    for (level, y) in at_every_level(&x, |t| t.silu) {
         x.iter().zip(y).for_each(|(&x, y)| check(level, "silu", x, y, f64::from(x) * sigmoid(f64::from(x))));
     }
 }
@@ -114,13 +117,13 @@ fn gelu_keeps_its_stated_error() {
     let mut exact = x.clone();
     let scalar = Kernels::select(Some(Isa::Scalar)).unwrap();
     scalar.gelu_tanh(&mut exact);
-    let check = |level: &str, y: Vec<f32>, exact: &[f32]| {
+    let check = |level: Isa, y: Vec<f32>, exact: &[f32]| {
         for ((&x, y), exact) in x.iter().zip(y).zip(exact) {
             assert!((y - exact).abs() <= 5e-7 * x.abs().max(1.0), "{level} gelu({x}) = {y}, not {exact}");
         }
     };
-    at_every_level::<GeluTanh>(&x).into_iter().for_each(|(level, y)| check(level, y, &exact));
+    at_every_level(&x, |t| t.gelu_tanh).into_iter().for_each(|(level, y)| check(level, y, &exact));
     exact.copy_from_slice(&x);
     scalar.gelu_erf(&mut exact);
-    at_every_level::<GeluErf>(&x).into_iter().for_each(|(level, y)| check(level, y, &exact));
+    at_every_level(&x, |t| t.gelu_erf).into_iter().for_each(|(level, y)| check(level, y, &exact));
 }
