@@ -8,8 +8,9 @@ mod kv;
 mod scalar;
 #[cfg(test)]
 mod tests;
+mod vector;
 
-use crate::{Isa, Kernels, Rows, Tile};
+use crate::{Kernels, Rows, Tile, simd};
 pub use kv::{KV_BLOCK, KvBlock, KvRows};
 
 /// Positions of the context that one partial result covers. Fixed, so that results do not depend on how many threads
@@ -121,10 +122,10 @@ pub(crate) struct Table {
     quantize: unsafe fn(x: &[f32], out: &mut [KvBlock]),
 }
 
-impl Table {
-    pub(crate) fn of(_isa: Isa) -> Table {
-        scalar::TABLE
-    }
+simd::levels::tables! {
+    attend(call: &Attention<'_>, out: &mut Tile<'_>, scratch: &mut Vec<f32>);
+    attend_partial(call: &Attention<'_>, partial: &mut [f32], scratch: &mut Vec<f32>);
+    quantize(x: &[f32], out: &mut [KvBlock]);
 }
 
 /// Values of the partial result of one chunk: `[rows, head_dim + 2]`.

@@ -91,7 +91,7 @@ fn exp_is_within_two_units_in_the_last_place() {
             }
         }
     }
-    for (level, y) in at_every_level::<Exp>(&[f32::NAN; 16]) {
+    for (level, y) in at_every_level(&[f32::NAN; 16], |t| t.exp) {
         assert!(y.iter().all(|y| y.is_nan()), "{level} {y:?}");
     }
 }
