@@ -3,6 +3,9 @@
 //!
 //!     cargo run --release -p qwen-edge-kernels --example seq_speed [LEVEL...]
 
+use bytemuck::Zeroable;
+use half::f16;
+use qwen_edge_kernels::attention::{CONTEXT_CHUNK, KvBlock, KvRows, Mask, Queries, partial_len};
 use qwen_edge_kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS, conv_blocks};
 use qwen_edge_kernels::{Isa, Kernels, Rows, Tile};
 use std::time::Instant;
@@ -32,7 +35,9 @@ fn delta_rule(kernels: &Kernels, t: usize, layers: usize, heads: usize) -> f64 {
     let (q, k) = (numbers(t * HEADS * D, 0.15), numbers(t * HEADS * D + 1, 0.15));
     let v = numbers(t * HEADS * D, 1.0);
     let (g, beta) = (vec![-0.1; t * HEADS], vec![0.5; t * HEADS]);
-    let mut state = vec![0.0; layers * HEADS * D * D];
+    let mut state = vec![0.0; layers * HEADS * D * D + 16];
+    let aligned = if std::env::var_os("UNALIGNED").is_some() { 4 } else { 0 } + state.as_ptr().align_offset(64);
+    let state = &mut state[aligned..][..layers * HEADS * D * D];
     let mut out = vec![0.0; t * HEADS * D];
     median(|| {
         for layer in state.chunks_exact_mut(HEADS * D * D) {
@@ -67,6 +72,91 @@ fn convolution(kernels: &Kernels, t: usize) -> f64 {
     })
 }
 
+/// Bytes a second of plain reading, in pieces of `chunk` bytes out of 64 MiB: what memory gives one thread right now.
+fn read_bandwidth(chunk: usize) -> f64 {
+    let data = vec![1u64; (64 << 20) / 8];
+    let mut pieces = data.chunks_exact(chunk / 8).cycle();
+    let mut total = 0u64;
+    let seconds = median(|| {
+        let piece = pieces.next().expect("a cycle");
+        total = piece.iter().fold(total, |sum, x| sum.wrapping_add(*x));
+    });
+    assert!(total > 0);
+    chunk as f64 / seconds
+}
+
+/// Storage of keys or values of `n` positions.
+struct Cache {
+    f32: Vec<f32>,
+    f16: Vec<f16>,
+    q8_0: Vec<KvBlock>,
+}
+
+impl Cache {
+    fn new(kernels: &Kernels, n: usize, d: usize, storage: &str) -> Self {
+        let x = numbers(n * d, 1.0);
+        let mut cache = Cache { f32: Vec::new(), f16: Vec::new(), q8_0: Vec::new() };
+        match storage {
+            "f32" => cache.f32 = x,
+            "f16" => {
+                cache.f16 = vec![f16::ZERO; n * d];
+                kernels.f32_to_f16(&x, &mut cache.f16);
+            }
+            _ => {
+                cache.q8_0 = vec![KvBlock::zeroed(); n * d / 32];
+                kernels.quantize_kv(&x, &mut cache.q8_0);
+            }
+        }
+        cache
+    }
+
+    fn rows(&self, d: usize) -> KvRows<'_> {
+        if !self.f32.is_empty() {
+            KvRows::F32(Rows::new(&self.f32, self.f32.len() / d, d, d))
+        } else if !self.f16.is_empty() {
+            KvRows::F16(&self.f16)
+        } else {
+            KvRows::Q8_0(&self.q8_0)
+        }
+    }
+}
+
+/// `tokens` tokens and their heads of one group, over `before` keys that all of them see.
+fn attention(kernels: &Kernels, shape: (usize, usize, usize), before: usize, mask: bool, storage: &str) -> f64 {
+    let (tokens, group, d) = shape;
+    let n = before + tokens;
+    let (k, v) = (Cache::new(kernels, n, d, storage), Cache::new(kernels, n, d, storage));
+    let data = numbers(tokens * group * d, 1.0);
+    let q = Queries::new(&data, tokens, group, d, group * d, d);
+    let mask = if mask { Mask::Causal { first: before as isize } } else { Mask::Full };
+    let (mut out, mut scratch) = (vec![0.0; data.len()], Vec::new());
+    let mut out = Tile::new(&mut out, group * d);
+    median(|| kernels.attend(&q, &k.rows(d), &v.rows(d), mask, 0.0625, &mut out, &mut scratch))
+}
+
+/// `tokens` tokens in chunks of a context of `n` positions.
+fn chunks(kernels: &Kernels, tokens: usize, n: usize, storage: &str) -> f64 {
+    const D: usize = 256;
+    let (k, v) = (Cache::new(kernels, n, D, storage), Cache::new(kernels, n, D, storage));
+    let data = numbers(tokens * 4 * D, 1.0);
+    let q = Queries::new(&data, tokens, 4, D, 4 * D, D);
+    let len = partial_len(&q);
+    let mut partials = vec![0.0; n.div_ceil(CONTEXT_CHUNK) * len];
+    let (mut out, mut scratch) = (vec![0.0; data.len()], Vec::new());
+    // Chunks are timed one by one: on a busy machine most of them still run undisturbed.
+    let mut c = 0;
+    let seconds = median(|| {
+        let range = c * CONTEXT_CHUNK..n.min((c + 1) * CONTEXT_CHUNK);
+        let mask = Mask::Causal { first: (n - tokens) as isize - range.start as isize };
+        let (k, v) = (k.rows(D).slice(D, range.clone()), v.rows(D).slice(D, range));
+        kernels.attend_partial(&q, &k, &v, mask, 0.0625, &mut partials[c * len..][..len], &mut scratch);
+        c = (c + 1) % (n / CONTEXT_CHUNK);
+    });
+    let rows = Rows::new(&partials, n / CONTEXT_CHUNK, len, len);
+    let merge = median(|| kernels.attend_merge(&rows, D, &mut Tile::new(&mut out, 4 * D)));
+    seconds * (n / CONTEXT_CHUNK) as f64 + merge
+}
+
 fn main() {
     let names: Vec<String> = std::env::args().skip(1).collect();
     for isa in Isa::available() {
@@ -85,6 +175,42 @@ fn main() {
                 8.0 * elements / seconds * 1e-9
             );
         }
+        for (shape, before, mask, storage) in [
+            ((16, 4, 256), 240, true, "f16"),
+            ((16, 4, 256), 2032, true, "f16"),
+            ((64, 4, 256), 1984, true, "f16"),
+            ((16, 4, 256), 2032, true, "q8_0"),
+            ((64, 1, 64), 3008, false, "f32"),
+            ((64, 1, 72), 3008, false, "f32"),
+        ] {
+            let seconds = attention(kernels, shape, before, mask, storage);
+            let (tokens, group, d) = shape;
+            let flop =
+                4.0 * (tokens * group * d) as f64 * (before as f64 + tokens as f64 * if mask { 0.5 } else { 1.0 });
+            println!(
+                "  attention, {tokens} tokens x {group} heads of {d} after {before} {storage}: {:8.1} us  {:6.1} GFLOP/s",
+                seconds * 1e6,
+                flop / seconds * 1e-9
+            );
+        }
+        for (tokens, n, storage) in [
+            (1, 512, "f16"),
+            (1, 512, "q8_0"),
+            (1, 32768, "f16"),
+            (1, 32768, "q8_0"),
+            (2, 4096, "f16"),
+            (4, 4096, "f16"),
+            (8, 4096, "f16"),
+        ] {
+            let seconds = chunks(kernels, tokens, n, storage);
+            let bytes = (n * 2 * if storage == "f16" { 512 } else { 272 }) as f64;
+            println!(
+                "  attention, {tokens} tokens at {n} {storage}: {:8.1} us  {:5.1} GB/s of cache",
+                seconds * 1e6,
+                bytes / seconds * 1e-9
+            );
+        }
+        println!("  reading memory, 512 KiB at a time: {:5.1} GB/s", read_bandwidth(512 << 10) * 1e-9);
         for t in [1, 64] {
             let seconds = convolution(kernels, t);
             println!(

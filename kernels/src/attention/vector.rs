@@ -16,7 +16,7 @@
 //! **Few rows** (decode). A lane is a dimension; the scores of the chunk are kept, so its softmax is taken once. Four
 //! rows at a time share each key and value in registers.
 
-// Short loops over arrays of registers, unrolled: indices show which belong together.
+// Loops over ranges: see `crate::simd`.
 #![allow(clippy::needless_range_loop)]
 
 use super::{Attention, KV_BLOCK, KvBlock, KvRows};
@@ -48,47 +48,117 @@ fn row_stride(head_dim: usize) -> usize {
     (head_dim.div_ceil(16) | 1) * 16
 }
 
-/// Widens rows `first..first + out.len() / stride` into `out`, rows `stride` values apart. What is past a row's end
-/// stays as it is.
+/// A row of keys or values in its storage, to be loaded as f32.
+trait Stored: Copy {
+    /// Values `i..i + LANES`; i is a multiple of `LANES`, and all these values exist.
+    fn load<S: Simd>(self, s: S, i: usize) -> S::F32;
+
+    /// Brings value i of the row `rows` after this one closer; i is a multiple of 32.
+    fn prefetch<S: Simd>(self, s: S, rows: usize, i: usize);
+}
+
+impl Stored for &[f32] {
+    #[inline(always)]
+    fn load<S: Simd>(self, s: S, i: usize) -> S::F32 {
+        s.load(&self[i..i + S::LANES])
+    }
+
+    /// Widened rows are close.
+    #[inline(always)]
+    fn prefetch<S: Simd>(self, _s: S, _rows: usize, _i: usize) {}
+}
+
+impl Stored for &[f16] {
+    #[inline(always)]
+    fn load<S: Simd>(self, s: S, i: usize) -> S::F32 {
+        s.load_f16(&self[i..i + S::LANES])
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(self, s: S, rows: usize, i: usize) {
+        s.prefetch(self.as_ptr().wrapping_add(rows * self.len() + i));
+    }
+}
+
+impl Stored for &[KvBlock] {
+    #[inline(always)]
+    fn load<S: Simd>(self, s: S, i: usize) -> S::F32 {
+        let block = &self[i / KV_BLOCK];
+        let at = i % KV_BLOCK;
+        s.mul(s.splat_f16(block.d), s.load_i8(&block.qs[at..at + S::LANES]))
+    }
+
+    #[inline(always)]
+    fn prefetch<S: Simd>(self, s: S, rows: usize, i: usize) {
+        s.prefetch(self.as_ptr().wrapping_add(rows * self.len() + i / KV_BLOCK));
+    }
+}
+
+/// Rows of keys or values.
+trait Storage: Copy {
+    type Row: Stored;
+
+    /// Row `r`.
+    fn row(self, r: usize) -> Self::Row;
+}
+
+/// Rows back to back, `stride` units of storage each.
+#[derive(Clone, Copy)]
+struct Packed<'a, T> {
+    data: &'a [T],
+    stride: usize,
+}
+
+impl<'a, T: Copy> Storage for Packed<'a, T>
+where
+    &'a [T]: Stored,
+{
+    type Row = &'a [T];
+
+    #[inline(always)]
+    fn row(self, r: usize) -> &'a [T] {
+        &self.data[r * self.stride..][..self.stride]
+    }
+}
+
+/// Widens rows `first..` of whole vectors into `out`, rows `stride` values apart, as many as there is room for; has the
+/// rows after them brought closer.
 #[inline(always)]
-fn widen<S: Simd>(s: S, rows: &KvRows<'_>, head_dim: usize, first: usize, out: &mut [f32], stride: usize) {
-    let d = head_dim;
-    match rows {
-        KvRows::F32(rows) => {
-            for (r, out) in out.chunks_exact_mut(stride).enumerate() {
-                out[..d].copy_from_slice(rows.row(first + r));
+fn widen_packed<S: Simd>(s: S, rows: impl Storage, d: usize, first: usize, out: &mut [f32], stride: usize) {
+    let n = out.len() / stride;
+    for r in 0..n {
+        let (row, out) = (rows.row(first + r), &mut out[r * stride..][..d]);
+        for i in (0..d).step_by(S::LANES) {
+            if i.is_multiple_of(32) {
+                row.prefetch(s, n, i);
             }
+            s.store(row.load(s, i), &mut out[i..]);
+        }
+    }
+}
+
+/// Widens rows `first..` into `out`, rows `stride` values apart. What is past a row's end stays as it is.
+#[inline(always)]
+fn widen<S: Simd>(s: S, rows: &KvRows<'_>, d: usize, first: usize, out: &mut [f32], stride: usize) {
+    match *rows {
+        KvRows::F32(rows) => {
+            for r in 0..out.len() / stride {
+                out[r * stride..][..d].copy_from_slice(rows.row(first + r));
+            }
+        }
+        KvRows::F16(data) if d.is_multiple_of(16) => {
+            widen_packed(s, Packed { data, stride: d }, d, first, out, stride);
         }
         KvRows::F16(data) => {
-            let ahead = out.len() / stride * d;
-            for (x, out) in data[first * d..].chunks_exact(d).zip(out.chunks_exact_mut(stride)) {
-                let (mut xs, mut outs) = (x.chunks_exact(S::LANES), out[..d].chunks_exact_mut(S::LANES));
-                for (x, out) in (&mut xs).zip(&mut outs) {
-                    s.store(s.load_f16(x), out);
-                }
-                if !xs.remainder().is_empty() {
-                    let mut tail = [f16::ZERO; 16];
-                    tail[..xs.remainder().len()].copy_from_slice(xs.remainder());
-                    s.store_part(s.load_f16(&tail), outs.into_remainder());
+            for r in 0..out.len() / stride {
+                for i in 0..d {
+                    out[r * stride + i] = data[(first + r) * d + i].to_f32_const();
                 }
             }
-            // The block after this one.
-            let next = &data[(first * d + ahead).min(data.len())..];
-            (0..ahead.min(next.len())).step_by(32).for_each(|i| s.prefetch(next, i));
         }
-        KvRows::Q8_0(blocks) => {
+        KvRows::Q8_0(data) => {
             let n = d / KV_BLOCK;
-            let ahead = out.len() / stride * n;
-            for (x, out) in blocks[first * n..].chunks_exact(n).zip(out.chunks_exact_mut(stride)) {
-                for (block, out) in x.iter().zip(out.as_chunks_mut::<KV_BLOCK>().0) {
-                    let scale = s.splat(block.d.to_f32_const());
-                    for (q, out) in block.qs.chunks_exact(S::LANES).zip(out.chunks_exact_mut(S::LANES)) {
-                        s.store(s.mul(scale, s.load_i8(q)), out);
-                    }
-                }
-            }
-            let next = &blocks[(first * n + ahead).min(blocks.len())..];
-            (0..ahead.min(next.len())).for_each(|i| s.prefetch(next, i));
+            widen_packed(s, Packed { data, stride: n }, d, first, out, stride);
         }
     }
 }
@@ -191,11 +261,13 @@ fn many_rows_tiled<'a, S: Simd, const TILE: usize, const NV: usize>(
     max.fill([f32::MIN; PANEL]);
     sum.fill([0.0; PANEL]);
     for row in 0..panels * PANEL {
-        let panel = queries[row / PANEL * d..][..d].iter_mut();
-        if row < rows {
-            panel.zip(q.row(row)).for_each(|(lanes, q)| lanes[row % PANEL] = q * call.scale);
-        } else {
-            panel.for_each(|lanes| lanes[row % PANEL] = 0.0);
+        let panel = &mut queries[row / PANEL * d..][..d];
+        let q = if row < rows { q.row(row) } else { &[] };
+        for i in 0..q.len() {
+            panel[i][row % PANEL] = q[i] * call.scale;
+        }
+        for i in q.len()..d {
+            panel[i][row % PANEL] = 0.0;
         }
     }
 
@@ -212,20 +284,22 @@ fn many_rows_tiled<'a, S: Simd, const TILE: usize, const NV: usize>(
                 continue;
             }
             let queries = &queries[p * d..][..d];
-            for (k, scores) in k[..tiles * stride].chunks_exact(TILE * stride).zip(scores.chunks_exact_mut(TILE)) {
-                score_tile::<S, TILE, NV>(s, queries, k, stride, scores);
+            for j in (0..tiles).step_by(TILE) {
+                let k = &k[j * stride..][..TILE * stride];
+                score_tile::<S, TILE, NV>(s, queries, k, stride, &mut scores[j..j + TILE]);
             }
             let scores = &mut scores[..n];
             if least < first + n {
                 let mut limits = [0.0; PANEL];
-                for (lane, limit) in limits.iter_mut().enumerate() {
-                    *limit = visible(p * PANEL + lane) as f32 - first as f32 - 1.0;
+                for lane in 0..PANEL {
+                    limits[lane] = visible(p * PANEL + lane) as f32 - first as f32 - 1.0;
                 }
                 hide(s, &limits, scores);
             }
             let rescale = softmax(s, scores, &mut max[p], &mut sum[p]);
-            for (i, values) in values[p * dims..][..dims].chunks_exact_mut(TILE).enumerate() {
-                value_tile::<S, TILE, NV>(s, scores, &v[..n * stride], stride, i * TILE, &rescale, values);
+            for i in (0..dims).step_by(TILE) {
+                let values = &mut values[p * dims + i..][..TILE];
+                value_tile::<S, TILE, NV>(s, scores, &v[..n * stride], stride, i, &rescale, values);
             }
         }
     }
@@ -247,8 +321,8 @@ fn score_tile<S: Simd, const TILE: usize, const NV: usize>(
     }
     for at in (0..PANEL).step_by(NV * S::LANES) {
         let mut sum = [[s.splat(0.0); NV]; TILE];
-        for (i, q) in q.iter().enumerate() {
-            let q = &q[at..at + NV * S::LANES];
+        for i in 0..q.len() {
+            let q = &q[i][at..at + NV * S::LANES];
             let mut x = [s.splat(0.0); NV];
             for c in 0..NV {
                 x[c] = s.load(&q[c * S::LANES..]);
@@ -260,9 +334,9 @@ fn score_tile<S: Simd, const TILE: usize, const NV: usize>(
                 }
             }
         }
-        for (j, scores) in scores.iter_mut().enumerate() {
+        for j in 0..TILE {
             for c in 0..NV {
-                s.store(sum[j][c], &mut scores[at + c * S::LANES..]);
+                s.store(sum[j][c], &mut scores[j][at + c * S::LANES..]);
             }
         }
     }
@@ -272,10 +346,10 @@ fn score_tile<S: Simd, const TILE: usize, const NV: usize>(
 #[inline(always)]
 fn hide<S: Simd>(s: S, limits: &Lanes, scores: &mut [Lanes]) {
     let hidden = s.splat(f32::NEG_INFINITY);
-    for (j, scores) in scores.iter_mut().enumerate() {
-        let j = s.splat(j as f32);
+    for j in 0..scores.len() {
+        let (index, scores) = (s.splat(j as f32), &mut scores[j]);
         for at in (0..PANEL).step_by(S::LANES) {
-            let x = s.select_le(j, s.load(&limits[at..]), s.load(&scores[at..]), hidden);
+            let x = s.select_le(index, s.load(&limits[at..]), s.load(&scores[at..]), hidden);
             s.store(x, &mut scores[at..]);
         }
     }
@@ -288,14 +362,15 @@ fn softmax<S: Simd>(s: S, scores: &mut [Lanes], max: &mut Lanes, sum: &mut Lanes
     for at in (0..PANEL).step_by(S::LANES) {
         let before = s.load(&max[at..]);
         let mut m = before;
-        for scores in &*scores {
-            m = s.max(m, s.load(&scores[at..]));
+        for j in 0..scores.len() {
+            m = s.max(m, s.load(&scores[j][at..]));
         }
         let factor = math::exp(s, s.sub(before, m));
         let mut total = s.mul(s.load(&sum[at..]), factor);
-        for scores in &mut *scores {
-            let p = math::exp(s, s.sub(s.load(&scores[at..]), m));
-            s.store(p, &mut scores[at..]);
+        for j in 0..scores.len() {
+            let scores = &mut scores[j][at..];
+            let p = math::exp(s, s.sub(s.load(scores), m));
+            s.store(p, scores);
             total = s.add(total, p);
         }
         s.store(m, &mut max[at..]);
@@ -318,14 +393,14 @@ fn value_tile<S: Simd, const TILE: usize, const NV: usize>(
 ) {
     for at in (0..PANEL).step_by(NV * S::LANES) {
         let mut sum = [[s.splat(0.0); NV]; TILE];
-        for (i, values) in values.iter().enumerate() {
+        for i in 0..TILE {
             for c in 0..NV {
                 let at = at + c * S::LANES;
-                sum[i][c] = s.mul(s.load(&values[at..]), s.load(&rescale[at..]));
+                sum[i][c] = s.mul(s.load(&values[i][at..]), s.load(&rescale[at..]));
             }
         }
-        for (p, v) in p.iter().zip(v.chunks_exact(stride)) {
-            let (p, v) = (&p[at..at + NV * S::LANES], &v[first..first + TILE]);
+        for j in 0..p.len() {
+            let (p, v) = (&p[j][at..at + NV * S::LANES], &v[j * stride + first..][..TILE]);
             let mut x = [s.splat(0.0); NV];
             for c in 0..NV {
                 x[c] = s.load(&p[c * S::LANES..]);
@@ -337,9 +412,9 @@ fn value_tile<S: Simd, const TILE: usize, const NV: usize>(
                 }
             }
         }
-        for (i, values) in values.iter_mut().enumerate() {
+        for i in 0..TILE {
             for c in 0..NV {
-                s.store(sum[i][c], &mut values[at + c * S::LANES..]);
+                s.store(sum[i][c], &mut values[i][at + c * S::LANES..]);
             }
         }
     }
@@ -361,40 +436,48 @@ fn few_rows<S: Simd, const KEYS_AT_ONCE: usize, const NV: usize>(
     values.fill(0.0);
     // The ends of widened rows meet the zeros at the ends of the queries, and must not be NaN.
     block.fill(0.0);
-    for (row, queries) in queries.chunks_exact_mut(stride).take(rows).enumerate() {
-        queries.iter_mut().zip(q.row(row)).for_each(|(x, q)| *x = q * call.scale);
+    for row in 0..rows {
+        let (q, out) = (q.row(row), &mut queries[row * stride..][..d]);
+        for i in 0..d {
+            out[i] = q[i] * call.scale;
+        }
     }
+    // Keys and values that are used once are used where they lie.
+    let direct = rows <= QUAD && d.is_multiple_of(16);
 
     for first in (0..n_keys).step_by(POSITIONS) {
         let n = POSITIONS.min(n_keys - first);
-        widen(s, &call.k, d, first, &mut block[..n * stride], stride);
-        let quads = queries.chunks_exact(QUAD * stride).zip(scores.chunks_exact_mut(QUAD * padded_keys));
-        for (queries, scores) in quads {
-            for j in (0..n).step_by(KEYS_AT_ONCE) {
-                let keys = &block[j * stride..][..KEYS_AT_ONCE * stride];
-                let sums = score_quad::<S, KEYS_AT_ONCE>(s, queries, keys, stride);
-                // What is past the last key is hidden below.
-                for (j, sums) in (first + j..).zip(sums) {
-                    for r in 0..QUAD {
-                        scores[r * padded_keys + j] = sums[r];
-                    }
-                }
+        match call.k {
+            KvRows::F16(data) if direct => {
+                let keys = Packed { data: &data[first * d..], stride: d };
+                score_block::<S, _, KEYS_AT_ONCE>(s, keys, n, d, queries, stride, first, scores, padded_keys);
+            }
+            KvRows::Q8_0(data) if direct => {
+                let keys = Packed { data: &data[first * (d / KV_BLOCK)..], stride: d / KV_BLOCK };
+                score_block::<S, _, KEYS_AT_ONCE>(s, keys, n, d, queries, stride, first, scores, padded_keys);
+            }
+            _ => {
+                widen(s, &call.k, d, first, &mut block[..n * stride], stride);
+                let keys = Packed { data: &*block, stride };
+                let d = d.next_multiple_of(16);
+                score_block::<S, _, KEYS_AT_ONCE>(s, keys, n, d, queries, stride, first, scores, padded_keys);
             }
         }
     }
 
-    let mut max_sum = [(0.0, 0.0); FEW_ROWS];
-    for (row, scores) in scores.chunks_exact_mut(padded_keys.max(1)).enumerate() {
-        scores[call.mask.visible(row.min(rows - 1) / q.group(), n_keys)..].fill(f32::NEG_INFINITY);
+    let mut max_sum = [(f32::MIN, 0.0); FEW_ROWS];
+    for row in 0..rows {
+        let scores = &mut scores[row * padded_keys..][..padded_keys];
+        scores[call.mask.visible(row / q.group(), n_keys)..].fill(f32::NEG_INFINITY);
         let mut m = s.splat(f32::MIN);
-        for x in scores.chunks_exact(S::LANES) {
-            m = s.max(m, s.load(x));
+        for j in (0..padded_keys).step_by(S::LANES) {
+            m = s.max(m, s.load(&scores[j..]));
         }
         let max = s.reduce_max(m);
         let mut sum = s.splat(0.0);
-        for x in scores.chunks_exact_mut(S::LANES) {
-            let p = math::exp(s, s.sub(s.load(x), s.splat(max)));
-            s.store(p, x);
+        for j in (0..padded_keys).step_by(S::LANES) {
+            let p = math::exp(s, s.sub(s.load(&scores[j..]), s.splat(max)));
+            s.store(p, &mut scores[j..]);
             sum = s.add(sum, p);
         }
         max_sum[row] = (max, s.reduce_add(sum));
@@ -402,43 +485,87 @@ fn few_rows<S: Simd, const KEYS_AT_ONCE: usize, const NV: usize>(
 
     for first in (0..n_keys).step_by(POSITIONS) {
         let n = POSITIONS.min(n_keys - first);
-        widen(s, &call.v, d, first, &mut block[..n * stride], stride);
-        let quads = values.chunks_exact_mut(QUAD * stride).zip(scores.chunks_exact(QUAD * padded_keys));
-        for (values, scores) in quads {
-            let wide = stride - stride % (NV * S::LANES);
-            for at in (0..wide).step_by(NV * S::LANES) {
-                value_quad::<S, NV>(s, scores, padded_keys, first, &block[..n * stride], stride, at, values);
+        match call.v {
+            KvRows::F16(data) if direct => {
+                let keys = Packed { data: &data[first * d..], stride: d };
+                value_block::<S, _, NV>(s, keys, n, d, scores, padded_keys, first, values, stride);
             }
-            for at in (wide..stride).step_by(S::LANES) {
-                value_quad::<S, 1>(s, scores, padded_keys, first, &block[..n * stride], stride, at, values);
+            KvRows::Q8_0(data) if direct => {
+                let keys = Packed { data: &data[first * (d / KV_BLOCK)..], stride: d / KV_BLOCK };
+                value_block::<S, _, NV>(s, keys, n, d, scores, padded_keys, first, values, stride);
+            }
+            _ => {
+                widen(s, &call.v, d, first, &mut block[..n * stride], stride);
+                let keys = Packed { data: &*block, stride };
+                let d = d.next_multiple_of(16);
+                value_block::<S, _, NV>(s, keys, n, d, scores, padded_keys, first, values, stride);
             }
         }
     }
 
     for (row, partial) in partial.chunks_exact_mut(d + 2).enumerate() {
-        (partial[0], partial[1]) = if n_keys > 0 { max_sum[row] } else { (f32::MIN, 0.0) };
+        (partial[0], partial[1]) = max_sum[row];
         partial[2..].copy_from_slice(&values[row * stride..][..d]);
     }
 }
 
-/// Products of `N` keys with four query rows, all of `stride` values: `[key][row]`.
+/// `scores[row][first + j]` for the first `n` of `keys`, `d` a multiple of 16; up to 3 more may be written.
 #[inline(always)]
-fn score_quad<S: Simd, const N: usize>(s: S, q: &[f32], k: &[f32], stride: usize) -> [[f32; QUAD]; N] {
-    let (mut q_rows, mut k_rows) = ([[].as_slice(); QUAD], [[].as_slice(); N]);
-    for r in 0..QUAD {
-        q_rows[r] = &q[r * stride..][..stride];
+#[allow(clippy::too_many_arguments)]
+fn score_block<S: Simd, K: Storage, const N: usize>(
+    s: S,
+    keys: K,
+    n: usize,
+    d: usize,
+    queries: &[f32],
+    stride: usize,
+    first: usize,
+    scores: &mut [f32],
+    padded_keys: usize,
+) {
+    for quad in 0..queries.len() / (QUAD * stride) {
+        let queries = &queries[quad * QUAD * stride..][..QUAD * stride];
+        let scores = &mut scores[quad * QUAD * padded_keys..][..QUAD * padded_keys];
+        for j in (0..n).step_by(N) {
+            // Past the last key it once more: hidden by the caller.
+            let mut rows = [keys.row(j); N];
+            for i in 1..N {
+                rows[i] = keys.row((j + i).min(n - 1));
+            }
+            let sums = score_quad(s, queries, stride, rows, d);
+            for i in 0..N {
+                for r in 0..QUAD {
+                    scores[r * padded_keys + first + j + i] = sums[i][r];
+                }
+            }
+        }
     }
-    for j in 0..N {
-        k_rows[j] = &k[j * stride..][..stride];
+}
+
+/// Products of `N` keys with four query rows, `[key][row]`.
+#[inline(always)]
+fn score_quad<S: Simd, K: Stored, const N: usize>(
+    s: S,
+    q: &[f32],
+    stride: usize,
+    keys: [K; N],
+    d: usize,
+) -> [[f32; QUAD]; N] {
+    let mut q_rows = [[].as_slice(); QUAD];
+    for r in 0..QUAD {
+        q_rows[r] = &q[r * stride..][..d];
     }
     let mut sum = [[s.splat(0.0); QUAD]; N];
-    for i in (0..stride - stride % S::LANES).step_by(S::LANES) {
+    for i in (0..d).step_by(S::LANES) {
         let mut x = [s.splat(0.0); QUAD];
         for r in 0..QUAD {
             x[r] = s.load(&q_rows[r][i..]);
         }
         for j in 0..N {
-            let k = s.load(&k_rows[j][i..]);
+            if i.is_multiple_of(32) {
+                keys[j].prefetch(s, POSITIONS, i);
+            }
+            let k = keys[j].load(s, i);
             for r in 0..QUAD {
                 sum[j][r] = s.mul_add(k, x[r], sum[j][r]);
             }
@@ -451,33 +578,61 @@ fn score_quad<S: Simd, const N: usize>(s: S, q: &[f32], k: &[f32], stride: usize
     out
 }
 
-/// `values[row][at..] += Σ_j p[row][first + j] · v[j][at..]` for four rows and `NV` vectors of dims.
+/// `values[row][i] += Σ_j p[row][first + j] · v[j][i]` over the first `n` rows of `v`; `d` a multiple of 16.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn value_quad<S: Simd, const NV: usize>(
+fn value_block<S: Simd, V: Storage, const NV: usize>(
     s: S,
+    v: V,
+    n: usize,
+    d: usize,
     p: &[f32],
-    p_stride: usize,
+    padded_keys: usize,
     first: usize,
-    v: &[f32],
+    values: &mut [f32],
     stride: usize,
+) {
+    for quad in 0..values.len() / (QUAD * stride) {
+        let values = &mut values[quad * QUAD * stride..][..QUAD * stride];
+        let p = &p[quad * QUAD * padded_keys..][..QUAD * padded_keys];
+        let mut weights = [[].as_slice(); QUAD];
+        for r in 0..QUAD {
+            weights[r] = &p[r * padded_keys + first..][..n];
+        }
+        let wide = d - d % (NV * S::LANES);
+        for at in (0..wide).step_by(NV * S::LANES) {
+            value_quad::<S, V, NV>(s, weights, v, at, values, stride);
+        }
+        for at in (wide..d).step_by(S::LANES) {
+            value_quad::<S, V, 1>(s, weights, v, at, values, stride);
+        }
+    }
+}
+
+/// [`value_block`] for four rows and `NV` vectors of dims from `at` on.
+#[inline(always)]
+fn value_quad<S: Simd, V: Storage, const NV: usize>(
+    s: S,
+    weights: [&[f32]; QUAD],
+    v: V,
     at: usize,
     values: &mut [f32],
+    stride: usize,
 ) {
     let mut sum = [[s.splat(0.0); NV]; QUAD];
-    let mut weights = [[].as_slice(); QUAD];
-    let n = v.len() / stride;
     for r in 0..QUAD {
-        weights[r] = &p[r * p_stride + first..][..n];
         for c in 0..NV {
             sum[r][c] = s.load(&values[r * stride + at + c * S::LANES..]);
         }
     }
-    for (j, v) in v.chunks_exact(stride).enumerate() {
-        let v = &v[at..at + NV * S::LANES];
+    for j in 0..weights[0].len() {
+        let row = v.row(j);
         let mut x = [s.splat(0.0); NV];
         for c in 0..NV {
-            x[c] = s.load(&v[c * S::LANES..]);
+            if (c * S::LANES).is_multiple_of(32) {
+                row.prefetch(s, POSITIONS, at + c * S::LANES);
+            }
+            x[c] = row.load(s, at + c * S::LANES);
         }
         for r in 0..QUAD {
             let p = s.splat(weights[r][j]);
@@ -495,17 +650,18 @@ fn value_quad<S: Simd, const NV: usize>(
 
 #[inline(always)]
 pub(super) fn quantize<S: Simd>(s: S, x: &[f32], out: &mut [KvBlock]) {
-    for (x, block) in x.as_chunks::<KV_BLOCK>().0.iter().zip(out) {
+    for b in 0..out.len() {
+        let (x, block) = (&x[b * KV_BLOCK..][..KV_BLOCK], &mut out[b]);
         let mut largest = s.splat(0.0);
-        for x in x.chunks_exact(S::LANES) {
-            let x = s.load(x);
+        for i in (0..KV_BLOCK).step_by(S::LANES) {
+            let x = s.load(&x[i..]);
             largest = s.max(s.max(x, s.sub(s.splat(0.0), x)), largest);
         }
         let d = s.reduce_max(largest) / 127.0;
         let inverse = s.splat(if d > 0.0 { 1.0 / d } else { 0.0 });
         block.d = f16::from_f32_const(d);
-        for (x, q) in x.chunks_exact(S::LANES).zip(block.qs.chunks_exact_mut(S::LANES)) {
-            s.store_i8(s.mul(s.load(x), inverse), q);
+        for i in (0..KV_BLOCK).step_by(S::LANES) {
+            s.store_i8(s.mul(s.load(&x[i..]), inverse), &mut block.qs[i..]);
         }
     }
 }

@@ -90,7 +90,8 @@ impl Kernels {
     ///
     /// `S ← e^g·S;  u = β·(v − Sᵀk);  S ← S + k·uᵀ;  o = Sᵀq`.
     ///
-    /// `state [dk, STATE_COLS]`, read and brought up to date; columns past `n` are of no meaning (zero them once).
+    /// `state [dk, STATE_COLS]`, read and brought up to date; columns past `n` are of no meaning (zero them once). It is
+    /// read and written fastest when it begins at a multiple of 64 bytes.
     /// `o [t, n]`. Any `dk`; ranges of the inputs as in [`DeltaTokens`].
     /// Source: Yang et al., Gated Delta Networks, arXiv:2412.06464.
     ///

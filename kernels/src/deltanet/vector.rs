@@ -17,7 +17,7 @@
 //! T = 4 an element costs `2 + 1 + 1/4` multiply-adds a token, all on registers but one load and one store of the state
 //! a group. A larger T would win little and needs more accumulators than there are registers.
 
-// Short loops over arrays of registers, unrolled: indices show which belong together.
+// Loops over ranges: see `crate::simd`.
 #![allow(clippy::needless_range_loop)]
 
 use super::{CONV_BLOCK, DeltaTokens, STATE_COLS, scalar};
@@ -43,7 +43,9 @@ pub(super) fn conv1d_silu<S: Simd>(s: S, x: &mut Tile<'_>, state: &mut [[f32; CO
     for first in (0..tokens).step_by(CONV_TOKENS) {
         let last = tokens.min(first + CONV_TOKENS);
         for t in last..tokens.min(last + CONV_TOKENS) {
-            (0..cols).step_by(16).for_each(|c| s.prefetch(x.row(t), c));
+            for c in (0..cols).step_by(16) {
+                s.prefetch(&x.row(t)[c]);
+            }
         }
         for c in (0..cols).step_by(S::LANES) {
             let width = S::LANES.min(cols - c);
@@ -59,11 +61,11 @@ pub(super) fn conv1d_silu<S: Simd>(s: S, x: &mut Tile<'_>, state: &mut [[f32; CO
                     s.store_part(convolve(s, &w, &mut h, raw), x);
                 }
             }
-            for (h, state) in h.iter().zip(state.iter_mut()) {
+            for i in 0..HISTORY {
                 if width == S::LANES {
-                    s.store(*h, &mut state[c..]);
+                    s.store(h[i], &mut state[i][c..]);
                 } else {
-                    s.store_part(*h, &mut state[c..c + width]);
+                    s.store_part(h[i], &mut state[i][c..c + width]);
                 }
             }
         }
@@ -126,11 +128,10 @@ fn sequence<S: Simd, const T: usize, const NV: usize>(
         pass::<S, T, 0, NV>(s, state, split(k), &writes, [], [], &mut [], &mut []);
     }
     if first < tokens {
-        let rows = |t: usize| ([step.k.row(t)], [step.q.row(t)]);
-        let (mut k, q) = rows(first);
+        let (mut k, q) = ([step.k.row(first)], [step.q.row(first)]);
         let mut writes = advance::<S, 0, 1, NV>(s, step, first, [], &NONE, k, q, state, o);
         for t in first + 1..tokens {
-            let (before, (now, q)) = (k, rows(t));
+            let (before, now, q) = (k, [step.k.row(t)], [step.q.row(t)]);
             writes = advance::<S, 1, 1, NV>(s, step, t, before, &writes, now, q, state, o);
             k = now;
         }
@@ -143,15 +144,22 @@ fn sequence<S: Simd, const T: usize, const NV: usize>(
 fn gather<S: Simd>(s: S, step: &DeltaTokens<'_>, first: usize, k: &mut [f32], q: &mut [f32]) {
     let dk = step.k.cols();
     let group = k.len() / dk;
-    for (i, (k, q)) in k.chunks_exact_mut(dk).zip(q.chunks_exact_mut(dk)).enumerate() {
-        k.copy_from_slice(step.k.row(first + i));
-        q.copy_from_slice(step.q.row(first + i));
+    for i in 0..group {
+        k[i * dk..][..dk].copy_from_slice(step.k.row(first + i));
+        q[i * dk..][..dk].copy_from_slice(step.q.row(first + i));
         let next = first + group + i;
         if next < step.k.rows() {
-            for row in [step.k.row(next), step.q.row(next), step.v.row(next)] {
-                (0..row.len()).step_by(16).for_each(|i| s.prefetch(row, i));
-            }
+            prefetch_row(s, step.k.row(next));
+            prefetch_row(s, step.q.row(next));
+            prefetch_row(s, step.v.row(next));
         }
+    }
+}
+
+#[inline(always)]
+fn prefetch_row<S: Simd>(s: S, row: &[f32]) {
+    for i in (0..row.len()).step_by(16) {
+        s.prefetch(&row[i]);
     }
 }
 
@@ -192,7 +200,9 @@ fn advance<S: Simd, const BEFORE: usize, const T: usize, const NV: usize>(
     for t in 0..T {
         let alpha = step.g.row(first + t)[0].exp();
         decay *= alpha;
-        decays[..t].iter_mut().for_each(|d| *d *= alpha);
+        for e in 0..t {
+            decays[e] *= alpha;
+        }
         let beta = s.splat(step.beta.row(first + t)[0]);
         let (mut v, mut out) = ([0.0; STATE_COLS], [0.0; STATE_COLS]);
         let n = o.cols();
@@ -236,7 +246,12 @@ fn pass<S: Simd, const W: usize, const T: usize, const NV: usize>(
     let zero = s.splat(0.0);
     let (n, mut wk, mut k, mut q) = (state.len(), wk, k, q);
     // Of the length of the state, so that one index serves all.
-    wk.iter_mut().chain(&mut k).chain(&mut q).for_each(|x| *x = &x[..n]);
+    for t in 0..W {
+        wk[t] = &wk[t][..n];
+    }
+    for t in 0..T {
+        (k[t], q[t]) = (&k[t][..n], &q[t][..n]);
+    }
     let decay = s.splat(writes.decay);
     for at in (0..STATE_COLS).step_by(NV * S::LANES) {
         let mut u = [[zero; NV]; W];
@@ -246,8 +261,8 @@ fn pass<S: Simd, const W: usize, const T: usize, const NV: usize>(
             }
         }
         let (mut sa, mut sb) = ([[zero; NV]; T], [[zero; NV]; T]);
-        for (i, row) in state.iter_mut().enumerate() {
-            let row = &mut row[at..at + NV * S::LANES];
+        for i in 0..n {
+            let row = &mut state[i][at..at + NV * S::LANES];
             let mut x = [zero; NV];
             for j in 0..NV {
                 x[j] = s.load(&row[j * S::LANES..]);

@@ -37,6 +37,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn splat_f16(self, x: f16) -> __m256 {
+        unsafe { _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(x.to_bits())))) }
+    }
+
+    #[inline(always)]
     fn load(self, x: &[f32]) -> __m256 {
         unsafe { _mm256_loadu_ps(first::<_, 8>(x)) }
     }
@@ -154,9 +159,7 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch<T>(self, x: &[T], i: usize) {
-        if let Some(x) = x.get(i) {
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).cast()) }
-        }
+    fn prefetch<T>(self, at: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 }

@@ -37,6 +37,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn splat_f16(self, x: f16) -> __m512 {
+        unsafe { _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(x.to_bits())))) }
+    }
+
+    #[inline(always)]
     fn load(self, x: &[f32]) -> __m512 {
         unsafe { _mm512_loadu_ps(first::<_, 16>(x)) }
     }
@@ -131,7 +136,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn reduce_add_4(self, v: [__m512; 4]) -> [f32; 4] {
         unsafe {
-            let [a, b, c, d] = v.map(fold);
+            let (a, b, c, d) = (fold(v[0]), fold(v[1]), fold(v[2]), fold(v[3]));
             let sums = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
             let sums = _mm_add_ps(_mm256_castps256_ps128(sums), _mm256_extractf128_ps::<1>(sums));
             let mut out = [0.0; 4];
@@ -146,10 +151,8 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch<T>(self, x: &[T], i: usize) {
-        if let Some(x) = x.get(i) {
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(x).cast()) }
-        }
+    fn prefetch<T>(self, at: *const T) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! A value of a type that implements [`Simd`] exists only where the CPU has its instructions: holding it is the proof
 //! that the safe methods rely on. Algorithms are generic over `S: Simd` and `#[inline(always)]`; they become machine
-//! code of a level in that level's entry points, which carry `#[target_feature]`. For the same reason they take small
-//! traits where others would take closures: a closure is a function of its own and could be compiled without the
-//! features. Loads and stores take slices; callers walk them in pieces of a known length, so that the checks vanish.
+//! code of a level in that level's entry points, which carry `#[target_feature]`. What is not inlined into them is
+//! compiled without the features, and LLVM refuses to inline a function that itself calls one returning a slice: so hot
+//! loops run over ranges, without closures and without iterator adapters (one `zip` cost attention half its speed).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -41,6 +41,9 @@ pub(crate) trait Simd: Copy {
 
     /// All lanes `x`.
     fn splat(self, x: f32) -> Self::F32;
+
+    /// All lanes `x`, widened.
+    fn splat_f16(self, x: f16) -> Self::F32;
 
     /// The first values of `x`. Panics if there are fewer than [`Simd::LANES`]; so do the other loads and stores.
     fn load(self, x: &[f32]) -> Self::F32;
@@ -102,8 +105,8 @@ pub(crate) trait Simd: Copy {
     /// The largest lane that is not NaN; unspecified when one is.
     fn reduce_max(self, v: Self::F32) -> f32;
 
-    /// Brings the cache line of `x[i]` closer; nothing when there is no such value.
-    fn prefetch<T>(self, x: &[T], i: usize);
+    /// Brings the cache line at an address closer, if there is one.
+    fn prefetch<T>(self, at: *const T);
 
     /// The first `x.len()` lanes from `x`, the rest zero; for ends of rows.
     #[inline(always)]

@@ -37,6 +37,11 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn splat_f16(self, x: f16) -> float32x4_t {
+        unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(x.to_bits()))) }
+    }
+
+    #[inline(always)]
     fn load(self, x: &[f32]) -> float32x4_t {
         unsafe { vld1q_f32(first::<_, 4>(x)) }
     }
@@ -157,10 +162,7 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn prefetch<T>(self, x: &[T], i: usize) {
-        if let Some(x) = x.get(i) {
-            let x = std::ptr::from_ref(x);
-            unsafe { std::arch::asm!("prfm pldl1keep, [{}]", in(reg) x, options(nostack, preserves_flags, readonly)) }
-        }
+    fn prefetch<T>(self, at: *const T) {
+        unsafe { std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly)) }
     }
 }

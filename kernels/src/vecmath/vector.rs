@@ -1,5 +1,8 @@
 //! The operations in vectors, generic over the level; see `mod.rs` for the equations.
 
+// Loops over ranges: see `crate::simd`.
+#![allow(clippy::needless_range_loop)]
+
 use crate::simd::{Simd, math};
 use half::f16;
 
@@ -53,26 +56,27 @@ impl Elementwise for ScaleMul {
 
 #[inline(always)]
 fn update<S: Simd>(s: S, op: impl Elementwise, x: &mut [f32]) {
-    let mut chunks = x.chunks_exact_mut(S::LANES);
-    for x in &mut chunks {
+    let whole = x.len() - x.len() % S::LANES;
+    for i in (0..whole).step_by(S::LANES) {
+        let x = &mut x[i..i + S::LANES];
         let v = s.load(x);
         s.store(op.apply(s, v, v), x);
     }
-    let x = chunks.into_remainder();
-    if !x.is_empty() {
-        let v = s.load_part(x);
-        s.store_part(op.apply(s, v, v), x);
+    if whole < x.len() {
+        let v = s.load_part(&x[whole..]);
+        s.store_part(op.apply(s, v, v), &mut x[whole..]);
     }
 }
 
 #[inline(always)]
 fn update_with<S: Simd>(s: S, op: impl Elementwise, x: &mut [f32], y: &[f32]) {
-    let (mut xs, mut ys) = (x.chunks_exact_mut(S::LANES), y.chunks_exact(S::LANES));
-    for (x, y) in (&mut xs).zip(&mut ys) {
+    let whole = x.len() - x.len() % S::LANES;
+    for i in (0..whole).step_by(S::LANES) {
+        let (x, y) = (&mut x[i..i + S::LANES], &y[i..i + S::LANES]);
         s.store(op.apply(s, s.load(x), s.load(y)), x);
     }
-    let (x, y) = (xs.into_remainder(), ys.remainder());
-    if !x.is_empty() {
+    if whole < x.len() {
+        let (x, y) = (&mut x[whole..], &y[whole..]);
         s.store_part(op.apply(s, s.load_part(x), s.load_part(y)), x);
     }
 }
@@ -82,17 +86,18 @@ fn update_with<S: Simd>(s: S, op: impl Elementwise, x: &mut [f32], y: &[f32]) {
 fn moments<S: Simd>(s: S, x: &[f32], centre: f32) -> (f32, f32) {
     let c = s.splat(centre);
     let (mut sum, mut square) = ([s.splat(0.0); 4], [s.splat(0.0); 4]);
-    let mut chunks = x.chunks_exact(4 * S::LANES);
-    for chunk in &mut chunks {
-        for (i, x) in chunk.chunks_exact(S::LANES).enumerate() {
-            let x = s.sub(s.load(x), c);
-            sum[i] = s.add(sum[i], x);
-            square[i] = s.mul_add(x, x, square[i]);
+    let whole = x.len() - x.len() % (4 * S::LANES);
+    for i in (0..whole).step_by(4 * S::LANES) {
+        let x = &x[i..i + 4 * S::LANES];
+        for j in 0..4 {
+            let x = s.sub(s.load(&x[j * S::LANES..]), c);
+            sum[j] = s.add(sum[j], x);
+            square[j] = s.mul_add(x, x, square[j]);
         }
     }
     let mut tail = (0.0, 0.0);
-    for x in chunks.remainder() {
-        let x = x - centre;
+    for i in whole..x.len() {
+        let x = x[i] - centre;
         tail = (tail.0 + x, tail.1 + x * x);
     }
     let sum = s.add(s.add(sum[0], sum[1]), s.add(sum[2], sum[3]));
@@ -228,38 +233,42 @@ pub(super) fn rope<S: Simd>(s: S, head: &mut [f32], cos: &[f32], sin: &[f32]) {
 
 #[inline(always)]
 pub(super) fn f32_to_f16<S: Simd>(s: S, x: &[f32], out: &mut [f16]) {
-    let (mut xs, mut outs) = (x.chunks_exact(S::LANES), out.chunks_exact_mut(S::LANES));
-    for (x, out) in (&mut xs).zip(&mut outs) {
-        s.store_f16(s.load(x), out);
+    let whole = x.len() - x.len() % S::LANES;
+    for i in (0..whole).step_by(S::LANES) {
+        s.store_f16(s.load(&x[i..]), &mut out[i..]);
     }
     let mut tail = [f16::ZERO; 16];
-    s.store_f16(s.load_part(xs.remainder()), &mut tail);
-    let out = outs.into_remainder();
-    out.copy_from_slice(&tail[..out.len()]);
+    s.store_f16(s.load_part(&x[whole..]), &mut tail);
+    out[whole..].copy_from_slice(&tail[..x.len() - whole]);
 }
 
 #[inline(always)]
 pub(super) fn f16_to_f32<S: Simd>(s: S, x: &[f16], out: &mut [f32]) {
-    let (mut xs, mut outs) = (x.chunks_exact(S::LANES), out.chunks_exact_mut(S::LANES));
-    for (x, out) in (&mut xs).zip(&mut outs) {
-        s.store(s.load_f16(x), out);
+    let whole = x.len() - x.len() % S::LANES;
+    for i in (0..whole).step_by(S::LANES) {
+        s.store(s.load_f16(&x[i..]), &mut out[i..]);
     }
     let mut tail = [f16::ZERO; 16];
-    tail[..xs.remainder().len()].copy_from_slice(xs.remainder());
-    s.store_part(s.load_f16(&tail), outs.into_remainder());
+    tail[..x.len() - whole].copy_from_slice(&x[whole..]);
+    s.store_part(s.load_f16(&tail), &mut out[whole..]);
 }
 
 /// The largest value that is not NaN, minus infinity if there is none.
 #[inline(always)]
 pub(super) fn max<S: Simd>(s: S, x: &[f32]) -> f32 {
     let mut best = [s.splat(f32::NEG_INFINITY); 4];
-    let mut chunks = x.chunks_exact(4 * S::LANES);
-    for chunk in &mut chunks {
-        for (i, x) in chunk.chunks_exact(S::LANES).enumerate() {
+    let whole = x.len() - x.len() % (4 * S::LANES);
+    for i in (0..whole).step_by(4 * S::LANES) {
+        let x = &x[i..i + 4 * S::LANES];
+        for j in 0..4 {
             // As second operand the maximum so far survives a NaN.
-            best[i] = s.max(s.load(x), best[i]);
+            best[j] = s.max(s.load(&x[j * S::LANES..]), best[j]);
         }
     }
     let best = s.max(s.max(best[0], best[1]), s.max(best[2], best[3]));
-    chunks.remainder().iter().copied().fold(s.reduce_max(best), f32::max)
+    let mut max = s.reduce_max(best);
+    for i in whole..x.len() {
+        max = max.max(x[i]);
+    }
+    max
 }
