@@ -5,8 +5,13 @@
 //! times their scale, for formats with an offset. One f32 scale for 32 values is finer than the f16 scales or 256-value
 //! blocks of other runtimes.
 //!
+//! Where the CPU multiplies bf16 tiles, the rows also carry the values rounded to bf16.
+//!
 //! A block that holds a NaN or an infinity gets a NaN scale and zero quants: every product it enters is NaN, so the
 //! accident stays visible. A block whose largest magnitude is below [`TINY`] is stored as zeros.
+
+use crate::Isa;
+use std::sync::LazyLock;
 
 /// Values that share one scale.
 pub const BLOCK: usize = 32;
@@ -48,6 +53,17 @@ pub struct QuantRowMut<'a> {
     pub d: &'a mut [f32],
     /// Sums of 16 quants times their scale.
     pub ds: &'a mut [f32],
+    /// Values as bf16, `[k]`, zeros past the end of x; empty unless the CPU has bf16 tiles.
+    pub bf16: &'a mut [u16],
+}
+
+/// Rows of bf16 that a tile holds: [`QuantRows`] with bf16 values are completed to so many with rows of zeros.
+const TILE_ROWS: usize = 16;
+
+/// Whether rows carry bf16 values: on a CPU with bf16 tiles, and in tests, which emulate them.
+fn has_bf16() -> bool {
+    static HAS: LazyLock<bool> = LazyLock::new(|| cfg!(test) || Isa::Amx.is_available());
+    *HAS
 }
 
 /// Columns of a record: a whole number of 256-value super-blocks, so that kernels may read past a ragged end.
@@ -55,22 +71,34 @@ fn padded(cols: usize) -> usize {
     cols.next_multiple_of(256)
 }
 
-/// Bytes of one row's record: quants, scales, sums, rounded up to whole [`Record`]s.
-fn record_bytes(cols: usize) -> usize {
+/// Bytes of the parts of one row's record: quants, scales, sums, filling, bf16 values. A multiple of 64 in all.
+fn parts(cols: usize) -> [usize; 5] {
     let k = padded(cols);
-    (k + k / BLOCK * 4 + k / SUM_BLOCK * 4).next_multiple_of(64)
+    let (d, ds) = (k / BLOCK * 4, k / SUM_BLOCK * 4);
+    let used = k + d + ds;
+    [k, d, ds, used.next_multiple_of(64) - used, if has_bf16() { 2 * k } else { 0 }]
+}
+
+/// [`Record`]s of one row.
+fn record_len(cols: usize) -> usize {
+    parts(cols).iter().sum::<usize>() / 64
+}
+
+/// [`Record`]s of a buffer.
+fn buffer_len(rows: usize, cols: usize) -> usize {
+    let rows = if has_bf16() { rows.next_multiple_of(TILE_ROWS) } else { rows };
+    record_len(cols) * rows
 }
 
 impl QuantRows {
     /// Room for `rows` rows of `cols` values, all zero.
     pub fn new(rows: usize, cols: usize) -> Self {
-        let records = record_bytes(cols) / 64 * rows;
-        QuantRows { buffer: vec![bytemuck::Zeroable::zeroed(); records], rows, cols }
+        QuantRows { buffer: vec![bytemuck::Zeroable::zeroed(); buffer_len(rows, cols)], rows, cols }
     }
 
     /// Gives the buffer another shape, keeping its memory. Contents are unspecified afterwards.
     pub fn reshape(&mut self, rows: usize, cols: usize) {
-        self.buffer.resize(record_bytes(cols) / 64 * rows, bytemuck::Zeroable::zeroed());
+        self.buffer.resize(buffer_len(rows, cols), bytemuck::Zeroable::zeroed());
         (self.rows, self.cols) = (rows, cols);
     }
 
@@ -89,12 +117,29 @@ impl QuantRows {
     /// # Panics
     /// If there is no such row.
     pub fn row(&self, r: usize) -> QuantRow<'_> {
+        assert!(r < self.rows, "row {r} of {}", self.rows);
         let n = self.record_len();
-        let k = padded(self.cols);
-        let (q, rest) = bytemuck::cast_slice(&self.buffer[r * n..(r + 1) * n]).split_at(k);
-        let (d, rest) = rest.split_at(k / BLOCK * 4);
-        let ds = &rest[..k / SUM_BLOCK * 4];
+        let [q_len, d_len, ds_len, ..] = parts(self.cols);
+        let (q, rest) = bytemuck::cast_slice(&self.buffer[r * n..(r + 1) * n]).split_at(q_len);
+        let (d, rest) = rest.split_at(d_len);
+        let ds = &rest[..ds_len];
         QuantRow { q: bytemuck::cast_slice::<u8, i8>(q), d: bytemuck::cast_slice(d), ds: bytemuck::cast_slice(ds) }
+    }
+
+    /// Where the bf16 values from value `k` of row `r` on lie, and the bytes from one row to the next. `len` values may
+    /// be read in each of 16 rows, which past the last row have unspecified values.
+    ///
+    /// # Panics
+    /// If there is no such row, if its padded end is before `k + len`, or if rows carry no bf16 values.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn bf16(&self, r: usize, k: usize, len: usize) -> (*const u8, usize) {
+        let [q, d, ds, filling, bf16] = parts(self.cols);
+        assert!(r < self.rows && k + len <= bf16 / 2, "values {k} .. of {} rows, row {r} of {}", self.cols, self.rows);
+        let stride = 64 * self.record_len();
+        let start = r * stride + q + d + ds + filling + 2 * k;
+        let end = start + (TILE_ROWS - 1) * stride + 2 * len;
+        // Steps of 16 rows from the first on end within the buffer, which has a multiple of 16 rows.
+        (bytemuck::cast_slice::<_, u8>(&self.buffer)[start..end].as_ptr(), stride)
     }
 
     /// Row `r`, to be written by [`crate::Kernels::quantize_row`].
@@ -102,18 +147,20 @@ impl QuantRows {
     /// # Panics
     /// If there is no such row.
     pub fn row_mut(&mut self, r: usize) -> QuantRowMut<'_> {
+        assert!(r < self.rows, "row {r} of {}", self.rows);
         let (n, cols) = (self.record_len(), self.cols);
         row_mut(&mut self.buffer[r * n..(r + 1) * n], cols)
     }
 
     /// Records of all rows, [`QuantRows::record_len`] each: threads split this slice by rows.
     pub fn records_mut(&mut self) -> &mut [Record] {
-        &mut self.buffer
+        let records = self.rows * self.record_len();
+        &mut self.buffer[..records]
     }
 
     /// [`Record`]s a row takes.
     pub fn record_len(&self) -> usize {
-        record_bytes(self.cols) / 64
+        record_len(self.cols)
     }
 }
 
@@ -122,15 +169,16 @@ impl QuantRows {
 /// # Panics
 /// If `records` is not one row long.
 pub fn row_mut(records: &mut [Record], cols: usize) -> QuantRowMut<'_> {
-    assert_eq!(records.len() * 64, record_bytes(cols), "records of a row of {cols}");
-    let k = padded(cols);
-    let (q, rest) = bytemuck::cast_slice_mut(records).split_at_mut(k);
-    let (d, rest) = rest.split_at_mut(k / BLOCK * 4);
-    let ds = &mut rest[..k / SUM_BLOCK * 4];
+    assert_eq!(records.len(), record_len(cols), "records of a row of {cols}");
+    let [q_len, d_len, ds_len, filling, _] = parts(cols);
+    let (q, rest) = bytemuck::cast_slice_mut(records).split_at_mut(q_len);
+    let (d, rest) = rest.split_at_mut(d_len);
+    let (ds, rest) = rest.split_at_mut(ds_len);
     QuantRowMut {
         q: bytemuck::cast_slice_mut::<u8, i8>(q),
         d: bytemuck::cast_slice_mut(d),
         ds: bytemuck::cast_slice_mut(ds),
+        bf16: bytemuck::cast_slice_mut(&mut rest[filling..]),
     }
 }
 
@@ -151,6 +199,16 @@ pub(crate) fn quantize_portable(x: &[f32], out: QuantRowMut<'_>) {
             quantize_block(&padded, &mut q[i], &mut d[i], &mut ds[i]);
         }
     }
+    for (i, b) in out.bf16.iter_mut().enumerate() {
+        *b = x.get(i).map_or(0, |&v| to_bf16(v));
+    }
+}
+
+/// Rounds to bf16, ties to even; NaN stays NaN.
+#[inline(always)]
+fn to_bf16(v: f32) -> u16 {
+    let bits = v.to_bits();
+    if v.is_nan() { 0x7fc0 } else { ((bits + 0x7fff + (bits >> 16 & 1)) >> 16) as u16 }
 }
 
 #[inline(always)]

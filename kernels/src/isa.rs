@@ -13,7 +13,7 @@ pub enum Isa {
     AvxVnni,
     /// AVX-512 F, BW, VL, DQ and VNNI.
     Avx512Vnni,
-    /// AVX-512-VNNI and AMX tiles (int8 and bf16).
+    /// AVX-512-VNNI, AVX-512-BF16 and AMX tiles of bf16.
     Amx,
     /// Armv8.0 NEON.
     Neon,
@@ -49,7 +49,8 @@ impl Isa {
                     && has!("avx512dq")
                     && has!("avx512vnni")
             }
-            Isa::Amx | Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm => false,
+            Isa::Amx => Isa::Avx512Vnni.is_available() && crate::qmatmul::amx::available(),
+            Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm => false,
         }
     }
 

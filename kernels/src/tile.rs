@@ -63,6 +63,16 @@ impl<'a> Tile<'a> {
         unsafe { std::slice::from_raw_parts_mut(self.ptr.add(r * self.stride), self.cols) }
     }
 
+    /// Where the values from row `r`, column `c` on lie, and the values from one row to the next. Reading and writing
+    /// there, within the tile, is as good as through [`Tile::row_mut`].
+    ///
+    /// # Panics
+    /// If there is no such value.
+    pub fn corner(&mut self, r: usize, c: usize) -> (*mut f32, usize) {
+        assert!(r < self.rows && c < self.cols, "({r}, {c}) of [{}, {}]", self.rows, self.cols);
+        (self.ptr.wrapping_add(r * self.stride + c), self.stride)
+    }
+
     /// The same rows, columns `range` only.
     pub fn columns(&mut self, range: Range<usize>) -> Tile<'_> {
         assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);

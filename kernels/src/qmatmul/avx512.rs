@@ -32,7 +32,7 @@ impl Simd for Avx512 {
     type Floats = __m512;
 
     const SIGNED_BIAS: f32 = 128.0;
-    const ROWS: (usize, usize) = (4, 2);
+    const ROWS: (usize, usize) = (4, 1);
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> __m512i {

@@ -114,6 +114,7 @@ macro_rules! entry_points {
                         (false, true) => quant_panel::<false, true>,
                         (true, true) => unreachable!("no such format"),
                     },
+                    values: gemm::ROW_BYTES,
                 }),
             }
         }
@@ -121,7 +122,12 @@ macro_rules! entry_points {
         fn float<F: Float>() -> Product {
             Product {
                 gemv: [float_gemv::<F, 1>, float_gemv::<F, 2>, float_gemv::<F, 4>],
-                gemm: Gemm::Panels(Parts { unpack: float_unpack::<F>, interleave, multiply: float_panel }),
+                gemm: Gemm::Panels(Parts {
+                    unpack: float_unpack::<F>,
+                    interleave,
+                    multiply: float_panel,
+                    values: gemm::GROUPS,
+                }),
             }
         }
 

@@ -24,9 +24,9 @@ use super::simd::{Line, Simd};
 use crate::{Matrix, Tile};
 
 /// Bytes of a row in a panel.
-const ROW_BYTES: usize = 512;
+pub(super) const ROW_BYTES: usize = 512;
 /// Groups of four bytes of a row in a panel.
-const GROUPS: usize = ROW_BYTES / 4;
+pub(super) const GROUPS: usize = ROW_BYTES / 4;
 /// Weight rows of a panel.
 const ROWS: usize = 32;
 /// Sub-blocks of 16 codes of a row in a panel.
@@ -72,11 +72,11 @@ pub(super) type MultiplyPanel = unsafe fn(panel: &Panel, x: Inputs<'_>, at: Stre
 #[derive(Clone, Copy)]
 pub(super) struct Stretch {
     /// First weight row.
-    n: usize,
+    pub(super) n: usize,
     /// Number of the stretch along K. All but number 0 add to what is in y.
-    number: usize,
+    pub(super) number: usize,
     /// Values of K.
-    k: usize,
+    pub(super) k: usize,
 }
 
 /// The parts of a product that differ between formats and levels.
@@ -85,6 +85,22 @@ pub(super) struct Parts {
     pub(super) unpack: Unpack,
     pub(super) interleave: Interleave,
     pub(super) multiply: MultiplyPanel,
+    /// Values of a row in a panel.
+    pub(super) values: usize,
+}
+
+impl UnpackedRow {
+    /// Bytes 64i .. of the values.
+    pub(super) fn line_mut(&mut self, i: usize) -> &mut [u8; 64] {
+        &mut self.values[i].0
+    }
+}
+
+impl Panel {
+    /// The start of the values, all lines one after another.
+    pub(super) fn first_line(&self) -> *const u8 {
+        self.values.as_ptr().cast()
+    }
 }
 
 /// All activation rows times all weight rows.
@@ -99,7 +115,7 @@ pub(super) unsafe fn multiply(parts: &Parts, w: Matrix<'_>, x: Inputs<'_>, y: &m
     });
     let line = bytemuck::Zeroable::zeroed();
     let mut panel = Panel { values: [[line; 2]; GROUPS], scales: [[line; 2]; SUBS], offsets: [[line; 2]; SUBS] };
-    let values = if w.format().is_float() { GROUPS } else { ROW_BYTES };
+    let values = parts.values;
     for n in (0..w.rows()).step_by(ROWS) {
         for number in 0..w.cols().div_ceil(values) {
             for v in 0..ROWS / 16 {

@@ -12,6 +12,8 @@
 //! - NaN and infinity in activations or scales travel into the outputs they belong to; nothing panics.
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -59,6 +61,8 @@ impl Table {
             Isa::AvxVnni => (avx2::entry_vnni::quantize, avx2::entry_vnni::product),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => (avx512::entry::quantize, avx512::entry::product),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => (amx::quantize, amx::product),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => (neon::entry::quantize, neon::entry::product),
             #[cfg(target_arch = "aarch64")]

@@ -1,0 +1,443 @@
+//! The level AMX: panels of bf16 multiplied by tile instructions; few columns and float formats stay with AVX-512.
+//!
+//! A scale for every 32 codes would leave int8 tiles no faster than `vpdpbusd`, since each accumulator had to be drained
+//! through f32 after 32 steps. So weights are unpacked to `bf16(scale·code + offset)`, and activations are the f32
+//! values rounded to bf16 (kept in the rows of [`QuantRows`] where the CPU has this level): no scales in the loop, and
+//! activations more exact than 8-bit ones. The panel is that of [`super::gemm`] with two bf16 values to a group of four
+//! bytes, which is the layout that `tdpbf16ps` wants of its second operand:
+//!
+//! ```text
+//! C[m][n] += Σ_p A[m][2p]·B[p][2n] + A[m][2p + 1]·B[p][2n + 1]      p < 16, m < 16, n < 16; A, B rows of 32 bf16
+//! A: rows of activations    B: lines of the panel    C: y, 16 activation rows by 16 weight rows
+//! ```
+//!
+//! A step works on two tiles by two. The instructions are written in assembly, for their intrinsics are not stable.
+//! Tests run the same loops with [`Emulated`] tiles, on any CPU with AVX-512 and its bf16 conversion.
+
+use super::avx512::{Avx512, entry as avx512};
+use super::entry::{Gemm, Product};
+use super::formats::{self, Quant};
+use super::gemm::{self, GROUPS, Panel, Parts, Stretch, UnpackedRow};
+use super::simd::Simd;
+use crate::{Format, Inputs, Tile};
+use std::arch::asm;
+use std::arch::x86_64::*;
+
+/// Rows of C in a step: activation rows; columns of C in a step: weight rows, those of a panel.
+const SIDE: usize = 32;
+/// bf16 values of a row that one instruction takes.
+const DEPTH: usize = 32;
+/// bf16 values of a row in a panel.
+const VALUES: usize = 2 * GROUPS;
+
+/// The tile instructions of a step, or what stands for them.
+trait Tiles {
+    /// Readies the tiles for [`Tiles::step`], on this thread.
+    fn configure();
+
+    /// `C[m][n] = Σ_k A[m][k]·B[n][k]`, plus C as it was if `accumulate`; 32 by 32 values, `32·depth` values of K.
+    ///
+    /// `a`: two groups of 16 activation rows of bf16, `a_stride` bytes apart. `b`: the panel's lines.
+    /// `c`: f32, `c_stride` bytes apart.
+    ///
+    /// # Safety
+    /// Every row of A is readable for `64·depth` bytes, every row of C is readable and writable for 128, B for
+    /// `2048·depth`. [`Tiles::configure`] was called on this thread, and the CPU has the tiles.
+    unsafe fn step(
+        depth: usize,
+        a: [*const u8; 2],
+        a_stride: usize,
+        b: *const u8,
+        c: *mut f32,
+        c_stride: usize,
+        accumulate: bool,
+    );
+
+    /// Gives the tiles back.
+    fn release();
+}
+
+/// The instructions themselves.
+struct Hardware;
+
+/// The operand of `ldtilecfg`.
+#[repr(C, align(64))]
+struct TileConfig {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+/// Eight tiles of 16 rows of 64 bytes.
+static CONFIG: TileConfig = TileConfig {
+    palette: 1,
+    start_row: 0,
+    reserved: [0; 14],
+    row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+};
+
+impl Tiles for Hardware {
+    fn configure() {
+        // SAFETY: only called from entry points of this level, which is available where the CPU has the tiles and the
+        // system has granted them (`available`). The operand is 64 bytes as the instruction wants them.
+        unsafe {
+            asm!("ldtilecfg [{}]", in(reg) &raw const CONFIG, options(nostack, preserves_flags),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _);
+        }
+    }
+
+    unsafe fn step(
+        depth: usize,
+        a: [*const u8; 2],
+        a_stride: usize,
+        b: *const u8,
+        c: *mut f32,
+        c_stride: usize,
+        accumulate: bool,
+    ) {
+        let c = c.cast::<u8>();
+        let below = c.wrapping_add(16 * c_stride);
+        // SAFETY: the addresses are those the caller vouches for: tile rows of 64 bytes at the strides given, tiles of B
+        // 16 lines of 128 bytes each.
+        unsafe {
+            asm!(
+                // tmm0 tmm1 / tmm2 tmm3: C; tmm4, tmm5: A; tmm6, tmm7: B.
+                "test {accumulate}, {accumulate}",
+                "jz 2f",
+                "tileloadd tmm0, [{c} + {cs}*1]",
+                "tileloadd tmm1, [{c} + {cs}*1 + 64]",
+                "tileloadd tmm2, [{below} + {cs}*1]",
+                "tileloadd tmm3, [{below} + {cs}*1 + 64]",
+                "jmp 3f",
+                "2:",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "3:",
+                "tileloadd tmm4, [{a0} + {a_s}*1]",
+                "tileloadd tmm6, [{b} + {bs}*1]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b} + {bs}*1 + 64]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{a1} + {a_s}*1]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {a0}, 64",
+                "add {a1}, 64",
+                "add {b}, 2048",
+                "dec {depth}",
+                "jnz 3b",
+                "tilestored [{c} + {cs}*1], tmm0",
+                "tilestored [{c} + {cs}*1 + 64], tmm1",
+                "tilestored [{below} + {cs}*1], tmm2",
+                "tilestored [{below} + {cs}*1 + 64], tmm3",
+                accumulate = in(reg) usize::from(accumulate),
+                depth = inout(reg) depth => _,
+                a0 = inout(reg) a[0] => _,
+                a1 = inout(reg) a[1] => _,
+                a_s = in(reg) a_stride,
+                b = inout(reg) b => _,
+                bs = in(reg) 128usize,
+                c = in(reg) c,
+                below = in(reg) below,
+                cs = in(reg) c_stride,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+
+    fn release() {
+        // SAFETY: as in `configure`.
+        unsafe {
+            asm!("tilerelease", options(nomem, nostack, preserves_flags),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _);
+        }
+    }
+}
+
+/// Whether the CPU has bf16 tiles and AVX-512 conversions to bf16, and the system lets this process use the tiles.
+pub(crate) fn available() -> bool {
+    /// Bits of EDX in CPUID leaf 7: bf16 products on tiles, tiles.
+    const AMX_BF16: u32 = 1 << 22;
+    const AMX_TILE: u32 = 1 << 24;
+    let features = || {
+        if __get_cpuid_max(0).0 < 7 {
+            return false;
+        }
+        let edx = __cpuid_count(7, 0).edx;
+        edx & AMX_BF16 != 0 && edx & AMX_TILE != 0 && std::arch::is_x86_feature_detected!("avx512bf16")
+    };
+    features() && granted()
+}
+
+/// Asks the system for the tile registers, for this process.
+#[cfg(target_os = "linux")]
+fn granted() -> bool {
+    const SYS_ARCH_PRCTL: usize = 158;
+    const ARCH_REQ_XCOMP_PERM: usize = 0x1023;
+    const XFEATURE_XTILEDATA: usize = 18;
+    let result: isize;
+    // SAFETY: a system call that touches no memory of this process; it clobbers rcx and r11.
+    unsafe {
+        asm!("syscall", inlateout("rax") SYS_ARCH_PRCTL => result,
+            in("rdi") ARCH_REQ_XCOMP_PERM, in("rsi") XFEATURE_XTILEDATA,
+            out("rcx") _, out("r11") _, options(nostack));
+    }
+    result == 0
+}
+
+#[cfg(not(target_os = "linux"))]
+fn granted() -> bool {
+    false
+}
+
+/// [`super::gemm::MultiplyPanel`] for panels of bf16.
+#[inline(always)]
+fn multiply<T: Tiles>(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) {
+    let depth = at.k.div_ceil(DEPTH);
+    let b = panel.first_line();
+    let accumulate = at.number > 0;
+    T::configure();
+    for m in (0..y.rows()).step_by(SIDE) {
+        let (first, a_stride) = x.q.bf16(m, at.number * VALUES, depth * DEPTH);
+        // The second 16 rows, or the first again where there are no more.
+        let second = if m + 16 < y.rows() { x.q.bf16(m + 16, at.number * VALUES, depth * DEPTH).0 } else { first };
+        if m + SIDE <= y.rows() && at.n + SIDE <= y.cols() {
+            let (c, stride) = y.corner(m, at.n);
+            // SAFETY: `bf16` gives 16 rows, padded with zeros, of the length asked for, which ends within the padding of
+            // K. A panel has 2048 bytes for each 32 values. The rectangle of y was just checked.
+            unsafe { T::step(depth, [first, second], a_stride, b, c, 4 * stride, accumulate) };
+        } else {
+            let mut c = [[0.0f32; SIDE]; SIDE];
+            let rows = SIDE.min(y.rows() - m);
+            let cols = SIDE.min(y.cols() - at.n);
+            for r in 0..rows {
+                c[r][..cols].copy_from_slice(&y.row(m + r)[at.n..][..cols]);
+            }
+            // SAFETY: as above; C is this array.
+            unsafe { T::step(depth, [first, second], a_stride, b, c.as_mut_ptr().cast(), 4 * SIDE, accumulate) };
+            for r in 0..rows {
+                y.row_mut(m + r)[at.n..][..cols].copy_from_slice(&c[r][..cols]);
+            }
+        }
+    }
+    T::release();
+}
+
+/// [`super::gemm::Unpack`]: bf16 values.
+///
+/// # Safety
+/// The CPU has the features.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
+unsafe fn unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
+    // SAFETY: the features of this function contain those of the token.
+    let s = unsafe { Avx512::new() };
+    let super_bytes = size_of::<F::Super>();
+    let bytes = &row[stretch * super_bytes..];
+    let mut end: F::Super;
+    let block: &F::Super = if let Some(whole) = bytes.get(..super_bytes) {
+        bytemuck::from_bytes(whole)
+    } else {
+        end = bytemuck::Zeroable::zeroed();
+        bytemuck::bytes_of_mut(&mut end)[..bytes.len()].copy_from_slice(bytes);
+        &end
+    };
+    let scales = super::gemv::unbiased::<_, F>(s, block);
+    let codes = [
+        F::codes::<_, 0>(s, block),
+        F::codes::<_, 1>(s, block),
+        F::codes::<_, 2>(s, block),
+        F::codes::<_, 3>(s, block),
+    ];
+    for j in 0..4 {
+        // Codes are u8 at this level, the bias of signed ones is in the offset.
+        let quarters = [
+            _mm512_castsi512_si128(codes[j]),
+            _mm512_extracti32x4_epi32::<1>(codes[j]),
+            _mm512_extracti32x4_epi32::<2>(codes[j]),
+            _mm512_extracti32x4_epi32::<3>(codes[j]),
+        ];
+        let mut values = [_mm512_setzero_ps(); 4];
+        for i in 0..4 {
+            let lane = _mm512_set1_epi32((4 * j + i) as i32);
+            let scale = _mm512_permutexvar_ps(lane, scales.scale);
+            let offset = _mm512_permutexvar_ps(lane, scales.offset);
+            values[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(quarters[i])), scale, offset);
+        }
+        for i in 0..2 {
+            let pair = _mm512_cvtne2ps_pbh(values[2 * i + 1], values[2 * i]);
+            // SAFETY: 64 bytes, only seen as another type.
+            let pair: __m512i = unsafe { std::mem::transmute(pair) };
+            s.store(pair, out.line_mut(2 * j + i));
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn interleave(rows: &[UnpackedRow; 16], v: usize, panel: &mut Panel) {
+    // SAFETY: the features of this function.
+    gemm::interleave(unsafe { Avx512::new() }, rows, v, panel);
+}
+
+/// # Safety
+/// The CPU has the tiles.
+unsafe fn multiply_panel(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) {
+    multiply::<Hardware>(panel, x, at, y);
+}
+
+fn quant<F: Quant>(vectors: Product) -> Product {
+    let parts = Parts { unpack: unpack::<F>, interleave, multiply: multiply_panel, values: VALUES };
+    Product { gemm: Gemm::Panels(parts), ..vectors }
+}
+
+pub(super) use avx512::quantize;
+
+pub(super) fn product(format: Format) -> Product {
+    let vectors = avx512::product(format);
+    match format {
+        Format::F32 | Format::F16 | Format::BF16 => vectors,
+        Format::Q4_0 => quant::<formats::Q4_0>(vectors),
+        Format::Q4_1 => quant::<formats::Q4_1>(vectors),
+        Format::Q5_0 => quant::<formats::Q5_0>(vectors),
+        Format::Q5_1 => quant::<formats::Q5_1>(vectors),
+        Format::Q8_0 => quant::<formats::Q8_0>(vectors),
+        Format::Q2_K => quant::<formats::Q2_K>(vectors),
+        Format::Q3_K => quant::<formats::Q3_K>(vectors),
+        Format::Q4_K => quant::<formats::Q4_K>(vectors),
+        Format::Q5_K => quant::<formats::Q5_K>(vectors),
+        Format::Q6_K => quant::<formats::Q6_K>(vectors),
+        Format::IQ2_XXS => quant::<formats::IQ2_XXS>(vectors),
+        Format::IQ2_XS => quant::<formats::IQ2_XS>(vectors),
+        Format::IQ2_S => quant::<formats::IQ2_S>(vectors),
+        Format::IQ3_XXS => quant::<formats::IQ3_XXS>(vectors),
+        Format::IQ3_S => quant::<formats::IQ3_S>(vectors),
+        Format::IQ4_NL => quant::<formats::IQ4_NL>(vectors),
+        Format::IQ4_XS => quant::<formats::IQ4_XS>(vectors),
+        Format::MXFP4 => quant::<formats::MXFP4>(vectors),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::{Guarded, Rng, assert_close, scalar};
+    use crate::decode::decode_row;
+    use crate::{Isa, Kernels, Matrix, QuantRows};
+    use half::bf16;
+
+    /// Plain loops with the meaning of the instructions.
+    struct Emulated;
+
+    impl Tiles for Emulated {
+        fn configure() {}
+
+        unsafe fn step(
+            depth: usize,
+            a: [*const u8; 2],
+            a_stride: usize,
+            b: *const u8,
+            c: *mut f32,
+            c_stride: usize,
+            accumulate: bool,
+        ) {
+            // SAFETY: every address is one that the instructions would touch, too, and aligned to its type.
+            let value = |p: *const u8| unsafe { p.cast::<bf16>().read().to_f32() };
+            for m in 0..32 {
+                for n in 0..32 {
+                    // SAFETY: as above.
+                    let c = unsafe { &mut *c.cast::<u8>().add(m * c_stride + 4 * n).cast::<f32>() };
+                    let mut sum = if accumulate { *c } else { 0.0 };
+                    for pair in 0..16 * depth {
+                        let a = a[m / 16].wrapping_add(m % 16 * a_stride + 4 * pair);
+                        let b = b.wrapping_add(pair * 128 + 4 * n);
+                        sum += value(a) * value(b) + value(a.wrapping_add(2)) * value(b.wrapping_add(2));
+                    }
+                    *c = sum;
+                }
+            }
+        }
+
+        fn release() {}
+    }
+
+    unsafe fn multiply_emulated(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) {
+        multiply::<Emulated>(panel, x, at, y);
+    }
+
+    /// The product with emulated tiles, or none where the rest of the level cannot run.
+    fn emulated(w: Matrix<'_>, x: Inputs<'_>) -> Option<Vec<f32>> {
+        if !Isa::Avx512Vnni.is_available() || !std::arch::is_x86_feature_detected!("avx512bf16") {
+            eprintln!("skipped: the vector half of amx, not on this CPU");
+            return None;
+        }
+        let Gemm::Panels(parts) = product(w.format()).gemm else { panic!("{} has no panels", w.format()) };
+        let parts = Parts { multiply: multiply_emulated, ..parts };
+        let mut y = Guarded::new(x.q.rows() * w.rows());
+        // SAFETY: the features were just looked for, and the tiles are emulated.
+        unsafe { gemm::multiply(&parts, w, x, &mut Tile::new(y.values(), w.rows())) };
+        Some(y.finish("amx"))
+    }
+
+    fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
+        let mut q = QuantRows::new(m, k);
+        for r in 0..m {
+            kernels.quantize_row(&x[r * k..][..k], q.row_mut(r));
+        }
+        q
+    }
+
+    #[test]
+    fn small_whole_numbers_multiply_exactly() {
+        let mut rng = Rng(11);
+        for (m, n, k) in [(5, 1, 32), (16, 32, 256), (17, 33, 288), (32, 64, 512), (33, 31, 1056), (70, 40, 768)] {
+            let mut bytes = Vec::new();
+            for _ in 0..n * k / 32 {
+                bytes.extend(half::f16::from_f32(1.0).to_le_bytes());
+                bytes.extend((0..32).map(|_| rng.next() as u8));
+            }
+            let w = Matrix::new(Format::Q8_0, n, k, &bytes);
+            // A value of 127 in each block makes its scale 1.
+            let x: Vec<f32> =
+                (0..m * k).map(|i| if i % 32 == 5 { 127.0 } else { (rng.next() % 255) as f32 - 127.0 }).collect();
+            let q = quantised(scalar(), &x, m, k);
+            let inputs = Inputs { x: &x, q: &q };
+            let mut want = vec![0.0; m * n];
+            scalar().matmul(w, inputs, &mut Tile::new(&mut want, n));
+            let Some(got) = emulated(w, inputs) else { return };
+            assert_eq!(got, want, "m {m} n {n} k {k}");
+        }
+    }
+
+    #[test]
+    fn every_format_unpacks_to_its_values_rounded_to_bf16() {
+        let k = 512;
+        let mut rng = Rng(12);
+        // Row m of the activations is one at m alone, so that the product shows the weights.
+        let mut x = vec![0.0; k * k];
+        for i in 0..k {
+            x[i * k + i] = 1.0;
+        }
+        let q = quantised(scalar(), &x, k, k);
+        for &format in Format::ALL.iter().filter(|f| !f.is_float()) {
+            let mut bytes: Vec<u8> = (0..format.row_bytes(k).unwrap()).map(|_| rng.next() as u8 & 0x3f).collect();
+            if format == Format::MXFP4 {
+                bytes.iter_mut().step_by(17).for_each(|e| *e |= 0x70);
+            }
+            let w = Matrix::new(format, 1, k, &bytes);
+            let mut want = vec![0.0; k];
+            decode_row(format, &bytes, &mut want);
+            let Some(got) = emulated(w, Inputs { x: &x, q: &q }) else { return };
+            // Offsets may cancel most of a value: half a unit of its own, and f32 rounding of the largest.
+            let largest = want.iter().fold(0.0, |a: f32, v| a.max(v.abs()));
+            assert_close(format.name(), &got, &want, |i| want[i].abs() / 256.0 + 16.0 * f32::EPSILON * largest);
+        }
+    }
+}
