@@ -10,7 +10,7 @@ use crate::model::forward::{Cache, Forward, Input, Observer, Scratch, Slot};
 use crate::model::product::{Batch, products};
 use crate::model::rope::{Position, Rope};
 use crate::model::{Config, LayerKind, Model};
-use crate::team::Team;
+use crate::team::{Part, Team};
 use kernels::Kernels;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -149,6 +149,30 @@ impl<'m, 'g> Context<'m, 'g> {
         self.next_position
     }
 
+    /// The functions at work.
+    pub fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    /// Bytes that decoding one token at `depth` reads and writes: weights, keys and values, recurrent state twice.
+    pub fn bytes_per_token(&self, depth: usize) -> usize {
+        let config = &self.model.config;
+        let settings = Settings { n_ctx: depth, ..self.settings };
+        let memory = Memory::of(config, self.model.n_vocab, &settings);
+        self.model.bytes_per_token() + memory.kv + 2 * memory.state
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.checkpoints.clear();
+        self.reuse(&[]);
+    }
+
+    /// The threads, for those who measure them.
+    pub fn team(&mut self) -> &mut Team {
+        &mut self.team
+    }
+
     /// The number of threads at work.
     pub fn threads(&self) -> usize {
         self.team.threads()
@@ -283,7 +307,8 @@ impl<'m, 'g> Context<'m, 'g> {
                 rows,
                 &mut self.head,
             );
-            products(&mut self.team, self.kernels, &self.head, [(self.model.output, logits)]);
+            let products_of_head = [(self.model.output, logits)];
+            products(&mut self.team, self.kernels, &self.head, Part::Head, products_of_head);
         }
         &mut self.logits
     }

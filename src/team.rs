@@ -18,10 +18,64 @@ use std::time::{Duration, Instant};
 /// anything a battery would notice.
 const SPIN: Duration = Duration::from_micros(60);
 
+/// What the time of a run is booked on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// Embedding, norms, residual additions, and everything not named below.
+    Other,
+    /// Products with the layers' weights.
+    Products,
+    /// Convolution and delta rule.
+    DeltaRule,
+    /// Softmax attention.
+    Attention,
+    /// The LM head.
+    Head,
+}
+
+impl Part {
+    /// Every part, with its name in reports.
+    pub const ALL: [(Part, &'static str); 5] = [
+        (Part::Products, "products"),
+        (Part::DeltaRule, "delta_rule"),
+        (Part::Attention, "attention"),
+        (Part::Head, "head"),
+        (Part::Other, "other"),
+    ];
+}
+
+/// Time by part, as the calling thread sees it.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    spent: [Duration; Part::ALL.len()],
+    /// Of all of that, waiting for other threads at the end of regions.
+    pub waiting: Duration,
+    part: Part,
+    since: Instant,
+}
+
+impl Profile {
+    fn new() -> Profile {
+        Profile { spent: Default::default(), waiting: Duration::ZERO, part: Part::Other, since: Instant::now() }
+    }
+
+    fn enter(&mut self, part: Part) {
+        let now = Instant::now();
+        self.spent[self.part as usize] += now - self.since;
+        (self.part, self.since) = (part, now);
+    }
+
+    /// Time spent in a part.
+    pub fn spent(&self, part: Part) -> Duration {
+        self.spent[part as usize]
+    }
+}
+
 /// A fixed set of threads that run parallel regions together with the calling thread.
 pub struct Team {
     shared: Arc<Shared>,
     workers: Vec<(Thread, JoinHandle<()>)>,
+    profile: Option<Profile>,
 }
 
 /// A parallel region, as seen by a worker: called once with the worker's number.
@@ -69,12 +123,32 @@ impl Team {
                 (handle.thread().clone(), handle)
             })
             .collect();
-        Team { shared, workers }
+        Team { shared, workers, profile: None }
     }
 
     /// Number of threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Starts to book time; the bookings so far are forgotten.
+    pub fn start_profile(&mut self) {
+        self.profile = Some(Profile::new());
+    }
+
+    /// Ends the booking of time and returns the books, if there were any.
+    pub fn take_profile(&mut self) -> Option<Profile> {
+        self.enter(Part::Other);
+        self.profile.take()
+    }
+
+    /// From here on time is booked on `part`; returns what it was booked on so far.
+    pub fn enter(&mut self, part: Part) -> Part {
+        self.profile.as_mut().map_or(Part::Other, |profile| {
+            let before = profile.part;
+            profile.enter(part);
+            before
+        })
     }
 
     /// Runs `region(worker)` once on every thread of the team and returns when all have finished.
@@ -113,8 +187,13 @@ impl Team {
             }
         }
         {
-            let _wait = Wait(shared);
+            let wait = Wait(shared);
             region(0);
+            let start = self.profile.is_some().then(Instant::now);
+            drop(wait);
+            if let (Some(profile), Some(start)) = (&mut self.profile, start) {
+                profile.waiting += start.elapsed();
+            }
         }
         assert!(!shared.panicked.swap(false, Ordering::Relaxed), "a worker thread panicked");
     }

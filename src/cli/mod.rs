@@ -1,5 +1,6 @@
 //! The commands of the binary, one file each. A command parses its arguments, calls the library and prints.
 
+pub mod bench;
 pub mod completions;
 pub mod fitting;
 pub mod logits;
@@ -21,6 +22,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Synth(synth::SynthArgs),
+    Bench(bench::Args),
     Logits(logits::Args),
     Vision(vision::Args),
     Completions(completions::CompletionsArgs),
@@ -31,6 +33,7 @@ impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
             Command::Synth(args) => synth::synth(args),
+            Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
             Command::Vision(args) => vision::run(args),
             Command::Completions(args) => completions::completions(args),
@@ -48,4 +51,9 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A reader that has seen enough is no error.
+fn ignore_broken_pipe(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }

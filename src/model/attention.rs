@@ -4,7 +4,7 @@ use super::Config;
 use super::forward::Pass;
 use super::product::products;
 use super::weights::Attention;
-use crate::team::{Grid, Team};
+use crate::team::{Grid, Part, Team};
 use half::f16;
 use kernels::attention::{CONTEXT_CHUNK, KV_BLOCK, KvBlock, KvRows, Mask, Queries, partial_len};
 use kernels::{Kernels, Rows, Tile};
@@ -126,7 +126,7 @@ pub(super) fn forward(w: &Attention<'_>, cache: &mut KvCache, pass: &mut Pass<'_
     let (q, rest) = proj.split_at_mut(n * query_dim);
     let (k, rest) = rest.split_at_mut(n * kv_dim);
     let v = &mut rest[..n * kv_dim];
-    products(team, kernels, h, [(w.attn_q, &mut *q), (w.attn_k, &mut *k), (w.attn_v, &mut *v)]);
+    products(team, kernels, h, Part::Products, [(w.attn_q, &mut *q), (w.attn_k, &mut *k), (w.attn_v, &mut *v)]);
 
     team.split2((&mut *q, query_dim), (&mut *k, kv_dim), |i, q, k| {
         let (cos, sin) = angles[i * config.rope.n_rot..][..config.rope.n_rot].split_at(config.rope.n_rot / 2);
@@ -146,18 +146,20 @@ pub(super) fn forward(w: &Attention<'_>, cache: &mut KvCache, pass: &mut Pass<'_
     let q = &*q;
     core.reshape(n, config.n_head * head_dim);
     let attend = Attend { q, cache, kernels, config, n, n_past };
+    team.enter(Part::Attention);
     if n <= FEW_TOKENS {
         attend.few(team, partials, &mut core.x);
     } else {
         attend.many(team, &mut core.x);
     }
+    team.enter(Part::Other);
     core.fill(team, kernels, |i, o| {
         let heads = q[i * query_dim..].chunks(2 * head_dim);
         for (o, head) in o.chunks_mut(head_dim).zip(heads) {
             kernels.sigmoid_mul(o, &head[head_dim..]);
         }
     });
-    products(team, kernels, core, [(w.attn_output, &mut **out)]);
+    products(team, kernels, core, Part::Products, [(w.attn_output, &mut **out)]);
 }
 
 /// Attention of a batch whose keys and values are in the cache.

@@ -4,7 +4,7 @@ use super::Config;
 use super::forward::Pass;
 use super::product::products;
 use super::weights::DeltaNet;
-use crate::team::{Grid, Team};
+use crate::team::{Grid, Part, Team};
 use kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS};
 use kernels::{Kernels, Rows};
 
@@ -71,13 +71,21 @@ pub(super) fn forward(w: &DeltaNet<'_>, state: &mut State, log: Option<&mut Opti
     let z = &mut up[..n * value_dim];
     let alpha_beta = &mut alpha_beta[..n * 2 * config.n_v_head];
     let gates = w.ssm_alpha_beta.matrix();
-    products(team, kernels, h, [(w.attn_qkv, &mut *qkv), (w.attn_gate, &mut *z), (gates, &mut *alpha_beta)]);
+    products(
+        team,
+        kernels,
+        h,
+        Part::Products,
+        [(w.attn_qkv, &mut *qkv), (w.attn_gate, &mut *z), (gates, &mut *alpha_beta)],
+    );
     if let Some(log) = log {
         *log = Some(Log { before: state.clone(), qkv: qkv.to_vec(), alpha_beta: alpha_beta.to_vec() });
     }
     core.reshape(n, value_dim);
     let mut mix = Mix { w, config, kernels, team };
+    mix.team.enter(Part::DeltaRule);
     mix.advance(state, qkv, alpha_beta, &mut core.x);
+    mix.team.enter(Part::Other);
 
     let z = &*z;
     core.fill(team, kernels, |r, o| {
@@ -85,7 +93,7 @@ pub(super) fn forward(w: &DeltaNet<'_>, state: &mut State, log: Option<&mut Opti
             kernels.gated_rms_norm(o, z, &w.ssm_norm, config.rms_eps);
         }
     });
-    products(team, kernels, core, [(w.ssm_out, &mut **out)]);
+    products(team, kernels, core, Part::Products, [(w.ssm_out, &mut **out)]);
 }
 
 /// Sets `state` to what it was after the first `keep` tokens of the batch that wrote `log`.

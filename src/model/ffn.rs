@@ -3,7 +3,7 @@
 use super::forward::Pass;
 use super::product::{products, strip};
 use super::weights::Ffn;
-use crate::team::Grid;
+use crate::team::{Grid, Part};
 
 /// Computes the feed-forward of the normalised rows `pass.h` into `pass.out`.
 pub(super) fn forward(w: &Ffn<'_>, pass: &mut Pass<'_>) {
@@ -13,6 +13,7 @@ pub(super) fn forward(w: &Ffn<'_>, pass: &mut Pass<'_>) {
     let x = pass.h.inputs();
     let (gate, up) = (&mut pass.wide.x[..pass.n * n_ff], &mut pass.up[..pass.n * n_ff]);
     // Gate and up of the same rows go together: their product is taken while both are in cache.
+    pass.team.enter(Part::Products);
     pass.team.twins(Grid::strips(gate, n_ff, width), Grid::strips(up, n_ff, width), |_, cols, mut gate, mut up| {
         kernels.matmul(w.ffn_gate.slice_rows(cols.clone()), x, &mut gate);
         kernels.matmul(w.ffn_up.slice_rows(cols), x, &mut up);
@@ -20,6 +21,7 @@ pub(super) fn forward(w: &Ffn<'_>, pass: &mut Pass<'_>) {
             kernels.silu_mul(gate.row_mut(r), up.row(r));
         }
     });
+    pass.team.enter(Part::Other);
     pass.wide.fill(pass.team, kernels, |_, _| {});
-    products(pass.team, kernels, pass.wide, [(w.ffn_down, &mut *pass.out)]);
+    products(pass.team, kernels, pass.wide, Part::Products, [(w.ffn_down, &mut *pass.out)]);
 }

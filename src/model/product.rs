@@ -1,6 +1,6 @@
 //! Products of weights with a batch of activations, shared out over the team.
 
-use crate::team::{Grid, Team};
+use crate::team::{Grid, Part, Team};
 use kernels::activations::row_mut;
 use kernels::{Inputs, Kernels, Matrix, QuantRows};
 
@@ -68,12 +68,20 @@ pub fn strip(n: usize, threads: usize) -> usize {
 ///
 /// # Panics
 /// If an output is not `[m, w.rows()]` for the batch's m.
-pub fn products<const N: usize>(team: &mut Team, kernels: &Kernels, x: &Batch, pairs: [(Matrix<'_>, &mut [f32]); N]) {
+pub fn products<const N: usize>(
+    team: &mut Team,
+    kernels: &Kernels,
+    x: &Batch,
+    part: Part,
+    pairs: [(Matrix<'_>, &mut [f32]); N],
+) {
     let weights = pairs.each_ref().map(|(w, _)| *w);
     let threads = team.threads();
     let mut grids = pairs.map(|(w, y)| {
         assert_eq!(y.len(), x.rows * w.rows(), "output of a product");
         Grid::strips(y, w.rows(), strip(w.rows(), threads))
     });
+    let before = team.enter(part);
     team.grids(&mut grids, |i, _, cols, mut tile| kernels.matmul(weights[i].slice_rows(cols), x.inputs(), &mut tile));
+    team.enter(before);
 }

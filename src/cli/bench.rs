@@ -1,0 +1,251 @@
+//! `bench`: how fast a model is read and written on this machine, and how near that is to what the memory allows.
+
+use super::runtime::Runtime;
+use crate::context::{Context, DEFAULT_BATCH, Settings, text_slots};
+use crate::gguf::Gguf;
+use crate::model::Model;
+use crate::model::attention::KvType;
+use crate::team::{Part, Profile, Team};
+use anyhow::{Context as _, ensure};
+use clap::Args as ClapArgs;
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Measure prefill and decode speed.
+///
+/// The tokens are arbitrary; the hash of the last logits tells whether two runs computed the same.
+#[derive(ClapArgs)]
+#[command(after_help = "Examples:\n  qwen-edge bench model.gguf\n  \
+                        qwen-edge bench model.gguf -p 2048 -n 0 --isa avx2\n  \
+                        qwen-edge bench model.gguf --depth 0,4096,32768 --kv q8_0 --json")]
+pub struct Args {
+    /// GGUF file
+    model: PathBuf,
+
+    /// Tokens to read in a batch-wise prompt; 0 skips it
+    #[arg(short, long = "prompt", value_name = "N", default_value_t = 512)]
+    prompt: usize,
+
+    /// Tokens to write one by one; 0 skips it
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 64)]
+    n: usize,
+
+    /// Tokens in the context before the measurement begins
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "0")]
+    depth: Vec<usize>,
+
+    /// Runs of each measurement; the median counts
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+
+    /// Storage of keys and values: f16 or q8_0
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    kv: KvType,
+
+    /// Tokens read at once
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_BATCH as u32, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    batch: u32,
+
+    /// Print JSON: an object, or an array for several depths
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    runtime: Runtime,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the model cannot be loaded.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let gguf = Gguf::open(&args.model).with_context(|| args.model.display().to_string())?;
+    let model = Model::bind(&gguf).with_context(|| args.model.display().to_string())?;
+    let deepest = args.depth.iter().max().copied().unwrap_or(0);
+    let n_ctx =
+        deepest.checked_add(args.prompt).and_then(|n| n.checked_add(args.n)).context("the depth is too large")?;
+    ensure!(args.prompt + args.n > 0, "nothing to measure: -p and -n are both 0");
+    let settings = Settings { n_ctx, n_batch: (args.batch as usize).min(n_ctx), kv: args.kv };
+    let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);
+    if !args.json {
+        let name = gguf.string("general.name").ok().flatten().unwrap_or("unnamed model");
+        println!(
+            "{name}, {:.0} MB of tensors; {} on {} threads; {} cache; batches of {}",
+            gguf.tensor_bytes() as f64 / 1e6,
+            context.kernels().isa(),
+            context.threads(),
+            args.kv.name(),
+            settings.n_batch,
+        );
+    }
+    let mut results = Vec::new();
+    for &depth in &args.depth {
+        let result = measure(&args, &mut context, &gguf, depth);
+        if !args.json {
+            print_result(&args, &result);
+        }
+        results.push(result);
+    }
+    if args.json {
+        let json = if results.len() == 1 { results.remove(0) } else { results.into() };
+        writeln!(std::io::stdout(), "{json}").or_else(super::ignore_broken_pipe)?;
+    }
+    Ok(())
+}
+
+/// Measures one depth.
+fn measure(args: &Args, context: &mut Context<'_, '_>, gguf: &Gguf, depth: usize) -> Value {
+    let n_vocab = context.model().n_vocab;
+    // Spread over the vocabulary, the same in every run.
+    let ids: Vec<u32> = (0..depth + args.prompt.max(1)).map(|i| ((i * 7919 + 13) % n_vocab) as u32).collect();
+    let (mut prefill, mut decode, mut bandwidth) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut prefill_profile, mut decode_profile) = (None, None);
+    let mut hash = 0;
+    let read = |context: &mut Context<'_, '_>, ids: &[u32]| {
+        let slots = text_slots(ids, context.next_position());
+        context.prefill(&slots, |_| true).expect("the context has room for it");
+    };
+    // One short run beforehand: pages of the file and of the buffers are touched, clocks are up.
+    context.clear();
+    read(context, &ids[..ids.len().min(64)]);
+    for _ in 0..args.runs {
+        bandwidth.push(read_bandwidth(context.team(), gguf));
+        context.clear();
+        if depth > 0 {
+            read(context, &ids[..depth]);
+        }
+        if args.prompt > 0 {
+            context.team().start_profile();
+            let start = Instant::now();
+            read(context, &ids[depth..]);
+            context.logits(0);
+            prefill.push(args.prompt as f64 / start.elapsed().as_secs_f64());
+            prefill_profile = context.team().take_profile();
+        }
+        if args.n > 0 {
+            context.team().start_profile();
+            let start = Instant::now();
+            for i in 0..args.n {
+                context.decode(ids[i % ids.len()]).expect("the context has room for it");
+            }
+            decode.push(args.n as f64 / start.elapsed().as_secs_f64());
+            decode_profile = context.team().take_profile();
+        }
+        hash = fnv1a(bytemuck::cast_slice(context.logits(0)));
+    }
+    let decode_depth = depth + args.prompt + args.n / 2;
+    let bytes = context.bytes_per_token(decode_depth);
+    let read_gb_s = median(&mut bandwidth);
+    let decode_tok_s = median(&mut decode);
+    let gb_s = decode_tok_s * bytes as f64 / 1e9;
+    json!({
+        "depth": depth,
+        "prompt": args.prompt,
+        "tokens": args.n,
+        "isa": context.kernels().isa().name(),
+        "threads": context.threads(),
+        "kv": args.kv.name(),
+        "prefill_tok_s": median(&mut prefill),
+        "prefill_spread": spread(&prefill),
+        "prefill_parts": prefill_profile.map(|p| parts(&p)),
+        "decode_tok_s": decode_tok_s,
+        "decode_spread": spread(&decode),
+        "decode_parts": decode_profile.map(|p| parts(&p)),
+        "bytes_per_token": bytes,
+        "decode_gb_s": gb_s,
+        "read_gb_s": read_gb_s,
+        "bandwidth_share": if read_gb_s > 0.0 { gb_s / read_gb_s } else { 0.0 },
+        "logits_hash": format!("{hash:016x}"),
+    })
+}
+
+fn print_result(args: &Args, r: &Value) {
+    let number = |key: &str| r[key].as_f64().unwrap_or(0.0);
+    let range =
+        |key: &str| format!("{:.1} to {:.1}", r[key][0].as_f64().unwrap_or(0.0), r[key][1].as_f64().unwrap_or(0.0));
+    let parts = |key: &str| {
+        let parts = r[key].as_object().into_iter().flatten();
+        parts
+            .map(|(name, share)| format!("{name} {:.0} %", 100.0 * share.as_f64().unwrap_or(0.0)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    println!("depth {}", r["depth"]);
+    if args.prompt > 0 {
+        println!("  prefill {:5}: {:8.1} tok/s  ({})", args.prompt, number("prefill_tok_s"), range("prefill_spread"));
+        println!("    {}", parts("prefill_parts"));
+    }
+    if args.n > 0 {
+        println!("  decode  {:5}: {:8.2} tok/s  ({})", args.n, number("decode_tok_s"), range("decode_spread"));
+        println!("    {}", parts("decode_parts"));
+        println!(
+            "    {:.1} MB a token: {:.1} GB/s of the {:.1} GB/s this machine reads, {:.0} %",
+            number("bytes_per_token") / 1e6,
+            number("decode_gb_s"),
+            number("read_gb_s"),
+            100.0 * number("bandwidth_share"),
+        );
+    }
+    println!("  logits hash {}", r["logits_hash"].as_str().unwrap_or_default());
+}
+
+/// Shares of the time, by part.
+fn parts(profile: &Profile) -> Value {
+    let total: Duration = Part::ALL.iter().map(|&(part, _)| profile.spent(part)).sum();
+    let share = |time: Duration| (time.as_secs_f64() / total.as_secs_f64().max(1e-9) * 1e4).round() / 1e4;
+    let mut parts = serde_json::Map::new();
+    for (part, name) in Part::ALL {
+        parts.insert(name.to_owned(), share(profile.spent(part)).into());
+    }
+    parts.insert("of_it_waiting".to_owned(), share(profile.waiting).into());
+    parts.into()
+}
+
+/// Reads the tensors once with all threads, doing as little as possible with them: GB/s.
+fn read_bandwidth(team: &mut Team, gguf: &Gguf) -> f64 {
+    /// Enough to be far beyond every cache, little enough to be quick.
+    const LIMIT: usize = 1 << 30;
+    const PIECE: usize = 1 << 20;
+    let mut pieces: Vec<&[u8]> = Vec::new();
+    let mut bytes = 0;
+    for tensor in gguf.tensors() {
+        for piece in tensor.bytes.chunks(PIECE) {
+            if bytes < LIMIT {
+                bytes += piece.len();
+                pieces.push(piece);
+            }
+        }
+    }
+    let start = Instant::now();
+    team.for_each(pieces.len(), |i| {
+        let (words, _) = pieces[i].as_chunks::<64>();
+        let mut sums = [0u64; 8];
+        for word in words {
+            for (sum, bytes) in sums.iter_mut().zip(word.as_chunks::<8>().0) {
+                *sum = sum.wrapping_add(u64::from_le_bytes(*bytes));
+            }
+        }
+        std::hint::black_box(sums);
+    });
+    bytes as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    if values.is_empty() { 0.0 } else { (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0 }
+}
+
+/// Least and largest of sorted values.
+fn spread(values: &[f64]) -> Value {
+    match values {
+        [first, .., last] => json!([first, last]),
+        [only] => json!([only, only]),
+        [] => Value::Null,
+    }
+}
+
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}

@@ -1,0 +1,74 @@
+//! The chat on a terminal: line editing, history, and the few commands a chat needs.
+
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+use serde_json::{Value, json};
+
+const HELP: &str = "\
+/think on|off   whether the model thinks before it answers
+/reset          forget the conversation
+/help           this list
+/bye            leave (as Ctrl-D does)
+A line that ends in \\ goes on in the next. Ctrl-C stops an answer.";
+
+/// Chats until the user leaves.
+pub(super) fn chat(session: &mut Session<'_, '_>, system: Option<&str>) -> anyhow::Result<()> {
+    session.screen.note("Type a message; /help lists commands, Ctrl-D leaves.");
+    let mut editor = DefaultEditor::new()?;
+    let fresh: Vec<Value> = system.map(|s| json!({"role": "system", "content": s})).into_iter().collect();
+    let mut messages = fresh.clone();
+    loop {
+        let text = match read_message(&mut editor) {
+            Ok(text) => text,
+            // Ctrl-C on an empty prompt only clears the line.
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        match text.trim() {
+            "" => continue,
+            "/bye" | "/exit" | "/quit" => return Ok(()),
+            "/help" | "/?" => eprintln!("{HELP}"),
+            "/reset" | "/clear" => messages.clone_from(&fresh),
+            "/think on" => session.thinking = true,
+            "/think off" => session.thinking = false,
+            command if command.starts_with('/') && !command.contains(char::is_whitespace) => {
+                eprintln!("no command {command}; /help lists them");
+            }
+            message => {
+                messages.push(json!({"role": "user", "content": message}));
+                if let Err(error) = reply(session, &mut messages) {
+                    // The conversation so far is not lost: only the message that could not be answered is taken back.
+                    messages.pop();
+                    eprintln!("error: {error:#}");
+                }
+            }
+        }
+    }
+}
+
+/// One message: a line, and the lines it continues in.
+fn read_message(editor: &mut DefaultEditor) -> Result<String, ReadlineError> {
+    let mut text = editor.readline(">>> ")?;
+    while text.ends_with('\\') {
+        text.pop();
+        text.push('\n');
+        text.push_str(&editor.readline("... ")?);
+    }
+    if !text.trim().is_empty() {
+        editor.add_history_entry(text.as_str())?;
+    }
+    Ok(text)
+}
+
+/// Writes the next answer and adds it to the conversation.
+fn reply(session: &mut Session<'_, '_>, messages: &mut Vec<Value>) -> anyhow::Result<()> {
+    let ids = session.prompt_ids(messages.clone())?;
+    session.write_answer(&ids, session.thinking)?;
+    let mut answer = json!({"role": "assistant", "content": session.screen.answer()});
+    if !session.screen.reasoning().is_empty() {
+        answer["reasoning_content"] = session.screen.reasoning().into();
+    }
+    messages.push(answer);
+    Ok(())
+}

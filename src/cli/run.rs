@@ -1,0 +1,335 @@
+//! `run`: answer a prompt, or chat.
+
+use super::chat;
+use super::runtime::Runtime;
+use super::screen::{Screen, interrupted};
+use crate::chat::{Request, Template};
+use crate::context::{Context, Memory, Settings};
+use crate::generate::{Outcome, Stop, generate};
+use crate::gguf::Gguf;
+use crate::model::Model;
+use crate::model::attention::KvType;
+use crate::sampler::{self, Sampler};
+use crate::tokenizer::{Special, Tokenizer};
+use anyhow::{Context as _, bail, ensure};
+use clap::{Args as ClapArgs, ValueEnum};
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Answer a prompt, or chat.
+///
+/// With -p (or a prompt on standard input) one answer is written to standard output; everything else goes to standard
+/// error. On a terminal without -p it is a chat: Ctrl-C stops an answer, Ctrl-D leaves.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:\n  \
+    qwen-edge run model.gguf -p 'Why is the sky blue?'\n  \
+    qwen-edge run model.gguf                                  a chat\n  \
+    git diff | qwen-edge run model.gguf --system 'Review this change.'\n  \
+    qwen-edge run base.gguf --raw -p 'Once upon a time' -n 100 --greedy\n  \
+    qwen-edge run model.gguf -p 'Hi' --json | jq -r .text")]
+pub struct Args {
+    /// GGUF file
+    pub model: PathBuf,
+
+    /// The prompt; "-" reads it from standard input
+    #[arg(short, long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+
+    /// Read the prompt from a file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
+    pub file: Option<PathBuf>,
+
+    /// System message
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    pub system: Option<String>,
+
+    /// Whether the model thinks before it answers; auto is the published default of the model's size
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Think::Auto)]
+    pub think: Think,
+
+    /// Continue the prompt as it is, without a chat template: for base models
+    #[arg(long)]
+    pub raw: bool,
+
+    /// Longest answer, in tokens [default: until the model ends or the context is full]
+    #[arg(short = 'n', long = "tokens", value_name = "N")]
+    pub n: Option<usize>,
+
+    /// Room for prompt and answer, in tokens [default: 8192, or what the model was trained on if that is less]
+    #[arg(short, long, value_name = "N", value_parser = parse_size)]
+    pub ctx: Option<usize>,
+
+    /// Storage of keys and values: f16, or q8_0 for half the memory
+    #[arg(long, value_name = "TYPE", default_value = "f16")]
+    pub kv: KvType,
+
+    /// Print one JSON object instead of the answer's text
+    #[arg(long)]
+    pub json: bool,
+
+    /// Say nothing on standard error but errors
+    #[arg(short, long)]
+    pub quiet: bool,
+
+    #[command(flatten)]
+    pub sampling: Sampling,
+
+    #[command(flatten)]
+    pub runtime: Runtime,
+}
+
+/// Whether the model thinks before it answers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Think {
+    /// Always.
+    On,
+    /// Never.
+    Off,
+    /// As published for the model's size.
+    Auto,
+}
+
+/// How the next token is chosen; what is not given is as published for the model's size and mode.
+#[derive(ClapArgs, Debug, Clone)]
+#[command(next_help_heading = "Sampling (defaults are those published for the model's size and mode)")]
+pub struct Sampling {
+    /// Always take the likeliest token
+    #[arg(long)]
+    pub greedy: bool,
+
+    /// Seed: the same one gives the same answer [default: random]
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Temperature; 0 is greedy
+    #[arg(long, visible_alias = "temp", value_name = "T")]
+    pub temperature: Option<f32>,
+
+    /// Choose among the K likeliest; 0 is all
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+
+    /// Choose among the likeliest that together have probability P
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f32>,
+
+    /// Drop tokens less likely than P times the likeliest
+    #[arg(long, value_name = "P")]
+    pub min_p: Option<f32>,
+
+    /// Subtracted once from the logit of every token written before
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub presence_penalty: Option<f32>,
+
+    /// Subtracted from the logit of a token for every time it was written before
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    pub frequency_penalty: Option<f32>,
+
+    /// Divides the logit of every token written before; 1 is none
+    #[arg(long, visible_alias = "repeat-penalty", value_name = "X")]
+    pub repetition_penalty: Option<f32>,
+}
+
+/// A size with an optional K or M: 32k is 32768.
+fn parse_size(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((i, 'k' | 'K')) => (&text[..i], 1 << 10),
+        Some((i, 'm' | 'M')) => (&text[..i], 1 << 20),
+        _ => (text, 1),
+    };
+    match digits.parse::<usize>().ok().and_then(|n| n.checked_mul(unit)) {
+        Some(0) | None => Err("expected a positive number, such as 4096 or 32k".to_owned()),
+        Some(n) => Ok(n),
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the model cannot be loaded, the prompt not be read or does not fit.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let interactive = args.prompt.is_none() && args.file.is_none() && std::io::stdin().is_terminal();
+    let prompt = if interactive { None } else { Some(read_prompt(&args)?) };
+    ensure!(!(interactive && args.raw), "--raw needs a prompt: give -p TEXT, -f FILE, or pipe it in");
+    ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
+
+    let path = || args.model.display().to_string();
+    let gguf = Gguf::open(&args.model).with_context(path)?;
+    let model = Model::bind(&gguf).with_context(path)?;
+    let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
+    ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());
+    let template = Template::from_gguf(&gguf).with_context(path)?;
+
+    let n_ctx = args.ctx.unwrap_or(model.config.n_ctx_train.min(8192));
+    let settings = Settings { n_ctx, n_batch: crate::context::DEFAULT_BATCH.min(n_ctx), kv: args.kv };
+    let memory = Memory::of(&model.config, model.n_vocab, &settings);
+    let kernels = args.runtime.kernels()?;
+    let team = args.runtime.team();
+    let thinking = match args.think {
+        Think::On => true,
+        Think::Off => false,
+        Think::Auto => model.config.thinks_by_default(),
+    };
+    let settings_of_sampler = args.sampling.settings(&model, thinking)?;
+    let seed = args.sampling.seed.unwrap_or_else(random_seed);
+    let mut sampler = Sampler::new(settings_of_sampler, seed);
+    sampler.ban(tokenizer.padding());
+
+    let name = gguf.string("general.name").ok().flatten().unwrap_or("unnamed model").to_owned();
+    let mut screen = Screen::new(args.quiet, args.json);
+    let gib = |bytes: usize| bytes as f64 / (1 << 30) as f64;
+    screen.note(&format!(
+        "{name}: {:.2} GiB of weights mapped; context {n_ctx}: {:.2} GiB {} cache, {:.2} GiB state and buffers; {} on {} thread{}; loaded in {:.0} ms",
+        gib(gguf.tensor_bytes() as usize),
+        gib(memory.kv),
+        args.kv.name(),
+        gib(memory.state + memory.scratch),
+        kernels.isa(),
+        team.threads(),
+        if team.threads() == 1 { "" } else { "s" },
+        start.elapsed().as_secs_f64() * 1e3,
+    ));
+
+    let mut session = Session {
+        bytes_per_token: model.bytes_per_token(),
+        context: Context::new(&model, kernels, team, settings),
+        tokenizer,
+        template,
+        sampler,
+        thinking,
+        n_max: args.n.unwrap_or(usize::MAX),
+        screen,
+    };
+    match prompt {
+        None => chat::chat(&mut session, args.system.as_deref()),
+        Some(prompt) => session.answer(&args, &prompt, seed),
+    }
+}
+
+/// The prompt from where the arguments say it is.
+fn read_prompt(args: &Args) -> anyhow::Result<String> {
+    let (bytes, source) = match (&args.prompt, &args.file) {
+        (Some(text), _) if text != "-" => return Ok(text.clone()),
+        (_, Some(file)) => {
+            (std::fs::read(file).with_context(|| file.display().to_string())?, file.display().to_string())
+        }
+        _ => {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+            (bytes, "standard input".to_owned())
+        }
+    };
+    let text = String::from_utf8(bytes)
+        .map_err(|e| anyhow::anyhow!("{source}: not UTF-8 at byte {}", e.utf8_error().valid_up_to()))?;
+    ensure!(!text.trim().is_empty(), "{source}: the prompt is empty");
+    Ok(text)
+}
+
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // Kept short enough to be typed again.
+    RandomState::new().hash_one(std::process::id()) >> 32
+}
+
+impl Sampling {
+    /// The published settings of the model's size and mode, with what the user gave.
+    fn settings(&self, model: &Model<'_>, thinking: bool) -> anyhow::Result<sampler::Settings> {
+        let mut s = sampler::Settings::published(model.config.n_embd, thinking, false);
+        if self.greedy {
+            s = sampler::Settings::greedy();
+        }
+        s.temperature = self.temperature.unwrap_or(s.temperature);
+        s.top_k = self.top_k.unwrap_or(s.top_k);
+        s.top_p = self.top_p.unwrap_or(s.top_p);
+        s.min_p = self.min_p.unwrap_or(s.min_p);
+        s.presence_penalty = self.presence_penalty.unwrap_or(s.presence_penalty);
+        s.frequency_penalty = self.frequency_penalty.unwrap_or(s.frequency_penalty);
+        s.repetition_penalty = self.repetition_penalty.unwrap_or(s.repetition_penalty);
+        if let Err(problem) = s.check() {
+            bail!("{problem}");
+        }
+        Ok(s)
+    }
+}
+
+/// Everything an answer takes, loaded.
+pub(super) struct Session<'m, 'g> {
+    pub context: Context<'m, 'g>,
+    pub tokenizer: Tokenizer,
+    pub template: Template,
+    pub sampler: Sampler,
+    pub thinking: bool,
+    pub n_max: usize,
+    pub screen: Screen,
+    bytes_per_token: usize,
+}
+
+impl Session<'_, '_> {
+    /// Answers one prompt and prints the result.
+    fn answer(&mut self, args: &Args, prompt: &str, seed: u64) -> anyhow::Result<()> {
+        let ids = if args.raw {
+            self.tokenizer.encode(prompt, Special::None)
+        } else {
+            let mut messages = Vec::new();
+            if let Some(system) = &args.system {
+                messages.push(json!({"role": "system", "content": system}));
+            }
+            messages.push(json!({"role": "user", "content": prompt}));
+            self.prompt_ids(messages)?
+        };
+        ensure!(!ids.is_empty(), "the prompt has no tokens");
+        let outcome = self.write_answer(&ids, !args.raw && self.thinking)?;
+        if args.json {
+            let result = self.json(&outcome, seed);
+            writeln!(std::io::stdout(), "{result}").or_else(super::ignore_broken_pipe)?;
+        }
+        if outcome.stop == Stop::Interrupted && interrupted() {
+            // As a shell reports a program that SIGINT ended.
+            std::process::exit(130);
+        }
+        Ok(())
+    }
+
+    /// The ids of a conversation and the start of the next answer.
+    pub fn prompt_ids(&self, messages: Vec<Value>) -> anyhow::Result<Vec<u32>> {
+        let prompt = self.template.prompt(&Request::new(messages, self.thinking), &self.tokenizer)?;
+        Ok(self.tokenizer.encode_prompt(&prompt))
+    }
+
+    /// Reads `ids`, writes the answer to the screen and says how it went.
+    pub fn write_answer(&mut self, ids: &[u32], thinking: bool) -> anyhow::Result<Outcome> {
+        let n_ctx = self.context.settings().n_ctx;
+        ensure!(
+            ids.len() < n_ctx,
+            "the prompt has {} tokens and the context holds {n_ctx}: give --ctx {} or more, or a shorter prompt",
+            ids.len(),
+            (ids.len() + 512).next_multiple_of(1024),
+        );
+        let slots = crate::context::text_slots(ids, 0);
+        self.screen.begin(thinking, self.tokenizer.added_token("</think>"));
+        let (context, tokenizer, sampler) = (&mut self.context, &self.tokenizer, &mut self.sampler);
+        let outcome = generate(context, tokenizer, sampler, &slots, self.n_max, &mut self.screen)?;
+        self.screen.end();
+        self.screen.summary(&outcome, self.bytes_per_token);
+        Ok(outcome)
+    }
+
+    fn json(&self, outcome: &Outcome, seed: u64) -> Value {
+        json!({
+            "text": self.screen.answer(),
+            "reasoning": self.screen.reasoning(),
+            "stop": outcome.stop.name(),
+            "prompt_tokens": outcome.n_prompt,
+            "tokens": outcome.ids.len(),
+            "ids": outcome.ids,
+            "seed": seed,
+            "prefill_seconds": outcome.prefill.as_secs_f64(),
+            "prefill_tok_s": outcome.prefill_tok_s(),
+            "decode_tok_s": outcome.decode_tok_s(),
+            "decode_gb_s": outcome.decode_tok_s() * self.bytes_per_token as f64 / 1e9,
+        })
+    }
+}

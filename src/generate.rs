@@ -1,0 +1,141 @@
+//! Writing an answer: read the prompt, then sample token after token until the model ends, and say how it went.
+
+use crate::context::{Context, ContextFull};
+use crate::model::forward::Slot;
+use crate::sampler::Sampler;
+use crate::tokenizer::{StreamDecoder, Tokenizer};
+use std::time::{Duration, Instant};
+
+/// What may end an answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stop {
+    /// The model ended its turn.
+    End,
+    /// The number of tokens asked for is reached.
+    Length,
+    /// The context is full.
+    ContextFull,
+    /// The caller's `proceed` said no.
+    Interrupted,
+}
+
+impl Stop {
+    /// The word used in machine-readable results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stop::End => "end",
+            Stop::Length => "length",
+            Stop::ContextFull => "context_full",
+            Stop::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// How an answer went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Why it ended.
+    pub stop: Stop,
+    /// Tokens of the prompt.
+    pub n_prompt: usize,
+    /// Of them, tokens that were in the context already.
+    pub n_reused: usize,
+    /// Time from the start to the logits behind the prompt.
+    pub prefill: Duration,
+    /// Ids of the answer, the ending token excluded.
+    pub ids: Vec<u32>,
+    /// Time from the first sampled token to the last.
+    pub decode: Duration,
+}
+
+impl Outcome {
+    /// Prompt tokens read per second, those in the context already not counted.
+    pub fn prefill_tok_s(&self) -> f64 {
+        rate(self.n_prompt - self.n_reused, self.prefill)
+    }
+
+    /// Tokens written per second. The first comes with the prompt and is not counted.
+    pub fn decode_tok_s(&self) -> f64 {
+        rate(self.ids.len().saturating_sub(1), self.decode)
+    }
+}
+
+fn rate(n: usize, time: Duration) -> f64 {
+    if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() }
+}
+
+/// Who follows the making of an answer.
+pub trait Audience {
+    /// `done` of `total` prompt tokens are read.
+    fn reading(&mut self, done: usize, total: usize);
+    /// The answer goes on: the token, and the text that became whole with it (maybe none).
+    fn writing(&mut self, id: u32, text: &str);
+    /// Whether to go on; asked between batches and tokens.
+    fn proceed(&mut self) -> bool;
+}
+
+/// Reads `prompt`, as far as the context does not hold it already, and writes up to `n_max` tokens.
+///
+/// # Errors
+/// If the prompt does not fit into the context; nothing has been read then.
+pub fn generate(
+    context: &mut Context<'_, '_>,
+    tokenizer: &Tokenizer,
+    sampler: &mut Sampler,
+    prompt: &[Slot<'_>],
+    n_max: usize,
+    audience: &mut dyn Audience,
+) -> Result<Outcome, ContextFull> {
+    let start = Instant::now();
+    let n_reused = context.reuse(prompt);
+    let mut outcome = Outcome {
+        stop: Stop::Interrupted,
+        n_prompt: prompt.len(),
+        n_reused,
+        prefill: Duration::ZERO,
+        ids: Vec::new(),
+        decode: Duration::ZERO,
+    };
+    let rest = &prompt[n_reused..];
+    let mut go_on = true;
+    context.prefill(rest, |done| {
+        audience.reading(n_reused + done, prompt.len());
+        go_on = audience.proceed();
+        go_on
+    })?;
+    outcome.prefill = start.elapsed();
+    if !go_on {
+        return Ok(outcome);
+    }
+
+    let mut decoder = StreamDecoder::new();
+    let start = Instant::now();
+    let mut id = sampler.sample(context.logits(0));
+    outcome.stop = loop {
+        if tokenizer.is_end(id) {
+            break Stop::End;
+        }
+        if outcome.ids.len() == n_max {
+            break Stop::Length;
+        }
+        if !audience.proceed() {
+            break Stop::Interrupted;
+        }
+        sampler.accept(id);
+        outcome.ids.push(id);
+        outcome.decode = start.elapsed();
+        audience.writing(id, decoder.push(tokenizer, id));
+        if outcome.ids.len() == n_max {
+            break Stop::Length;
+        }
+        match context.decode(id) {
+            Ok(logits) => id = sampler.sample(logits),
+            Err(ContextFull { .. }) => break Stop::ContextFull,
+        }
+    };
+    let rest = decoder.finish();
+    if let (false, Some(&id)) = (rest.is_empty(), outcome.ids.last()) {
+        audience.writing(id, rest);
+    }
+    Ok(outcome)
+}
