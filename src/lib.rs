@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod chat;
 pub mod cli;
 pub mod context;
 pub mod gguf;
@@ -13,3 +14,4 @@ pub mod synth;
 #[allow(unsafe_code)]
 pub mod team;
 pub mod vision;
+pub mod tokenizer;

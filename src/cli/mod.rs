@@ -7,8 +7,11 @@ pub mod logits;
 pub mod runtime;
 pub mod synth;
 pub mod vision;
+pub mod template;
+pub mod tokenize;
 
 use clap::{Parser, Subcommand};
+use std::io;
 use std::process::ExitCode;
 
 /// Runs Qwen3.5 small models from GGUF files on the CPU.
@@ -27,6 +30,8 @@ enum Command {
     Vision(vision::Args),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
+    Template(template::Args),
+    Tokenize(tokenize::Args),
 }
 
 impl Command {
@@ -38,6 +43,8 @@ impl Command {
             Command::Vision(args) => vision::run(args),
             Command::Completions(args) => completions::completions(args),
             Command::Man(args) => completions::man(args),
+            Command::Template(args) => template::run(args),
+            Command::Tokenize(args) => tokenize::run(args),
         }
     }
 }
@@ -46,6 +53,8 @@ impl Command {
 pub fn main() -> ExitCode {
     match Cli::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough (`| head`).
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -56,4 +65,7 @@ pub fn main() -> ExitCode {
 /// A reader that has seen enough is no error.
 fn ignore_broken_pipe(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let is = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(is))
 }
