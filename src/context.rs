@@ -276,7 +276,11 @@ impl<'m, 'g> Context<'m, 'g> {
         }
     }
 
-    fn check_room(&self, n: usize) -> Result<(), ContextFull> {
+    /// Whether `n` more tokens fit.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub fn check_room(&self, n: usize) -> Result<(), ContextFull> {
         let (n_ctx, n_past) = (self.settings.n_ctx, self.n_past());
         if n > n_ctx - n_past { Err(ContextFull { n_ctx, n_past, n }) } else { Ok(()) }
     }

@@ -76,6 +76,8 @@ pub trait Audience {
 
 /// Reads `prompt`, as far as the context does not hold it already, and writes up to `n_max` tokens.
 ///
+/// The first `stable` slots are expected to begin the next prompt too; the context can then go back to their end.
+///
 /// # Errors
 /// If the prompt does not fit into the context; nothing has been read then.
 pub fn generate(
@@ -83,6 +85,7 @@ pub fn generate(
     tokenizer: &Tokenizer,
     sampler: &mut Sampler,
     prompt: &[Slot<'_>],
+    stable: usize,
     n_max: usize,
     audience: &mut dyn Audience,
 ) -> Result<Outcome, ContextFull> {
@@ -96,13 +99,22 @@ pub fn generate(
         ids: Vec::new(),
         decode: Duration::ZERO,
     };
-    let rest = &prompt[n_reused..];
+    context.check_room(prompt.len() - n_reused)?;
     let mut go_on = true;
-    context.prefill(rest, |done| {
-        audience.reading(n_reused + done, prompt.len());
-        go_on = audience.proceed();
-        go_on
-    })?;
+    let mut done = n_reused;
+    for end in [stable, prompt.len()] {
+        if end > done && go_on {
+            context.prefill(&prompt[done..end], |n| {
+                audience.reading(done + n, prompt.len());
+                go_on = audience.proceed();
+                go_on
+            })?;
+            done = end;
+            if end == stable && end < prompt.len() && go_on {
+                context.checkpoint();
+            }
+        }
+    }
     outcome.prefill = start.elapsed();
     if !go_on {
         return Ok(outcome);

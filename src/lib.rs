@@ -5,13 +5,15 @@
 pub mod chat;
 pub mod cli;
 pub mod context;
+pub mod generate;
 pub mod gguf;
 pub mod machine;
 pub mod memory;
 pub mod model;
 pub mod output;
+pub mod sampler;
 pub mod synth;
 #[allow(unsafe_code)]
 pub mod team;
-pub mod vision;
 pub mod tokenizer;
+pub mod vision;

@@ -90,7 +90,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     if args.json {
         let json = if results.len() == 1 { results.remove(0) } else { results.into() };
-        writeln!(std::io::stdout(), "{json}").or_else(super::ignore_broken_pipe)?;
+        writeln!(std::io::stdout(), "{json}")?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The chat on a terminal: line editing, history, and the few commands a chat needs.
 
+use super::run::Session;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::{Value, json};
@@ -64,7 +65,8 @@ fn read_message(editor: &mut DefaultEditor) -> Result<String, ReadlineError> {
 /// Writes the next answer and adds it to the conversation.
 fn reply(session: &mut Session<'_, '_>, messages: &mut Vec<Value>) -> anyhow::Result<()> {
     let ids = session.prompt_ids(messages.clone())?;
-    session.write_answer(&ids, session.thinking)?;
+    let stable = session.stable_prefix(messages.clone(), &ids)?;
+    session.write_answer(&ids, stable, session.thinking)?;
     let mut answer = json!({"role": "assistant", "content": session.screen.answer()});
     if !session.screen.reasoning().is_empty() {
         answer["reasoning_content"] = session.screen.reasoning().into();

@@ -1,14 +1,17 @@
 //! The commands of the binary, one file each. A command parses its arguments, calls the library and prints.
 
 pub mod bench;
+mod chat;
 pub mod completions;
 pub mod fitting;
 pub mod logits;
+pub mod run;
 pub mod runtime;
+mod screen;
 pub mod synth;
-pub mod vision;
 pub mod template;
 pub mod tokenize;
+pub mod vision;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -24,6 +27,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Run(run::Args),
     Synth(synth::SynthArgs),
     Bench(bench::Args),
     Logits(logits::Args),
@@ -37,6 +41,7 @@ enum Command {
 impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
+            Command::Run(args) => run::run(args),
             Command::Synth(args) => synth::synth(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
@@ -62,9 +67,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A reader that has seen enough is no error.
-fn ignore_broken_pipe(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let is = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(is))

@@ -73,9 +73,11 @@ pub struct Args {
     #[arg(short, long)]
     pub quiet: bool,
 
+    /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: Sampling,
 
+    /// How to compute.
     #[command(flatten)]
     pub runtime: Runtime,
 }
@@ -173,13 +175,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Think::Off => false,
         Think::Auto => model.config.thinks_by_default(),
     };
-    let settings_of_sampler = args.sampling.settings(&model, thinking)?;
+    let sampling = args.sampling.settings(&model, thinking)?;
     let seed = args.sampling.seed.unwrap_or_else(random_seed);
-    let mut sampler = Sampler::new(settings_of_sampler, seed);
+    let mut sampler = Sampler::new(sampling, seed);
     sampler.ban(tokenizer.padding());
 
     let name = gguf.string("general.name").ok().flatten().unwrap_or("unnamed model").to_owned();
-    let mut screen = Screen::new(args.quiet, args.json);
+    let screen = Screen::new(args.quiet, args.json);
     let gib = |bytes: usize| bytes as f64 / (1 << 30) as f64;
     screen.note(&format!(
         "{name}: {:.2} GiB of weights mapped; context {n_ctx}: {:.2} GiB {} cache, {:.2} GiB state and buffers; {} on {} thread{}; loaded in {:.0} ms",
@@ -281,10 +283,10 @@ impl Session<'_, '_> {
             self.prompt_ids(messages)?
         };
         ensure!(!ids.is_empty(), "the prompt has no tokens");
-        let outcome = self.write_answer(&ids, !args.raw && self.thinking)?;
+        let outcome = self.write_answer(&ids, 0, !args.raw && self.thinking)?;
         if args.json {
             let result = self.json(&outcome, seed);
-            writeln!(std::io::stdout(), "{result}").or_else(super::ignore_broken_pipe)?;
+            writeln!(std::io::stdout(), "{result}")?;
         }
         if outcome.stop == Stop::Interrupted && interrupted() {
             // As a shell reports a program that SIGINT ended.
@@ -299,8 +301,17 @@ impl Session<'_, '_> {
         Ok(self.tokenizer.encode_prompt(&prompt))
     }
 
+    /// How many of `ids`, the prompt of a conversation, will begin its next prompt too. What the template puts behind
+    /// the last message depends on the mode and is dropped from history.
+    pub fn stable_prefix(&self, messages: Vec<Value>, ids: &[u32]) -> anyhow::Result<usize> {
+        let mut request = Request::new(messages, self.thinking);
+        request.add_generation_prompt = false;
+        let history = self.tokenizer.encode_prompt(&self.template.prompt(&request, &self.tokenizer)?);
+        Ok(history.iter().zip(ids).take_while(|(a, b)| a == b).count())
+    }
+
     /// Reads `ids`, writes the answer to the screen and says how it went.
-    pub fn write_answer(&mut self, ids: &[u32], thinking: bool) -> anyhow::Result<Outcome> {
+    pub fn write_answer(&mut self, ids: &[u32], stable: usize, thinking: bool) -> anyhow::Result<Outcome> {
         let n_ctx = self.context.settings().n_ctx;
         ensure!(
             ids.len() < n_ctx,
@@ -309,9 +320,10 @@ impl Session<'_, '_> {
             (ids.len() + 512).next_multiple_of(1024),
         );
         let slots = crate::context::text_slots(ids, 0);
+        self.sampler.forget();
         self.screen.begin(thinking, self.tokenizer.added_token("</think>"));
         let (context, tokenizer, sampler) = (&mut self.context, &self.tokenizer, &mut self.sampler);
-        let outcome = generate(context, tokenizer, sampler, &slots, self.n_max, &mut self.screen)?;
+        let outcome = generate(context, tokenizer, sampler, &slots, stable, self.n_max, &mut self.screen)?;
         self.screen.end();
         self.screen.summary(&outcome, self.bytes_per_token);
         Ok(outcome)

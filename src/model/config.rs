@@ -176,6 +176,11 @@ impl Config {
         Ok(config)
     }
 
+    /// Whether models of this size think before they answer unless told otherwise: as published, the 4B and 9B do.
+    pub fn thinks_by_default(&self) -> bool {
+        self.n_embd > 2048
+    }
+
     /// Depth of the trunk.
     pub fn n_layer(&self) -> usize {
         self.layers.len()
