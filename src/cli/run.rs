@@ -4,9 +4,11 @@ use super::chat;
 use super::runtime::Runtime;
 use super::screen::{Screen, interrupted};
 use crate::chat::{Request, Template};
-use crate::context::{Context, Memory, Settings};
+use crate::context::Context;
 use crate::generate::{Outcome, Stop, generate};
 use crate::gguf::Gguf;
+use crate::machine::Machine;
+use crate::memory::{Bytes, Load, Plan, Wish};
 use crate::model::Model;
 use crate::model::attention::KvType;
 use crate::sampler::{self, Sampler};
@@ -57,13 +59,21 @@ pub struct Args {
     #[arg(short = 'n', long = "tokens", value_name = "N")]
     pub n: Option<usize>,
 
-    /// Room for prompt and answer, in tokens [default: 8192, or what the model was trained on if that is less]
+    /// Room for prompt and answer, in tokens, such as 4096 or 32k [default: what fits]
     #[arg(short, long, value_name = "N", value_parser = parse_size)]
     pub ctx: Option<usize>,
 
-    /// Storage of keys and values: f16, or q8_0 for half the memory
-    #[arg(long, value_name = "TYPE", default_value = "f16")]
-    pub kv: KvType,
+    /// Storage of keys and values: f16, or q8_0 for half the memory [default: f16 if it fits]
+    #[arg(long, value_name = "TYPE")]
+    pub kv: Option<KvType>,
+
+    /// Ceiling on all memory, mapped weights included, such as 1.6G [default: what the machine has free]
+    #[arg(long, value_name = "SIZE")]
+    pub mem: Option<Bytes>,
+
+    /// Tokens of a prompt read at once [default: 512 if that fits]
+    #[arg(long, value_name = "N", value_parser = parse_size)]
+    pub batch: Option<usize>,
 
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
@@ -165,9 +175,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());
     let template = Template::from_gguf(&gguf).with_context(path)?;
 
-    let n_ctx = args.ctx.unwrap_or(model.config.n_ctx_train.min(8192));
-    let settings = Settings { n_ctx, n_batch: crate::context::DEFAULT_BATCH.min(n_ctx), kv: args.kv };
-    let memory = Memory::of(&model.config, model.n_vocab, &settings);
+    let load = Load {
+        config: &model.config,
+        n_vocab: model.n_vocab,
+        weights: model.weight_bytes() as u64,
+        mapped: true,
+        extra: 0,
+        threads: args.runtime.n_threads(),
+    };
+    let wish = Wish { ceiling: args.mem, n_ctx: args.ctx, kv: args.kv, n_batch: args.batch };
+    let plan = Plan::choose(&load, &wish, &Machine::default())?;
     let kernels = args.runtime.kernels()?;
     let team = args.runtime.team();
     let thinking = match args.think {
@@ -182,13 +199,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
     let name = gguf.string("general.name").ok().flatten().unwrap_or("unnamed model").to_owned();
     let screen = Screen::new(args.quiet, args.json);
-    let gib = |bytes: usize| bytes as f64 / (1 << 30) as f64;
     screen.note(&format!(
-        "{name}: {:.2} GiB of weights mapped; context {n_ctx}: {:.2} GiB {} cache, {:.2} GiB state and buffers; {} on {} thread{}; loaded in {:.0} ms",
-        gib(gguf.tensor_bytes() as usize),
-        gib(memory.kv),
-        args.kv.name(),
-        gib(memory.state + memory.scratch),
+        "{name}: {} on {} thread{}; loaded in {:.0} ms\nmemory: {plan}",
         kernels.isa(),
         team.threads(),
         if team.threads() == 1 { "" } else { "s" },
@@ -197,7 +209,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
     let mut session = Session {
         bytes_per_token: model.bytes_per_token(),
-        context: Context::new(&model, kernels, team, settings),
+        context: Context::new(&model, kernels, team, plan.settings),
         tokenizer,
         template,
         sampler,
