@@ -7,6 +7,7 @@ use crate::context::{Memory, Settings};
 use crate::machine::{Limiter, Machine};
 use crate::model::Config;
 use crate::model::attention::KvType;
+use crate::model::config::YarnConfig;
 use std::fmt;
 use std::str::FromStr;
 
@@ -114,6 +115,8 @@ struct Room {
 pub struct Plan {
     /// Layout of the context.
     pub settings: Settings,
+    /// Positions the model can tell apart: those it was trained on, stretched where YaRN is in use.
+    pub longest: usize,
     /// Bytes of weights.
     pub weights: u64,
     /// Whether the weights stay in the mapped file.
@@ -197,6 +200,7 @@ impl Plan {
         let state = context.state as u64;
         let mut plan = Plan {
             settings,
+            longest: longest(load.config),
             weights: load.weights,
             mapped: load.mapped,
             context,
@@ -246,11 +250,16 @@ fn copies(config: &Config) -> u64 {
     (config.n_deltanet() * (gates + taps) * 4) as u64
 }
 
+/// Positions that the rotary embedding tells apart as the model was taught to.
+fn longest(config: &Config) -> usize {
+    let stretched = |yarn: &YarnConfig| (yarn.n_ctx_orig as f64 * f64::from(yarn.factor)) as usize;
+    config.rope.yarn.as_ref().map_or(config.n_ctx_train, stretched)
+}
+
 /// Every layout that the wish leaves open, best first: a shorter batch rather than less exact keys and values, those
 /// rather than half the context.
 fn candidates(config: &Config, wish: &Wish) -> Vec<Settings> {
-    let longest =
-        config.rope.yarn.as_ref().map_or(config.n_ctx_train, |y| (y.n_ctx_orig as f64 * f64::from(y.factor)) as usize);
+    let longest = longest(config);
     let contexts: Vec<usize> = match wish.n_ctx {
         Some(n) => vec![n],
         None => {

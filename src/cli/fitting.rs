@@ -5,6 +5,7 @@ use crate::machine::Machine;
 use crate::memory::{Bytes, Load, Plan, Wish};
 use crate::model::Config;
 use crate::model::attention::KvType;
+use crate::model::config::YarnConfig;
 use anyhow::Context;
 use clap::Args;
 use std::io::{IsTerminal, Write};
@@ -13,9 +14,9 @@ use std::io::{IsTerminal, Write};
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Memory")]
 pub struct Fitting {
-    /// Tokens of context [default: up to 32768, as memory allows]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(16..=16_777_216))]
-    pub ctx: Option<u32>,
+    /// Room for prompt and answer in tokens, such as 4096 or 32k [default: up to 32k, as memory allows]
+    #[arg(short, long, value_name = "N", value_parser = parse_tokens)]
+    pub ctx: Option<usize>,
 
     /// Ceiling on all memory, the mapped weights included, such as 1.6G or 900M [default: what the machine has free]
     #[arg(long, value_name = "SIZE")]
@@ -36,21 +37,57 @@ pub struct Fitting {
     /// Keep the mapped weights in memory whatever else wants it (see ulimit -l)
     #[arg(long, conflicts_with = "no_mmap")]
     pub mlock: bool,
+
+    /// Stretch the positions the model was trained on by this factor with YaRN: 4 makes 262,144 tokens 1,048,576. For
+    /// contexts that need it only, as it costs some quality in short ones
+    #[arg(long, value_name = "FACTOR", value_parser = parse_factor)]
+    pub yarn: Option<f32>,
+
+    /// Touch all memory of the context at start, so that the peak that is reported is that of a full context
+    #[arg(long, hide = true)]
+    pub touch: bool,
+}
+
+/// A number of tokens with an optional k or M: 32k is 32768.
+fn parse_tokens(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((i, 'k' | 'K')) => (&text[..i], 1 << 10),
+        Some((i, 'm' | 'M')) => (&text[..i], 1 << 20),
+        _ => (text, 1),
+    };
+    match digits.parse::<usize>().ok().and_then(|n| n.checked_mul(unit)) {
+        Some(n @ 1..=0x100_0000) => Ok(n),
+        _ => Err("expected 1 to 16M tokens, such as 4096 or 32k".to_owned()),
+    }
+}
+
+fn parse_factor(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(factor) if (1.0..=64.0).contains(&factor) => Ok(factor),
+        _ => Err("expected a factor from 1 to 64, such as 4".to_owned()),
+    }
 }
 
 impl Fitting {
+    /// The hyper-parameters with what the arguments change of them.
+    pub fn adjust(&self, config: &mut Config) {
+        match self.yarn {
+            None => {}
+            Some(1.0) => config.rope.yarn = None,
+            Some(factor) => {
+                let n_ctx_orig = config.rope.yarn.as_ref().map_or(config.n_ctx_train, |yarn| yarn.n_ctx_orig);
+                config.rope.yarn = Some(YarnConfig::with_factor(factor, n_ctx_orig));
+            }
+        }
+    }
+
     /// Plans the memory of the trunk of `config`, before its weights are read. `extra` bytes are yet to be allocated by
     /// others; with `mtp` the multi-token-prediction block is used too.
     ///
     /// # Errors
     /// If what was asked for does not fit.
     pub fn plan(&self, gguf: &Gguf, config: &Config, mtp: bool, extra: u64, threads: usize) -> anyhow::Result<Plan> {
-        let wish = Wish {
-            ceiling: self.mem,
-            n_ctx: self.ctx.map(|n| n as usize),
-            kv: self.kv,
-            n_batch: self.batch.map(|n| n as usize),
-        };
+        let wish = Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch: self.batch.map(|n| n as usize) };
         let load = Load {
             config,
             n_vocab: gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0),
