@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Measures the memory budgets: models of random weights with the published dimensions, one run each, and the most memory
+# that was resident at once. The whole context is touched (--touch), so the peak is that of a full one.
+#
+#   budgets.sh [SIZE...]       sizes from 0.8b 2b 4b 9b; all of them unless named
+# Settings: DIR=models for the files (the largest is 18 GB), KEEP=1 to keep those that were not there before.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+program=target/release/qwen-edge
+dir=${DIR:-models}
+sizes=("$@")
+[ $# -gt 0 ] || sizes=(0.8b 2b 4b 9b)
+
+declare -A budget=([0.8b]=1.6 [2b]=4 [4b]=8 [9b]=18)
+failed=0
+
+number() { sed -n "s/.*\"$1\": *\([0-9][0-9]*\).*/\1/p" | head -n 1; }
+gb() { awk -v n="$1" 'BEGIN {printf "%.2f", n / 1e9}'; }
+
+measure() { # measure FILE SIZE QUANT CTX KV BUDGET-IN-GB-OR-DASH
+  local result planned peak verdict
+  result=$("$program" run "$1" --raw --greedy -p "One two three" -n 4 --ctx "$4" --kv "$5" --touch --json --quiet)
+  planned=$(number planned_bytes <<<"$result")
+  peak=$(number peak_bytes <<<"$result")
+  verdict=ok
+  if [ "$6" != - ] && awk -v p="$peak" -v b="$6" 'BEGIN {exit p <= b * 1e9}'; then verdict=over; fi
+  if [ "$peak" -gt "$planned" ]; then verdict="$verdict, more than planned"; fi
+  if [ "$verdict" != ok ]; then failed=1; fi
+  printf '| %s | %s | %s | %s | %s | %s | %s | %s |\n' \
+    "$2" "$3" "$4" "$5" "$(gb "$planned")" "$(gb "$peak")" "$6" "$verdict"
+}
+
+with_model() { # with_model SIZE QUANT COMMAND...: the model is written if need be, and removed again
+  local file=$dir/synth-qwen35-$1-$2.gguf written=0
+  if [ ! -e "$file" ]; then
+    "$program" synth --size "$1" --quant "$2" -o "$file" 2>/dev/null
+    written=1
+  fi
+  "${@:3}" "$file" "$1" "$2"
+  if [ $written = 1 ] && [ "${KEEP:-0}" != 1 ]; then rm "$file"; fi
+}
+short_context() { measure "$1" "$2" "$3" 4096 f16 "${budget[$2]}"; }
+long_contexts() {
+  measure "$1" "$2" "$3" 32768 q8_0 -
+  measure "$1" "$2" "$3" 262144 q8_0 -
+}
+
+echo "| size | weights | context | KV | planned GB | peak resident GB | budget GB | |"
+echo "|---|---|---|---|---|---|---|---|"
+for size in "${sizes[@]}"; do with_model "$size" bf16 short_context; done
+for size in "${sizes[@]}"; do with_model "$size" q4_k_m long_contexts; done
+exit $failed
