@@ -129,6 +129,17 @@ impl<'m, 'g> Context<'m, 'g> {
         }
     }
 
+    /// Makes the system give all memory now that a full context takes, checkpoints included.
+    pub fn touch(&mut self) {
+        for cache in &mut self.caches {
+            if let Cache::Attention(cache) = cache {
+                cache.touch();
+            }
+        }
+        self.scratch.touch();
+        (0..self.settings.n_checkpoint).for_each(|_| self.checkpoint());
+    }
+
     /// The model.
     pub fn model(&self) -> &'m Model<'g> {
         self.model

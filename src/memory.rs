@@ -91,8 +91,6 @@ pub struct Load<'a> {
     pub weights: u64,
     /// Whether the weights stay in the mapped file, which the system may drop and read again; else they are copied.
     pub mapped: bool,
-    /// Bytes allocated by other parts that are yet to come: a vision tower, copies of weights in another layout.
-    pub extra: u64,
     /// Number of threads.
     pub threads: usize,
 }
@@ -205,7 +203,7 @@ impl Plan {
             mapped: load.mapped,
             context,
             checkpoints: settings.n_checkpoint as u64 * state,
-            program: room.allocated + load.extra + copies(load.config) + settings.n_ctx as u64 * POSITION + RESERVE,
+            program: room.allocated + copies(load.config) + settings.n_ctx as u64 * POSITION + RESERVE,
             ceiling: room.ceiling.map(Bytes),
             free: room.free,
             weights_fit: true,
@@ -341,7 +339,7 @@ mod tests {
     }
 
     fn load(config: &Config) -> Load<'_> {
-        Load { config, n_vocab: 248_320, weights: 500_000_000, mapped: true, extra: 0, threads: 2 }
+        Load { config, n_vocab: 248_320, weights: 500_000_000, mapped: true, threads: 2 }
     }
 
     fn room(ceiling: Option<u64>, free: Option<u64>) -> Room {

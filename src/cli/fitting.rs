@@ -2,12 +2,13 @@
 
 use crate::gguf::Gguf;
 use crate::machine::Machine;
-use crate::memory::{Bytes, Load, Plan, Wish};
+use crate::memory::{Bytes, Load, Plan, TooLittle, Wish};
 use crate::model::Config;
 use crate::model::attention::KvType;
 use crate::model::config::YarnConfig;
 use anyhow::Context;
 use clap::Args;
+use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 
 /// How much memory to take.
@@ -81,29 +82,33 @@ impl Fitting {
         }
     }
 
-    /// Plans the memory of the trunk of `config`, before its weights are read. `extra` bytes are yet to be allocated by
-    /// others; with `mtp` the multi-token-prediction block is used too.
+    /// Plans the memory before the weights are read, and brings them to where the arguments and the plan want them.
+    /// The vocabulary has been read by then, and nothing is borrowed from the file any more.
     ///
     /// # Errors
-    /// If what was asked for does not fit.
-    pub fn plan(&self, gguf: &Gguf, config: &Config, mtp: bool, extra: u64, threads: usize) -> anyhow::Result<Plan> {
+    /// If the file is no model, what was asked for does not fit, or the system refuses.
+    pub fn fit(&self, gguf: &mut Gguf, threads: usize) -> anyhow::Result<Plan> {
+        gguf.evict_headers();
+        let mut config = Config::from_gguf(gguf)?;
+        self.adjust(&mut config);
+        let plan = self.plan(gguf, &config, threads)?;
+        self.load(gguf, &plan)?;
+        Ok(plan)
+    }
+
+    fn plan(&self, gguf: &Gguf, config: &Config, threads: usize) -> Result<Plan, TooLittle> {
         let wish = Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch: self.batch.map(|n| n as usize) };
         let load = Load {
             config,
             n_vocab: gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0),
-            weights: if self.no_mmap { gguf.file_bytes() } else { weights_read(gguf, config, mtp) },
+            weights: if self.no_mmap { gguf.file_bytes() } else { weights_read(gguf, config) },
             mapped: !self.no_mmap,
-            extra,
             threads,
         };
-        Ok(Plan::choose(&load, &wish, &Machine::default())?)
+        Plan::choose(&load, &wish, &Machine::default())
     }
 
-    /// Brings the weights to where the arguments and the plan want them. Nothing may be borrowed from the file yet.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or the system refuses to lock it.
-    pub fn load(&self, gguf: &mut Gguf, plan: &Plan) -> anyhow::Result<()> {
+    fn load(&self, gguf: &mut Gguf, plan: &Plan) -> anyhow::Result<()> {
         if self.no_mmap {
             let total = gguf.file_bytes().max(1);
             let show = std::io::stderr().is_terminal();
@@ -137,12 +142,25 @@ impl Fitting {
     }
 }
 
-/// Bytes of the tensors a run reads: all but those of blocks behind the trunk that are not used.
-fn weights_read(gguf: &Gguf, config: &Config, mtp: bool) -> u64 {
+/// Bytes of the tensors a run reads: all but those of a block behind the trunk, which predicts more tokens at once.
+fn weights_read(gguf: &Gguf, config: &Config) -> u64 {
     let trunk = config.n_layer();
     let behind = |name: &str| {
         let block = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
         block.is_some_and(|block| block >= trunk)
     };
-    gguf.tensors().filter(|t| mtp || !behind(t.name)).map(|t| t.bytes.len() as u64).sum()
+    gguf.tensors().filter(|t| !behind(t.name)).map(|t| t.bytes.len() as u64).sum()
+}
+
+/// The plan and what came of it so far, for `--json`.
+pub fn report(plan: &Plan) -> Value {
+    let usage = Machine::default().usage();
+    json!({
+        "ctx": plan.settings.n_ctx,
+        "kv": plan.settings.kv.name(),
+        "batch": plan.settings.n_batch,
+        "weights_bytes": plan.weights,
+        "planned_bytes": plan.total(),
+        "peak_bytes": usage.peak,
+    })
 }

@@ -1,16 +1,15 @@
 //! `run`: answer a prompt, or chat.
 
 use super::chat;
+use super::fitting::{self, Fitting};
 use super::runtime::Runtime;
 use super::screen::{Screen, interrupted};
 use crate::chat::{Request, Template};
 use crate::context::Context;
 use crate::generate::{Outcome, Stop, generate};
 use crate::gguf::Gguf;
-use crate::machine::Machine;
-use crate::memory::{Bytes, Load, Plan, Wish};
+use crate::memory::Plan;
 use crate::model::Model;
-use crate::model::attention::KvType;
 use crate::sampler::{self, Sampler};
 use crate::tokenizer::{Special, Tokenizer};
 use anyhow::{Context as _, bail, ensure};
@@ -59,22 +58,6 @@ pub struct Args {
     #[arg(short = 'n', long = "tokens", value_name = "N")]
     pub n: Option<usize>,
 
-    /// Room for prompt and answer, in tokens, such as 4096 or 32k [default: what fits]
-    #[arg(short, long, value_name = "N", value_parser = parse_size)]
-    pub ctx: Option<usize>,
-
-    /// Storage of keys and values: f16, or q8_0 for half the memory [default: f16 if it fits]
-    #[arg(long, value_name = "TYPE")]
-    pub kv: Option<KvType>,
-
-    /// Ceiling on all memory, mapped weights included, such as 1.6G [default: what the machine has free]
-    #[arg(long, value_name = "SIZE")]
-    pub mem: Option<Bytes>,
-
-    /// Tokens of a prompt read at once [default: 512 if that fits]
-    #[arg(long, value_name = "N", value_parser = parse_size)]
-    pub batch: Option<usize>,
-
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
     pub json: bool,
@@ -86,6 +69,10 @@ pub struct Args {
     /// How tokens are chosen.
     #[command(flatten)]
     pub sampling: Sampling,
+
+    /// How much memory to take.
+    #[command(flatten)]
+    pub fitting: Fitting,
 
     /// How to compute.
     #[command(flatten)]
@@ -144,19 +131,6 @@ pub struct Sampling {
     pub repetition_penalty: Option<f32>,
 }
 
-/// A size with an optional K or M: 32k is 32768.
-fn parse_size(text: &str) -> Result<usize, String> {
-    let (digits, unit) = match text.char_indices().last() {
-        Some((i, 'k' | 'K')) => (&text[..i], 1 << 10),
-        Some((i, 'm' | 'M')) => (&text[..i], 1 << 20),
-        _ => (text, 1),
-    };
-    match digits.parse::<usize>().ok().and_then(|n| n.checked_mul(unit)) {
-        Some(0) | None => Err("expected a positive number, such as 4096 or 32k".to_owned()),
-        Some(n) => Ok(n),
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -169,22 +143,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
     let path = || args.model.display().to_string();
-    let gguf = Gguf::open(&args.model).with_context(path)?;
-    let model = Model::bind(&gguf).with_context(path)?;
+    let mut gguf = Gguf::open(&args.model).with_context(path)?;
     let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
+    let plan = args.fitting.fit(&mut gguf, args.runtime.n_threads()).with_context(path)?;
+    let mut model = Model::bind(&gguf).with_context(path)?;
+    args.fitting.adjust(&mut model.config);
     ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());
     let template = Template::from_gguf(&gguf).with_context(path)?;
 
-    let load = Load {
-        config: &model.config,
-        n_vocab: model.n_vocab,
-        weights: model.weight_bytes() as u64,
-        mapped: true,
-        extra: 0,
-        threads: args.runtime.n_threads(),
-    };
-    let wish = Wish { ceiling: args.mem, n_ctx: args.ctx, kv: args.kv, n_batch: args.batch };
-    let plan = Plan::choose(&load, &wish, &Machine::default())?;
     let kernels = args.runtime.kernels()?;
     let team = args.runtime.team();
     let thinking = match args.think {
@@ -200,16 +166,26 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let name = gguf.string("general.name").ok().flatten().unwrap_or("unnamed model").to_owned();
     let screen = Screen::new(args.quiet, args.json);
     screen.note(&format!(
-        "{name}: {} on {} thread{}; loaded in {:.0} ms\nmemory: {plan}",
+        "{name}: {} on {} thread{}; loaded in {:.0} ms",
         kernels.isa(),
         team.threads(),
         if team.threads() == 1 { "" } else { "s" },
         start.elapsed().as_secs_f64() * 1e3,
     ));
 
+    screen.note(&format!("memory: {plan}"));
+    if plan.settings.n_ctx > plan.longest {
+        screen.note(&format!("note: the model was trained on {} positions; see --yarn", plan.longest));
+    }
+
+    let mut context = Context::new(&model, kernels, team, plan.settings);
+    if args.fitting.touch {
+        context.touch();
+    }
     let mut session = Session {
         bytes_per_token: model.bytes_per_token(),
-        context: Context::new(&model, kernels, team, plan.settings),
+        plan,
+        context,
         tokenizer,
         template,
         sampler,
@@ -278,6 +254,7 @@ pub(super) struct Session<'m, 'g> {
     pub thinking: bool,
     pub n_max: usize,
     pub screen: Screen,
+    plan: Plan,
     bytes_per_token: usize,
 }
 
@@ -353,6 +330,7 @@ impl Session<'_, '_> {
             "prefill_seconds": outcome.prefill.as_secs_f64(),
             "prefill_tok_s": outcome.prefill_tok_s(),
             "decode_tok_s": outcome.decode_tok_s(),
+            "memory": fitting::report(&self.plan),
             "decode_gb_s": outcome.decode_tok_s() * self.bytes_per_token as f64 / 1e9,
         })
     }

@@ -4,6 +4,7 @@ use super::Config;
 use super::forward::Pass;
 use super::product::products;
 use super::weights::Attention;
+use crate::machine::touch;
 use crate::team::{Grid, Part, Team};
 use half::f16;
 use kernels::attention::{CONTEXT_CHUNK, KV_BLOCK, KvBlock, KvRows, Mask, Queries, partial_len};
@@ -86,6 +87,16 @@ impl KvCache {
             }
         };
         KvCache { k: store(), v: store(), n_ctx, head_dim }
+    }
+
+    /// Makes the system give the memory of all positions now.
+    pub fn touch(&mut self) {
+        for store in [&mut self.k, &mut self.v] {
+            match store {
+                Store::F16(data) => touch(data),
+                Store::Q8_0(data) => touch(data),
+            }
+        }
     }
 
     /// Keys and values of one head at the positions in `range`.

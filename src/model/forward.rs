@@ -4,6 +4,7 @@ use super::product::Batch;
 use super::rope::{Position, Rope};
 use super::weights::{Layer, Mixer, Model};
 use super::{Config, attention, deltanet, ffn};
+use crate::machine::touch;
 use crate::team::Team;
 use kernels::{Kernels, decode};
 
@@ -74,6 +75,13 @@ impl Scratch {
             angles: zeros(config.rope.n_rot),
             partials: Vec::new(),
         }
+    }
+
+    /// Makes the system give the memory of a full batch now.
+    pub fn touch(&mut self) {
+        let Scratch { x, out, h, core, wide, proj, up, alpha_beta, angles, .. } = self;
+        [x, out, proj, up, alpha_beta, angles].into_iter().for_each(|buffer| touch(buffer));
+        [h, core, wide].into_iter().for_each(Batch::touch);
     }
 
     /// Bytes the buffers of a batch take.

@@ -1,5 +1,6 @@
 //! Products of weights with a batch of activations, shared out over the team.
 
+use crate::machine::touch;
 use crate::team::{Grid, Part, Team};
 use kernels::activations::row_mut;
 use kernels::{Inputs, Kernels, Matrix, QuantRows};
@@ -17,6 +18,12 @@ impl Batch {
     /// Room for `rows` rows of `cols` values.
     pub fn new(rows: usize, cols: usize) -> Batch {
         Batch { x: vec![0.0; rows * cols], q: QuantRows::new(rows, cols), rows, cols }
+    }
+
+    /// Makes the system give the memory of all rows now.
+    pub fn touch(&mut self) {
+        touch(&mut self.x);
+        touch(self.q.records_mut());
     }
 
     /// Gives the batch another shape, keeping its memory; contents are unspecified afterwards.
