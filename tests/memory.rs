@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A model of random weights, some 30 MB, removed at the end.
+/// A model of random weights, some 65 MB, removed at the end.
 struct Model(PathBuf);
 
 impl Model {
@@ -48,7 +48,7 @@ fn a_full_context_stays_below_the_ceiling_and_below_the_plan() {
     }
     let model = Model::new("ceiling");
     let mut longest = 0;
-    for megabytes in [90, 130, 250, 500] {
+    for megabytes in [100, 140, 250, 600] {
         for args in ["", "--no-mmap"] {
             let result = json(&run(&model.0, &format!("--touch --mem {megabytes}M {args}"), None));
             let number = |key: &str| result["memory"][key].as_u64().unwrap();
