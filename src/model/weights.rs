@@ -155,12 +155,6 @@ impl<'g> Model<'g> {
         Ok(Model { n_vocab, token_embd, layers, output_norm, output, mtp, config })
     }
 
-    /// Bytes of the mapped weights that answering reads: all but the multi-token-prediction block.
-    pub fn weight_bytes(&self) -> usize {
-        let tied = std::ptr::eq(self.token_embd.bytes(), self.output.bytes());
-        self.bytes_per_token() + if tied { 0 } else { self.token_embd.bytes().len() }
-    }
-
     /// Bytes of weights one decoded token reads: every matrix of the trunk once, and the head.
     pub fn bytes_per_token(&self) -> usize {
         let ffn = |f: &Ffn| f.ffn_gate.bytes().len() + f.ffn_up.bytes().len() + f.ffn_down.bytes().len();
