@@ -17,6 +17,12 @@ pub(crate) fn levels() -> Vec<&'static Kernels> {
     tables
 }
 
+/// The tables whose f32 vector families differ: the reference, and the lowest level of each width of vectors. The levels
+/// above those share their code.
+pub(crate) fn vector_levels() -> impl Iterator<Item = &'static Kernels> {
+    [Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni, Isa::Neon].into_iter().filter_map(|isa| Kernels::select(Some(isa)).ok())
+}
+
 /// The reference table.
 pub(crate) fn scalar() -> &'static Kernels {
     Kernels::select(Some(Isa::Scalar)).expect("every CPU has it")
@@ -96,4 +102,11 @@ pub(crate) fn assert_close(what: &str, got: &[f32], want: &[f32], bound: impl Fn
         })
         .collect();
     assert!(bad.is_empty(), "{what}: {} of {} values differ{}", bad.len(), got.len(), first.concat());
+}
+
+/// [`assert_close`] to numbers computed in f64, within `tolerance`: absolute below 1, relative above.
+#[track_caller]
+pub(crate) fn assert_near(what: &str, got: &[f32], want: &[f64], tolerance: f32) {
+    let want: Vec<f32> = want.iter().map(|&v| v as f32).collect();
+    assert_close(what, got, &want, |i| tolerance * want[i].abs().max(1.0));
 }

@@ -20,8 +20,6 @@ pub mod matrix;
 pub mod qmatmul;
 pub mod rows;
 mod simd;
-#[cfg(test)]
-mod testing;
 pub mod tile;
 pub mod vecmath;
 

@@ -1,7 +1,7 @@
 //! Every level against the equations in f64.
 
 use super::{CONV_BLOCK, DeltaTokens, STATE_COLS, conv_blocks};
-use crate::testing::{assert_close, levels, numbers};
+use crate::conformance::{Rng, assert_near, vector_levels};
 use crate::{Rows, Tile};
 
 /// The delta rule in f64, for `n` columns: outputs and final state, both row-major.
@@ -42,16 +42,16 @@ struct Inputs {
 impl Inputs {
     fn new(t: usize, dk: usize, n: usize, decay: f32) -> Self {
         let unit = |seed| {
-            let mut x = numbers(seed, t * (dk + 3), 1.0);
+            let mut x = Rng(seed).values(t * (dk + 3), 1.0);
             for row in x.chunks_exact_mut(dk + 3) {
                 let norm = row[..dk].iter().map(|x| x * x).sum::<f32>().sqrt();
                 row.iter_mut().for_each(|x| *x /= norm);
             }
             x
         };
-        let g = numbers(4, t * 5, 1.0).iter().map(|x| decay * x.abs()).collect();
-        let beta = numbers(5, t * 5, 0.5).iter().map(|x| x + 0.5).collect();
-        Inputs { q: unit(1), k: unit(2), v: numbers(3, t * (n + 7), 2.0), g, beta, t, dk, n }
+        let g = Rng(4).values(t * 5, 1.0).iter().map(|x| decay * x.abs()).collect();
+        let beta = Rng(5).values(t * 5, 0.5).iter().map(|x| x + 0.5).collect();
+        Inputs { q: unit(1), k: unit(2), v: Rng(3).values(t * (n + 7), 2.0), g, beta, t, dk, n }
     }
 
     fn tokens(&self) -> DeltaTokens<'_> {
@@ -65,12 +65,13 @@ impl Inputs {
 #[test]
 fn delta_rule_matches_f64_at_any_size() {
     for (dk, n) in [(128, 32), (1, 1), (4, 3), (16, 16), (33, 31), (64, 17), (127, 32), (256, 32)] {
-        for t in [1, 2, 3, 4, 5, 7, 8, 9, 64, 67] {
-            for decay in [0.0, -0.05, -3.0, -200.0] {
+        for t in [1, 2, 3, 4, 5, 8, 9, 31] {
+            // Every token count and every decay at every size, but not each with each.
+            for decay in [[0.0, -0.05], [-3.0, -200.0]][(t + dk) % 2] {
                 let inputs = Inputs::new(t, dk, n, decay);
-                let start = numbers(6, dk * STATE_COLS, 0.5);
+                let start = Rng(6).values(dk * STATE_COLS, 0.5);
                 let (out, end) = oracle(&inputs.tokens(), &start, n);
-                for kernels in levels() {
+                for kernels in vector_levels() {
                     let what = format!("{} t={t} dk={dk} n={n} decay={decay}", kernels.isa());
                     let mut state = start.clone();
                     let mut buffer = vec![f32::NAN; t * (n + 2)];
@@ -84,11 +85,11 @@ fn delta_rule_matches_f64_at_any_size() {
                         assert!(row[0].is_nan() && row[n + 1].is_nan(), "{what}: wrote outside its columns");
                         got.extend_from_slice(&row[1..=n]);
                     }
-                    assert_close(&what, &got, &out, 4e-6);
+                    assert_near(&what, &got, &out, 4e-6);
                     let columns =
                         |s: &[f64]| s.chunks_exact(STATE_COLS).flat_map(|r| r[..n].to_vec()).collect::<Vec<_>>();
                     let state: Vec<f32> = state.chunks_exact(STATE_COLS).flat_map(|r| r[..n].to_vec()).collect();
-                    assert_close(&what, &state, &columns(&end), 4e-6);
+                    assert_near(&what, &state, &columns(&end), 4e-6);
                 }
             }
         }
@@ -97,13 +98,13 @@ fn delta_rule_matches_f64_at_any_size() {
 
 #[test]
 fn delta_rule_error_does_not_grow_over_a_long_sequence() {
-    let inputs = Inputs::new(3000, 128, 32, -0.01);
-    let start = vec![0.0; 128 * STATE_COLS];
-    let (out, _) = oracle(&inputs.tokens(), &start, 32);
-    for kernels in levels() {
-        let (mut state, mut got) = (start.clone(), vec![0.0; 3000 * 32]);
-        kernels.delta_rule(&inputs.tokens(), &mut state, &mut Tile::new(&mut got, 32));
-        assert_close(kernels.isa().name(), &got, &out, 1e-5);
+    let inputs = Inputs::new(1000, 64, 8, -0.01);
+    let start = vec![0.0; 64 * STATE_COLS];
+    let (out, _) = oracle(&inputs.tokens(), &start, 8);
+    for kernels in vector_levels() {
+        let (mut state, mut got) = (start.clone(), vec![0.0; 1000 * 8]);
+        kernels.delta_rule(&inputs.tokens(), &mut state, &mut Tile::new(&mut got, 8));
+        assert_near(kernels.isa().name(), &got, &out, 1e-5);
     }
 }
 
@@ -111,8 +112,8 @@ fn delta_rule_error_does_not_grow_over_a_long_sequence() {
 fn delta_rule_leaves_the_state_alone_when_nothing_happens() {
     let mut inputs = Inputs::new(6, 16, 8, 0.0);
     inputs.beta.fill(0.0);
-    let start = numbers(9, 16 * STATE_COLS, 3.0);
-    for kernels in levels() {
+    let start = Rng(9).values(16 * STATE_COLS, 3.0);
+    for kernels in vector_levels() {
         let (mut state, mut out) = (start.clone(), vec![0.0; 6 * 8]);
         kernels.delta_rule(&inputs.tokens(), &mut state, &mut Tile::new(&mut out, 8));
         assert_eq!(state, start, "{}", kernels.isa());
@@ -136,11 +137,11 @@ fn conv_oracle(x: &[f32], w: &[f32], n: usize, kernel: usize) -> Vec<f64> {
 fn convolution_matches_f64_however_the_sequence_is_cut() {
     for kernel in [1, 2, 3, 4, 5, 8] {
         for n in [1, 5, 16, 40, 63, 64, 100, 192] {
-            let (tokens, w) = (11, numbers(7, n * kernel, 1.0));
-            let x = numbers(8, tokens * n, 4.0);
+            let (tokens, w) = (11, Rng(7).values(n * kernel, 1.0));
+            let x = Rng(8).values(tokens * n, 4.0);
             let expected = conv_oracle(&x, &w, n, kernel);
             let blocks = conv_blocks(&w, kernel);
-            for (kernels, chunk) in levels().flat_map(|k| [1, 2, 5, 11].map(|chunk| (k, chunk))) {
+            for (kernels, chunk) in vector_levels().flat_map(|k| [1, 2, 5, 11].map(|chunk| (k, chunk))) {
                 let mut got = x.clone();
                 for (b, w) in blocks.chunks_exact(kernel * CONV_BLOCK).enumerate() {
                     let mut state = vec![0.0; (kernel - 1) * CONV_BLOCK];
@@ -149,7 +150,7 @@ fn convolution_matches_f64_however_the_sequence_is_cut() {
                         kernels.conv1d_silu(&mut Tile::new(rows, n).columns(columns.clone()), &mut state, w);
                     }
                 }
-                assert_close(&format!("{} kernel={kernel} n={n} by {chunk}", kernels.isa()), &got, &expected, 2e-6);
+                assert_near(&format!("{} kernel={kernel} n={n} by {chunk}", kernels.isa()), &got, &expected, 2e-6);
             }
         }
     }

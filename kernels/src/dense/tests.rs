@@ -1,12 +1,13 @@
 //! Conformance of products and full attention: every level and precision against sums in f64.
 
 use super::*;
+use crate::conformance::{Rng, levels, scalar};
 use crate::decode::decode_row;
-use crate::testing::{levels, numbers};
 
 /// Each level with each of its precisions.
 fn variants() -> Vec<(&'static Kernels, Precision)> {
-    levels()
+    std::iter::once(scalar())
+        .chain(levels())
         .flat_map(|kernels| {
             let mut variants = vec![(kernels, Precision::F32)];
             if kernels.dense.bf16.is_some() {
@@ -58,9 +59,9 @@ fn products_agree_with_f64_at_every_level_format_and_ragged_size() {
                     continue;
                 }
                 let what = format!("{} {precision:?} {format} [{m}, {n}, {k}]", kernels.isa());
-                let bytes = encode(format, &numbers(1, n * k, 1.0));
+                let bytes = encode(format, &Rng(1).values(n * k, 1.0));
                 let w = Matrix::new(format, n, k, &bytes);
-                let (x, bias) = (numbers(2, (m + 2) * k, 1.0), numbers(3, n, 1.0));
+                let (x, bias) = (Rng(2).values((m + 2) * k, 1.0), Rng(3).values(n, 1.0));
                 let input = rows(kernels, precision, &x, k);
                 // A guard column on either side of the output.
                 let mut y = vec![0.5; m * (n + 2)];
@@ -94,7 +95,7 @@ fn attention_agrees_with_f64_at_every_level_and_head_size() {
     for (kernels, precision) in variants() {
         for (n, keys, d) in [(1, 1, 1), (3, 7, 16), (61, 300, 24), (10, 64, 72), (60, 513, 64), (7, 257, 80)] {
             let what = format!("{} {precision:?} {n} queries, {keys} keys, {d} values", kernels.isa());
-            let (q, k, v) = (numbers(4, n * d, 3.0), numbers(5, keys * d, 3.0), numbers(6, keys * d, 1.0));
+            let (q, k, v) = (Rng(4).values(n * d, 3.0), Rng(5).values(keys * d, 3.0), Rng(6).values(keys * d, 1.0));
             let mut head = DenseHead::new(precision);
             // In two parts, where there are keys for two.
             let (k_rows, v_rows) = (Rows::new(&k, keys, d, d), Rows::new(&v, keys, d, d));
@@ -149,7 +150,7 @@ fn large_scores_neither_overflow_nor_vanish() {
 fn nan_reaches_its_own_row_and_no_other() {
     for (kernels, precision) in variants() {
         let (d, keys) = (16, 70);
-        let (mut q, k, v) = (numbers(7, 3 * d, 1.0), numbers(8, keys * d, 1.0), numbers(9, keys * d, 1.0));
+        let (mut q, k, v) = (Rng(7).values(3 * d, 1.0), Rng(8).values(keys * d, 1.0), Rng(9).values(keys * d, 1.0));
         q[d] = f32::NAN;
         let mut head = DenseHead::new(precision);
         kernels.dense_pack(Rows::new(&k, keys, d, d), Rows::new(&v, keys, d, d), (0, keys), &mut head);
