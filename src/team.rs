@@ -10,7 +10,7 @@
 use kernels::Tile;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
@@ -78,16 +78,21 @@ pub struct Team {
     profile: Option<Profile>,
 }
 
-/// A parallel region, as seen by a worker: called once with the worker's number.
-type Region<'a> = &'a (dyn Fn(usize) + Sync);
+/// A parallel region: called by the team's owner, and by each worker that comes in time.
+type Region<'a> = &'a (dyn Fn() + Sync);
+
+/// In the gate: nobody may enter any more.
+const CLOSED: u64 = 1 << 31;
+/// In the gate: one more region.
+const NEXT: u64 = 1 << 32;
+/// In the gate: how many are inside.
+const INSIDE: u64 = CLOSED - 1;
 
 struct Shared {
-    /// Counts regions; a change tells the workers that `region` is new.
-    epoch: AtomicU32,
-    /// The current region; valid from the change of `epoch` until `pending` is back at zero.
+    /// The number of the latest region (upper half), whether it is closed, and how many workers are inside (lower half).
+    gate: AtomicU64,
+    /// The latest region; may be called by whoever is inside.
     region: std::cell::UnsafeCell<Option<Region<'static>>>,
-    /// Workers that have not finished the current region.
-    pending: AtomicUsize,
     /// Which workers are asleep, by number.
     asleep: Vec<AtomicBool>,
     /// Set when a worker panicked in a region.
@@ -95,8 +100,8 @@ struct Shared {
     quit: AtomicBool,
 }
 
-// SAFETY: `region` is written by the team's owner only while `pending` is zero, when no worker reads it (see `run`);
-// everything else is atomic.
+// SAFETY: `region` is written by the team's owner only while the gate is closed and nobody inside, and read only from
+// inside (see `run` and `enter`); everything else is atomic.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the region itself is `Sync`, so a shared reference to it may move between threads.
 unsafe impl Send for Shared {}
@@ -106,9 +111,8 @@ impl Team {
     pub fn new(threads: usize) -> Team {
         let n_workers = threads.max(1) - 1;
         let shared = Arc::new(Shared {
-            epoch: AtomicU32::new(0),
+            gate: AtomicU64::new(CLOSED),
             region: std::cell::UnsafeCell::new(None),
-            pending: AtomicUsize::new(0),
             asleep: (0..n_workers).map(|_| AtomicBool::new(false)).collect(),
             panicked: AtomicBool::new(false),
             quit: AtomicBool::new(false),
@@ -151,46 +155,46 @@ impl Team {
         })
     }
 
-    /// Runs `region(worker)` once on every thread of the team and returns when all have finished.
+    /// Calls `region` on this thread, and on the workers that come before it has returned here. Nobody waits for a
+    /// worker that the system has put aside: it finds the gate closed.
     ///
     /// # Panics
-    /// If the region panics on any thread. Must not be called from inside a region.
+    /// If the region panics on any thread.
     fn run(&mut self, region: Region<'_>) {
-        if self.workers.is_empty() {
-            return region(0);
-        }
         let shared = &*self.shared;
-        // SAFETY: only the lifetime changes. Workers use the reference between the epoch's change and their decrement
-        // of `pending`; this function does not return (nor unwind past the guard) before `pending` is zero.
+        // SAFETY: only the lifetime changes. Workers use the reference while inside, and this function does not return
+        // (nor unwind past the guard) before the gate is closed and nobody inside.
         let region: Region<'static> = unsafe { std::mem::transmute(region) };
-        // SAFETY: `pending` is zero here (`&mut self`, and the last region was waited for), so no worker reads it.
+        // SAFETY: the gate is closed and nobody inside: so it was made, and so the guard of the last call left it.
         unsafe { *shared.region.get() = Some(region) };
-        shared.pending.store(self.workers.len(), Ordering::Relaxed);
-        shared.epoch.fetch_add(1, Ordering::SeqCst);
+        let number = shared.gate.load(Ordering::Relaxed) & !(NEXT - 1);
+        shared.gate.store(number.wrapping_add(NEXT), Ordering::SeqCst);
         for ((thread, _), asleep) in self.workers.iter().zip(&shared.asleep) {
             if asleep.load(Ordering::SeqCst) {
                 thread.unpark();
             }
         }
-        struct Wait<'a>(&'a Shared);
-        impl Drop for Wait<'_> {
+        struct Close<'a>(&'a Shared);
+        impl Drop for Close<'_> {
             fn drop(&mut self) {
+                let mut inside = self.0.gate.fetch_or(CLOSED, Ordering::Acquire) & INSIDE;
                 let mut spins = 0u32;
-                while self.0.pending.load(Ordering::Acquire) != 0 {
+                while inside != 0 {
                     std::hint::spin_loop();
                     spins += 1;
                     // A worker may have lost its core to another process: let it have ours.
-                    if spins.is_multiple_of(1 << 12) {
+                    if spins.is_multiple_of(1 << 10) {
                         thread::yield_now();
                     }
+                    inside = self.0.gate.load(Ordering::Acquire) & INSIDE;
                 }
             }
         }
         {
-            let wait = Wait(shared);
-            region(0);
+            let close = Close(shared);
+            region();
             let start = self.profile.is_some().then(Instant::now);
-            drop(wait);
+            drop(close);
             if let (Some(profile), Some(start)) = (&mut self.profile, start) {
                 profile.waiting += start.elapsed();
             }
@@ -204,7 +208,7 @@ impl Team {
             return (0..n).for_each(f);
         }
         let next = AtomicUsize::new(0);
-        self.run(&|_| {
+        self.run(&|| {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 if i >= n {
@@ -326,7 +330,6 @@ impl Team {
 impl Drop for Team {
     fn drop(&mut self) {
         self.shared.quit.store(true, Ordering::SeqCst);
-        self.shared.epoch.fetch_add(1, Ordering::SeqCst);
         for (thread, handle) in self.workers.drain(..) {
             thread.unpark();
             // A worker catches the panics of its regions; it has nothing to report here.
@@ -339,41 +342,48 @@ impl Shared {
     /// The life of worker `i`.
     fn work(&self, i: usize) {
         let mut seen = 0;
-        loop {
-            seen = self.next_epoch(i, seen);
-            if self.quit.load(Ordering::SeqCst) {
-                return;
-            }
-            // SAFETY: the epoch changed, so `run` has stored the region and waits for our decrement below.
+        while let Some(number) = self.enter(i, seen) {
+            seen = number;
+            // SAFETY: we are inside, so the region was stored before the gate opened and stays until we leave.
             let region = unsafe { (*self.region.get()).expect("a region was announced") };
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| region(i + 1))).is_err() {
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(region)).is_err() {
                 self.panicked.store(true, Ordering::Relaxed);
             }
-            self.pending.fetch_sub(1, Ordering::Release);
+            self.gate.fetch_sub(1, Ordering::Release);
         }
     }
 
-    /// Waits until the epoch is no longer `seen`: spins, then sleeps.
-    fn next_epoch(&self, i: usize, seen: u32) -> u32 {
+    /// Waits for an open region other than number `seen`, enters it and returns its number; `None` when the team ends.
+    /// Spins for a while, then sleeps.
+    fn enter(&self, i: usize, seen: u64) -> Option<u64> {
         let mut start = None;
         loop {
             for _ in 0..64 {
-                let epoch = self.epoch.load(Ordering::SeqCst);
-                if epoch != seen {
-                    return epoch;
+                let gate = self.gate.load(Ordering::SeqCst);
+                let number = gate / NEXT;
+                if number != seen && gate & CLOSED == 0 {
+                    let (success, failure) = (Ordering::Acquire, Ordering::Relaxed);
+                    if self.gate.compare_exchange_weak(gate, gate + 1, success, failure).is_ok() {
+                        return Some(number);
+                    }
                 }
                 std::hint::spin_loop();
             }
             if start.get_or_insert_with(Instant::now).elapsed() < SPIN {
                 continue;
             }
-            // Announce the sleep first, then look once more: `run` changes the epoch first, then looks for sleepers,
-            // so one of the two sees the other.
+            // Announce the sleep first, then look once more: `run` opens the gate first, then looks for sleepers, so
+            // one of the two sees the other.
             self.asleep[i].store(true, Ordering::SeqCst);
-            if self.epoch.load(Ordering::SeqCst) == seen {
+            let gate = self.gate.load(Ordering::SeqCst);
+            let quit = self.quit.load(Ordering::SeqCst);
+            if !quit && (gate & CLOSED != 0 || gate / NEXT == seen) {
                 thread::park();
             }
             self.asleep[i].store(false, Ordering::SeqCst);
+            if quit {
+                return None;
+            }
         }
     }
 }
@@ -464,7 +474,6 @@ impl<'a> Grid<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicU64;
 
     #[test]
     fn every_item_runs_once_for_any_number_of_threads() {
@@ -514,6 +523,16 @@ mod tests {
     #[should_panic(expected = "panicked")]
     fn a_panic_on_a_worker_reaches_the_caller() {
         let mut team = Team::new(2);
-        team.run(&|worker| assert_eq!(worker, 0));
+        let here = thread::current().id();
+        let came = AtomicBool::new(false);
+        team.for_each(2, |_| {
+            if thread::current().id() != here {
+                came.store(true, Ordering::Relaxed);
+                panic!("on purpose");
+            }
+            while !came.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+        });
     }
 }
