@@ -61,7 +61,7 @@ pub struct Args {
 /// # Errors
 /// If the model cannot be loaded.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let gguf = Gguf::open(&args.model).with_context(|| args.model.display().to_string())?;
+    let gguf = Gguf::open(&args.model)?;
     let model = Model::bind(&gguf).with_context(|| args.model.display().to_string())?;
     let deepest = args.depth.iter().max().copied().unwrap_or(0);
     let n_ctx =

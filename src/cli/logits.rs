@@ -57,7 +57,7 @@ pub struct Args {
 /// If the model or the tokens cannot be read, or the output not be written.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let ids = read_ids(&args.tokens)?;
-    let gguf = Gguf::open(&args.model).with_context(|| args.model.display().to_string())?;
+    let gguf = Gguf::open(&args.model)?;
     let model = Model::bind(&gguf).with_context(|| args.model.display().to_string())?;
     if let Some(id) = ids.iter().find(|&&id| id as usize >= model.n_vocab) {
         bail!("token {id} is not in the vocabulary of {} rows", model.n_vocab);

@@ -143,9 +143,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
     let path = || args.model.display().to_string();
-    let mut gguf = Gguf::open(&args.model).with_context(path)?;
-    let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
+    let mut gguf = Gguf::open(&args.model)?;
     let plan = args.fitting.fit(&mut gguf, args.runtime.n_threads()).with_context(path)?;
+    let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
     let mut model = Model::bind(&gguf).with_context(path)?;
     args.fitting.adjust(&mut model.config);
     ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());

@@ -110,12 +110,15 @@ impl Config {
     /// Reads and checks the hyper-parameters.
     ///
     /// # Errors
-    /// Another architecture; a missing key; a value that contradicts another. Never guesses a value that changes the
+    /// Another architecture; a vocabulary without a model; a missing key; a value that contradicts another. Never guesses a value that changes the
     /// result.
     pub fn from_gguf(gguf: &Gguf) -> Result<Config, Error> {
         let architecture = gguf.string("general.architecture")?.unwrap_or_default();
         if architecture != ARCHITECTURE {
             return Err(Error::Architecture { found: architecture.to_owned() });
+        }
+        if gguf.n_tensors() == 0 {
+            return Err(Error::NoTensors);
         }
         let keys = Keys { gguf };
 

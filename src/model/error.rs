@@ -9,7 +9,7 @@ pub enum Error {
     #[error(transparent)]
     Gguf(#[from] gguf::Error),
     /// Another architecture.
-    #[error("architecture {found:?} is not supported; supported: \"qwen35\" (Qwen3.5 0.8B, 2B, 4B, 9B)")]
+    #[error("architecture {found:?} is not supported{}; supported: \"qwen35\" (Qwen3.5 0.8B, 2B, 4B, 9B)", hint(found))]
     Architecture {
         /// The value of `general.architecture`.
         found: String,
@@ -59,6 +59,13 @@ pub enum Error {
     /// Only a vocabulary.
     #[error("the file holds no tensors: a vocabulary-only file serves `tokenize` and `template` alone")]
     NoTensors,
+}
+
+fn hint(architecture: &str) -> &'static str {
+    match architecture {
+        "clip" => " as a model: this is a vision tower, to be given with --mmproj beside its model",
+        _ => "",
+    }
 }
 
 fn supported_types() -> String {

@@ -128,9 +128,6 @@ impl<'g> Model<'g> {
         let config = Config::from_gguf(gguf)?;
         let bind = Bind { gguf, config: &config };
         let n_embd = config.n_embd;
-        if gguf.tensors().next().is_none() {
-            return Err(Error::NoTensors);
-        }
         let token_embd = gguf.tensor("token_embd.weight");
         let token_embd = token_embd
             .ok_or_else(|| Error::MissingTensor { name: "token_embd.weight".into(), expected: vec![0, n_embd] })?;
