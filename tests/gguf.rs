@@ -232,7 +232,10 @@ fn split_files_open_from_any_of_them() {
         visit(&gguf);
     }
 
-    let message = |path: &PathBuf| Gguf::open(path).map(|_| ()).unwrap_err().kind().to_string();
+    let message = |path: &PathBuf| {
+        let error = Gguf::open(path).map(|_| ()).unwrap_err();
+        format!("{error}: {}", error.kind())
+    };
     let renamed = scratch.write("renamed.gguf", &parts[1]);
     assert!(message(&renamed).contains("file 2 of 3"), "{}", message(&renamed));
     assert!(message(&renamed).contains("NAME-00002-of-00003.gguf"));
