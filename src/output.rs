@@ -49,6 +49,11 @@ impl AtomicFile {
         result
     }
 
+    /// The error, saying which file it is about.
+    fn named(&self, error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("cannot write {}: {error}", self.path.display()))
+    }
+
     fn discard(&self) {
         if self.temporary != self.path {
             // The failure that brought us here is the one to report.
@@ -59,11 +64,11 @@ impl AtomicFile {
 
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.as_mut().expect("present until the commit").write(bytes)
+        self.writer.as_mut().expect("present until the commit").write(bytes).map_err(|e| self.named(e))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.as_mut().expect("present until the commit").flush()
+        self.writer.as_mut().expect("present until the commit").flush().map_err(|e| self.named(e))
     }
 }
 

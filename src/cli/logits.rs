@@ -62,6 +62,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(id) = ids.iter().find(|&&id| id as usize >= model.n_vocab) {
         bail!("token {id} is not in the vocabulary of {} rows", model.n_vocab);
     }
+    let head_dim = model.config.head_dim;
+    ensure!(
+        args.kv.suits(head_dim),
+        "--kv {} needs heads of whole blocks of 32; this model's are {head_dim}",
+        args.kv.name()
+    );
     let n_batch = if args.step { 1 } else { (args.chunk as usize).min(ids.len()) };
     let settings = Settings { n_ctx: ids.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
     let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);

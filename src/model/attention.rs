@@ -37,6 +37,11 @@ impl KvType {
         }
     }
 
+    /// Whether heads of `head_dim` values can be stored so: 8-bit ones are stored in whole blocks.
+    pub fn suits(self, head_dim: usize) -> bool {
+        self == KvType::F16 || head_dim.is_multiple_of(KV_BLOCK)
+    }
+
     /// Bytes of one key (or value) row of one head.
     pub fn row_bytes(self, head_dim: usize) -> usize {
         match self {

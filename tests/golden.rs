@@ -1,0 +1,122 @@
+//! The forward pass gives what the float reference gives, at every instruction-set level of this CPU. The golden values
+//! come from an independent implementation; `fixtures/make_models.py` says how.
+
+mod support;
+
+use qwen_edge::context::text_slots;
+use qwen_edge::model::forward::{Input, Slot};
+use support::{FLOAT, Fixture, QUANTISED, argmax, assert_close, context, levels, mean_kl, read, rows};
+
+#[test]
+fn float_models_give_the_reference_logits() {
+    for (name, tolerance) in FLOAT {
+        let fixture = Fixture::open(name);
+        let (model, prompt) = (fixture.model(), fixture.prompt());
+        let golden = fixture.golden.floats("logits");
+        for kernels in levels() {
+            for (chunk, way) in [(prompt.len(), "at once"), (1, "step by step")] {
+                let logits = read(&mut context(&model, kernels, prompt.len(), chunk), &prompt, chunk);
+                assert_close(&logits, &golden, tolerance, &format!("{name}, {}, {way}", kernels.isa()));
+            }
+        }
+    }
+}
+
+#[test]
+fn float_models_give_the_reference_state_behind_every_layer() {
+    for (name, tolerance) in FLOAT {
+        let fixture = Fixture::open(name);
+        let (model, prompt) = (fixture.model(), fixture.prompt());
+        let n_layer = model.config.n_layer();
+        for kernels in levels() {
+            let mut context = context(&model, kernels, prompt.len(), prompt.len());
+            let mut seen = Vec::new();
+            context.forward_observed(&text_slots(&prompt, 0), &mut |il, x| seen.push((il, x.to_vec()))).unwrap();
+            seen.push((n_layer, context.hidden(0, prompt.len()).to_vec()));
+            assert_eq!(seen.iter().map(|(il, _)| *il).collect::<Vec<_>>(), (0..=n_layer).collect::<Vec<_>>());
+            for (il, x) in seen {
+                let golden = fixture.golden.floats(&format!("hidden.{il}"));
+                assert_close(&x, &golden, tolerance, &format!("{name}, {}, hidden.{il}", kernels.isa()));
+            }
+        }
+    }
+}
+
+#[test]
+fn float_models_continue_with_the_reference_tokens() {
+    for (name, _) in FLOAT {
+        let fixture = Fixture::open(name);
+        let (model, prompt) = (fixture.model(), fixture.prompt());
+        let golden = fixture.golden.ints("greedy_ids");
+        for kernels in levels() {
+            let mut context = context(&model, kernels, prompt.len() + golden.len(), prompt.len());
+            context.prefill(&text_slots(&prompt, 0), |_| true).unwrap();
+            let mut id = argmax(context.logits(0));
+            let mut found = Vec::new();
+            for _ in 0..golden.len() {
+                found.push(id as usize);
+                id = argmax(context.decode(id).unwrap());
+            }
+            assert_eq!(found, golden, "{name}, {}", kernels.isa());
+        }
+    }
+}
+
+#[test]
+fn quantised_models_stay_near_the_reference() {
+    for (name, bound) in QUANTISED {
+        let fixture = Fixture::open(name);
+        let (model, prompt) = (fixture.model(), fixture.prompt());
+        let (golden, positions) = (fixture.golden.floats("logits"), fixture.golden.ints("positions"));
+        for kernels in levels() {
+            for chunk in [prompt.len(), 1] {
+                let logits = read(&mut context(&model, kernels, prompt.len(), chunk), &prompt, chunk);
+                let kl = mean_kl(&golden, &rows(&logits, model.n_vocab, &positions), model.n_vocab);
+                println!("{name}, {}, batches of {chunk}: mean KL {kl:.2e} nat", kernels.isa());
+                assert!(
+                    kl <= bound,
+                    "{name}, {}, batches of {chunk}: mean KL {kl:.2e} above {bound:.2e}",
+                    kernels.isa()
+                );
+            }
+        }
+    }
+}
+
+/// The prompt of a fixture with an image in it, whose rows have positions of their own on each axis.
+#[test]
+fn images_stand_at_positions_of_three_axes() {
+    for (name, tolerance) in FLOAT {
+        let fixture = Fixture::open(name);
+        let (model, prompt) = (fixture.model(), fixture.prompt());
+        let (golden, g) = (fixture.golden.floats("image.logits"), &fixture.golden);
+        let (image, before) = (g.floats("image.embeddings"), g.ints("image.before")[0]);
+        let (positions, wanted) = (g.ints("image.positions"), g.ints("image.rows"));
+
+        let text = |id: &u32| Input::Token(*id);
+        let inputs = prompt[..before]
+            .iter()
+            .map(text)
+            .chain(image.chunks(model.config.n_embd).map(Input::Embedding))
+            .chain(prompt[before..].iter().map(text));
+        let n = positions.len() / 3;
+        let slots: Vec<Slot> = inputs
+            .enumerate()
+            .map(|(i, input)| Slot { input, position: [0, 1, 2].map(|axis| positions[axis * n + i] as u32) })
+            .collect();
+        assert_eq!(slots.len(), n);
+        for kernels in levels() {
+            for chunk in [n, 7, 1] {
+                let mut context = context(&model, kernels, n, chunk);
+                let mut logits = Vec::new();
+                for batch in slots.chunks(chunk) {
+                    context.forward(batch, batch.len()).unwrap();
+                    logits.extend_from_slice(context.logits_of(0, batch.len()));
+                }
+                let what = format!("{name}, {}, batches of {chunk}", kernels.isa());
+                assert_close(&rows(&logits, model.n_vocab, &wanted), &golden, tolerance, &what);
+                assert_eq!(context.next_position() as usize, positions[n - 1] + 1, "{what}");
+            }
+        }
+    }
+}
