@@ -53,6 +53,9 @@ synth: build ## random weights to measure with: make synth [SIZE=0.8b] [QUANT=q4
 	  target/release/qwen-edge synth --size $(SIZE) --quant $(QUANT) $(if $(MTP),--mtp) \
 	    $(if $(VOCAB),--vocab "$(VOCAB)") -o "$(OUT)" $(ARGS); fi
 
+budgets: build ## most resident memory of every size, BF16 at 4k and Q4_K_M at 32k and 262k: make budgets [SIZES="0.8b 2b"]
+	scripts/budgets.sh $(SIZES)
+
 ##@ Ship
 static: need-cargo ## static x86-64 binary for every x86-64 CPU: dist/qwen-edge-x86_64
 	scripts/static.sh x86_64
@@ -65,6 +68,9 @@ dist: static static-arm ## tarballs with binary, man pages, completions, licence
 
 deb: static static-arm ## Debian packages for amd64 and arm64, in dist/
 	scripts/dist.sh debs
+
+answers: static static-arm ## the same greedy text from both static binaries at every level: make answers [MODEL=file.gguf]
+	scripts/answers.sh "$(MODEL)"
 
 reproducible: need-cargo ## build the static binaries twice, in different directories, and compare the bytes
 	scripts/reproducible.sh
@@ -80,5 +86,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run install test check lint test-long test-arm test-arm-short bench static static-arm dist deb reproducible clean help need-cargo
-.PHONY: build run install test check lint test-long test-arm test-arm-short bench synth static static-arm dist deb clean help need-cargo
+.PHONY: build run install test check lint test-long test-arm test-arm-short bench synth budgets static static-arm dist deb answers reproducible clean help need-cargo

@@ -3,11 +3,11 @@
 # that was resident at once. The whole context is touched (--touch), so the peak is that of a full one.
 #
 #   budgets.sh [SIZE...]       sizes from 0.8b 2b 4b 9b; all of them unless named
-# Settings: DIR=models for the files (the largest is 18 GB), KEEP=1 to keep those that were not there before.
+# Settings: PROGRAM=target/release/qwen-edge; DIR=models for the files (the largest is 18 GB), KEEP=1 to keep those that were not there before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-program=target/release/qwen-edge
+program=${PROGRAM:-target/release/qwen-edge}
 dir=${DIR:-models}
 sizes=("$@")
 [ $# -gt 0 ] || sizes=(0.8b 2b 4b 9b)
