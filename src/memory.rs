@@ -26,6 +26,9 @@ const RESERVE: u64 = 16 << 20;
 /// Bytes a position of the context takes beside keys and values: what stands there, and its share of a growing list.
 const POSITION: u64 = 24;
 
+/// Bytes the system maps at once, at most, when one page of a file is touched.
+const FAULT_AROUND: u64 = 64 << 10;
+
 /// Address space that a thread takes beside its touched memory: stack and the allocator's own arena.
 const THREAD_ADDRESS_SPACE: u64 = 72 << 20;
 
@@ -87,8 +90,11 @@ pub struct Load<'a> {
     pub config: &'a Config,
     /// Rows of the vocabulary.
     pub n_vocab: usize,
-    /// Bytes of the weights that will be read; not those of blocks that stay unused.
+    /// Bytes of the weights that every token reads; not those of blocks that stay unused, nor of weights that are decoded
+    /// into copies at start.
     pub weights: u64,
+    /// Bytes of an embedding that is not also the head: a token reads one row of it.
+    pub embedding: u64,
     /// Whether the weights stay in the mapped file, which the system may drop and read again; else they are copied.
     pub mapped: bool,
     /// Number of threads.
@@ -184,7 +190,7 @@ impl Plan {
                 format!(
                     "the smallest context needs {} with the weights' {}: a smaller model or quantisation would fit",
                     Bytes(least.total()),
-                    Bytes(load.weights)
+                    Bytes(least.weights)
                 )
             }
         };
@@ -194,12 +200,14 @@ impl Plan {
     }
 
     fn of(load: &Load<'_>, settings: Settings, room: &Room) -> Plan {
+        let looked_up = (settings.n_ctx as u64).saturating_mul(4 * load.config.n_embd as u64 + FAULT_AROUND);
+        let weights = load.weights + load.embedding.min(looked_up);
         let context = Memory::of(load.config, load.n_vocab, &settings);
         let state = context.state as u64;
         let mut plan = Plan {
             settings,
             longest: longest(load.config),
-            weights: load.weights,
+            weights,
             mapped: load.mapped,
             context,
             checkpoints: settings.n_checkpoint as u64 * state,
@@ -339,7 +347,7 @@ mod tests {
     }
 
     fn load(config: &Config) -> Load<'_> {
-        Load { config, n_vocab: 248_320, weights: 500_000_000, mapped: true, threads: 2 }
+        Load { config, n_vocab: 248_320, weights: 500_000_000, embedding: 0, mapped: true, threads: 2 }
     }
 
     fn room(ceiling: Option<u64>, free: Option<u64>) -> Room {

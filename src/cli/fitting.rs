@@ -1,6 +1,6 @@
 //! Arguments that say how much memory a model may take, and what is done to keep to it.
 
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Tensor};
 use crate::machine::Machine;
 use crate::memory::{Bytes, Load, Plan, TooLittle, Wish};
 use crate::model::Config;
@@ -102,6 +102,7 @@ impl Fitting {
             config,
             n_vocab: gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0),
             weights: if self.no_mmap { gguf.file_bytes() } else { weights_read(gguf, config) },
+            embedding: if self.no_mmap { 0 } else { own_embedding(gguf).map_or(0, |t| t.bytes.len() as u64) },
             mapped: !self.no_mmap,
             threads,
         };
@@ -123,8 +124,8 @@ impl Fitting {
             }
         } else {
             // An embedding that is not also the head is read a row a token: reading ahead there would only fill memory.
-            if gguf.tensor("output.weight").is_some() {
-                gguf.advise_random("token_embd.weight");
+            if let Some(tensor) = own_embedding(gguf) {
+                gguf.advise_random(tensor.name);
             }
             if plan.weights_fit {
                 gguf.prefetch();
@@ -142,14 +143,32 @@ impl Fitting {
     }
 }
 
-/// Bytes of the tensors a run reads: all but those of a block behind the trunk, which predicts more tokens at once.
+/// The embedding, when it is not also the head.
+fn own_embedding(gguf: &Gguf) -> Option<Tensor<'_>> {
+    gguf.tensor("output.weight").and_then(|_| gguf.tensor("token_embd.weight"))
+}
+
+/// Whether binding the model makes a decoded copy of the tensor of this name, after which nobody reads it.
+fn is_copied(name: &str) -> bool {
+    ["ssm_alpha.weight", "ssm_beta.weight", "ssm_conv1d.weight"].iter().any(|end| name.ends_with(end))
+}
+
+/// Takes the mapped weights that were copied when the model was bound out of memory.
+pub fn evict_copied(gguf: &Gguf) {
+    gguf.tensors().filter(|t| is_copied(t.name)).for_each(|t| gguf.evict(t.name));
+}
+
+/// Bytes of the tensors every token reads: all but copied ones, an embedding that is not also the head, and those of a
+/// block behind the trunk, which predicts more tokens at once.
 fn weights_read(gguf: &Gguf, config: &Config) -> u64 {
     let trunk = config.n_layer();
     let behind = |name: &str| {
         let block = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
         block.is_some_and(|block| block >= trunk)
     };
-    gguf.tensors().filter(|t| !behind(t.name)).map(|t| t.bytes.len() as u64).sum()
+    let embedding = own_embedding(gguf).map_or("", |t| t.name);
+    let read = gguf.tensors().filter(|t| !behind(t.name) && !is_copied(t.name) && t.name != embedding);
+    read.map(|t| t.bytes.len() as u64).sum()
 }
 
 /// The plan and what came of it so far, for `--json`.
