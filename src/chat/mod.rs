@@ -14,8 +14,8 @@ use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The published template of the series.
-const BUILT_IN: &str = include_str!("qwen35.jinja");
+/// The published template of the series (that of the larger sizes; see [`is_published`]).
+pub const BUILT_IN: &str = include_str!("qwen35.jinja");
 
 /// Name of the one template in its environment; no suffix, so that nothing is escaped.
 const NAME: &str = "chat_template";
@@ -44,6 +44,13 @@ pub enum Error {
     Endless { line: usize },
     #[error("the messages use every private character of Unicode")]
     NoMark,
+}
+
+/// Whether `source` is the published template of some size. They differ in one place, the last: the thinking mode when
+/// none is asked for.
+pub fn is_published(source: &str) -> bool {
+    let common = |source: &str| source.rsplit_once("add_generation_prompt").map(|(common, _)| common.to_owned());
+    common(source).is_some() && common(source) == common(BUILT_IN)
 }
 
 /// What a template is given.

@@ -160,7 +160,7 @@ pub fn evict_copied(gguf: &Gguf) {
 
 /// Bytes of the tensors every token reads: all but copied ones, an embedding that is not also the head, and those of a
 /// block behind the trunk, which predicts more tokens at once.
-fn weights_read(gguf: &Gguf, config: &Config) -> u64 {
+pub(super) fn weights_read(gguf: &Gguf, config: &Config) -> u64 {
     let trunk = config.n_layer();
     let behind = |name: &str| {
         let block = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());

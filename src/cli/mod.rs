@@ -4,6 +4,7 @@ pub mod bench;
 mod chat;
 pub mod completions;
 pub mod fitting;
+pub mod inspect;
 pub mod logits;
 pub mod run;
 pub mod runtime;
@@ -28,7 +29,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Args),
-    Synth(synth::SynthArgs),
+    Inspect(inspect::Args),
     Bench(bench::Args),
     Logits(logits::Args),
     Vision(vision::Args),
@@ -36,13 +37,14 @@ enum Command {
     Man(completions::ManArgs),
     Template(template::Args),
     Tokenize(tokenize::Args),
+    Synth(synth::SynthArgs),
 }
 
 impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
             Command::Run(args) => run::run(args),
-            Command::Synth(args) => synth::synth(args),
+            Command::Inspect(args) => inspect::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
             Command::Vision(args) => vision::run(args),
@@ -50,6 +52,7 @@ impl Command {
             Command::Man(args) => completions::man(args),
             Command::Template(args) => template::run(args),
             Command::Tokenize(args) => tokenize::run(args),
+            Command::Synth(args) => synth::synth(args),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! `synth`: write a model of random weights, to measure speed and memory with.
 
 use crate::gguf::Gguf;
+use crate::output::AtomicFile;
 use crate::synth::{Dims, Options, Quant, Size, Synth};
 use anyhow::{Context, Result, bail};
-use std::fs::File;
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -70,16 +70,9 @@ pub fn synth(args: SynthArgs) -> Result<()> {
         None => Synth::text(&options),
     };
 
-    // Under another name until it is whole, so that no half file is taken for a model.
-    let mut name = output.clone().into_os_string();
-    name.push(".tmp");
-    let part = PathBuf::from(name);
     let started = Instant::now();
-    if let Err(error) = write_file(&synth, &part, &output) {
-        let _ = std::fs::remove_file(&part);
-        let gigabytes = synth.file_bytes() as f64 / 1e9;
-        return Err(error).with_context(|| format!("writing {} ({gigabytes:.2} GB)", output.display()));
-    }
+    let gigabytes = synth.file_bytes() as f64 / 1e9;
+    write_file(&synth, &output).with_context(|| format!("{} needs {gigabytes:.2} GB", output.display()))?;
     eprintln!(
         "{}: random weights, {} tensors, {} bytes, {:.1} s",
         output.display(),
@@ -90,22 +83,22 @@ pub fn synth(args: SynthArgs) -> Result<()> {
     Ok(())
 }
 
-fn write_file(synth: &Synth, part: &Path, output: &Path) -> std::io::Result<()> {
+fn write_file(synth: &Synth, output: &Path) -> Result<()> {
     let total = synth.file_bytes();
-    let mut out = BufWriter::with_capacity(1 << 20, File::create(part)?);
+    let mut out = AtomicFile::create(output)?;
     let mut done = 0;
     let mut shown = Instant::now();
     let terminal = std::io::stderr().is_terminal();
-    synth.write(&mut out, |bytes| {
+    let written = synth.write(&mut out, |bytes| {
         done += bytes;
         if terminal && shown.elapsed() > Duration::from_millis(100) {
             shown = Instant::now();
             eprint!("\rwriting {}: {:3} %", output.display(), 100 * done / total);
         }
-    })?;
+    });
     if terminal {
         eprint!("\r\x1b[K");
     }
-    out.flush()?;
-    std::fs::rename(part, output)
+    written?;
+    out.commit()
 }

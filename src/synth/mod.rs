@@ -167,7 +167,8 @@ impl Synth {
             .strings("tokenizer.ggml.tokens", vocab.tokens.iter())
             .i32s("tokenizer.ggml.token_type", &vocab.types)
             .strings("tokenizer.ggml.merges", vocab.merge_lines())
-            .boolean("tokenizer.ggml.add_bos_token", false);
+            .boolean("tokenizer.ggml.add_bos_token", false)
+            .string("tokenizer.chat_template", crate::chat::BUILT_IN);
         let special = [("eos_token_id", "<|im_end|>"), ("padding_token_id", "<|endoftext|>")];
         for (key, token) in special {
             if let Some(id) = vocab.id(token) {
@@ -317,6 +318,11 @@ impl Synth {
     /// The tensors that will be written.
     pub fn tensors(&self) -> &[TensorSpec] {
         self.writer.tensors()
+    }
+
+    /// The file up to its tensor data.
+    pub fn header(&self) -> Vec<u8> {
+        self.writer.header()
     }
 
     /// Bytes of the file.

@@ -14,6 +14,7 @@
 use crate::gguf::Gguf;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 /// The vocabulary of the published models, in the form of this file.
 static PUBLISHED: &[u8] = include_bytes!("../../models/qwen35-vocab.bin");
@@ -35,9 +36,11 @@ pub struct Vocab {
 }
 
 impl Vocab {
-    /// The vocabulary of the published models: 248,320 rows.
-    pub fn published() -> Self {
-        Self::unpack(PUBLISHED).expect("the file in the repository is valid; a test unpacks it")
+    /// The vocabulary of the published models: 248,320 rows, unpacked once.
+    pub fn published() -> &'static Self {
+        static UNPACKED: OnceLock<Vocab> = OnceLock::new();
+        UNPACKED
+            .get_or_init(|| Self::unpack(PUBLISHED).expect("the file in the repository is valid; a test unpacks it"))
     }
 
     /// The published vocabulary cut to `n_rows`: fewer byte-pair tokens, then the added tokens, then padding.
@@ -47,7 +50,7 @@ impl Vocab {
     pub fn published_cut(n_rows: usize) -> Self {
         let full = Self::published();
         if n_rows >= full.tokens.len() {
-            return full;
+            return full.clone();
         }
         const SPARE: usize = 64;
         assert!(n_rows >= 256 + SPARE, "no room for bytes and added tokens in {n_rows} rows");

@@ -1,0 +1,241 @@
+//! `inspect` says what a file is, whether it runs and why not, and what memory it will take.
+
+use qwen_edge::gguf::writer::Writer;
+use qwen_edge::gguf::{Gguf, TensorType};
+use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Files of one test, removed at its end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("qwen-edge-inspect-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn inspect(path: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_qwen-edge")).arg("inspect").arg(path).args(args).output().unwrap()
+}
+
+fn text(path: &Path) -> String {
+    let output = inspect(path, &[]);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(path: &Path) -> Value {
+    let output = inspect(path, &["--json"]);
+    assert!(output.status.success(), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn options(mtp: bool) -> Options {
+    Options { dims: Dims::of(Size::Tiny), quant: Quant::Q4_K_M, mtp, newer: mtp, seed: 1 }
+}
+
+/// The tiny model with one thing changed: tensors for which `change` returns `None` are left out.
+fn changed(change: impl Fn(&str, TensorType) -> Option<TensorType>) -> Vec<u8> {
+    let gguf = Gguf::from_bytes(Synth::text(&options(false)).to_bytes()).unwrap();
+    let mut writer = Writer::new();
+    for (key, value) in gguf.keys() {
+        writer.key(key, value);
+    }
+    for tensor in gguf.tensors() {
+        if let Some(ty) = change(tensor.name, tensor.ty) {
+            writer.tensor(tensor.name, ty, tensor.shape);
+        }
+    }
+    writer.to_bytes(|tensor| vec![0; tensor.bytes()])
+}
+
+fn problems(report: &Value) -> Vec<&str> {
+    report["problems"].as_array().unwrap().iter().map(|problem| problem.as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_text_model_is_described_with_its_memory() {
+    let scratch = Scratch::new("text");
+    let path = scratch.write("model.gguf", &Synth::text(&options(true)).to_bytes());
+    let report = json(&path);
+    assert_eq!((&report["kind"], &report["runs"]), (&"text".into(), &true.into()), "{report:#}");
+    let model = &report["model"];
+    assert_eq!((&model["n_layer"], &model["n_deltanet"], &model["n_attention"]), (&4.into(), &3.into(), &1.into()));
+    assert_eq!((&model["n_embd"], &model["mtp"], &model["tied_head"]), (&256.into(), &true.into(), &true.into()));
+    assert!(model["mtp_bytes"].as_u64().unwrap() > 0);
+    let tokenizer = &report["tokenizer"];
+    assert_eq!((&tokenizer["n_tokens"], &tokenizer["n_merges"]), (&2112.into(), &1792.into()));
+    assert_eq!((&tokenizer["n_control"], &tokenizer["eos_token_id"]), (&27.into(), &2050.into()));
+
+    assert_eq!(report["chat_template"]["official"], true);
+
+    // One attention layer with one KV head of 256, keys and values, two bytes each.
+    let memory = report["memory"].as_array().unwrap();
+    for (need, n_ctx) in memory.iter().zip([4096u64, 32_768, 262_144]) {
+        assert_eq!(need["n_ctx"], n_ctx);
+        assert_eq!(need["kv"], n_ctx * 2 * 256 * 2);
+        let part = |name: &str| need[name].as_u64().unwrap();
+        let parts = ["weights", "kv", "state", "buffers", "program"].map(part);
+        assert_eq!(part("total"), parts.iter().sum::<u64>());
+        // Three DeltaNet layers: four value heads of 128 x 128, and three inputs of the convolution over 1024 channels.
+        assert!(part("state") >= 3 * 4 * (4 * 128 * 128 + 3 * 1024), "{need:#}");
+        // The small tensors that are decoded at load count as part of the program.
+        let trunk = report["tensor_bytes"].as_u64().unwrap() - model["mtp_bytes"].as_u64().unwrap();
+        assert!((trunk - 100_000..=trunk).contains(&part("weights")), "{need:#}");
+    }
+    assert_eq!(memory.len(), 3);
+
+    let text = text(&path);
+    for part in ["text model", "4 = 3 DeltaNet + 1 attention", "Q4_K", "random numbers", "runs          yes", "262144"]
+    {
+        assert!(text.contains(part), "no {part:?} in\n{text}");
+    }
+}
+
+#[test]
+fn the_memory_of_the_published_sizes_is_the_known_one() {
+    let scratch = Scratch::new("published");
+    // A file with holes for weights: nothing is read of them.
+    for (size, kv_token, state) in [(Size::B0_8, 12 << 10, 18 << 20), (Size::B4, 32 << 10, 48u64 << 20)] {
+        let synth = Synth::text_without_vocab(&Options {
+            dims: Dims::of(size),
+            quant: Quant::Q4_K_M,
+            mtp: false,
+            newer: false,
+            seed: 0,
+        });
+        let path = scratch.write("model.gguf", &synth.header());
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(synth.file_bytes()).unwrap();
+        let report = json(&path);
+        for need in report["memory"].as_array().unwrap() {
+            assert_eq!(need["kv"].as_u64().unwrap(), kv_token * need["n_ctx"].as_u64().unwrap(), "{size:?}");
+            let conv = need["state"].as_u64().unwrap() - state;
+            assert!((1..4 << 20).contains(&conv), "{size:?}: {conv} bytes beside the recurrent state");
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_alone_is_said_to_be_one() {
+    let scratch = Scratch::new("vocabulary");
+    let full = Gguf::from_bytes(Synth::text(&options(false)).to_bytes()).unwrap();
+    let mut writer = Writer::new();
+    for (key, value) in full.keys().filter(|(key, _)| !key.starts_with("qwen35.")) {
+        writer.key(key, value);
+    }
+    let path = scratch.write("vocab.gguf", &writer.header());
+    let report = json(&path);
+    assert_eq!((&report["kind"], &report["runs"]), (&"vocabulary".into(), &true.into()), "{report:#}");
+    assert_eq!(report["tokenizer"]["n_tokens"], 2112);
+    assert!(text(&path).contains("vocabulary without weights"));
+}
+
+#[test]
+fn a_vision_tower_is_said_to_be_one() {
+    let scratch = Scratch::new("vision");
+    let synth = Synth::vision(&Options { quant: Quant::F16, ..options(false) });
+    let path = scratch.write("mmproj.gguf", &synth.to_bytes());
+    let report = json(&path);
+    assert_eq!((&report["kind"], &report["runs"]), (&"vision".into(), &true.into()), "{report:#}");
+    assert_eq!(report["vision"]["n_out"], 256);
+    assert!(text(&path).contains("text model of width 256"));
+}
+
+#[test]
+fn another_architecture_is_named_with_what_is_supported() {
+    let scratch = Scratch::new("other");
+    let mut writer = Writer::new();
+    writer.string("general.architecture", "llama").string("general.name", "Some\x1b[31m Llama");
+    writer.tensor("token_embd.weight", TensorType::IQ1_S, &[4, 256]);
+    let path = scratch.write("llama.gguf", &writer.to_bytes(|tensor| vec![0; tensor.bytes()]));
+    let report = json(&path);
+    assert_eq!((&report["kind"], &report["runs"]), (&"other".into(), &false.into()));
+    let text = text(&path);
+    assert!(text.contains("\"llama\" is not supported") && text.contains("qwen35"), "{text}");
+    assert!(text.contains("IQ1_S") && text.contains("not supported"), "{text}");
+    assert!(!text.contains('\x1b'), "a name of the file reached the terminal with its escape sequence");
+}
+
+#[test]
+fn templates_are_told_apart() {
+    let scratch = Scratch::new("template");
+    let full = Gguf::from_bytes(Synth::text(&options(false)).to_bytes()).unwrap();
+    let with = |template: Option<&str>| {
+        let mut writer = Writer::new();
+        for (key, value) in full.keys().filter(|(key, _)| *key != "tokenizer.chat_template") {
+            writer.key(key, value);
+        }
+        if let Some(template) = template {
+            writer.string("tokenizer.chat_template", template);
+        }
+        let report = json(&scratch.write("vocab.gguf", &writer.header()));
+        let template = &report["chat_template"];
+        (template["in_file"].as_bool().unwrap(), template["official"].as_bool().unwrap(), report["runs"] == true)
+    };
+    let published = full.string("tokenizer.chat_template").unwrap().unwrap();
+    // The smaller sizes think only when asked to.
+    let smaller = published.replace(
+        "enable_thinking is defined and enable_thinking is false",
+        "not (enable_thinking is defined and enable_thinking is true)",
+    );
+    assert_ne!(published, smaller);
+    assert_eq!(with(None), (false, true, true));
+    assert_eq!(with(Some(published)), (true, true, true));
+    assert_eq!(with(Some(&smaller)), (true, true, true));
+    assert_eq!(with(Some("{{ messages[0].content }}")), (true, false, true));
+    assert_eq!(with(Some("{% if %}")), (true, false, false));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let scratch = Scratch::new("missing");
+    let bytes = changed(|name, ty| (name != "blk.1.ssm_out.weight").then_some(ty));
+    let report = json(&scratch.write("missing.gguf", &bytes));
+    assert_eq!(report["runs"], false);
+    assert!(problems(&report)[0].contains("blk.1.ssm_out.weight"), "{:?}", problems(&report));
+
+    let bytes = changed(|name, ty| Some(if name == "blk.0.ffn_up.weight" { TensorType::TQ2_0 } else { ty }));
+    let report = json(&scratch.write("type.gguf", &bytes));
+    assert!(problems(&report).iter().any(|p| p.contains("without kernels: TQ2_0")), "{:?}", problems(&report));
+    assert!(problems(&report).iter().any(|p| p.contains("blk.0.ffn_up.weight")), "{:?}", problems(&report));
+}
+
+#[test]
+fn a_vocabulary_without_merges_is_named() {
+    let scratch = Scratch::new("merges");
+    let full = Gguf::from_bytes(Synth::text(&options(false)).to_bytes()).unwrap();
+    let mut writer = Writer::new();
+    for (key, value) in full.keys().filter(|(key, _)| !key.ends_with(".merges")) {
+        writer.key(key, value);
+    }
+    let report = json(&scratch.write("vocab.gguf", &writer.header()));
+    assert_eq!(report["runs"], false);
+    assert!(problems(&report)[0].contains("merges"), "{:?}", problems(&report));
+}
+
+#[test]
+fn what_is_no_gguf_is_an_error_with_exit_code_1() {
+    let scratch = Scratch::new("nogguf");
+    let path = scratch.write("notes.txt", b"just text");
+    let output = inspect(&path, &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("notes.txt: not a GGUF file"), "{message}");
+}
