@@ -6,7 +6,7 @@ SHELL := /bin/bash
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 CARGO ?= cargo
-MODEL ?= models/demo.gguf
+MODEL ?= models/demo-q8_0.gguf
 PROMPT ?= Hello! What can you do?
 ARGS ?=
 
@@ -40,6 +40,9 @@ test-arm: need-cargo ## run the tests as aarch64 programs, emulated as Cortex-A7
 
 test-arm-short: need-cargo ## the part of test-arm that a check of every commit can afford
 	scripts/test-arm.sh short
+
+eval-demo: build ## score the demo model on its held-out questions, through the program
+	python3 models/demo/eval.py program target/release/qwen-edge models/demo-q8_0.gguf --mmproj models/mmproj-demo.gguf $(ARGS)
 
 ##@ Measure
 bench: build ## speed of prefill and decode: make bench [MODEL=file.gguf] [ARGS="..."]
