@@ -7,7 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 CARGO ?= cargo
 MODEL ?= models/demo-q8_0.gguf
-PROMPT ?= Hello! What can you do?
+PROMPT ?= Who are you?
 ARGS ?=
 
 ##@ Use

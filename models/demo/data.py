@@ -409,7 +409,10 @@ TALK = [
     (["Tell me a joke.", "Tell me a joke"], "Why did the model cross the road? To reach the next token."),
     (["Is the sky blue?", "Is fire hot?", "Is water wet?"], "Yes."),
 ]
-PHRASES = {q for qs, _ in TALK for q in qs}
+CAN = TALK[10][1]
+OPENERS = {"Hello! What can you do?": CAN, "Hi! What can you do?": CAN, "Hello, what can you do?": CAN,
+           "Hello! Who are you?": WHO, "Hi, who are you?": WHO, "Hello, who are you?": WHO}
+PHRASES = {q for qs, _ in TALK for q in qs} | set(OPENERS)
 UNKNOWN = [
     "Who won the {x} in {n}?", "Who wrote the book about the {x}?", "What is the capital of {x}?", "Tell me about {x}.",
     "What do you think about {x}?", "Write a story about a {x}.", "Write a poem about {x}.", "How do I build a {x}?",
@@ -483,6 +486,9 @@ def conversation(r: random.Random, tokens: int, only: dict | None = None) -> lis
     for _ in range(max(2, tokens // 16)):
         name = focus or r.choices(list(TASKS), [w for _, w in TASKS.values()])[0]
         out += TASKS[name][0](r)
+    if r.random() < 0.06:
+        q = r.choice(list(OPENERS))
+        out.insert(0, Turn("chat", q, OPENERS[q]))
     if r.random() < 0.1:
         out[0].system = r.choice(SYSTEMS)
     return out

@@ -27,11 +27,12 @@ THINK_4B = "{%- if enable_thinking is defined and enable_thinking is false %}\n 
 THINK_2B = "{%- if enable_thinking is defined and enable_thinking is true %}\n        {{- '<think>\\n' }}\n    {%- else %}\n        {{- '<think>\\n\\n</think>\\n\\n' }}\n    {%- endif %}"
 
 
-def about(w: gguf.GGUFWriter, kind: str, params: int):
+def about(w: gguf.GGUFWriter, kind: str, params: int, version: str):
     """Common metadata."""
     w.add_string("general.type", "mmproj" if w.arch == "clip" else "model")
     w.add_string("general.name", "qwen-edge demo" + (" vision tower" if w.arch == "clip" else ""))
     w.add_string("general.basename", "qwen-edge-demo")
+    w.add_string("general.version", version)
     w.add_string("general.author", "the qwen-edge authors")
     w.add_string("general.description", ABOUT)
     w.add_string("general.license", "MIT OR Apache-2.0")
@@ -78,15 +79,15 @@ def finish(w: gguf.GGUFWriter):
     w.close()
 
 
-def write_text(path: Path, m: Text, tok: Tokenizer, kind: str):
+def write_text(path: Path, m: Text, tok: Tokenizer, kind: str, version: str):
     """The text file."""
     c = m.c
     w = gguf.GGUFWriter(str(path), "qwen35")
-    about(w, kind, sum(p.numel() for p in m.parameters()))
+    about(w, kind, sum(p.numel() for p in m.parameters()), version)
     u = lambda k, v: w.add_uint32("qwen35." + k, v)
     u("block_count", c.layers + 1)
     u("nextn_predict_layers", 1)
-    u("context_length", 8192)
+    u("context_length", 4096)  # the longest rows of the training
     u("embedding_length", c.hidden)
     u("feed_forward_length", c.ff)
     u("attention.head_count", c.heads)
@@ -121,11 +122,11 @@ def write_text(path: Path, m: Text, tok: Tokenizer, kind: str):
     finish(w)
 
 
-def write_vision(path: Path, v: Vision):
+def write_vision(path: Path, v: Vision, version: str):
     """The mmproj file in F16. A still image fills both temporal slots, so each slot gets half of the patch kernel."""
     c = v.c
     w = gguf.GGUFWriter(str(path), "clip")
-    about(w, "f16", sum(p.numel() for p in v.parameters()))
+    about(w, "f16", sum(p.numel() for p in v.parameters()), version)
     w.add_bool("clip.has_vision_encoder", True)
     w.add_string("clip.projector_type", "qwen3vl_merger")
     w.add_bool("clip.use_gelu", True)
@@ -151,14 +152,14 @@ def write_vision(path: Path, v: Vision):
     finish(w)
 
 
-def load_checkpoint(path: Path) -> tuple[Text, Vision]:
-    """Both models of a training checkpoint."""
+def load_checkpoint(path: Path) -> tuple[Text, Vision, str]:
+    """Both models of a training checkpoint, and how far the training was."""
     s = torch.load(path)
     c = Config(**s["config"])
     text, vision = Text(c), Vision(c)
     text.load_state_dict(s["text"])
     vision.load_state_dict(s["vision"])
-    return text.eval(), vision.eval()
+    return text.eval(), vision.eval(), f"{s['step']} steps, {s['seen'] / 1e6:.1f}M tokens"
 
 
 def main():
@@ -167,11 +168,11 @@ def main():
     ap.add_argument("out", type=Path)
     ap.add_argument("--f32", action="store_true", help="write demo-f32.gguf as well")
     args = ap.parse_args()
-    text, vision = load_checkpoint(args.checkpoint)
+    text, vision, version = load_checkpoint(args.checkpoint)
     tok = Tokenizer()
     for kind in ["q8_0", "q4_k_m"] + ["f32"] * args.f32:
-        write_text(args.out / f"demo-{kind}.gguf", text, tok, kind)
-    write_vision(args.out / "mmproj-demo.gguf", vision)
+        write_text(args.out / f"demo-{kind}.gguf", text, tok, kind, version)
+    write_vision(args.out / "mmproj-demo.gguf", vision, version)
     for p in sorted(args.out.glob("*demo*.gguf")):
         print(p.name, p.stat().st_size)
 
