@@ -153,6 +153,11 @@ impl QuantRows {
         row_mut(&mut self.buffer[r * n..(r + 1) * n], cols)
     }
 
+    /// The records of row `r`, to be copied as they are.
+    pub fn records(&self, r: usize) -> &[Record] {
+        &self.buffer[r * self.record_len()..][..self.record_len()]
+    }
+
     /// Records of all rows, [`QuantRows::record_len`] each: threads split this slice by rows.
     pub fn records_mut(&mut self) -> &mut [Record] {
         let records = self.rows * self.record_len();

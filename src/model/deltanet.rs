@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::forward::Pass;
-use super::product::products;
+use super::product::{fine_products, products};
 use super::weights::DeltaNet;
 use crate::team::{Grid, Part, Team};
 use kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS};
@@ -71,7 +71,8 @@ pub(super) fn forward(w: &DeltaNet<'_>, state: &mut State, log: Option<&mut Opti
     let z = &mut up[..n * value_dim];
     let alpha_beta = &mut alpha_beta[..n * 2 * config.n_v_head];
     let gates = w.ssm_alpha_beta.matrix();
-    products(
+    h.refine(team, kernels);
+    fine_products(
         team,
         kernels,
         h,

@@ -2,14 +2,17 @@
 
 use crate::machine::touch;
 use crate::team::{Grid, Part, Team};
-use kernels::activations::row_mut;
-use kernels::{Inputs, Kernels, Matrix, QuantRows};
+use kernels::activations::{BLOCK, row_mut};
+use kernels::{Inputs, Kernels, Matrix, QuantRows, Tile};
+use std::cell::RefCell;
 
-/// A batch of activation rows `[m, k]` in both forms products take.
+/// A batch of activation rows `[m, k]` in the forms products take.
 pub struct Batch {
     /// Values `[m, k]`.
     pub x: Vec<f32>,
     q: QuantRows,
+    /// For products in two terms, `[2m, k]`: row 2r is row r of `q`, row 2r + 1 what its rounding left out.
+    fine: QuantRows,
     rows: usize,
     cols: usize,
 }
@@ -17,7 +20,7 @@ pub struct Batch {
 impl Batch {
     /// Room for `rows` rows of `cols` values.
     pub fn new(rows: usize, cols: usize) -> Batch {
-        Batch { x: vec![0.0; rows * cols], q: QuantRows::new(rows, cols), rows, cols }
+        Batch { x: vec![0.0; rows * cols], q: QuantRows::new(rows, cols), fine: QuantRows::new(0, cols), rows, cols }
     }
 
     /// Makes the system give the memory of all rows now.
@@ -59,6 +62,24 @@ impl Batch {
         });
     }
 
+    /// Prepares the rows for products in two terms.
+    pub fn refine(&mut self, team: &mut Team, kernels: &Kernels) {
+        let (cols, record_len) = (self.cols, self.q.record_len());
+        self.fine.reshape(2 * self.rows, cols);
+        let (x, q) = (&self.x, &self.q);
+        team.split(self.fine.records_mut(), 2 * record_len, |r, records| {
+            let (first, second) = records.split_at_mut(record_len);
+            first.copy_from_slice(q.records(r));
+            let row = q.row(r);
+            with_buffer(cols, |rest| {
+                for (i, rest) in rest.iter_mut().enumerate() {
+                    *rest = x[r * cols + i] - row.d[i / BLOCK] * f32::from(row.q[i]);
+                }
+                kernels.quantize_row(rest, row_mut(second, cols));
+            });
+        });
+    }
+
     /// The rows as operands of products.
     pub fn inputs(&self) -> Inputs<'_> {
         Inputs { x: &self.x, q: &self.q }
@@ -82,6 +103,47 @@ pub fn products<const N: usize>(
     part: Part,
     pairs: [(Matrix<'_>, &mut [f32]); N],
 ) {
+    shared(team, x, part, pairs, |w, mut y| kernels.matmul(w, x.inputs(), &mut y));
+}
+
+/// As [`products`], with two 8-bit terms for each activation where the weights are quantised: some 15 bits, for inputs
+/// whose rounding the model amplifies. Costs little for a token or two, whose time is that of reading the weights.
+///
+/// # Panics
+/// As [`products`]; if the batch was not refined.
+pub fn fine_products<const N: usize>(
+    team: &mut Team,
+    kernels: &Kernels,
+    x: &Batch,
+    part: Part,
+    pairs: [(Matrix<'_>, &mut [f32]); N],
+) {
+    assert_eq!(x.fine.rows(), 2 * x.rows, "a refined batch");
+    shared(team, x, part, pairs, |w, mut y| {
+        if w.format().is_float() {
+            return kernels.matmul(w, x.inputs(), &mut y);
+        }
+        let width = w.rows();
+        with_buffer(2 * x.rows * width, |terms| {
+            kernels.matmul(w, Inputs { x: &[], q: &x.fine }, &mut Tile::new(terms, width));
+            for (r, terms) in terms.chunks(2 * width).enumerate() {
+                let (first, second) = terms.split_at(width);
+                for ((y, a), b) in y.row_mut(r).iter_mut().zip(first).zip(second) {
+                    *y = a + b;
+                }
+            }
+        });
+    });
+}
+
+/// Shares out products by strips of their outputs.
+fn shared<const N: usize>(
+    team: &mut Team,
+    x: &Batch,
+    part: Part,
+    pairs: [(Matrix<'_>, &mut [f32]); N],
+    product: impl Fn(Matrix<'_>, Tile<'_>) + Sync,
+) {
     let weights = pairs.each_ref().map(|(w, _)| *w);
     let threads = team.threads();
     let mut grids = pairs.map(|(w, y)| {
@@ -89,6 +151,17 @@ pub fn products<const N: usize>(
         Grid::strips(y, w.rows(), strip(w.rows(), threads))
     });
     let before = team.enter(part);
-    team.grids(&mut grids, |i, _, cols, mut tile| kernels.matmul(weights[i].slice_rows(cols), x.inputs(), &mut tile));
+    team.grids(&mut grids, |i, _, cols, tile| product(weights[i].slice_rows(cols), tile));
     team.enter(before);
+}
+
+/// Runs `f` with `n` values of this thread's working memory, of no particular content.
+fn with_buffer(n: usize, f: impl FnOnce(&mut [f32])) {
+    thread_local!(static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
+    BUFFER.with_borrow_mut(|buffer| {
+        if buffer.len() < n {
+            buffer.resize(n, 0.0);
+        }
+        f(&mut buffer[..n]);
+    });
 }
