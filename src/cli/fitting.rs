@@ -98,14 +98,9 @@ impl Fitting {
 
     fn plan(&self, gguf: &Gguf, config: &Config, threads: usize) -> Result<Plan, TooLittle> {
         let wish = Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch: self.batch.map(|n| n as usize) };
-        let load = Load {
-            config,
-            n_vocab: gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0),
-            weights: if self.no_mmap { gguf.file_bytes() } else { weights_read(gguf, config) },
-            embedding: if self.no_mmap { 0 } else { own_embedding(gguf).map_or(0, |t| t.bytes.len() as u64) },
-            mapped: !self.no_mmap,
-            threads,
-        };
+        let load = mapped_load(gguf, config, threads);
+        let load =
+            if self.no_mmap { Load { weights: gguf.file_bytes(), embedding: 0, mapped: false, ..load } } else { load };
         Plan::choose(&load, &wish, &Machine::default())
     }
 
@@ -143,6 +138,18 @@ impl Fitting {
     }
 }
 
+/// What running a mapped model takes.
+pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<'a> {
+    Load {
+        config,
+        n_vocab: gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0),
+        weights: weights_read(gguf, config),
+        embedding: own_embedding(gguf).map_or(0, |t| t.bytes.len() as u64),
+        mapped: true,
+        threads,
+    }
+}
+
 /// The embedding, when it is not also the head.
 fn own_embedding(gguf: &Gguf) -> Option<Tensor<'_>> {
     gguf.tensor("output.weight").and_then(|_| gguf.tensor("token_embd.weight"))
@@ -160,7 +167,7 @@ pub fn evict_copied(gguf: &Gguf) {
 
 /// Bytes of the tensors every token reads: all but copied ones, an embedding that is not also the head, and those of a
 /// block behind the trunk, which predicts more tokens at once.
-pub(super) fn weights_read(gguf: &Gguf, config: &Config) -> u64 {
+fn weights_read(gguf: &Gguf, config: &Config) -> u64 {
     let trunk = config.n_layer();
     let behind = |name: &str| {
         let block = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());

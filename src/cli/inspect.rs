@@ -1,6 +1,6 @@
 //! `inspect`: what a GGUF file holds, whether it runs, and the memory it will take, before any weight is read.
 
-use super::fitting::weights_read;
+use super::fitting::mapped_load;
 use crate::chat::{self, Template};
 use crate::context::{DEFAULT_BATCH, Settings};
 use crate::gguf::{Gguf, TensorType};
@@ -256,7 +256,7 @@ impl Report {
         let config = self.check(Config::from_gguf(gguf));
         let n_vocab = gguf.tensor("token_embd.weight").and_then(|tensor| tensor.shape.first().copied()).unwrap_or(0);
         if let Some(config) = config {
-            let weights = weights_read(gguf, &config);
+            let load = mapped_load(gguf, &config, 1);
             let block = format!("blk.{}.", config.n_layer());
             let of_mtp = gguf.tensors().filter(|tensor| tensor.name.starts_with(&block));
             let mtp_bytes = of_mtp.map(|tensor| tensor.bytes.len() as u64).sum();
@@ -286,7 +286,7 @@ impl Report {
                 mtp_bytes,
                 thinks_by_default: config.thinks_by_default(),
             });
-            self.memory = CONTEXTS.iter().map(|&n_ctx| Need::of(&config, n_vocab, weights, n_ctx)).collect();
+            self.memory = CONTEXTS.iter().map(|&n_ctx| Need::of(&load, n_ctx)).collect();
             self.types_used();
             self.check(Model::bind(gguf));
         }
@@ -334,10 +334,9 @@ impl Report {
 }
 
 impl Need {
-    fn of(config: &Config, n_vocab: usize, weights: u64, n_ctx: usize) -> Self {
+    fn of(load: &Load<'_>, n_ctx: usize) -> Self {
         let settings = Settings { n_ctx, n_batch: DEFAULT_BATCH, kv: KvType::F16, n_checkpoint: 0 };
-        let load = Load { config, n_vocab, weights, mapped: true, threads: 1 };
-        let plan = Plan::unlimited(&load, settings);
+        let plan = Plan::unlimited(load, settings);
         Self {
             n_ctx,
             weights: plan.weights,
