@@ -48,6 +48,9 @@ eval-demo: build ## score the demo model on its held-out questions, through the 
 bench: build ## speed of prefill and decode: make bench [MODEL=file.gguf] [ARGS="..."]
 	target/release/qwen-edge bench "$(MODEL)" $(ARGS)
 
+bench-peer: build ## qwen-edge and llama.cpp on the same file in turn: make bench-peer MODEL=file.gguf [ARGS="-p 512"]
+	scripts/bench_peer.sh "$(MODEL)" $(ARGS)
+
 SIZE ?= 0.8b
 QUANT ?= q4_k_m
 OUT ?= models/synth-qwen35-$(SIZE)-$(QUANT)$(if $(MTP),-mtp).gguf
