@@ -7,9 +7,13 @@ use crate::{Format, Matrix, Tile};
 
 /// `acc[i][j] = Σ_w x[i][w] · panel[w][j]`: `MR` rows of words times a panel of `NV` vectors, `words` deep.
 ///
+/// The loops count with indices: their bounds are constants, so that they unroll and the sums stay in registers whatever
+/// the optimiser thinks of iterator chains.
+///
 /// # Safety
 /// The CPU has the level; `x[i]` are valid for `words` words and `panel` for `words · NV` vectors.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 unsafe fn block<L: Lanes, const MR: usize, const NV: usize>(
     x: [*const u32; MR],
     panel: *const u32,
@@ -18,19 +22,18 @@ unsafe fn block<L: Lanes, const MR: usize, const NV: usize>(
     // SAFETY: offsets stay below the lengths the caller vouches for.
     unsafe {
         let mut acc = [[L::splat(0.0); NV]; MR];
-        let mut p = panel;
         for w in 0..words {
+            let p = panel.add(w * NV * L::N);
             let mut wide = [L::load_words(p); NV];
-            for (j, vector) in wide.iter_mut().enumerate().skip(1) {
-                *vector = L::load_words(p.add(j * L::N));
+            for j in 1..NV {
+                wide[j] = L::load_words(p.add(j * L::N));
             }
-            for (sums, row) in acc.iter_mut().zip(x) {
-                let value = L::splat_word(row.add(w));
-                for (sum, vector) in sums.iter_mut().zip(wide) {
-                    *sum = L::dot(*sum, vector, value);
+            for i in 0..MR {
+                let value = L::splat_word(x[i].add(w));
+                for j in 0..NV {
+                    acc[i][j] = L::dot(acc[i][j], wide[j], value);
                 }
             }
-            p = p.add(NV * L::N);
         }
         acc
     }
@@ -42,6 +45,7 @@ unsafe fn block<L: Lanes, const MR: usize, const NV: usize>(
 /// # Safety
 /// The CPU has the level.
 #[inline(always)]
+#[allow(clippy::needless_range_loop)]
 unsafe fn rows_by_panel<L: Lanes, const MR: usize, const NV: usize>(
     (x, stride, words): (&[u32], usize, usize),
     m: usize,
@@ -51,11 +55,14 @@ unsafe fn rows_by_panel<L: Lanes, const MR: usize, const NV: usize>(
     assert!(panel.len() >= words * NV * L::N && (m == 0 || x.len() >= (m - 1) * stride + words));
     let mut first = 0;
     while first < m {
-        let x = std::array::from_fn(|i| x[(first + i).min(m - 1) * stride..].as_ptr());
+        let mut rows = [x.as_ptr(); MR];
+        for i in 0..MR {
+            rows[i] = x[(first + i).min(m - 1) * stride..].as_ptr();
+        }
         // SAFETY: the level as the caller; every row and the panel are as long as asserted above.
-        let acc = unsafe { block::<L, MR, NV>(x, panel.as_ptr(), words) };
-        for (i, sums) in acc.iter().enumerate().take(m - first) {
-            row(first + i, sums);
+        let acc = unsafe { block::<L, MR, NV>(rows, panel.as_ptr(), words) };
+        for i in 0..MR.min(m - first) {
+            row(first + i, &acc[i]);
         }
         first += MR;
     }
@@ -76,8 +83,9 @@ pub(super) unsafe fn rows_by_vectors<L: Lanes>(
     macro_rules! with {
         ($mr:literal, $nv:literal) => {
             rows_by_panel::<L, $mr, $nv>(x, m, panel, |i, sums| {
-                for (j, sum) in sums.iter().enumerate() {
-                    row(i, j, *sum);
+                #[allow(clippy::needless_range_loop)]
+                for j in 0..$nv {
+                    row(i, j, sums[j]);
                 }
             })
         };
