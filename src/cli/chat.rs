@@ -1,11 +1,14 @@
 //! The chat on a terminal: line editing, history, and the few commands a chat needs.
 
-use super::run::Session;
+use super::run::{Kind, Session};
+use super::sight;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::{Value, json};
 
 const HELP: &str = "\
+/image FILE     show a picture; it goes with the next message
+/video FILE     show a clip, likewise
 /think on|off   whether the model thinks before it answers
 /reset          forget the conversation
 /help           this list
@@ -18,6 +21,8 @@ pub(super) fn chat(session: &mut Session<'_, '_>, system: Option<&str>) -> anyho
     let mut editor = DefaultEditor::new()?;
     let fresh: Vec<Value> = system.map(|s| json!({"role": "system", "content": s})).into_iter().collect();
     let mut messages = fresh.clone();
+    // Pictures and clips that messages before this one showed.
+    let mut shown = (0, 0);
     loop {
         let text = match read_message(&mut editor) {
             Ok(text) => text,
@@ -30,19 +35,41 @@ pub(super) fn chat(session: &mut Session<'_, '_>, system: Option<&str>) -> anyho
             "" => continue,
             "/bye" | "/exit" | "/quit" => return Ok(()),
             "/help" | "/?" => eprintln!("{HELP}"),
-            "/reset" | "/clear" => messages.clone_from(&fresh),
+            "/reset" | "/clear" => {
+                messages.clone_from(&fresh);
+                session.images.clear();
+                session.clips.clear();
+                shown = (0, 0);
+            }
             "/think on" => session.thinking = true,
             "/think off" => session.thinking = false,
+            command if command.starts_with("/image ") || command.starts_with("/video ") => {
+                let (kind, file) = command.split_at("/image ".len());
+                let kind = if kind == "/image " { Kind::Image } else { Kind::Video };
+                if let Err(error) = session.look(file.trim(), kind) {
+                    eprintln!("error: {error:#}");
+                }
+            }
             command if command.starts_with('/') && !command.contains(char::is_whitespace) => {
                 eprintln!("no command {command}; /help lists them");
             }
             message => {
-                messages.push(json!({"role": "user", "content": message}));
+                let (images, clips) = (session.images.len() - shown.0, session.clips.len() - shown.1);
+                match sight::content(message, images, clips) {
+                    Ok(content) => messages.push(json!({"role": "user", "content": content})),
+                    Err(error) => {
+                        eprintln!("error: {error:#}");
+                        continue;
+                    }
+                }
                 if let Err(error) = reply(session, &mut messages) {
                     // The conversation so far is not lost: only the message that could not be answered is taken back.
                     messages.pop();
+                    session.images.truncate(shown.0);
+                    session.clips.truncate(shown.1);
                     eprintln!("error: {error:#}");
                 }
+                shown = (session.images.len(), session.clips.len());
             }
         }
     }
@@ -64,9 +91,9 @@ fn read_message(editor: &mut DefaultEditor) -> Result<String, ReadlineError> {
 
 /// Writes the next answer and adds it to the conversation.
 fn reply(session: &mut Session<'_, '_>, messages: &mut Vec<Value>) -> anyhow::Result<()> {
-    let ids = session.prompt_ids(messages.clone())?;
-    let stable = session.stable_prefix(messages.clone(), &ids)?;
-    session.write_answer(&ids, stable, session.thinking)?;
+    let prompt = session.prompt(messages.clone())?;
+    let stable = session.stable_prefix(messages.clone(), &prompt)?;
+    session.write_answer(&prompt, stable, session.thinking)?;
     let mut answer = json!({"role": "assistant", "content": session.screen.answer()});
     if !session.screen.reasoning().is_empty() {
         answer["reasoning_content"] = session.screen.reasoning().into();

@@ -1,11 +1,15 @@
 //! `logits`: next-token logits behind every token of a list, for comparison with other implementations.
 
 use super::runtime::Runtime;
+use super::sight::{self, Eyes, Sight};
 use crate::context::{Context, Settings, text_slots};
 use crate::gguf::Gguf;
 use crate::model::Model;
 use crate::model::attention::KvType;
 use crate::output::AtomicFile;
+use crate::tokenizer::{Special, Tokenizer};
+use crate::vision::positions::Walk;
+use crate::vision::prompt::arrange;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
 use std::fmt::Write as _;
@@ -48,6 +52,9 @@ pub struct Args {
     kv: KvType,
 
     #[command(flatten)]
+    sight: Sight,
+
+    #[command(flatten)]
     runtime: Runtime,
 }
 
@@ -68,16 +75,33 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "--kv {} needs heads of whole blocks of 32; this model's are {head_dim}",
         args.kv.name()
     );
-    let n_batch = if args.step { 1 } else { (args.chunk as usize).min(ids.len()) };
-    let settings = Settings { n_ctx: ids.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
+    let eyes_file = if args.sight.is_empty() { None } else { args.sight.open(&args.model)? };
+    let prompt = match &eyes_file {
+        Some(file) => {
+            let hands = (args.runtime.kernels()?, args.runtime.team());
+            let mut eyes = Eyes::new(file, model.config.n_embd, &args.sight, hands, false)?;
+            let (images, clips) = eyes.all(&args.sight)?;
+            let vocabulary = Tokenizer::from_gguf(&gguf).with_context(|| args.model.display().to_string())?;
+            let vision_ids = sight::vision_ids(&vocabulary)?;
+            let text = |stamp: &str| vocabulary.encode(stamp, Special::None);
+            Some((arrange(&ids, vision_ids, &images, &clips, text)?, vision_ids))
+        }
+        None => None,
+    };
+    let slots = match &prompt {
+        Some((prompt, vision_ids)) => prompt.slots(*vision_ids, model.config.n_embd, &mut Walk::default())?,
+        None => text_slots(&ids, 0),
+    };
+    let n_batch = if args.step { 1 } else { (args.chunk as usize).min(slots.len()) };
+    let settings = Settings { n_ctx: slots.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
     let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);
 
     let n_embd = model.config.n_embd;
     let n_hidden = if args.hidden { model.config.n_layer() + 1 } else { 0 };
-    let mut hidden = vec![Vec::with_capacity(ids.len() * n_embd); n_hidden];
+    let mut hidden = vec![Vec::with_capacity(slots.len() * n_embd); n_hidden];
     let mut file = AtomicFile::create(&args.output)?;
-    file.write_all(&header(ids.len(), model.n_vocab, n_hidden, n_embd))?;
-    for (i, batch) in text_slots(&ids, 0).chunks(n_batch).enumerate() {
+    file.write_all(&header(slots.len(), model.n_vocab, n_hidden, n_embd))?;
+    for (i, batch) in slots.chunks(n_batch).enumerate() {
         if args.hidden {
             context.forward_observed(batch, &mut |il, x| hidden[il].extend_from_slice(x))?;
             hidden[n_hidden - 1].extend_from_slice(context.hidden(0, batch.len()));
@@ -87,8 +111,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         for row in 0..batch.len() {
             file.write_all(bytemuck::cast_slice(context.logits(row)))?;
         }
-        if ids.len() > 4096 {
-            eprint!("\r{} of {} tokens", i * n_batch + batch.len(), ids.len());
+        if slots.len() > 4096 {
+            eprint!("\r{} of {} tokens", i * n_batch + batch.len(), slots.len());
         }
     }
     for states in hidden {

@@ -9,6 +9,7 @@ pub mod logits;
 pub mod run;
 pub mod runtime;
 mod screen;
+pub mod sight;
 pub mod synth;
 pub mod template;
 pub mod tokenize;

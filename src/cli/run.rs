@@ -4,6 +4,7 @@ use super::chat;
 use super::fitting::{self, Fitting};
 use super::runtime::Runtime;
 use super::screen::{Screen, interrupted};
+use super::sight::{self, Eyes, Sight};
 use crate::chat::{Request, Template};
 use crate::context::Context;
 use crate::generate::{Outcome, Stop, generate};
@@ -12,6 +13,9 @@ use crate::memory::Plan;
 use crate::model::Model;
 use crate::sampler::{self, Sampler};
 use crate::tokenizer::{Special, Tokenizer};
+use crate::vision::eyes::Seen;
+use crate::vision::positions::{VisionIds, Walk};
+use crate::vision::prompt::{self, Prompt};
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::{Value, json};
@@ -29,7 +33,10 @@ use std::time::Instant;
     qwen-edge run model.gguf                                  a chat\n  \
     git diff | qwen-edge run model.gguf --system 'Review this change.'\n  \
     qwen-edge run base.gguf --raw -p 'Once upon a time' -n 100 --greedy\n  \
-    qwen-edge run model.gguf -p 'Hi' --json | jq -r .text")]
+    qwen-edge run model.gguf -p 'Hi' --json | jq -r .text\n  \
+    qwen-edge run model.gguf --image sign.jpg -p 'What does the sign say?'\n  \
+    qwen-edge run model.gguf --image a.png --image b.png -p 'What changed from <image> to <image>?'\n  \
+    qwen-edge run model.gguf --video clip.mp4 -p 'What happens here?'")]
 pub struct Args {
     /// GGUF file
     pub model: PathBuf,
@@ -65,6 +72,10 @@ pub struct Args {
     /// Say nothing on standard error but errors
     #[arg(short, long)]
     pub quiet: bool,
+
+    /// What to look at.
+    #[command(flatten)]
+    pub sight: Sight,
 
     /// How tokens are chosen.
     #[command(flatten)]
@@ -140,6 +151,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let interactive = args.prompt.is_none() && args.file.is_none() && std::io::stdin().is_terminal();
     let prompt = if interactive { None } else { Some(read_prompt(&args)?) };
     ensure!(!(interactive && args.raw), "--raw needs a prompt: give -p TEXT, -f FILE, or pipe it in");
+    ensure!(!args.raw || args.sight.is_empty(), "--raw takes no pictures: their places are part of the chat template");
+    ensure!(
+        !args.sight.image.iter().any(|spec| spec == "-")
+            || args.prompt.as_ref().is_some_and(|p| p != "-")
+            || args.file.is_some(),
+        "standard input cannot be both the picture and the prompt: give -p TEXT"
+    );
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
     let path = || args.model.display().to_string();
@@ -152,6 +170,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());
     let template = Template::from_gguf(&gguf).with_context(path)?;
 
+    let eyes_file = if interactive || !args.sight.is_empty() { args.sight.open(&args.model)? } else { None };
     let kernels = args.runtime.kernels()?;
     let team = args.runtime.team();
     let thinking = match args.think {
@@ -183,7 +202,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if args.fitting.touch {
         context.touch();
     }
+    let eyes = match &eyes_file {
+        Some(file) => {
+            let hands = (kernels, args.runtime.team());
+            let eyes = Eyes::new(file, model.config.n_embd, &args.sight, hands, args.quiet);
+            Some((eyes?, sight::vision_ids(&tokenizer)?))
+        }
+        None => None,
+    };
     let mut session = Session {
+        eyes,
+        images: Vec::new(),
+        clips: Vec::new(),
         bytes_per_token: model.bytes_per_token(),
         plan,
         context,
@@ -194,6 +224,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         n_max: args.n.unwrap_or(usize::MAX),
         screen,
     };
+    for spec in &args.sight.image {
+        session.look(spec, Kind::Image)?;
+    }
+    for spec in &args.sight.video {
+        session.look(spec, Kind::Video)?;
+    }
     match prompt {
         None => chat::chat(&mut session, args.system.as_deref()),
         Some(prompt) => session.answer(&args, &prompt, seed),
@@ -256,24 +292,38 @@ pub(super) struct Session<'m, 'g> {
     pub n_max: usize,
     pub screen: Screen,
     plan: Plan,
+    /// The vision tower, and the tokens its rows stand for.
+    pub eyes: Option<(Eyes<'m>, VisionIds)>,
+    /// Pictures of the conversation, in order.
+    pub images: Vec<Seen>,
+    /// Clips of the conversation, in order.
+    pub clips: Vec<Seen>,
     bytes_per_token: usize,
+}
+
+/// What is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Image,
+    Video,
 }
 
 impl Session<'_, '_> {
     /// Answers one prompt and prints the result.
     fn answer(&mut self, args: &Args, prompt: &str, seed: u64) -> anyhow::Result<()> {
-        let ids = if args.raw {
-            self.tokenizer.encode(prompt, Special::None)
+        let prompt = if args.raw {
+            Prompt { ids: self.tokenizer.encode(prompt, Special::None), seen: Vec::new() }
         } else {
             let mut messages = Vec::new();
             if let Some(system) = &args.system {
                 messages.push(json!({"role": "system", "content": system}));
             }
-            messages.push(json!({"role": "user", "content": prompt}));
-            self.prompt_ids(messages)?
+            let content = sight::content(prompt, self.images.len(), self.clips.len())?;
+            messages.push(json!({"role": "user", "content": content}));
+            self.prompt(messages)?
         };
-        ensure!(!ids.is_empty(), "the prompt has no tokens");
-        let outcome = self.write_answer(&ids, 0, !args.raw && self.thinking)?;
+        ensure!(!prompt.ids.is_empty(), "the prompt has no tokens");
+        let outcome = self.write_answer(&prompt, 0, !args.raw && self.thinking)?;
         if args.json {
             let result = self.json(&outcome, seed);
             writeln!(std::io::stdout(), "{result}")?;
@@ -285,31 +335,62 @@ impl Session<'_, '_> {
         Ok(())
     }
 
-    /// The ids of a conversation and the start of the next answer.
-    pub fn prompt_ids(&self, messages: Vec<Value>) -> anyhow::Result<Vec<u32>> {
-        let prompt = self.template.prompt(&Request::new(messages, self.thinking), &self.tokenizer)?;
-        Ok(self.tokenizer.encode_prompt(&prompt))
+    /// Looks at a picture or clip, which joins the conversation.
+    pub fn look(&mut self, spec: &str, kind: Kind) -> anyhow::Result<()> {
+        let Some((eyes, _)) = &mut self.eyes else {
+            bail!(
+                "no vision file: start with --mmproj FILE, or put one whose name begins with mmproj beside the model"
+            );
+        };
+        match kind {
+            Kind::Image => self.images.push(eyes.image(spec)?),
+            Kind::Video => self.clips.push(eyes.video(spec)?),
+        }
+        Ok(())
     }
 
-    /// How many of `ids`, the prompt of a conversation, will begin its next prompt too. What the template puts behind
+    /// A conversation and the start of the next answer.
+    pub fn prompt(&self, messages: Vec<Value>) -> anyhow::Result<Prompt> {
+        self.encode(&Request::new(messages, self.thinking))
+    }
+
+    /// The ids of a conversation, with the pictures in their places.
+    fn encode(&self, request: &Request) -> anyhow::Result<Prompt> {
+        let ids = self.tokenizer.encode_prompt(&self.template.prompt(request, &self.tokenizer)?);
+        match &self.eyes {
+            Some((_, vision_ids)) if !(self.images.is_empty() && self.clips.is_empty()) => {
+                let text = |stamp: &str| self.tokenizer.encode(stamp, Special::None);
+                Ok(prompt::arrange(&ids, *vision_ids, &self.images, &self.clips, text)?)
+            }
+            _ => Ok(Prompt { ids, seen: Vec::new() }),
+        }
+    }
+
+    /// How many ids of `prompt`, that of a conversation, will begin its next prompt too. What the template puts behind
     /// the last message depends on the mode and is dropped from history.
-    pub fn stable_prefix(&self, messages: Vec<Value>, ids: &[u32]) -> anyhow::Result<usize> {
+    pub fn stable_prefix(&self, messages: Vec<Value>, prompt: &Prompt) -> anyhow::Result<usize> {
         let mut request = Request::new(messages, self.thinking);
         request.add_generation_prompt = false;
-        let history = self.tokenizer.encode_prompt(&self.template.prompt(&request, &self.tokenizer)?);
-        Ok(history.iter().zip(ids).take_while(|(a, b)| a == b).count())
+        let history = self.encode(&request)?;
+        Ok(history.ids.iter().zip(&prompt.ids).take_while(|(a, b)| a == b).count())
     }
 
-    /// Reads `ids`, writes the answer to the screen and says how it went.
-    pub fn write_answer(&mut self, ids: &[u32], stable: usize, thinking: bool) -> anyhow::Result<Outcome> {
+    /// Reads `prompt`, writes the answer to the screen and says how it went.
+    pub fn write_answer(&mut self, prompt: &Prompt, stable: usize, thinking: bool) -> anyhow::Result<Outcome> {
         let n_ctx = self.context.settings().n_ctx;
+        let ids = &prompt.ids;
         ensure!(
             ids.len() < n_ctx,
             "the prompt has {} tokens and the context holds {n_ctx}: give --ctx {} or more, or a shorter prompt",
             ids.len(),
             (ids.len() + 512).next_multiple_of(1024),
         );
-        let slots = crate::context::text_slots(ids, 0);
+        let slots = match &self.eyes {
+            Some((_, vision_ids)) if !prompt.seen.is_empty() => {
+                prompt.slots(*vision_ids, self.context.model().config.n_embd, &mut Walk::default())?
+            }
+            _ => crate::context::text_slots(ids, 0),
+        };
         self.sampler.forget();
         self.screen.begin(thinking, self.tokenizer.added_token("</think>"));
         let (context, tokenizer, sampler) = (&mut self.context, &self.tokenizer, &mut self.sampler);

@@ -1,17 +1,17 @@
 //! `vision`: a picture's patches and the rows the vision tower makes of them, for comparison with other implementations.
 
 use super::runtime::Runtime;
+use super::sight::{PUBLISHED_IMAGE_TOKENS, describe, progress};
 use crate::gguf::Gguf;
 use crate::output::AtomicFile;
 use crate::vision::cache::Cache;
-use crate::vision::eyes::{self, Report};
-use crate::vision::resize::{Area, TOKEN_PIXELS};
+use crate::vision::eyes;
 use crate::vision::tower::Hands;
 use crate::vision::{VisionModel, source};
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use safetensors::tensor::{Dtype, TensorView};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 /// Write a picture's pixel values and its embeddings.
@@ -53,14 +53,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let model = VisionModel::bind(&gguf).with_context(|| args.mmproj.display().to_string())?;
     let kernels = args.runtime.kernels()?;
     let mut team = args.runtime.team();
-    let max_tokens = args.image_tokens.map_or(Area::IMAGE.max / TOKEN_PIXELS, |tokens| tokens as usize);
+    let max_tokens = args.image_tokens.map_or(PUBLISHED_IMAGE_TOKENS, |tokens| tokens as usize);
     let label = source::label(&args.image);
     let prepared = eyes::prepare_image(&args.image, &model, max_tokens).with_context(|| label.to_owned())?;
     let grid = prepared.pixels.grid;
     let pixel_values = prepared.pixels.to_processor_layout();
     let mut cache = Cache::new(args.cache.as_deref());
     let mut hands = Hands { kernels, team: &mut team };
-    let (seen, report, kept) = prepared.embed(&model, &mut hands, &mut cache, progress(label));
+    let (seen, report, kept) = prepared.embed(&model, &mut hands, &mut cache, progress(label, false));
     if let Err(error) = kept {
         eprintln!("warning: {error:#}");
     }
@@ -76,36 +76,4 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut file = AtomicFile::create(&args.output)?;
     file.write_all(&safetensors::serialize(tensors, None)?)?;
     file.commit()
-}
-
-/// Shows how far the tower is, where standard error is a terminal.
-pub fn progress(label: &str) -> impl FnMut(usize, usize) {
-    let shown = std::io::stderr().is_terminal();
-    move |done, blocks| {
-        if shown && done < blocks {
-            eprint!("\r\x1b[Klooking at {label}: block {done} of {blocks}");
-        } else if shown {
-            eprint!("\r\x1b[K");
-        }
-    }
-}
-
-/// One line on what was read: sizes, tokens, and where the time went.
-pub fn describe(label: &str, report: &Report) -> String {
-    let Report { from, to, tokens, capped, frames, cached, times } = report;
-    let mut line = format!("{label}: {} x {}", from.width, from.height);
-    if let Some((read, all)) = frames {
-        line += &format!(", {read} of {all} frames");
-    }
-    if from != to {
-        line += &format!(", read at {} x {}", to.width, to.height);
-    }
-    line += &format!(", {tokens} tokens");
-    if *capped {
-        line +=
-            if frames.is_some() { " (fewer frames: --frames)" } else { " (reduced: --image-tokens raises the cap)" };
-    }
-    let ms = |time: &std::time::Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
-    line += &format!("; decode {}, resize {}, ", ms(&times.decode), ms(&times.resize));
-    line + &if *cached { "tower: from the cache".to_owned() } else { format!("tower {}", ms(&times.tower)) }
 }

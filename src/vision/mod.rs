@@ -15,6 +15,7 @@ pub mod image_file;
 mod jpeg;
 pub mod positions;
 pub mod preprocess;
+pub mod prompt;
 pub mod resize;
 pub mod source;
 pub mod tower;

@@ -1,4 +1,5 @@
-//! The size a picture is read at, and the resampling to it: antialiased bicubic, bit for bit as Pillow computes it.
+//! The size a picture is read at, and the resampling to it: antialiased bicubic in fixed point, bit for bit as the model's
+//! own processor computes it (torchvision on bytes: weights of 16 bits, rounded to bytes after each axis).
 
 use super::error::{Error, Result};
 use super::image_file::Picture;
@@ -108,14 +109,22 @@ pub fn video_size(from: Size, n: usize, area: Area) -> Result<Size> {
     Ok(fit(Size { height, width }, n, n_even, area))
 }
 
-/// Fractional bits of a fixed-point weight: the product with a byte, summed, fits 32 bits.
-const WEIGHT_BITS: u32 = 22;
+/// Most fractional bits of a fixed-point weight: the product with a byte, summed, fits 32 bits.
+const MAX_BITS: u32 = 22;
 
 /// For each output of one axis: the first input it reads and its weights, all of one length.
 struct Taps {
     first: Vec<usize>,
     weights: Vec<i32>,
     count: usize,
+    /// Fractional bits of the weights.
+    bits: u32,
+}
+
+/// The most fractional bits at which `largest` still fits a signed 16-bit number.
+fn weight_bits(largest: f64) -> u32 {
+    let fits = |bits: u32| ((0.5 + largest * f64::from(1u32 << bits)) as u32) < 1 << 15;
+    (1..=MAX_BITS).take_while(|&bits| fits(bits)).last().unwrap_or(0)
 }
 
 /// Keys' cubic convolution kernel with a = -1/2.
@@ -138,23 +147,26 @@ impl Taps {
         let widening = scale.max(1.0);
         let support = 2.0 * widening;
         let count = support.ceil() as usize * 2 + 1;
-        let mut taps = Taps { first: Vec::with_capacity(n_out), weights: vec![0; n_out * count], count };
-        let mut raw = Vec::with_capacity(count);
+        let mut first = Vec::with_capacity(n_out);
+        let mut exact = vec![0.0; n_out * count];
         for i in 0..n_out {
             let center = (i as f64 + 0.5) * scale;
             let start = (center - support + 0.5).max(0.0) as usize;
             let end = ((center + support + 0.5) as usize).min(n_in);
-            raw.clear();
-            raw.extend((start..end).map(|k| cubic((k as f64 - center + 0.5) / widening)));
-            let sum: f64 = raw.iter().sum();
-            let row = &mut taps.weights[i * count..];
-            for (fixed, weight) in row.iter_mut().zip(&raw) {
-                let scaled = weight / sum * f64::from(1u32 << WEIGHT_BITS);
-                *fixed = if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 } as i32;
+            let row = &mut exact[i * count..][..end - start];
+            for (k, weight) in (start..end).zip(row.iter_mut()) {
+                *weight = cubic((k as f64 - center + 0.5) / widening);
             }
-            taps.first.push(start);
+            let sum: f64 = row.iter().sum();
+            row.iter_mut().for_each(|weight| *weight /= sum);
+            first.push(start);
         }
-        taps
+        let bits = weight_bits(exact.iter().copied().fold(0.0, f64::max));
+        let fixed = |weight: &f64| {
+            let scaled = weight * f64::from(1u32 << bits);
+            (if scaled < 0.0 { scaled - 0.5 } else { scaled + 0.5 }) as i32
+        };
+        Taps { first, weights: exact.iter().map(fixed).collect(), count, bits }
     }
 
     /// First input and weights of output `i`, cut to the `n_in` inputs there are.
@@ -165,11 +177,16 @@ impl Taps {
     }
 }
 
-fn to_byte(sum: i32) -> u8 {
-    (sum >> WEIGHT_BITS).clamp(0, 255) as u8
-}
+impl Taps {
+    /// What a sum starts with, so that it is rounded.
+    fn half(&self) -> i32 {
+        (1 << self.bits) >> 1
+    }
 
-const HALF: i32 = 1 << (WEIGHT_BITS - 1);
+    fn to_byte(&self, sum: i32) -> u8 {
+        (sum >> self.bits).clamp(0, 255) as u8
+    }
+}
 
 /// Stretches a picture to exactly `to`.
 pub fn resize(picture: Picture, to: Size) -> Picture {
@@ -183,14 +200,14 @@ fn resize_rows(from: &Picture, width: usize) -> Picture {
     for (out, row) in rgb.chunks_exact_mut(width * 3).zip(from.rgb.chunks_exact(from.width * 3)) {
         for (i, pixel) in out.chunks_exact_mut(3).enumerate() {
             let (first, weights) = taps.of(i, from.width);
-            let mut sum = [HALF; 3];
+            let mut sum = [taps.half(); 3];
             for (weight, input) in weights.iter().zip(row[first * 3..].chunks_exact(3)) {
                 for c in 0..3 {
                     sum[c] += weight * i32::from(input[c]);
                 }
             }
             for c in 0..3 {
-                pixel[c] = to_byte(sum[c]);
+                pixel[c] = taps.to_byte(sum[c]);
             }
         }
     }
@@ -204,14 +221,14 @@ fn resize_columns(from: &Picture, height: usize) -> Picture {
     let mut sums = vec![0i32; stride];
     for (i, out) in rgb.chunks_exact_mut(stride).enumerate() {
         let (first, weights) = taps.of(i, from.height);
-        sums.fill(HALF);
+        sums.fill(taps.half());
         for (weight, row) in weights.iter().zip(from.rgb[first * stride..].chunks_exact(stride)) {
             for (sum, &input) in sums.iter_mut().zip(row) {
                 *sum += weight * i32::from(input);
             }
         }
         for (byte, &sum) in out.iter_mut().zip(&sums) {
-            *byte = to_byte(sum);
+            *byte = taps.to_byte(sum);
         }
     }
     Picture { width: from.width, height, rgb }
@@ -272,7 +289,8 @@ mod tests {
                 let (first, weights) = taps.of(i, n_in);
                 assert!(first < n_in);
                 let sum: i32 = weights.iter().sum();
-                assert!((sum - (1 << WEIGHT_BITS)).abs() < 64, "{n_in} to {n_out}, {i}: {sum}");
+                let whole = 1 << taps.bits;
+                assert!((sum - whole).abs() <= weights.len() as i32, "{n_in} to {n_out}, {i}: {sum} of {whole}");
                 let all: i32 = taps.weights[i * taps.count..][..taps.count].iter().sum();
                 assert_eq!(all, sum, "weights beyond the input");
             }

@@ -1,0 +1,287 @@
+//! Arguments and messages of the commands that take pictures and clips, and the eyes they open.
+
+use crate::gguf::Gguf;
+use crate::team::Team;
+use crate::tokenizer::Tokenizer;
+use crate::vision::cache::Cache;
+use crate::vision::eyes::{self, DEFAULT_IMAGE_TOKENS, Prepared, Report, Seen};
+use crate::vision::positions::VisionIds;
+use crate::vision::resize::{Area, TOKEN_PIXELS};
+use crate::vision::tower::Hands;
+use crate::vision::{VisionModel, source, video, weights};
+use anyhow::{Context, bail};
+use clap::Args;
+use kernels::Kernels;
+use serde_json::{Value, json};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What to look at, and how closely.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Pictures and clips")]
+pub struct Sight {
+    /// Vision file (mmproj GGUF) [default: the one beside the model, when its name begins with mmproj]
+    #[arg(long, value_name = "FILE")]
+    pub mmproj: Option<PathBuf>,
+
+    /// A picture: JPEG, PNG, WebP, GIF or BMP file, - for standard input, or a data URL; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub image: Vec<String>,
+
+    /// A clip: a directory of frames, an animated GIF or WebP, an MJPEG or AVI file, or whatever ffmpeg reads
+    #[arg(long, alias = "video-frames", value_name = "FILE")]
+    pub video: Vec<String>,
+
+    /// Frames a second to read of a clip; the frames of a directory are taken to lie that far apart
+    #[arg(long, value_name = "RATE", default_value_t = video::DEFAULT_FPS, value_parser = parse_rate)]
+    pub fps: f64,
+
+    /// Most frames to read of a clip
+    #[arg(long, value_name = "MAX", default_value_t = video::MAX_FRAMES as u32, value_parser = clap::value_parser!(u32).range(1..=video::MAX_FRAMES as i64))]
+    pub frames: u32,
+
+    /// Most tokens (of 1,024 pixels) for a picture, or for two frames of a clip [default: 2048 for a picture]
+    #[arg(long, value_name = "MAX", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub image_tokens: Option<u32>,
+
+    /// Read a picture no larger than this machine's vision tower manages in that time
+    #[arg(long, value_name = "SECONDS", value_parser = parse_rate, conflicts_with = "image_tokens")]
+    pub image_time: Option<f64>,
+
+    /// Remember what pictures and clips look like in this directory
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
+}
+
+/// A positive number.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value <= 1e6 => Ok(value),
+        _ => Err("expected a positive number".into()),
+    }
+}
+
+impl Sight {
+    /// Whether there is anything to look at.
+    pub fn is_empty(&self) -> bool {
+        self.image.is_empty() && self.video.is_empty()
+    }
+
+    /// Opens the vision file that was given, or the one beside the model; `None` when there is neither.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, or there is none and something to look at.
+    pub fn open(&self, model: &Path) -> anyhow::Result<Option<Gguf>> {
+        let path = match &self.mmproj {
+            Some(path) => path.clone(),
+            None => match weights::find_beside(model) {
+                Some(path) => path,
+                None if self.is_empty() => return Ok(None),
+                None => bail!(
+                    "pictures need a vision file: give --mmproj mmproj-F16.gguf (there is none beside {})",
+                    model.display()
+                ),
+            },
+        };
+        Ok(Some(Gguf::open(&path)?))
+    }
+}
+
+/// A vision tower with what it works with.
+pub struct Eyes<'g> {
+    model: VisionModel<'g>,
+    kernels: &'static Kernels,
+    team: Team,
+    cache: Cache,
+    max_tokens: usize,
+    video: video::Options,
+    quiet: bool,
+}
+
+impl<'g> Eyes<'g> {
+    /// Binds the tower and checks that it belongs to a text model of width `n_embd`.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn new(
+        gguf: &'g Gguf,
+        n_embd: usize,
+        sight: &Sight,
+        (kernels, mut team): (&'static Kernels, Team),
+        quiet: bool,
+    ) -> anyhow::Result<Eyes<'g>> {
+        let model = VisionModel::bind(gguf).context("vision file")?;
+        model.check_text_model(n_embd).context("vision file")?;
+        let max_tokens = match (sight.image_tokens, sight.image_time) {
+            (Some(tokens), _) => tokens as usize,
+            (None, Some(seconds)) => {
+                let limit = Duration::from_secs_f64(seconds);
+                let tokens = eyes::tokens_for_time(&model, kernels, &mut team, limit);
+                if !quiet {
+                    eprintln!("{seconds} s of the vision tower are about {tokens} tokens on this machine");
+                }
+                tokens
+            }
+            (None, None) => DEFAULT_IMAGE_TOKENS,
+        };
+        let video = video::Options {
+            fps: sight.fps,
+            max_frames: sight.frames as usize,
+            max_tokens: if sight.image_tokens.or(sight.image_time.map(|_| 0)).is_some() {
+                max_tokens
+            } else {
+                usize::MAX
+            },
+            ..video::Options::default()
+        };
+        Ok(Eyes { model, kernels, team, cache: Cache::new(sight.cache.as_deref()), max_tokens, video, quiet })
+    }
+
+    /// Looks at a picture.
+    ///
+    /// # Errors
+    /// Names it and what is wrong with it.
+    pub fn image(&mut self, spec: &str) -> anyhow::Result<Seen> {
+        let label = source::label(spec);
+        let prepared = eyes::prepare_image(spec, &self.model, self.max_tokens).with_context(|| label.to_owned())?;
+        Ok(self.embed(label, prepared))
+    }
+
+    /// Looks at a clip.
+    ///
+    /// # Errors
+    /// Names it and what is wrong with it.
+    pub fn video(&mut self, spec: &str) -> anyhow::Result<Seen> {
+        let label = source::label(spec);
+        let prepared = eyes::prepare_video(spec, &self.video).with_context(|| label.to_owned())?;
+        Ok(self.embed(label, prepared))
+    }
+
+    /// Looks at everything there is: pictures, clips.
+    ///
+    /// # Errors
+    /// As [`Eyes::image`] and [`Eyes::video`].
+    pub fn all(&mut self, sight: &Sight) -> anyhow::Result<(Vec<Seen>, Vec<Seen>)> {
+        let images = sight.image.iter().map(|spec| self.image(spec)).collect::<anyhow::Result<_>>()?;
+        let clips = sight.video.iter().map(|spec| self.video(spec)).collect::<anyhow::Result<_>>()?;
+        Ok((images, clips))
+    }
+
+    fn embed(&mut self, label: &str, prepared: Prepared) -> Seen {
+        let mut hands = Hands { kernels: self.kernels, team: &mut self.team };
+        let (seen, report, kept) =
+            prepared.embed(&self.model, &mut hands, &mut self.cache, progress(label, self.quiet));
+        if let Err(error) = kept {
+            eprintln!("warning: {error:#}");
+        }
+        if !self.quiet {
+            eprintln!("{}", describe(label, &report));
+        }
+        seen
+    }
+}
+
+/// The vision tokens of a model's vocabulary.
+///
+/// # Errors
+/// If it lacks one.
+pub fn vision_ids(tokenizer: &Tokenizer) -> anyhow::Result<VisionIds> {
+    Ok(VisionIds::find(|token| tokenizer.added_token(token))?)
+}
+
+/// Where a message has this, a picture goes.
+const IMAGE_MARK: &str = "<image>";
+/// Where a message has this, a clip goes.
+const VIDEO_MARK: &str = "<video>";
+
+/// The content of a message with so many pictures and clips: where its text marks their places, they go there, else in
+/// front of it. Text alone stays text.
+///
+/// # Errors
+/// If the text marks more or fewer places than there are pictures or clips.
+pub fn content(text: &str, images: usize, clips: usize) -> anyhow::Result<Value> {
+    if images + clips == 0 {
+        return Ok(text.into());
+    }
+    let mut parts = Vec::new();
+    for (n, mark, kind, what) in [(images, IMAGE_MARK, "image", "pictures"), (clips, VIDEO_MARK, "video", "clips")] {
+        match text.matches(mark).count() {
+            0 => parts.extend((0..n).map(|_| json!({ "type": kind }))),
+            marks if marks == n || n == 0 => {}
+            marks => bail!("the message marks places for {marks} {what} with {mark}, and {n} are given"),
+        }
+    }
+    let mut rest = text;
+    let next = |rest: &str| {
+        let find = |n, mark: &str| if n > 0 { rest.find(mark) } else { None };
+        let image = find(images, IMAGE_MARK).map(|at| (at, IMAGE_MARK, "image"));
+        let video = find(clips, VIDEO_MARK).map(|at| (at, VIDEO_MARK, "video"));
+        image.into_iter().chain(video).min()
+    };
+    while let Some((at, mark, kind)) = next(rest) {
+        if at > 0 {
+            parts.push(json!({"type": "text", "text": &rest[..at]}));
+        }
+        parts.push(json!({ "type": kind }));
+        rest = &rest[at + mark.len()..];
+    }
+    if !rest.is_empty() {
+        parts.push(json!({"type": "text", "text": rest}));
+    }
+    Ok(parts.into())
+}
+
+/// The published cap on a picture, in tokens.
+pub const PUBLISHED_IMAGE_TOKENS: usize = Area::IMAGE.max / TOKEN_PIXELS;
+
+/// Shows how far the tower is, where standard error is a terminal.
+pub fn progress(label: &str, quiet: bool) -> impl FnMut(usize, usize) {
+    let shown = !quiet && std::io::stderr().is_terminal();
+    move |done, blocks| {
+        if shown && done < blocks {
+            eprint!("\r\x1b[Klooking at {label}: block {done} of {blocks}");
+        } else if shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+/// One line on what was read: sizes, tokens, and where the time went.
+pub fn describe(label: &str, report: &Report) -> String {
+    let Report { from, to, tokens, capped, frames, cached, times } = report;
+    let mut line = format!("{label}: {} x {}", from.width, from.height);
+    if let Some((read, all)) = frames {
+        line += &format!(", {read} of {all} frames");
+    }
+    if from != to {
+        line += &format!(", read at {} x {}", to.width, to.height);
+    }
+    line += &format!(", {tokens} tokens");
+    if *capped {
+        line += if frames.is_some() { " (capped: --frames)" } else { " (reduced: --image-tokens sets the cap)" };
+    }
+    let ms = |time: &Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
+    line += &match frames {
+        Some(_) => format!("; decode and resize {}, ", ms(&times.decode)),
+        None => format!("; decode {}, resize {}, ", ms(&times.decode), ms(&times.resize)),
+    };
+    line + &if *cached { "tower: from the cache".to_owned() } else { format!("tower {}", ms(&times.tower)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_go_where_the_text_marks_them() {
+        assert_eq!(content("hi <image>", 0, 0).unwrap(), json!("hi <image>"));
+        let text = |text: &str| json!({"type": "text", "text": text});
+        let (image, video) = (json!({"type": "image"}), json!({"type": "video"}));
+        assert_eq!(content("what?", 2, 0).unwrap(), json!([image, image, text("what?")]));
+        let marked = content("from <image> to <image>?", 2, 1).unwrap();
+        assert_eq!(marked, json!([video, text("from "), image, text(" to "), image, text("?")]));
+        assert_eq!(content("<video><image>", 1, 1).unwrap(), json!([video, image]));
+        assert!(content("<image>", 2, 0).unwrap_err().to_string().contains("1 pictures"));
+    }
+}
