@@ -316,6 +316,11 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
+    fn splat_f16(self, h: u16) -> Self::Floats {
+        has!([_mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(h)))); 2])
+    }
+
+    #[inline(always)]
     fn from_f16_pairs(self, h: [u16; 8]) -> Self::Floats {
         let h: [i16; 8] = bytemuck::cast(h);
         has!({

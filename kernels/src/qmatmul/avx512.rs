@@ -225,6 +225,48 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn splat_f16(self, h: u16) -> __m512 {
+        has!(_mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(h)))))
+    }
+
+    #[inline(always)]
+    fn from_f16_of_blocks<const B: usize>(self, blocks: &[[u8; B]; 8]) -> __m512 {
+        if B != 18 {
+            let mut h = [0; 8];
+            for i in 0..8 {
+                h[i] = u16::from_le_bytes([blocks[i][0], blocks[i][1]]);
+            }
+            return self.from_f16_pairs(h);
+        }
+        // The numbers are words 0, 9, 18, .. 63 of two registers: one permutation picks them, twice each.
+        let bytes: &[u8] = blocks.as_flattened();
+        let (low, high) = (self.load(bytes[..64].try_into().unwrap()), self.load(bytes[64..128].try_into().unwrap()));
+        has!({
+            let words = _mm512_set_epi16(
+                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 63, 63, 54, 54, 45, 45, 36, 36, 27, 27, 18, 18, 9, 9,
+                0, 0,
+            );
+            _mm512_cvtph_ps(_mm512_castsi512_si256(_mm512_permutex2var_epi16(low, words, high)))
+        })
+    }
+
+    #[inline(always)]
+    fn scales_and_mins(self, d: u16, dmin: u16, scales: u64, mins: u64) -> [__m512; 2] {
+        // Lanes 0 .. 8: scales times d; lanes 8 .. 16: mins times -dmin; then each lane twice.
+        has!({
+            let d = _mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(d) | i32::from(dmin ^ 0x8000) << 16));
+            let d = _mm512_permutexvar_ps(
+                _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0),
+                _mm512_castps128_ps512(d),
+            );
+            let v = _mm512_mul_ps(self.from_i8([scales, mins]), d);
+            let low = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
+            let high = _mm512_set_epi32(15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8, 8);
+            [_mm512_permutexvar_ps(low, v), _mm512_permutexvar_ps(high, v)]
+        })
+    }
+
+    #[inline(always)]
     fn from_f16_pairs(self, h: [u16; 8]) -> __m512 {
         let h: [i16; 8] = bytemuck::cast(h);
         has!({

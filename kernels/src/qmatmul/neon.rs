@@ -353,6 +353,11 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
+    fn splat_f16(self, h: u16) -> Self::Floats {
+        has!([vdupq_laneq_f32::<0>(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h)))); 4])
+    }
+
+    #[inline(always)]
     fn from_f16_pairs(self, h: [u16; 8]) -> Self::Floats {
         has!({
             let h = vld1q_u16(h.as_ptr());

@@ -123,8 +123,29 @@ pub(super) trait Simd: Copy {
     /// Lane i is `p[i / 2]`.
     fn load_f32_pairs(self, p: &[f32; 8]) -> Self::Floats;
 
+    /// The f16 number `h` in all lanes.
+    fn splat_f16(self, h: u16) -> Self::Floats;
+
     /// Lane i is the f16 number `h[i / 2]`.
     fn from_f16_pairs(self, h: [u16; 8]) -> Self::Floats;
+
+    /// Lane i is the f16 number at the start of `blocks[i / 2]`.
+    #[inline(always)]
+    fn from_f16_of_blocks<const B: usize>(self, blocks: &[[u8; B]; 8]) -> Self::Floats {
+        let mut h = [0; 8];
+        for i in 0..8 {
+            h[i] = u16::from_le_bytes([blocks[i][0], blocks[i][1]]);
+        }
+        self.from_f16_pairs(h)
+    }
+
+    /// Scales and offsets from small integers and two f16 numbers: `d·scales[i / 2]` and `−dmin·mins[i / 2]`.
+    #[inline(always)]
+    fn scales_and_mins(self, d: u16, dmin: u16, scales: u64, mins: u64) -> [Self::Floats; 2] {
+        // The sign of an f16 number is its top bit.
+        let minus_dmin = self.splat_f16(dmin ^ 0x8000);
+        [self.mul(self.splat_f16(d), self.from_i8_pairs(scales)), self.mul(minus_dmin, self.from_i8_pairs(mins))]
+    }
 
     /// Lane i is the signed byte i / 2 of `v`, lowest byte first.
     fn from_i8_pairs(self, v: u64) -> Self::Floats;

@@ -50,12 +50,8 @@ fn scales_and_mins<S: Simd, const AT: usize>(s: S, b: &[u8]) -> Scales<S> {
     let (p, q, r) = (u32_at(b, AT), u32_at(b, AT + 4), u32_at(b, AT + 8));
     let scales = u64::from(p & SIX) | u64::from(r & FOUR | (p >> 6 & TWO) << 4) << 32;
     let mins = u64::from(q & SIX) | u64::from(r >> 4 & FOUR | (q >> 6 & TWO) << 4) << 32;
-    // The sign of dmin is its top bit.
-    let minus_dmin = s.from_f16_pairs([u16_at(b, 2) ^ 0x8000; 8]);
-    Scales {
-        scale: s.mul(splat_f16(s, b, 0), s.from_i8_pairs(scales)),
-        offset: s.mul(minus_dmin, s.from_i8_pairs(mins)),
-    }
+    let [scale, offset] = s.scales_and_mins(u16_at(b, 0), u16_at(b, 2), scales, mins);
+    Scales { scale, offset }
 }
 
 /// Scales `d·integers`, and offsets of `times` as much.
@@ -95,7 +91,7 @@ impl Quant for Q2_K {
         let (p, q) = (u64_at(b, 0), u64_at(b, 8));
         let scales = s.from_i8([p & bytes(15), q & bytes(15)]);
         let mins = s.from_i8([p >> 4 & bytes(15), q >> 4 & bytes(15)]);
-        let minus_dmin = s.from_f16_pairs([u16_at(b, 82) ^ 0x8000; 8]);
+        let minus_dmin = s.splat_f16(u16_at(b, 82) ^ 0x8000);
         Scales { scale: s.mul(splat_f16(s, b, 80), scales), offset: s.mul(minus_dmin, mins) }
     }
 

@@ -32,7 +32,7 @@ fn f16_of_blocks<S: Simd, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8
 /// Scales at byte 0, and offsets of `times` as much.
 #[inline(always)]
 fn centred<S: Simd, const B: usize>(s: S, b: &[[u8; B]; 8], times: f32) -> Scales<S> {
-    let scale = f16_of_blocks::<S, 0, B>(s, b);
+    let scale = s.from_f16_of_blocks(b);
     Scales { scale, offset: s.mul(scale, s.splat_f32(times)) }
 }
 
@@ -77,7 +77,7 @@ impl Quant for Q4_1 {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: f16_of_blocks::<S, 0, 20>(s, b), offset: f16_of_blocks::<S, 2, 20>(s, b) }
+        Scales { scale: s.from_f16_of_blocks(b), offset: f16_of_blocks::<S, 2, 20>(s, b) }
     }
 
     #[inline(always)]
@@ -111,7 +111,7 @@ impl Quant for Q5_1 {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: f16_of_blocks::<S, 0, 24>(s, b), offset: f16_of_blocks::<S, 2, 24>(s, b) }
+        Scales { scale: s.from_f16_of_blocks(b), offset: f16_of_blocks::<S, 2, 24>(s, b) }
     }
 
     #[inline(always)]
@@ -128,7 +128,7 @@ impl Quant for Q8_0 {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: f16_of_blocks::<S, 0, 34>(s, b), offset: s.splat_f32(0.0) }
+        Scales { scale: s.from_f16_of_blocks(b), offset: s.splat_f32(0.0) }
     }
 
     #[inline(always)]
@@ -145,7 +145,7 @@ impl Quant for IQ4_NL {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: f16_of_blocks::<S, 0, 18>(s, b), offset: s.splat_f32(0.0) }
+        Scales { scale: s.from_f16_of_blocks(b), offset: s.splat_f32(0.0) }
     }
 
     #[inline(always)]

@@ -82,5 +82,5 @@ fn u64_at(b: &[u8], at: usize) -> u64 {
 /// The f16 number at `at` in all lanes.
 #[inline(always)]
 fn splat_f16<S: Simd>(s: S, b: &[u8], at: usize) -> S::Floats {
-    s.from_f16_pairs([u16_at(b, at); 8])
+    s.splat_f16(u16_at(b, at))
 }
