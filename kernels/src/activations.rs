@@ -27,6 +27,8 @@ pub struct QuantRows {
     buffer: Vec<Record>,
     rows: usize,
     cols: usize,
+    /// [`parts`] of a row.
+    parts: [usize; 5],
 }
 
 /// 64 bytes of a row's record; gives the buffer its alignment.
@@ -93,13 +95,13 @@ fn buffer_len(rows: usize, cols: usize) -> usize {
 impl QuantRows {
     /// Room for `rows` rows of `cols` values, all zero.
     pub fn new(rows: usize, cols: usize) -> Self {
-        QuantRows { buffer: vec![bytemuck::Zeroable::zeroed(); buffer_len(rows, cols)], rows, cols }
+        QuantRows { buffer: vec![bytemuck::Zeroable::zeroed(); buffer_len(rows, cols)], rows, cols, parts: parts(cols) }
     }
 
     /// Gives the buffer another shape, keeping its memory. Contents are unspecified afterwards.
     pub fn reshape(&mut self, rows: usize, cols: usize) {
         self.buffer.resize(buffer_len(rows, cols), bytemuck::Zeroable::zeroed());
-        (self.rows, self.cols) = (rows, cols);
+        (self.rows, self.cols, self.parts) = (rows, cols, parts(cols));
     }
 
     /// Number of rows.
@@ -119,7 +121,7 @@ impl QuantRows {
     pub fn row(&self, r: usize) -> QuantRow<'_> {
         assert!(r < self.rows, "row {r} of {}", self.rows);
         let n = self.record_len();
-        let [q_len, d_len, ds_len, ..] = parts(self.cols);
+        let [q_len, d_len, ds_len, ..] = self.parts;
         let (q, rest) = bytemuck::cast_slice(&self.buffer[r * n..(r + 1) * n]).split_at(q_len);
         let (d, rest) = rest.split_at(d_len);
         let ds = &rest[..ds_len];
@@ -133,7 +135,7 @@ impl QuantRows {
     /// If there is no such row, if its padded end is before `k + len`, or if rows carry no bf16 values.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn bf16(&self, r: usize, k: usize, len: usize) -> (*const u8, usize) {
-        let [q, d, ds, filling, bf16] = parts(self.cols);
+        let [q, d, ds, filling, bf16] = self.parts;
         assert!(r < self.rows && k + len <= bf16 / 2, "values {k} .. of {} rows, row {r} of {}", self.cols, self.rows);
         let stride = 64 * self.record_len();
         let start = r * stride + q + d + ds + filling + 2 * k;
@@ -165,7 +167,7 @@ impl QuantRows {
 
     /// [`Record`]s a row takes.
     pub fn record_len(&self) -> usize {
-        record_len(self.cols)
+        self.parts.iter().sum::<usize>() / 64
     }
 }
 

@@ -1,6 +1,7 @@
 //! The levels AVX2 and AVX-VNNI: two registers a vector. They differ in one thing, the product of bytes.
 
-use super::simd::Simd;
+use super::simd::{Line, Simd, generic_block_sums};
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// Proof of AVX2, FMA and F16C, and with `VNNI` of AVX-VNNI.
@@ -23,6 +24,15 @@ macro_rules! has {
         // from references to at least the bytes it reads.
         unsafe { $e }
     };
+}
+
+/// `v`, which has to be in a register at this point of the program. No instructions.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_register(mut v: __m256i) -> __m256i {
+    // SAFETY: an empty program that keeps its operand.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) v, options(nomem, nostack, preserves_flags)) }
+    v
 }
 
 /// A logical vector of bytes or integers.
@@ -171,6 +181,44 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         let magnitudes = both!(_mm256_abs_epi8(codes));
         let x = both!(_mm256_sign_epi8(x, codes));
         self.dot_acc(acc, magnitudes, x)
+    }
+
+    #[inline(always)]
+    fn block_sums<const V: usize, const C: usize, const G: usize, const RUN: usize>(
+        self,
+        lines: &[[Line; 2]; G],
+        v: usize,
+        x: [&[[i8; 4]; G]; C],
+    ) -> [[Pair; V]; C] {
+        if VNNI || RUN < 2 {
+            return generic_block_sums::<Self, V, C, G, RUN>(self, lines, v, x);
+        }
+        // Small codes: sums of pairs are added in 16 bits for a while, and widened once.
+        let run = if RUN < G { RUN } else { G };
+        let mut sums = [[self.zero_ints(); V]; C];
+        for start in (0..G).step_by(run) {
+            let mut pairs = [[self.zero_ints(); V]; C];
+            for g in start..start + run {
+                for c in 0..C {
+                    let x = self.splat_group(&x[c][g]);
+                    for i in 0..V {
+                        let codes = self.load(&lines[g][v + i].0);
+                        let products = both!(_mm256_maddubs_epi16(codes, x));
+                        pairs[c][i] = both!(_mm256_add_epi16(pairs[c][i], products));
+                        // Left to itself, the compiler sums column by column and spills the codes.
+                        pairs[c][i] = both!(in_register(pairs[c][i]));
+                    }
+                }
+            }
+            for c in 0..C {
+                for i in 0..V {
+                    let ones = has!([_mm256_set1_epi16(1); 2]);
+                    let wide = both!(_mm256_madd_epi16(pairs[c][i], ones));
+                    sums[c][i] = both!(_mm256_add_epi32(sums[c][i], wide));
+                }
+            }
+        }
+        sums
     }
 
     #[inline(always)]
@@ -410,10 +458,10 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 
 /// Entry points of the level AVX2: functions that carry its features around the generic drivers.
 pub(super) mod entry {
-    crate::qmatmul::entry_points!(super::Avx2<false>, tile(1, 4), "avx2,fma,f16c");
+    crate::qmatmul::entry_points!(super::Avx2<false>, tile(1, 4), runs(8, 4, 2), "avx2,fma,f16c");
 }
 
 /// Entry points of the level AVX-VNNI.
 pub(super) mod entry_vnni {
-    crate::qmatmul::entry_points!(super::Avx2<true>, tile(1, 4), "avx2,fma,f16c,avxvnni");
+    crate::qmatmul::entry_points!(super::Avx2<true>, tile(1, 4), runs(1, 1, 1), "avx2,fma,f16c,avxvnni");
 }

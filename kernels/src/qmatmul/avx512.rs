@@ -32,7 +32,7 @@ impl Simd for Avx512 {
     type Floats = __m512;
 
     const SIGNED_BIAS: f32 = 128.0;
-    const ROWS: (usize, usize) = (4, 1);
+    const ROWS: (usize, usize) = (4, 2);
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> __m512i {
@@ -251,22 +251,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn scales_and_mins(self, d: u16, dmin: u16, scales: u64, mins: u64) -> [__m512; 2] {
-        // Lanes 0 .. 8: scales times d; lanes 8 .. 16: mins times -dmin; then each lane twice.
-        has!({
-            let d = _mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(d) | i32::from(dmin ^ 0x8000) << 16));
-            let d = _mm512_permutexvar_ps(
-                _mm512_set_epi32(1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0),
-                _mm512_castps128_ps512(d),
-            );
-            let v = _mm512_mul_ps(self.from_i8([scales, mins]), d);
-            let low = _mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
-            let high = _mm512_set_epi32(15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8, 8);
-            [_mm512_permutexvar_ps(low, v), _mm512_permutexvar_ps(high, v)]
-        })
-    }
-
-    #[inline(always)]
     fn from_f16_pairs(self, h: [u16; 8]) -> __m512 {
         let h: [i16; 8] = bytemuck::cast(h);
         has!({
@@ -342,5 +326,10 @@ impl Simd for Avx512 {
 /// Entry points: functions that carry the level's features around the generic drivers.
 pub(super) mod entry {
     use super::Avx512;
-    crate::qmatmul::entry_points!(Avx512, tile(2, 6), "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni");
+    crate::qmatmul::entry_points!(
+        Avx512,
+        tile(2, 6),
+        runs(1, 1, 1),
+        "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
+    );
 }

@@ -38,8 +38,9 @@ pub(super) enum Gemm {
 }
 
 /// Defines the entry points of a level: `product(format)` and `quantize`. `tile`: the V and C of [`super::gemm`].
+/// `runs`: the `RUN` of [`super::simd::Simd::block_sums`] that is of use for codes up to 15, 31 and 63.
 macro_rules! entry_points {
-    ($token:ty, tile($v:literal, $c:literal), $features:literal) => {
+    ($token:ty, tile($v:literal, $c:literal), runs($r8:literal, $r4:literal, $r2:literal), $features:literal) => {
         use crate::activations::{QuantRowMut, quantize_portable};
         use crate::qmatmul::entry::{Gemm, Product};
         use crate::qmatmul::formats::{self, Float, Quant};
@@ -80,7 +81,7 @@ macro_rules! entry_points {
         }
 
         #[target_feature(enable = $features)]
-        unsafe fn quant_panel<const FINE: bool, const SIGNED: bool>(
+        unsafe fn quant_panel<const FINE: bool, const RUN: usize>(
             panel: &Panel,
             x: Inputs<'_>,
             at: Stretch,
@@ -88,7 +89,7 @@ macro_rules! entry_points {
         ) {
             // SAFETY: the caller vouches for the features.
             let s = unsafe { <$token>::new() };
-            gemm::multiply_quantised::<$token, $v, $c, FINE, SIGNED>(s, panel, x, at, y);
+            gemm::multiply_quantised::<$token, $v, $c, FINE, RUN>(s, panel, x, at, y);
         }
 
         #[target_feature(enable = $features)]
@@ -108,11 +109,19 @@ macro_rules! entry_points {
                 gemm: Gemm::Panels(Parts {
                     unpack: quant_unpack::<F>,
                     interleave,
-                    multiply: match (F::FINE, F::SIGNED) {
-                        (true, false) => quant_panel::<true, false>,
-                        (false, false) => quant_panel::<false, false>,
-                        (false, true) => quant_panel::<false, true>,
-                        (true, true) => unreachable!("no such format"),
+                    // Two products of a code with an activation make at most 254 codes; 8 groups of 15, 4 of 31 and 2 of 63
+                    // stay below 2¹⁵.
+                    multiply: match (F::FINE, F::SIGNED, F::MAX_CODE) {
+                        (false, true, _) => quant_panel::<false, 0>,
+                        (false, false, 0..=15) => quant_panel::<false, $r8>,
+                        (false, false, 16..=31) => quant_panel::<false, $r4>,
+                        (false, false, 32..=63) => quant_panel::<false, $r2>,
+                        (false, false, _) => quant_panel::<false, 1>,
+                        (true, false, 0..=15) => quant_panel::<true, $r8>,
+                        (true, false, 16..=31) => quant_panel::<true, $r4>,
+                        (true, false, 32..=63) => quant_panel::<true, $r2>,
+                        (true, false, _) => quant_panel::<true, 1>,
+                        (true, true, _) => unreachable!("no such format"),
                     },
                     values: gemm::ROW_BYTES,
                 }),

@@ -209,8 +209,9 @@ pub(super) fn interleave<S: Simd>(s: S, rows: &[UnpackedRow; 16], v: usize, pane
 }
 
 /// [`MultiplyPanel`] for quantised formats. `FINE`: scales are those of 16 codes, not of 32.
+/// `RUN` as in [`Simd::block_sums`].
 #[inline(always)]
-pub(super) fn multiply_quantised<S: Simd, const V: usize, const C: usize, const FINE: bool, const SIGNED: bool>(
+pub(super) fn multiply_quantised<S: Simd, const V: usize, const C: usize, const FINE: bool, const RUN: usize>(
     s: S,
     panel: &Panel,
     x: Inputs<'_>,
@@ -238,9 +239,9 @@ pub(super) fn multiply_quantised<S: Simd, const V: usize, const C: usize, const 
             for b in 0..blocks {
                 for half in 0..if FINE { 2 } else { 1 } {
                     let sums = if FINE {
-                        block_sums::<S, V, C, 4, SIGNED>(s, panel, v, &q, b, 4 * half)
+                        block_sums::<S, V, C, 4, RUN>(s, panel, v, &q, b, 4 * half)
                     } else {
-                        block_sums::<S, V, C, 8, SIGNED>(s, panel, v, &q, b, 0)
+                        block_sums::<S, V, C, 8, RUN>(s, panel, v, &q, b, 0)
                     };
                     for c in 0..C {
                         let [first, second] = ds[c][b];
@@ -269,7 +270,7 @@ pub(super) fn multiply_quantised<S: Simd, const V: usize, const C: usize, const 
 
 /// Integer sums over groups `first .. first + G` of block `b`.
 #[inline(always)]
-fn block_sums<S: Simd, const V: usize, const C: usize, const G: usize, const SIGNED: bool>(
+fn block_sums<S: Simd, const V: usize, const C: usize, const G: usize, const RUN: usize>(
     s: S,
     panel: &Panel,
     v: usize,
@@ -282,7 +283,7 @@ fn block_sums<S: Simd, const V: usize, const C: usize, const G: usize, const SIG
         x[c] = q[c][b][first..first + G].try_into().expect("G groups");
     }
     let lines = panel.values[8 * b + first..][..G].try_into().expect("G groups");
-    s.block_sums::<V, C, G, SIGNED>(lines, v, x)
+    s.block_sums::<V, C, G, RUN>(lines, v, x)
 }
 
 /// [`MultiplyPanel`] for float formats.

@@ -25,14 +25,33 @@ pub(super) fn quantised<S: Simd, F: Quant, const M: usize>(
     first: usize,
     y: &mut Tile<'_>,
 ) {
+    let supers = w.row_bytes().div_ceil(size_of::<F::Super>());
+    let mut columns = [Column { q: &[], d: &[], ds: &[] }; M];
+    for m in 0..M {
+        // Past the last activation row it is taken again, and its results are dropped.
+        let row = x.q.row((first + m).min(x.q.rows() - 1));
+        columns[m] = Column {
+            q: &bytemuck::cast_slice(row.q)[..supers],
+            d: &row.d.as_chunks().0[..supers],
+            ds: &row.ds.as_chunks().0[..supers],
+        };
+    }
     let rows = if M == 1 { S::ROWS.0 } else { S::ROWS.1 };
     for n in (0..w.rows()).step_by(rows) {
         match rows {
-            4 => quantised_rows::<S, F, M, 4>(s, w, x, first, n, y),
-            2 => quantised_rows::<S, F, M, 2>(s, w, x, first, n, y),
-            _ => quantised_rows::<S, F, M, 1>(s, w, x, first, n, y),
+            4 => quantised_rows::<S, F, M, 4>(s, w, &columns, first, n, y),
+            2 => quantised_rows::<S, F, M, 2>(s, w, &columns, first, n, y),
+            _ => quantised_rows::<S, F, M, 1>(s, w, &columns, first, n, y),
         }
     }
+}
+
+/// One row of quantised activations, 256 at a time.
+#[derive(Clone, Copy)]
+struct Column<'a> {
+    q: &'a [[[i8; 64]; 4]],
+    d: &'a [[f32; 8]],
+    ds: &'a [[f32; 16]],
 }
 
 /// 256 quantised activations.
@@ -43,13 +62,13 @@ struct Activations<'a> {
     ds: &'a [f32; 16],
 }
 
-/// Weight rows `n .. n + R`. Past the last weight or activation row the last one is taken again, and its result dropped:
-/// a little work in vain at the edges instead of more code.
+/// Weight rows `n .. n + R`. Past the last one it is taken again, and its result dropped: a little work in vain at the
+/// edge instead of more code.
 #[inline(always)]
 fn quantised_rows<S: Simd, F: Quant, const M: usize, const R: usize>(
     s: S,
     w: Matrix<'_>,
-    x: Inputs<'_>,
+    x: &[Column<'_>; M],
     first: usize,
     n: usize,
     y: &mut Tile<'_>,
@@ -68,25 +87,15 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const R: usize>(
             bytemuck::bytes_of_mut(&mut ends[r])[..end.len()].copy_from_slice(end);
         }
     }
-    let mut q: [&[[[i8; 64]; 4]]; M] = [&[]; M];
-    let mut d: [&[[f32; 8]]; M] = [&[]; M];
-    let mut ds: [&[[f32; 16]]; M] = [&[]; M];
-    for m in 0..M {
-        let row = x.q.row((first + m).min(x.q.rows() - 1));
-        q[m] = &bytemuck::cast_slice(row.q)[..supers];
-        d[m] = &row.d.as_chunks().0[..supers];
-        ds[m] = &row.ds.as_chunks().0[..supers];
-    }
-
     let mut acc = [[s.splat_f32(0.0); M]; R];
     for i in 0..if F::RAGGED { supers } else { whole } {
         let mut blocks = [&ends[0]; R];
         for r in 0..R {
             blocks[r] = if F::RAGGED && i == whole { &ends[r] } else { &rows[r][i] };
         }
-        let mut columns = [Activations { q: &q[0][i], d: &d[0][i], ds: &ds[0][i] }; M];
+        let mut columns = [Activations { q: &x[0].q[i], d: &x[0].d[i], ds: &x[0].ds[i] }; M];
         for m in 1..M {
-            columns[m] = Activations { q: &q[m][i], d: &d[m][i], ds: &ds[m][i] };
+            columns[m] = Activations { q: &x[m].q[i], d: &x[m].d[i], ds: &x[m].ds[i] };
         }
         step::<S, F, M, R>(s, blocks, columns, &mut acc);
     }

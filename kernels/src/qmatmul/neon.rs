@@ -283,14 +283,14 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn block_sums<const V: usize, const C: usize, const G: usize, const SIGNED: bool>(
+    fn block_sums<const V: usize, const C: usize, const G: usize, const RUN: usize>(
         self,
         lines: &[[Line; 2]; G],
         v: usize,
         x: [&[[i8; 4]; G]; C],
     ) -> [[Self::Ints; V]; C] {
         if LEVEL < I8MM || C % 2 != 0 {
-            return generic_block_sums::<Self, V, C, G, SIGNED>(self, lines, v, x);
+            return generic_block_sums::<Self, V, C, G, RUN>(self, lines, v, x);
         }
         // squares[c][i][j]: weight rows 2j and 2j + 1 of line i by activation rows c and c + 1, c even.
         let mut sums = [[self.zero_ints(); V]; C];
@@ -442,15 +442,15 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
 
 /// Entry points of the level NEON: functions that carry its features around the generic drivers.
 pub(super) mod entry {
-    crate::qmatmul::entry_points!(super::Neon<{ super::PLAIN }>, tile(1, 4), "neon");
+    crate::qmatmul::entry_points!(super::Neon<{ super::PLAIN }>, tile(1, 4), runs(1, 1, 1), "neon");
 }
 
 /// Entry points of the level "dotprod".
 pub(super) mod entry_dotprod {
-    crate::qmatmul::entry_points!(super::Neon<{ super::DOTPROD }>, tile(1, 4), "neon,dotprod");
+    crate::qmatmul::entry_points!(super::Neon<{ super::DOTPROD }>, tile(1, 4), runs(1, 1, 1), "neon,dotprod");
 }
 
 /// Entry points of the level "i8mm".
 pub(super) mod entry_i8mm {
-    crate::qmatmul::entry_points!(super::Neon<{ super::I8MM }>, tile(1, 4), "neon,dotprod,i8mm");
+    crate::qmatmul::entry_points!(super::Neon<{ super::I8MM }>, tile(1, 4), runs(1, 1, 1), "neon,dotprod,i8mm");
 }

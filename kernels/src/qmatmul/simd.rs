@@ -99,15 +99,16 @@ pub(super) trait Simd: Copy {
     fn dot_acc_signed(self, acc: Self::Ints, codes: Self::Bytes, x: Self::Bytes) -> Self::Ints;
 
     /// The sums over G groups of four codes: `lines[g][v + i]` holds group g of 16 weight rows, `x[c][g]` that of
-    /// activation row c; the result is `[c][i]`. `SIGNED`: codes are those of [`Simd::signed`].
+    /// activation row c; the result is `[c][i]`. `RUN` tells what the codes are: 0 for those of [`Simd::signed`], or how
+    /// many groups may be added up in 16 bits, two products to a sum.
     #[inline(always)]
-    fn block_sums<const V: usize, const C: usize, const G: usize, const SIGNED: bool>(
+    fn block_sums<const V: usize, const C: usize, const G: usize, const RUN: usize>(
         self,
         lines: &[[Line; 2]; G],
         v: usize,
         x: [&[[i8; 4]; G]; C],
     ) -> [[Self::Ints; V]; C] {
-        generic_block_sums::<Self, V, C, G, SIGNED>(self, lines, v, x)
+        generic_block_sums::<Self, V, C, G, RUN>(self, lines, v, x)
     }
 
     // Floats.
@@ -139,14 +140,6 @@ pub(super) trait Simd: Copy {
         self.from_f16_pairs(h)
     }
 
-    /// Scales and offsets from small integers and two f16 numbers: `d·scales[i / 2]` and `−dmin·mins[i / 2]`.
-    #[inline(always)]
-    fn scales_and_mins(self, d: u16, dmin: u16, scales: u64, mins: u64) -> [Self::Floats; 2] {
-        // The sign of an f16 number is its top bit.
-        let minus_dmin = self.splat_f16(dmin ^ 0x8000);
-        [self.mul(self.splat_f16(d), self.from_i8_pairs(scales)), self.mul(minus_dmin, self.from_i8_pairs(mins))]
-    }
-
     /// Lane i is the signed byte i / 2 of `v`, lowest byte first.
     fn from_i8_pairs(self, v: u64) -> Self::Floats;
 
@@ -176,7 +169,7 @@ pub(super) trait Simd: Copy {
 
 /// [`Simd::block_sums`] by broadcasting each group of the activations.
 #[inline(always)]
-pub(super) fn generic_block_sums<S: Simd, const V: usize, const C: usize, const G: usize, const SIGNED: bool>(
+pub(super) fn generic_block_sums<S: Simd, const V: usize, const C: usize, const G: usize, const RUN: usize>(
     s: S,
     lines: &[[Line; 2]; G],
     v: usize,
@@ -189,7 +182,7 @@ pub(super) fn generic_block_sums<S: Simd, const V: usize, const C: usize, const 
             for i in 0..V {
                 let codes = s.load(&lines[g][v + i].0);
                 sums[c][i] =
-                    if SIGNED { s.dot_acc_signed(sums[c][i], codes, x) } else { s.dot_acc(sums[c][i], codes, x) };
+                    if RUN == 0 { s.dot_acc_signed(sums[c][i], codes, x) } else { s.dot_acc(sums[c][i], codes, x) };
             }
         }
     }

@@ -29,8 +29,11 @@ static EVEN_PARITY: [u8; 128] = {
 /// 32 sign bits from the four 7-bit groups of `w`.
 #[inline(always)]
 fn signs_of_word(w: u32) -> u64 {
-    let group = |t: u32| u64::from(EVEN_PARITY[(w >> (7 * t) & 127) as usize]) << (8 * t);
-    group(0) | group(1) | group(2) | group(3)
+    let mut signs = 0;
+    for t in 0..4 {
+        signs |= u64::from(EVEN_PARITY[(w >> (7 * t) & 127) as usize]) << (8 * t);
+    }
+    signs
 }
 
 /// Codes from magnitudes and signs.
@@ -83,6 +86,7 @@ impl Quant for IQ2_XXS {
     type Super = [u8; 66];
     const RAGGED: bool = false;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 127;
     const FINE: bool = false;
 
     #[inline(always)]
@@ -102,6 +106,7 @@ impl Quant for IQ2_XS {
     type Super = [u8; 74];
     const RAGGED: bool = false;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 127;
     const FINE: bool = true;
 
     #[inline(always)]
@@ -123,6 +128,7 @@ impl Quant for IQ2_S {
     type Super = [u8; 82];
     const RAGGED: bool = false;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 127;
     const FINE: bool = true;
 
     #[inline(always)]
@@ -145,6 +151,7 @@ impl Quant for IQ3_XXS {
     type Super = [u8; 98];
     const RAGGED: bool = false;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 127;
     const FINE: bool = false;
 
     #[inline(always)]
@@ -167,6 +174,7 @@ impl Quant for IQ3_S {
     type Super = [u8; 110];
     const RAGGED: bool = false;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 127;
     const FINE: bool = false;
 
     #[inline(always)]

@@ -12,7 +12,7 @@ pub(crate) struct Q5_K;
 pub(crate) struct Q6_K;
 pub(crate) struct IQ4_XS;
 
-/// `v` in every byte.
+/// `v` in every byte. Only for constants: a call would leave the vector code.
 const fn bytes(v: u8) -> u64 {
     u64::from_le_bytes([v; 8])
 }
@@ -23,7 +23,7 @@ pub(super) fn spread_nibbles(v: u32) -> u64 {
     let v = u64::from(v);
     let v = (v | v << 16) & 0x0000_ffff_0000_ffff;
     let v = (v | v << 8) & 0x00ff_00ff_00ff_00ff;
-    (v | v << 4) & bytes(15)
+    (v | v << 4) & const { bytes(15) }
 }
 
 /// The eight 2-bit fields of `v`, lowest first, one a byte.
@@ -32,13 +32,13 @@ fn spread_crumbs(v: u16) -> u64 {
     let v = u64::from(v);
     let v = (v | v << 24) & 0x0000_00ff_0000_00ff;
     let v = (v | v << 12) & 0x000f_000f_000f_000f;
-    (v | v << 6) & bytes(3)
+    (v | v << 6) & const { bytes(3) }
 }
 
 /// `v − 32` of each byte, all in 0..=63, as i8.
 #[inline(always)]
 fn minus_32(v: u64) -> u64 {
-    ((v | bytes(0x80)) - bytes(32)) ^ bytes(0x80)
+    ((v | const { bytes(0x80) }) - const { bytes(32) }) ^ const { bytes(0x80) }
 }
 
 /// The scales and mins packed in 6 bits at byte `AT`; d and dmin at bytes 0 and 2.
@@ -50,8 +50,12 @@ fn scales_and_mins<S: Simd, const AT: usize>(s: S, b: &[u8]) -> Scales<S> {
     let (p, q, r) = (u32_at(b, AT), u32_at(b, AT + 4), u32_at(b, AT + 8));
     let scales = u64::from(p & SIX) | u64::from(r & FOUR | (p >> 6 & TWO) << 4) << 32;
     let mins = u64::from(q & SIX) | u64::from(r >> 4 & FOUR | (q >> 6 & TWO) << 4) << 32;
-    let [scale, offset] = s.scales_and_mins(u16_at(b, 0), u16_at(b, 2), scales, mins);
-    Scales { scale, offset }
+    // The sign of dmin is its top bit.
+    let minus_dmin = s.splat_f16(u16_at(b, 2) ^ 0x8000);
+    Scales {
+        scale: s.mul(splat_f16(s, b, 0), s.from_i8_pairs(scales)),
+        offset: s.mul(minus_dmin, s.from_i8_pairs(mins)),
+    }
 }
 
 /// Scales `d·integers`, and offsets of `times` as much.
@@ -84,13 +88,14 @@ impl Quant for Q2_K {
     type Super = [u8; 84];
     const RAGGED: bool = false;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 3;
     const FINE: bool = true;
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let (p, q) = (u64_at(b, 0), u64_at(b, 8));
-        let scales = s.from_i8([p & bytes(15), q & bytes(15)]);
-        let mins = s.from_i8([p >> 4 & bytes(15), q >> 4 & bytes(15)]);
+        let scales = s.from_i8([p & const { bytes(15) }, q & const { bytes(15) }]);
+        let mins = s.from_i8([p >> 4 & const { bytes(15) }, q >> 4 & const { bytes(15) }]);
         let minus_dmin = s.splat_f16(u16_at(b, 82) ^ 0x8000);
         Scales { scale: s.mul(splat_f16(s, b, 80), scales), offset: s.mul(minus_dmin, mins) }
     }
@@ -105,14 +110,16 @@ impl Quant for Q3_K {
     type Super = [u8; 110];
     const RAGGED: bool = false;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 7;
     const FINE: bool = true;
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let (low, high) = (u64_at(b, 96), u32_at(b, 104));
-        let two = |shift: u32| u64::from(high >> shift & 0x0303_0303) << 4;
-        let first = low & bytes(15) | two(0) | two(2) << 32;
-        let second = low >> 4 & bytes(15) | two(4) | two(6) << 32;
+        const TWO: u64 = bytes(3) >> 32;
+        let high = u64::from(high);
+        let first = low & const { bytes(15) } | (high & TWO) << 4 | (high >> 2 & TWO) << 36;
+        let second = low >> 4 & const { bytes(15) } | (high >> 4 & TWO) << 4 | (high >> 6 & TWO) << 36;
         centred(s, splat_f16(s, b, 108), s.from_i8([minus_32(first), minus_32(second)]), -4.0)
     }
 
@@ -126,6 +133,7 @@ impl Quant for Q4_K {
     type Super = [u8; 144];
     const RAGGED: bool = false;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 15;
     const FINE: bool = false;
 
     #[inline(always)]
@@ -143,6 +151,7 @@ impl Quant for Q5_K {
     type Super = [u8; 176];
     const RAGGED: bool = false;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 31;
     const FINE: bool = false;
 
     #[inline(always)]
@@ -161,6 +170,7 @@ impl Quant for Q6_K {
     type Super = [u8; 210];
     const RAGGED: bool = false;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 63;
     const FINE: bool = true;
 
     #[inline(always)]
@@ -180,6 +190,7 @@ impl Quant for IQ4_XS {
     type Super = [u8; 136];
     const RAGGED: bool = false;
     const SIGNED: bool = true;
+    const MAX_CODE: u8 = 255;
     const FINE: bool = false;
 
     #[inline(always)]

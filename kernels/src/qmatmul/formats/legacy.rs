@@ -56,6 +56,7 @@ impl Quant for Q4_0 {
     type Super = [[u8; 18]; 8];
     const RAGGED: bool = true;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 15;
     const FINE: bool = false;
 
     #[inline(always)]
@@ -73,6 +74,7 @@ impl Quant for Q4_1 {
     type Super = [[u8; 20]; 8];
     const RAGGED: bool = true;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 15;
     const FINE: bool = false;
 
     #[inline(always)]
@@ -90,6 +92,7 @@ impl Quant for Q5_0 {
     type Super = [[u8; 22]; 8];
     const RAGGED: bool = true;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 31;
     const FINE: bool = false;
 
     #[inline(always)]
@@ -107,6 +110,7 @@ impl Quant for Q5_1 {
     type Super = [[u8; 24]; 8];
     const RAGGED: bool = true;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 31;
     const FINE: bool = false;
 
     #[inline(always)]
@@ -124,6 +128,7 @@ impl Quant for Q8_0 {
     type Super = [[u8; 34]; 8];
     const RAGGED: bool = true;
     const SIGNED: bool = true;
+    const MAX_CODE: u8 = 255;
     const FINE: bool = false;
 
     #[inline(always)]
@@ -141,6 +146,7 @@ impl Quant for IQ4_NL {
     type Super = [[u8; 18]; 8];
     const RAGGED: bool = true;
     const SIGNED: bool = true;
+    const MAX_CODE: u8 = 255;
     const FINE: bool = false;
 
     #[inline(always)]
@@ -165,6 +171,7 @@ impl Quant for MXFP4 {
     type Super = [[u8; 17]; 8];
     const RAGGED: bool = true;
     const SIGNED: bool = false;
+    const MAX_CODE: u8 = 24;
     const FINE: bool = false;
 
     #[inline(always)]

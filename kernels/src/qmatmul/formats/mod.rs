@@ -29,6 +29,9 @@ pub(super) trait Quant: 'static {
     /// Whether codes are i8, passed through [`Simd::signed`]; otherwise they are in 0..=127.
     const SIGNED: bool;
 
+    /// The largest code, of formats that are not signed.
+    const MAX_CODE: u8;
+
     /// Whether scales or offsets differ within 32 values.
     const FINE: bool;
 
