@@ -119,12 +119,15 @@ struct Attention<'a> {
 pub(crate) struct Table {
     attend: unsafe fn(&Attention<'_>, out: &mut Tile<'_>, scratch: &mut Vec<f32>),
     attend_partial: unsafe fn(&Attention<'_>, partial: &mut [f32], scratch: &mut Vec<f32>),
+    /// One row: its partial results are the `out.len() + 2` values from `at` on, in every row of `partials`.
+    merge: unsafe fn(partials: &Rows<'_>, at: usize, out: &mut [f32]),
     quantize: unsafe fn(x: &[f32], out: &mut [KvBlock]),
 }
 
 simd::levels::tables! {
     attend(call: &Attention<'_>, out: &mut Tile<'_>, scratch: &mut Vec<f32>);
     attend_partial(call: &Attention<'_>, partial: &mut [f32], scratch: &mut Vec<f32>);
+    merge(partials: &Rows<'_>, at: usize, out: &mut [f32]);
     quantize(x: &[f32], out: &mut [KvBlock]);
 }
 
@@ -207,17 +210,8 @@ impl Kernels {
         for token in 0..out.rows() {
             for (head, out) in out.row_mut(token).chunks_exact_mut(head_dim).enumerate() {
                 let at = (token * group + head) * (head_dim + 2);
-                let part = |chunk: usize| &partials.row(chunk)[at..][..head_dim + 2];
-                let max = (0..partials.rows()).map(|c| part(c)[0]).fold(f32::MIN, f32::max);
-                let sum: f32 = (0..partials.rows()).map(|c| part(c)[1] * (part(c)[0] - max).exp()).sum();
-                out.fill(0.0);
-                for chunk in 0..partials.rows() {
-                    let part = part(chunk);
-                    let weight = (part[0] - max).exp() / sum;
-                    for (out, v) in out.iter_mut().zip(&part[2..]) {
-                        *out += weight * v;
-                    }
-                }
+                // SAFETY: this table was made for a level this CPU has (`Kernels::select`).
+                unsafe { (self.attention.merge)(partials, at, out) }
             }
         }
     }

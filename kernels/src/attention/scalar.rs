@@ -1,10 +1,10 @@
 //! The reference: one query row at a time, two passes over its scores, sums in f64.
 
 use super::{Attention, KV_BLOCK, KvBlock, KvRows, Table};
-use crate::Tile;
+use crate::{Rows, Tile};
 use half::f16;
 
-pub(super) const TABLE: Table = Table { attend, attend_partial, quantize };
+pub(super) const TABLE: Table = Table { attend, attend_partial, merge, quantize };
 
 /// Value `i` of row `r`.
 fn value(rows: &KvRows<'_>, head_dim: usize, r: usize, i: usize) -> f32 {
@@ -50,6 +50,16 @@ fn attend_partial(call: &Attention<'_>, partial: &mut [f32], _scratch: &mut Vec<
         let (head, values) = partial.split_at_mut(2);
         (head[0], head[1]) = row(call, r, values);
     }
+}
+
+fn merge(partials: &Rows<'_>, at: usize, out: &mut [f32]) {
+    let part = |chunk: usize| &partials.row(chunk)[at..][..out.len() + 2];
+    let max = (0..partials.rows()).map(|c| part(c)[0]).fold(f32::MIN, f32::max);
+    let weight = |chunk: usize| f64::from(part(chunk)[0] - max).exp();
+    let sum: f64 = (0..partials.rows()).map(|c| weight(c) * f64::from(part(c)[1])).sum();
+    let value = |i: usize| (0..partials.rows()).map(|c| weight(c) * f64::from(part(c)[2 + i])).sum::<f64>() / sum;
+    let values: Vec<f32> = (0..out.len()).map(|i| value(i) as f32).collect();
+    out.copy_from_slice(&values);
 }
 
 fn quantize(x: &[f32], out: &mut [KvBlock]) {

@@ -148,6 +148,40 @@ fn attention_in_chunks_of_the_context_is_the_same_attention() {
 }
 
 #[test]
+fn a_row_of_zeros_takes_the_mean_and_one_of_nan_spoils_no_other() {
+    let (tokens, group, d, n) = (12, 4, 64, 70);
+    let (k, v) = (Stored::new(1, n, d, 1.0, 1), Stored::new(2, n, d, 1.0, 1));
+    let mut data = Rng(3).values(tokens * group * d, 1.0);
+    data[5 * d..6 * d].fill(0.0);
+    for kernels in vector_levels() {
+        for tokens in [2, tokens] {
+            let run = |data: &[f32]| {
+                let q = Queries::new(data, tokens, group, d, group * d, d);
+                let mut out = vec![f32::NAN; tokens * group * d];
+                let mut tile = Tile::new(&mut out, group * d);
+                kernels.attend(&q, &k.rows(), &v.rows(), Mask::Full, 0.125, &mut tile, &mut Vec::new());
+                let (mut partial, mut merged) = (vec![f32::NAN; partial_len(&q)], vec![f32::NAN; out.len()]);
+                kernels.attend_partial(&q, &k.rows(), &v.rows(), Mask::Full, 0.125, &mut partial, &mut Vec::new());
+                let rows = Rows::new(&partial, 1, partial_len(&q), partial_len(&q));
+                kernels.attend_merge(&rows, d, &mut Tile::new(&mut merged, group * d));
+                [out, merged]
+            };
+            let mut spoiled = data.clone();
+            spoiled[3 * d + 1] = f32::NAN;
+            for (out, spoiled) in run(&data).iter().zip(run(&spoiled)) {
+                let mean: Vec<f64> = (0..d)
+                    .map(|i| v.exact.iter().skip(i).step_by(d).map(|&x| f64::from(x)).sum::<f64>() / 70.0)
+                    .collect();
+                assert_near(kernels.isa().name(), &out[5 * d..6 * d], &mean, 1e-6);
+                assert!(spoiled[3 * d..4 * d].iter().all(|x| x.is_nan()), "{}", kernels.isa());
+                assert_eq!(spoiled[..3 * d], out[..3 * d], "{}", kernels.isa());
+                assert_eq!(spoiled[4 * d..], out[4 * d..], "{}", kernels.isa());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_token_attends_alike_whichever_tokens_share_its_call() {
     let (n, group, d) = (150, 4, 64);
     let (k, v) = (Stored::new(1, n, d, 1.0, 1), Stored::new(2, n, d, 1.0, 1));

@@ -20,8 +20,8 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::{Attention, KV_BLOCK, KvBlock, KvRows};
-use crate::Tile;
 use crate::simd::{Simd, math};
+use crate::{Rows, Tile};
 use half::f16;
 
 /// Query rows of a panel: two 512-bit vectors, four of 256 bits, eight of 128.
@@ -644,6 +644,33 @@ fn value_quad<S: Simd, V: Storage, const NV: usize>(
     for r in 0..QUAD {
         for c in 0..NV {
             s.store(sum[r][c], &mut values[r * stride + at + c * S::LANES..]);
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) fn merge<S: Simd>(s: S, partials: &Rows<'_>, at: usize, out: &mut [f32]) {
+    let (chunks, d) = (partials.rows(), out.len());
+    let mut max = f32::MIN;
+    for c in 0..chunks {
+        max = max.max(partials.row(c)[at]);
+    }
+    let mut sum = 0.0;
+    for c in 0..chunks {
+        sum += partials.row(c)[at + 1] * (partials.row(c)[at] - max).exp();
+    }
+    out.fill(0.0);
+    for c in 0..chunks {
+        let row = &partials.row(c)[at..at + 2 + d];
+        let weight = (row[0] - max).exp() / sum;
+        let values = &row[2..];
+        let whole = d - d % S::LANES;
+        for i in (0..whole).step_by(S::LANES) {
+            let x = s.mul_add(s.splat(weight), s.load(&values[i..]), s.load(&out[i..]));
+            s.store(x, &mut out[i..]);
+        }
+        for i in whole..d {
+            out[i] += weight * values[i];
         }
     }
 }
