@@ -21,7 +21,7 @@ const BATCHES: [usize; 5] = [512, 256, 128, 64, 32];
 const CHECKPOINTS: [usize; 3] = [2, 1, 0];
 
 /// Allocated beside what is counted one by one: text, samplers, thread stacks, the allocator's slack.
-const RESERVE: u64 = 16 << 20;
+const RESERVE: u64 = 14 << 20;
 
 /// Bytes a position of the context takes beside keys and values: what stands there, and its share of a growing list.
 const POSITION: u64 = 24;
@@ -110,7 +110,7 @@ struct Room {
     free: Option<(u64, Limiter)>,
     /// Address space still free.
     address_space: Option<u64>,
-    /// Bytes the process has allocated already.
+    /// Bytes the process takes already.
     allocated: u64,
 }
 
@@ -155,11 +155,13 @@ impl Plan {
     /// # Errors
     /// If none fits; the error says what would.
     pub fn choose(load: &Load<'_>, wish: &Wish, machine: &Machine) -> Result<Plan, TooLittle> {
+        let usage = machine.usage();
         let room = Room {
             ceiling: wish.ceiling.map(|Bytes(n)| n),
             free: machine.free_memory(),
             address_space: machine.free_address_space(),
-            allocated: machine.usage().anonymous,
+            // The file pages of this moment are those of the program itself.
+            allocated: usage.anonymous + usage.file,
         };
         Plan::choose_within(load, wish, &room)
     }

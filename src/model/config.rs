@@ -323,7 +323,7 @@ impl Keys<'_> {
             Some(other) => return Err(self.wrong(key, "\"yarn\" or \"none\"", format!("{other:?}"))),
         }
         let factor = self.float("rope.scaling.factor")?.ok_or_else(|| self.missing("rope.scaling.factor"))?;
-        if !(factor >= 1.0 && factor <= 1024.0) {
+        if !(1.0..=1024.0).contains(&factor) {
             return Err(self.wrong("rope.scaling.factor", "1 to 1024", factor));
         }
         let original = match self.optional("rope.scaling.original_context_length")? {
