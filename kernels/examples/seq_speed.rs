@@ -14,7 +14,7 @@ use qwen_edge_kernels::{Isa, Kernels, Rows, Tile};
 use std::time::Instant;
 
 /// Seconds of a run of `f`, repeated for about 0.3 s: the median, or the fastest if asked for.
-fn seconds(mut f: impl FnMut()) -> f64 {
+fn time(mut f: impl FnMut()) -> f64 {
     f();
     let start = Instant::now();
     let mut times = Vec::new();
@@ -43,7 +43,7 @@ fn delta_rule(kernels: &Kernels, t: usize, layers: usize, heads: usize) -> f64 {
     let aligned = if std::env::var_os("UNALIGNED").is_some() { 4 } else { 0 } + state.as_ptr().align_offset(64);
     let state = &mut state[aligned..][..layers * HEADS * D * D];
     let mut out = vec![0.0; t * HEADS * D];
-    seconds(|| {
+    time(|| {
         for layer in state.chunks_exact_mut(HEADS * D * D) {
             let mut out = Tile::new(&mut out, HEADS * D);
             for (b, state) in layer[..heads * D * D].chunks_exact_mut(D * STATE_COLS).enumerate() {
@@ -67,7 +67,7 @@ fn convolution(kernels: &Kernels, t: usize) -> f64 {
     let w = conv_blocks(&numbers(C * 4, 0.5), 4);
     let mut x = numbers(t * C, 1.0);
     let mut state = vec![0.0; C * 3];
-    seconds(|| {
+    time(|| {
         let mut x = Tile::new(&mut x, C);
         let blocks = state.chunks_exact_mut(3 * CONV_BLOCK).zip(w.chunks_exact(4 * CONV_BLOCK));
         for (b, (state, w)) in blocks.enumerate() {
@@ -81,7 +81,7 @@ fn read_bandwidth(chunk: usize) -> f64 {
     let data = vec![1u64; (64 << 20) / 8];
     let mut pieces = data.chunks_exact(chunk / 8).cycle();
     let mut total = 0u64;
-    let seconds = seconds(|| {
+    let seconds = time(|| {
         let piece = pieces.next().expect("a cycle");
         total = piece.iter().fold(total, |sum, x| sum.wrapping_add(*x));
     });
@@ -135,7 +135,7 @@ fn attention(kernels: &Kernels, shape: (usize, usize, usize), before: usize, mas
     let mask = if mask { Mask::Causal { first: before as isize } } else { Mask::Full };
     let (mut out, mut scratch) = (vec![0.0; data.len()], Vec::new());
     let mut out = Tile::new(&mut out, group * d);
-    seconds(|| kernels.attend(&q, &k.rows(d), &v.rows(d), mask, 0.0625, &mut out, &mut scratch))
+    time(|| kernels.attend(&q, &k.rows(d), &v.rows(d), mask, 0.0625, &mut out, &mut scratch))
 }
 
 /// `tokens` tokens in chunks of a context of `n` positions.
@@ -149,7 +149,7 @@ fn chunks(kernels: &Kernels, tokens: usize, n: usize, storage: &str) -> f64 {
     let (mut out, mut scratch) = (vec![0.0; data.len()], Vec::new());
     // Chunks are timed one by one: on a busy machine most of them still run undisturbed.
     let mut c = 0;
-    let seconds = seconds(|| {
+    let seconds = time(|| {
         let range = c * CONTEXT_CHUNK..n.min((c + 1) * CONTEXT_CHUNK);
         let mask = Mask::Causal { first: (n - tokens) as isize - range.start as isize };
         let (k, v) = (k.rows(D).slice(D, range.clone()), v.rows(D).slice(D, range));
@@ -157,7 +157,7 @@ fn chunks(kernels: &Kernels, tokens: usize, n: usize, storage: &str) -> f64 {
         c = (c + 1) % (n / CONTEXT_CHUNK);
     });
     let rows = Rows::new(&partials, n / CONTEXT_CHUNK, len, len);
-    let merge = seconds(|| kernels.attend_merge(&rows, D, &mut Tile::new(&mut out, 4 * D)));
+    let merge = time(|| kernels.attend_merge(&rows, D, &mut Tile::new(&mut out, 4 * D)));
     seconds * (n / CONTEXT_CHUNK) as f64 + merge
 }
 
@@ -182,7 +182,7 @@ fn main() {
         for (shape, before, mask, storage) in [
             ((16, 4, 256), 240, true, "f16"),
             ((16, 4, 256), 2032, true, "f16"),
-            ((64, 4, 256), 1984, true, "f16"),
+            ((64, 4, 256), 448, true, "f16"),
             ((16, 4, 256), 2032, true, "q8_0"),
             ((64, 1, 64), 3008, false, "f32"),
             ((64, 1, 72), 3008, false, "f32"),
