@@ -231,15 +231,13 @@ fn quantize_block(x: &[f32; BLOCK], q: &mut [i8; BLOCK], d: &mut f32, ds: &mut [
     let regular = max.is_finite() && max >= TINY;
     let inverse = if regular { 127.0 / max } else { 0.0 };
     *d = if max.is_finite() { if regular { max / 127.0 } else { 0.0 } } else { f32::NAN };
-    let mut sums = [0; BLOCK / SUM_BLOCK];
-    for half in 0..2 {
+    for (half, ds) in ds.iter_mut().enumerate() {
+        let mut sum = 0;
         for i in SUM_BLOCK * half..SUM_BLOCK * (half + 1) {
             let v = (x[i] * inverse + MAGIC).to_bits() as i8;
             q[i] = if regular { v } else { 0 };
-            sums[half] += i32::from(q[i]);
+            sum += i32::from(q[i]);
         }
-    }
-    for (ds, sum) in ds.iter_mut().zip(sums) {
         *ds = *d * sum as f32;
     }
 }

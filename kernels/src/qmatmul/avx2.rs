@@ -240,7 +240,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn from_groups(self, g: [u64; 8]) -> Pair {
+    fn groups(self, g: [u64; 8]) -> Pair {
         let g: [i64; 8] = bytemuck::cast(g);
         has!([_mm256_set_epi64x(g[3], g[2], g[1], g[0]), _mm256_set_epi64x(g[7], g[6], g[5], g[4])])
     }
@@ -369,7 +369,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn from_f16_pairs(self, h: [u16; 8]) -> Self::Floats {
+    fn f16_pairs(self, h: [u16; 8]) -> Self::Floats {
         let h: [i16; 8] = bytemuck::cast(h);
         has!({
             let h = _mm_set_epi16(h[7], h[6], h[5], h[4], h[3], h[2], h[1], h[0]);
@@ -378,7 +378,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn from_i8_pairs(self, v: u64) -> Self::Floats {
+    fn i8_pairs(self, v: u64) -> Self::Floats {
         has!({
             let v = _mm_cvtsi64_si128(v as i64);
             let v = _mm_unpacklo_epi8(v, v);
@@ -390,7 +390,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn from_i8(self, v: [u64; 2]) -> Self::Floats {
+    fn widen_i8(self, v: [u64; 2]) -> Self::Floats {
         has!([
             _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(v[0] as i64))),
             _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(v[1] as i64))),
@@ -398,7 +398,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn from_f16(self, p: &[u8; 32]) -> Self::Floats {
+    fn widen_f16(self, p: &[u8; 32]) -> Self::Floats {
         has!([
             _mm256_cvtph_ps(_mm_loadu_si128(p.as_ptr().cast())),
             _mm256_cvtph_ps(_mm_loadu_si128(p[16..].as_ptr().cast())),
@@ -406,7 +406,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn from_bf16(self, p: &[u8; 32]) -> Self::Floats {
+    fn widen_bf16(self, p: &[u8; 32]) -> Self::Floats {
         has!({
             let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(p.as_ptr().cast()));
             let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(p[16..].as_ptr().cast()));

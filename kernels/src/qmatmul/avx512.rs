@@ -118,7 +118,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn from_groups(self, g: [u64; 8]) -> __m512i {
+    fn groups(self, g: [u64; 8]) -> __m512i {
         let g: [i64; 8] = bytemuck::cast(g);
         has!(_mm512_set_epi64(g[7], g[6], g[5], g[4], g[3], g[2], g[1], g[0]))
     }
@@ -230,13 +230,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn from_f16_of_blocks<const B: usize>(self, blocks: &[[u8; B]; 8]) -> __m512 {
+    fn f16_of_blocks<const B: usize>(self, blocks: &[[u8; B]; 8]) -> __m512 {
         if B != 18 {
             let mut h = [0; 8];
             for i in 0..8 {
                 h[i] = u16::from_le_bytes([blocks[i][0], blocks[i][1]]);
             }
-            return self.from_f16_pairs(h);
+            return self.f16_pairs(h);
         }
         // The numbers are words 0, 9, 18, .. 63 of two registers: one permutation picks them, twice each.
         let bytes: &[u8] = blocks.as_flattened();
@@ -251,7 +251,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn from_f16_pairs(self, h: [u16; 8]) -> __m512 {
+    fn f16_pairs(self, h: [u16; 8]) -> __m512 {
         let h: [i16; 8] = bytemuck::cast(h);
         has!({
             let h = _mm_set_epi16(h[7], h[6], h[5], h[4], h[3], h[2], h[1], h[0]);
@@ -261,7 +261,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn from_i8_pairs(self, v: u64) -> __m512 {
+    fn i8_pairs(self, v: u64) -> __m512 {
         has!({
             let v = _mm_cvtsi64_si128(v as i64);
             _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_unpacklo_epi8(v, v)))
@@ -269,17 +269,17 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn from_i8(self, v: [u64; 2]) -> __m512 {
+    fn widen_i8(self, v: [u64; 2]) -> __m512 {
         has!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_set_epi64x(v[1] as i64, v[0] as i64))))
     }
 
     #[inline(always)]
-    fn from_f16(self, p: &[u8; 32]) -> __m512 {
+    fn widen_f16(self, p: &[u8; 32]) -> __m512 {
         has!(_mm512_cvtph_ps(_mm256_loadu_si256(p.as_ptr().cast())))
     }
 
     #[inline(always)]
-    fn from_bf16(self, p: &[u8; 32]) -> __m512 {
+    fn widen_bf16(self, p: &[u8; 32]) -> __m512 {
         has!({
             let v = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.as_ptr().cast()));
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(v))

@@ -89,6 +89,7 @@ pub(super) struct Parts {
     pub(super) values: usize,
 }
 
+#[cfg(target_arch = "x86_64")]
 impl UnpackedRow {
     /// Bytes 64i .. of the values.
     pub(super) fn line_mut(&mut self, i: usize) -> &mut [u8; 64] {
@@ -96,6 +97,7 @@ impl UnpackedRow {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl Panel {
     /// The start of the values, all lines one after another.
     pub(super) fn first_line(&self) -> *const u8 {

@@ -11,6 +11,10 @@
 //!   so a product of one row and the same row within a larger batch may differ by rounding.
 //! - NaN and infinity in activations or scales travel into the outputs they belong to; nothing panics.
 
+// Tiles of registers are walked by index, several arrays at a time; the functions an iterator adds might not be inlined
+// into vector code.
+#![allow(clippy::needless_range_loop)]
+
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
@@ -105,12 +109,14 @@ impl Kernels {
             return;
         }
         // SAFETY: the table is that of an available level.
-        match (m, &product.gemm) {
-            (1, _) => unsafe { product.gemv[0](w, x, 0, y) },
-            (2, _) => unsafe { product.gemv[1](w, x, 0, y) },
-            (3..=GEMV_COLUMNS, _) => unsafe { product.gemv[2](w, x, 0, y) },
-            (_, Gemm::Whole(multiply)) => unsafe { multiply(w, x, 0, y) },
-            (_, Gemm::Panels(parts)) => unsafe { gemm::multiply(parts, w, x, y) },
+        unsafe {
+            match (m, &product.gemm) {
+                (1, _) => product.gemv[0](w, x, 0, y),
+                (2, _) => product.gemv[1](w, x, 0, y),
+                (3..=GEMV_COLUMNS, _) => product.gemv[2](w, x, 0, y),
+                (_, Gemm::Whole(multiply)) => multiply(w, x, 0, y),
+                (_, Gemm::Panels(parts)) => gemm::multiply(parts, w, x, y),
+            }
         }
     }
 }

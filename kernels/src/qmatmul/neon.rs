@@ -185,7 +185,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn from_groups(self, g: [u64; 8]) -> Bytes {
+    fn groups(self, g: [u64; 8]) -> Bytes {
         four!(R => vcombine_u8(vcreate_u8(g[2 * R]), vcreate_u8(g[2 * R + 1])))
     }
 
@@ -289,7 +289,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
         v: usize,
         x: [&[[i8; 4]; G]; C],
     ) -> [[Self::Ints; V]; C] {
-        if LEVEL < I8MM || C % 2 != 0 {
+        if LEVEL < I8MM || !C.is_multiple_of(2) {
             return generic_block_sums::<Self, V, C, G, RUN>(self, lines, v, x);
         }
         // squares[c][i][j]: weight rows 2j and 2j + 1 of line i by activation rows c and c + 1, c even.
@@ -358,7 +358,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn from_f16_pairs(self, h: [u16; 8]) -> Self::Floats {
+    fn f16_pairs(self, h: [u16; 8]) -> Self::Floats {
         has!({
             let h = vld1q_u16(h.as_ptr());
             let low = vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(h)));
@@ -368,17 +368,17 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn from_i8_pairs(self, v: u64) -> Self::Floats {
+    fn i8_pairs(self, v: u64) -> Self::Floats {
         has!({
             let v = vcreate_u8(v);
             let low: uint64x1_t = vreinterpret_u64_u8(vzip1_u8(v, v));
             let high: uint64x1_t = vreinterpret_u64_u8(vzip2_u8(v, v));
-            self.from_i8([vget_lane_u64::<0>(low), vget_lane_u64::<0>(high)])
+            self.widen_i8([vget_lane_u64::<0>(low), vget_lane_u64::<0>(high)])
         })
     }
 
     #[inline(always)]
-    fn from_i8(self, v: [u64; 2]) -> Self::Floats {
+    fn widen_i8(self, v: [u64; 2]) -> Self::Floats {
         has!({
             let (a, b) = (vmovl_s8(vcreate_s8(v[0])), vmovl_s8(vcreate_s8(v[1])));
             [
@@ -391,12 +391,12 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn from_f16(self, p: &[u8; 32]) -> Self::Floats {
+    fn widen_f16(self, p: &[u8; 32]) -> Self::Floats {
         four!(R => vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p[8 * R..].as_ptr()))))
     }
 
     #[inline(always)]
-    fn from_bf16(self, p: &[u8; 32]) -> Self::Floats {
+    fn widen_bf16(self, p: &[u8; 32]) -> Self::Floats {
         four!(R => {
             let v = vreinterpret_u16_u8(vld1_u8(p[8 * R..].as_ptr()));
             vreinterpretq_f32_u32(vshll_n_u16::<16>(v))

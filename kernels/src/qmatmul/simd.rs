@@ -45,7 +45,7 @@ pub(super) trait Simd: Copy {
     fn transpose(self, rows: [Self::Bytes; 16]) -> [Self::Bytes; 16];
 
     /// Eight groups of eight bytes, each lowest byte first.
-    fn from_groups(self, groups: [u64; 8]) -> Self::Bytes;
+    fn groups(self, groups: [u64; 8]) -> Self::Bytes;
 
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
 
@@ -128,29 +128,29 @@ pub(super) trait Simd: Copy {
     fn splat_f16(self, h: u16) -> Self::Floats;
 
     /// Lane i is the f16 number `h[i / 2]`.
-    fn from_f16_pairs(self, h: [u16; 8]) -> Self::Floats;
+    fn f16_pairs(self, h: [u16; 8]) -> Self::Floats;
 
     /// Lane i is the f16 number at the start of `blocks[i / 2]`.
     #[inline(always)]
-    fn from_f16_of_blocks<const B: usize>(self, blocks: &[[u8; B]; 8]) -> Self::Floats {
+    fn f16_of_blocks<const B: usize>(self, blocks: &[[u8; B]; 8]) -> Self::Floats {
         let mut h = [0; 8];
         for i in 0..8 {
             h[i] = u16::from_le_bytes([blocks[i][0], blocks[i][1]]);
         }
-        self.from_f16_pairs(h)
+        self.f16_pairs(h)
     }
 
     /// Lane i is the signed byte i / 2 of `v`, lowest byte first.
-    fn from_i8_pairs(self, v: u64) -> Self::Floats;
+    fn i8_pairs(self, v: u64) -> Self::Floats;
 
     /// Lane i is the signed byte i of `v`, lowest byte first.
-    fn from_i8(self, v: [u64; 2]) -> Self::Floats;
+    fn widen_i8(self, v: [u64; 2]) -> Self::Floats;
 
     /// 16 f16 numbers.
-    fn from_f16(self, p: &[u8; 32]) -> Self::Floats;
+    fn widen_f16(self, p: &[u8; 32]) -> Self::Floats;
 
     /// 16 bf16 numbers.
-    fn from_bf16(self, p: &[u8; 32]) -> Self::Floats;
+    fn widen_bf16(self, p: &[u8; 32]) -> Self::Floats;
 
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
 

@@ -39,7 +39,7 @@ fn signs_of_word(w: u32) -> u64 {
 /// Codes from magnitudes and signs.
 #[inline(always)]
 fn centre<S: Simd>(s: S, magnitudes: [u64; 8], signs: u64) -> S::Bytes {
-    s.add(s.negate_where(s.from_groups(magnitudes), signs), s.splat(CENTRE))
+    s.add(s.negate_where(s.groups(magnitudes), signs), s.splat(CENTRE))
 }
 
 /// Scales `d·unit·integers`; the offset takes [`CENTRE`] off again.
@@ -91,7 +91,7 @@ impl Quant for IQ2_XXS {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        scales(s, b, 0.125, s.from_i8_pairs(odd(top_nibbles(b, 6, 8))))
+        scales(s, b, 0.125, s.i8_pairs(odd(top_nibbles(b, 6, 8))))
     }
 
     #[inline(always)]
@@ -112,7 +112,7 @@ impl Quant for IQ2_XS {
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let integers = [odd(spread_nibbles(u32_at(b, 66))), odd(spread_nibbles(u32_at(b, 70)))];
-        scales(s, b, 0.125, s.from_i8(integers))
+        scales(s, b, 0.125, s.widen_i8(integers))
     }
 
     #[inline(always)]
@@ -134,7 +134,7 @@ impl Quant for IQ2_S {
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let integers = [odd(spread_nibbles(u32_at(b, 74))), odd(spread_nibbles(u32_at(b, 78)))];
-        scales(s, b, 0.125, s.from_i8(integers))
+        scales(s, b, 0.125, s.widen_i8(integers))
     }
 
     #[inline(always)]
@@ -156,7 +156,7 @@ impl Quant for IQ3_XXS {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        scales(s, b, 0.25, s.from_i8_pairs(odd(top_nibbles(b, 66, 4))))
+        scales(s, b, 0.25, s.i8_pairs(odd(top_nibbles(b, 66, 4))))
     }
 
     #[inline(always)]
@@ -179,7 +179,7 @@ impl Quant for IQ3_S {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        scales(s, b, 1.0, s.from_i8_pairs(odd(spread_nibbles(u32_at(b, 106)))))
+        scales(s, b, 1.0, s.i8_pairs(odd(spread_nibbles(u32_at(b, 106)))))
     }
 
     #[inline(always)]

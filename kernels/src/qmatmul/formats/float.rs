@@ -26,7 +26,7 @@ impl Float for F16 {
 
     #[inline(always)]
     fn values<S: Simd>(s: S, b: &Self::Group) -> S::Floats {
-        s.from_f16(b)
+        s.widen_f16(b)
     }
 }
 
@@ -35,6 +35,6 @@ impl Float for BF16 {
 
     #[inline(always)]
     fn values<S: Simd>(s: S, b: &Self::Group) -> S::Floats {
-        s.from_bf16(b)
+        s.widen_bf16(b)
     }
 }

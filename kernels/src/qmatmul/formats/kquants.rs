@@ -52,10 +52,7 @@ fn scales_and_mins<S: Simd, const AT: usize>(s: S, b: &[u8]) -> Scales<S> {
     let mins = u64::from(q & SIX) | u64::from(r >> 4 & FOUR | (q >> 6 & TWO) << 4) << 32;
     // The sign of dmin is its top bit.
     let minus_dmin = s.splat_f16(u16_at(b, 2) ^ 0x8000);
-    Scales {
-        scale: s.mul(splat_f16(s, b, 0), s.from_i8_pairs(scales)),
-        offset: s.mul(minus_dmin, s.from_i8_pairs(mins)),
-    }
+    Scales { scale: s.mul(splat_f16(s, b, 0), s.i8_pairs(scales)), offset: s.mul(minus_dmin, s.i8_pairs(mins)) }
 }
 
 /// Scales `d·integers`, and offsets of `times` as much.
@@ -69,7 +66,10 @@ fn centred<S: Simd>(s: S, d: S::Floats, integers: S::Floats, times: f32) -> Scal
 #[inline(always)]
 fn two_bits<S: Simd, const J: usize, const AT: usize>(s: S, b: &[u8]) -> S::Bytes {
     let p = part(b, AT + J / 2 * 32);
-    if J % 2 == 0 { s.fields_32::<0, 2, 3>(p) } else { s.fields_32::<4, 6, 3>(p) }
+    match J {
+        0 | 2 => s.fields_32::<0, 2, 3>(p),
+        _ => s.fields_32::<4, 6, 3>(p),
+    }
 }
 
 /// Bits 2J and 2J + 1 of the 32 bytes at `AT`.
@@ -94,8 +94,8 @@ impl Quant for Q2_K {
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let (p, q) = (u64_at(b, 0), u64_at(b, 8));
-        let scales = s.from_i8([p & const { bytes(15) }, q & const { bytes(15) }]);
-        let mins = s.from_i8([p >> 4 & const { bytes(15) }, q >> 4 & const { bytes(15) }]);
+        let scales = s.widen_i8([p & const { bytes(15) }, q & const { bytes(15) }]);
+        let mins = s.widen_i8([p >> 4 & const { bytes(15) }, q >> 4 & const { bytes(15) }]);
         let minus_dmin = s.splat_f16(u16_at(b, 82) ^ 0x8000);
         Scales { scale: s.mul(splat_f16(s, b, 80), scales), offset: s.mul(minus_dmin, mins) }
     }
@@ -120,7 +120,7 @@ impl Quant for Q3_K {
         let high = u64::from(high);
         let first = low & const { bytes(15) } | (high & TWO) << 4 | (high >> 2 & TWO) << 36;
         let second = low >> 4 & const { bytes(15) } | (high >> 4 & TWO) << 4 | (high >> 6 & TWO) << 36;
-        centred(s, splat_f16(s, b, 108), s.from_i8([minus_32(first), minus_32(second)]), -4.0)
+        centred(s, splat_f16(s, b, 108), s.widen_i8([minus_32(first), minus_32(second)]), -4.0)
     }
 
     #[inline(always)]
@@ -175,13 +175,16 @@ impl Quant for Q6_K {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        centred(s, splat_f16(s, b, 208), s.from_i8([u64_at(b, 192), u64_at(b, 200)]), -32.0)
+        centred(s, splat_f16(s, b, 208), s.widen_i8([u64_at(b, 192), u64_at(b, 200)]), -32.0)
     }
 
     #[inline(always)]
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let p = part(b, 64 * (J / 2));
-        let low = if J % 2 == 0 { s.fields_64::<0, 15>(p) } else { s.fields_64::<4, 15>(p) };
+        let low = match J {
+            0 | 2 => s.fields_64::<0, 15>(p),
+            _ => s.fields_64::<4, 15>(p),
+        };
         s.or(low, s.shift_left::<4>(two_bits::<S, J, 128>(s, b)))
     }
 }
@@ -196,7 +199,7 @@ impl Quant for IQ4_XS {
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let integers = minus_32(spread_nibbles(u32_at(b, 4)) | spread_crumbs(u16_at(b, 2)) << 4);
-        Scales { scale: s.mul(splat_f16(s, b, 0), s.from_i8_pairs(integers)), offset: s.splat_f32(0.0) }
+        Scales { scale: s.mul(splat_f16(s, b, 0), s.i8_pairs(integers)), offset: s.splat_f32(0.0) }
     }
 
     #[inline(always)]

@@ -17,7 +17,7 @@ pub(super) const IQ4_LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -1
 /// The f16 numbers at `AT` of eight blocks, each for the two halves of its block.
 #[inline(always)]
 fn f16_of_blocks<S: Simd, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Floats {
-    s.from_f16_pairs([
+    s.f16_pairs([
         u16_at(&b[0], AT),
         u16_at(&b[1], AT),
         u16_at(&b[2], AT),
@@ -32,7 +32,7 @@ fn f16_of_blocks<S: Simd, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8
 /// Scales at byte 0, and offsets of `times` as much.
 #[inline(always)]
 fn centred<S: Simd, const B: usize>(s: S, b: &[[u8; B]; 8], times: f32) -> Scales<S> {
-    let scale = s.from_f16_of_blocks(b);
+    let scale = s.f16_of_blocks(b);
     Scales { scale, offset: s.mul(scale, s.splat_f32(times)) }
 }
 
@@ -79,7 +79,7 @@ impl Quant for Q4_1 {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: s.from_f16_of_blocks(b), offset: f16_of_blocks::<S, 2, 20>(s, b) }
+        Scales { scale: s.f16_of_blocks(b), offset: f16_of_blocks::<S, 2, 20>(s, b) }
     }
 
     #[inline(always)]
@@ -115,7 +115,7 @@ impl Quant for Q5_1 {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: s.from_f16_of_blocks(b), offset: f16_of_blocks::<S, 2, 24>(s, b) }
+        Scales { scale: s.f16_of_blocks(b), offset: f16_of_blocks::<S, 2, 24>(s, b) }
     }
 
     #[inline(always)]
@@ -133,7 +133,7 @@ impl Quant for Q8_0 {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: s.from_f16_of_blocks(b), offset: s.splat_f32(0.0) }
+        Scales { scale: s.f16_of_blocks(b), offset: s.splat_f32(0.0) }
     }
 
     #[inline(always)]
@@ -151,7 +151,7 @@ impl Quant for IQ4_NL {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: s.from_f16_of_blocks(b), offset: s.splat_f32(0.0) }
+        Scales { scale: s.f16_of_blocks(b), offset: s.splat_f32(0.0) }
     }
 
     #[inline(always)]
