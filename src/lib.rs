@@ -17,3 +17,4 @@ pub mod synth;
 pub mod team;
 pub mod tokenizer;
 pub mod vision;
+pub mod tokenizer;

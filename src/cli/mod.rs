@@ -14,6 +14,8 @@ pub mod synth;
 pub mod template;
 pub mod tokenize;
 pub mod vision;
+pub mod template;
+pub mod tokenize;
 
 use clap::{Parser, Subcommand};
 use std::io;
