@@ -19,16 +19,17 @@ const MAX_DEPTH: usize = 200;
 /// Adds all of it to an environment.
 pub fn install(environment: &mut Environment<'_>) {
     environment.set_unknown_method_callback(method);
-    environment.set_formatter(|out, _, value| match value.as_str() {
+    environment.set_formatter(|out, state, value| match value.as_str() {
         Some(text) => out.write_str(text).map_err(Error::from),
-        None => out.write_str(&str_of(value)?).map_err(Error::from),
+        None => out.write_str(&str_of(state, value)?).map_err(Error::from),
     });
     environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised(message)))
     });
     environment.add_function("strftime_now", |format: &str| time::strftime_now(format));
-    environment.add_filter("string", |value: &Value| {
-        if value.as_str().is_some() { Ok(value.clone()) } else { str_of(value).map(Value::from) }
+    environment.add_filter("string", |state: &State<'_, '_>, value: &Value| match value.as_str() {
+        Some(_) => Ok(value.clone()),
+        None => str_of(state, value).map(Value::from),
     });
     environment.add_filter("trim", |text: String, characters: Option<String>| {
         strip(&text, characters.as_deref(), true, true).to_owned()
@@ -95,6 +96,32 @@ fn method(state: &mut State<'_, '_>, value: &Value, name: &str, args: &[Value]) 
             let (separator,): (&str,) = from_args(args)?;
             Ok(pair(text.rfind(separator), separator.len(), ["", "", text]))
         }
+        "replace" => {
+            let (old, new, max): (&str, &str, Option<i64>) = from_args(args)?;
+            let max = max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+            let found = text.matches(old).take(max).count();
+            state.consume_fuel((found.saturating_mul(new.len()) / BYTES_PER_FUEL) as u64)?;
+            Ok(text.replacen(old, new, max).into())
+        }
+        "join" => {
+            let (items,): (&Value,) = from_args(args)?;
+            let mut out = Metered::new(state);
+            for (i, item) in items.try_iter()?.checked().enumerate() {
+                let item = item?;
+                let Some(item) = item.as_str() else {
+                    let problem = format!("can only join strings, not {}", item.kind());
+                    return Err(Error::new(ErrorKind::InvalidOperation, problem));
+                };
+                out.text += if i > 0 { text } else { "" };
+                out.text += item;
+                out.pay()?;
+            }
+            Ok(out.text.into())
+        }
+        // Widths are not metered by the engine.
+        "format" if text.split(|c: char| !c.is_ascii_digit()).any(|number| number.len() > 4) => {
+            Err(Error::new(ErrorKind::InvalidOperation, "the width is too large"))
+        }
         "removeprefix" => {
             let (prefix,): (&str,) = from_args(args)?;
             Ok(text.strip_prefix(prefix).unwrap_or(text).into())
@@ -125,7 +152,13 @@ fn strip<'a>(mut text: &'a str, characters: Option<&str>, left: bool, right: boo
 }
 
 /// `json.dumps` with `ensure_ascii=False`, as the filter `tojson`.
-fn tojson(value: &Value, ensure_ascii: Option<Value>, indent: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
+fn tojson(
+    state: &State<'_, '_>,
+    value: &Value,
+    ensure_ascii: Option<Value>,
+    indent: Option<Value>,
+    kwargs: Kwargs,
+) -> Result<Value, Error> {
     let argument = |positional: Option<Value>, name: &str| -> Result<Option<Value>, Error> {
         let given = match positional {
             Some(value) => Some(value),
@@ -150,14 +183,37 @@ fn tojson(value: &Value, ensure_ascii: Option<Value>, indent: Option<Value>, kwa
     };
     let sort = argument(None, "sort_keys")?.is_some_and(|value| value.is_true());
     kwargs.assert_all_used()?;
-    let mut json = Json { out: String::new(), ascii, indent, item, key, sort };
+    let mut json = Json { out: Metered::new(state), ascii, indent, item, key, sort };
     json.value(value, 0)?;
-    Ok(json.out.into())
+    Ok(json.out.text.into())
+}
+
+/// Text that is paid for while it is written: a small value can hold itself many times over.
+struct Metered<'a> {
+    state: &'a State<'a, 'a>,
+    text: String,
+    paid: usize,
+}
+
+/// Bytes of text that cost one unit of work, as the engine has it.
+const BYTES_PER_FUEL: usize = 64;
+
+impl<'a> Metered<'a> {
+    fn new(state: &'a State<'_, '_>) -> Self {
+        Self { state, text: String::new(), paid: 0 }
+    }
+
+    /// Pays for one value and for what was written since the last time.
+    fn pay(&mut self) -> Result<(), Error> {
+        let bytes = self.text.len() - self.paid;
+        self.paid = self.text.len();
+        self.state.consume_fuel((1 + bytes / BYTES_PER_FUEL) as u64)
+    }
 }
 
 /// Writes JSON as Python does.
-struct Json {
-    out: String,
+struct Json<'a> {
+    out: Metered<'a>,
     ascii: bool,
     indent: Option<String>,
     /// Between items, and between key and value.
@@ -166,15 +222,16 @@ struct Json {
     sort: bool,
 }
 
-impl Json {
+impl Json<'_> {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
             return Err(too_deep());
         }
+        self.out.pay()?;
         match value.kind() {
-            ValueKind::None => self.out += "null",
-            ValueKind::Bool => self.out += if value.is_true() { "true" } else { "false" },
-            ValueKind::Number => self.out += &number(value),
+            ValueKind::None => self.out.text += "null",
+            ValueKind::Bool => self.out.text += if value.is_true() { "true" } else { "false" },
+            ValueKind::Number => self.out.text += &number(value),
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => {
                 let items = value.try_iter()?.checked().map(|item| Ok((None, item?)));
@@ -205,117 +262,118 @@ impl Json {
         items: Vec<(Option<Value>, Value)>,
         depth: usize,
     ) -> Result<(), Error> {
-        self.out.push(open);
+        self.out.text.push(open);
         let empty = items.is_empty();
         for (i, (key, item)) in items.into_iter().enumerate() {
             if i > 0 {
-                self.out += &self.item;
+                self.out.text += &self.item;
             }
             self.line(depth + 1);
             if let Some(key) = key {
                 match key.as_str() {
                     Some(key) => self.string(key),
                     None => {
-                        self.out.push('"');
+                        self.out.text.push('"');
                         self.value(&key, MAX_DEPTH)?;
-                        self.out.push('"');
+                        self.out.text.push('"');
                     }
                 }
-                self.out += &self.key;
+                self.out.text += &self.key;
             }
             self.value(&item, depth + 1)?;
         }
         if !empty {
             self.line(depth);
         }
-        self.out.push(close);
+        self.out.text.push(close);
         Ok(())
     }
 
     /// Starts a line, if there are lines.
     fn line(&mut self, depth: usize) {
         if let Some(indent) = &self.indent {
-            self.out.push('\n');
+            self.out.text.push('\n');
             for _ in 0..depth {
-                self.out += indent;
+                self.out.text += indent;
             }
         }
     }
 
     fn string(&mut self, text: &str) {
-        self.out.push('"');
+        self.out.text.push('"');
         for c in text.chars() {
             match c {
-                '"' => self.out += "\\\"",
-                '\\' => self.out += "\\\\",
-                '\n' => self.out += "\\n",
-                '\r' => self.out += "\\r",
-                '\t' => self.out += "\\t",
-                '\x08' => self.out += "\\b",
-                '\x0c' => self.out += "\\f",
+                '"' => self.out.text += "\\\"",
+                '\\' => self.out.text += "\\\\",
+                '\n' => self.out.text += "\\n",
+                '\r' => self.out.text += "\\r",
+                '\t' => self.out.text += "\\t",
+                '\x08' => self.out.text += "\\b",
+                '\x0c' => self.out.text += "\\f",
                 '\0'..' ' => self.escape(c as u16),
                 c if self.ascii && !c.is_ascii() => {
                     c.encode_utf16(&mut [0; 2]).iter().for_each(|&unit| self.escape(unit));
                 }
-                c => self.out.push(c),
+                c => self.out.text.push(c),
             }
         }
-        self.out.push('"');
+        self.out.text.push('"');
     }
 
     fn escape(&mut self, unit: u16) {
         // Writing to a string does not fail.
-        let _ = write!(self.out, "\\u{unit:04x}");
+        let _ = write!(self.out.text, "\\u{unit:04x}");
     }
 }
 
 /// `str(value)`.
-fn str_of(value: &Value) -> Result<String, Error> {
+fn str_of(state: &State<'_, '_>, value: &Value) -> Result<String, Error> {
     match value.as_str() {
         Some(text) => Ok(text.to_owned()),
         None => {
-            let mut out = String::new();
+            let mut out = Metered::new(state);
             repr(value, 0, &mut out)?;
-            Ok(out)
+            Ok(out.text)
         }
     }
 }
 
 /// `repr(value)`, except that what is undefined prints as nothing.
-fn repr(value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
+fn repr(value: &Value, depth: usize, out: &mut Metered<'_>) -> Result<(), Error> {
     if depth > MAX_DEPTH {
         return Err(too_deep());
     }
+    out.pay()?;
     match value.kind() {
         ValueKind::Undefined => {}
-        ValueKind::None => *out += "None",
-        ValueKind::Bool => *out += if value.is_true() { "True" } else { "False" },
-        ValueKind::Number => *out += &number(value),
-        ValueKind::String => repr_str(value.as_str().unwrap_or_default(), out),
+        ValueKind::None => out.text += "None",
+        ValueKind::Bool => out.text += if value.is_true() { "True" } else { "False" },
+        ValueKind::Number => out.text += &number(value),
+        ValueKind::String => repr_str(value.as_str().unwrap_or_default(), &mut out.text),
         ValueKind::Seq | ValueKind::Iterable => {
             let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
-            out.push(open);
+            out.text.push(open);
             for (i, item) in value.try_iter()?.checked().enumerate() {
-                *out += if i > 0 { ", " } else { "" };
+                out.text += if i > 0 { ", " } else { "" };
                 repr(&item?, depth + 1, out)?;
             }
             if value.is_tuple() && value.len() == Some(1) {
-                out.push(',');
+                out.text.push(',');
             }
-            out.push(close);
+            out.text.push(close);
         }
         ValueKind::Map => {
-            out.push('{');
+            out.text.push('{');
             for (i, key) in value.try_iter()?.checked().enumerate() {
                 let key = key?;
-                *out += if i > 0 { ", " } else { "" };
+                out.text += if i > 0 { ", " } else { "" };
                 repr(&key, depth + 1, out)?;
-                *out += ": ";
+                out.text += ": ";
                 repr(&value.get_item(&key)?, depth + 1, out)?;
             }
-            out.push('}');
+            out.text.push('}');
         }
-        _ => *out += &value.to_string(),
+        _ => out.text += &value.to_string(),
     }
     Ok(())
 }

@@ -11,6 +11,9 @@ use std::collections::BinaryHeap;
 /// without overhead. Longer ones take the queue: O(n log n), so that a megabyte of one letter is nothing special.
 const SHORT: usize = 48;
 
+/// Longest piece that is merged as a whole, so that places in it fit 32 bits. Four gigabytes without a blank are cut.
+const LONGEST: usize = u32::MAX as usize - 1;
+
 /// Encodes pieces; keeps its memory from one to the next.
 #[derive(Default)]
 pub struct Encoder {
@@ -18,24 +21,29 @@ pub struct Encoder {
     /// `pairs[i]` is the merge of `tokens[i]` and `tokens[i + 1]`.
     pairs: Vec<Merge>,
     links: Vec<Link>,
-    queue: BinaryHeap<Reverse<(Merge, usize)>>,
+    /// Rank of a merge in the upper half and the place of its left token in the lower: the smallest goes first.
+    queue: BinaryHeap<Reverse<u64>>,
 }
 
-/// A token and its neighbours in a piece whose inner tokens disappear.
+/// A token and the places of its neighbours, in a piece whose inner tokens disappear. [`NONE`] stands for no token (it
+/// was joined to its left neighbour) and for no neighbour.
+#[derive(Clone, Copy)]
 struct Link {
-    /// `None` once it has been joined to its left neighbour.
-    token: Option<u32>,
-    previous: Option<usize>,
-    next: Option<usize>,
+    token: u32,
+    previous: u32,
+    next: u32,
 }
+
+const NONE: u32 = u32::MAX;
 
 impl Encoder {
     /// Appends the tokens of one piece, given as the token of every byte.
-    pub fn encode(&mut self, merges: &Merges, bytes: impl ExactSizeIterator<Item = u32>, out: &mut Vec<u32>) {
+    pub fn encode(&mut self, merges: &Merges, mut bytes: impl ExactSizeIterator<Item = u32>, out: &mut Vec<u32>) {
         if bytes.len() <= SHORT {
-            self.encode_short(merges, bytes, out);
-        } else {
-            self.encode_long(merges, bytes, out);
+            return self.encode_short(merges, bytes, out);
+        }
+        while bytes.len() > 0 {
+            self.encode_long(merges, bytes.by_ref().take(LONGEST), out);
         }
     }
 
@@ -65,39 +73,41 @@ impl Encoder {
     fn encode_long(&mut self, merges: &Merges, bytes: impl Iterator<Item = u32>, out: &mut Vec<u32>) {
         let Self { links, queue, .. } = self;
         links.clear();
-        links.extend(bytes.enumerate().map(|(i, token)| Link {
-            token: Some(token),
-            previous: i.checked_sub(1),
-            next: Some(i + 1),
+        links.extend(bytes.zip(0..).map(|(token, at): (u32, u32)| Link {
+            token,
+            previous: at.wrapping_sub(1),
+            next: at + 1,
         }));
         if let Some(last) = links.last_mut() {
-            last.next = None;
+            last.next = NONE;
         }
-        queue.clear();
-        let merge_at = |links: &[Link], at: usize| {
-            let left = links[at].token?;
-            let right = links[links[at].next?].token?;
-            Some(merges.get(left, right)).filter(|&merge| merge != Merge::NONE)
+        // The merge of the tokens at a place and behind it, if there are both.
+        let merge_at = |links: &[Link], at: u32| {
+            let left = links.get(at as usize)?;
+            let right = links.get(left.next as usize)?;
+            Some(merges.get(left.token, right.token)).filter(|&merge| merge != Merge::NONE && left.token != NONE)
         };
-        let all = (0..links.len()).filter_map(|at| merge_at(links, at).map(|merge| Reverse((merge, at))));
-        queue.extend(all);
-        while let Some(Reverse((merge, at))) = queue.pop() {
+        let entry = |links: &[Link], at: u32| {
+            merge_at(links, at).map(|merge| Reverse(u64::from(merge.rank) << 32 | u64::from(at)))
+        };
+        queue.clear();
+        queue.extend((0..links.len() as u32).filter_map(|at| entry(links, at)));
+        while let Some(Reverse(first)) = queue.pop() {
+            let (rank, at) = ((first >> 32) as u32, first as u32);
             // A pair that changed since it was queued has queued what it became.
-            if merge_at(links, at) != Some(merge) {
-                continue;
+            let Some(merge) = merge_at(links, at).filter(|merge| merge.rank == rank) else { continue };
+            let joined = links[at as usize].next;
+            let next = links[joined as usize].next;
+            links[joined as usize].token = NONE;
+            let link = &mut links[at as usize];
+            (link.token, link.next) = (merge.token, next);
+            let previous = link.previous;
+            if let Some(next) = links.get_mut(next as usize) {
+                next.previous = at;
             }
-            let Some(joined) = links[at].next else { continue };
-            let next = links[joined].next;
-            links[joined].token = None;
-            links[at].token = Some(merge.token);
-            links[at].next = next;
-            if let Some(next) = next {
-                links[next].previous = Some(at);
-            }
-            for at in [links[at].previous, Some(at)].into_iter().flatten() {
-                queue.extend(merge_at(links, at).map(|merge| Reverse((merge, at))));
-            }
+            queue.extend(entry(links, previous));
+            queue.extend(entry(links, at));
         }
-        out.extend(links.iter().filter_map(|link| link.token));
+        out.extend(links.iter().map(|link| link.token).filter(|&token| token != NONE));
     }
 }

@@ -1,12 +1,13 @@
 //! Text to tokens and back, exactly as the model was trained, from the vocabulary and the merges of a GGUF file.
 //!
 //! A text goes through five steps: [`added`] tokens are cut out of it as it is; what lies between is composed (Unicode
-//! NFC), cut into [`pretokenize`] pieces, spelled in bytes, and joined pair by pair ([`bpe`]). Nothing is added to
+//! NFC, [`compose`]), cut into [`pretokenize`] pieces, spelled in bytes, and joined pair by pair ([`bpe`]). Nothing is added to
 //! the front or the end.
 
 mod added;
 mod alphabet;
 mod bpe;
+mod compose;
 mod decode;
 mod error;
 mod hash;
@@ -22,8 +23,6 @@ pub use vocab::TokenType;
 use crate::gguf::Gguf;
 use added::{Added, Segment};
 use merges::Merges;
-use std::borrow::Cow;
-use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 use vocab::{Index, Vocab};
 
 /// The one kind of vocabulary that Qwen3.5 files have, and its pre-tokenizer.
@@ -197,7 +196,7 @@ impl Tokenizer {
             match segment {
                 Segment::Token(id) => ids.push(id),
                 Segment::Text(text) => {
-                    for piece in pretokenize::pieces(&compose(text)) {
+                    for piece in pretokenize::pieces(&compose::compose(text)) {
                         let bytes = piece.as_bytes().iter().map(|&byte| self.bytes[usize::from(byte)]);
                         encoder.encode(&self.merges, bytes, &mut ids);
                     }
@@ -205,14 +204,5 @@ impl Tokenizer {
             }
         }
         ids
-    }
-}
-
-/// The text in Unicode's composed form (NFC), which costs nothing where it already is.
-fn compose(text: &str) -> Cow<'_, str> {
-    if text.is_ascii() || is_nfc_quick(text.chars()) == IsNormalized::Yes {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(text.nfc().collect())
     }
 }
