@@ -18,3 +18,4 @@ pub mod team;
 pub mod tokenizer;
 pub mod vision;
 pub mod tokenizer;
+pub mod vision;

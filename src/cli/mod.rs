@@ -16,6 +16,7 @@ pub mod tokenize;
 pub mod vision;
 pub mod template;
 pub mod tokenize;
+pub mod vision;
 
 use clap::{Parser, Subcommand};
 use std::io;
