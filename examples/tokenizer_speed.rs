@@ -1,6 +1,7 @@
 //! How long a tokenizer takes to load, to encode and to sample: `cargo run --release --example tokenizer_speed MODEL.gguf`.
 
 use qwen_edge::gguf::Gguf;
+use qwen_edge::sampler::{Sampler, Settings};
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use std::hint::black_box;
 use std::path::Path;
@@ -43,6 +44,24 @@ fn main() -> anyhow::Result<()> {
         let mut tokens = 0;
         let ms = median_ms(7, || tokens = tokenizer.encode(&text, Special::None).len());
         println!("encode {name:12} {:8.2} ms a MB, {tokens} tokens", ms / text.len() as f64 * 1e6);
+    }
+
+    let logits: Vec<f32> = (0..tokenizer.n_vocab() as u64)
+        .map(|i| ((i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 20.0)
+        .collect();
+    let all = Settings::default();
+    let settings = [
+        ("greedy", Settings::greedy()),
+        ("top-k 20, top-p", Settings { top_k: 20, top_p: 0.95, ..all }),
+        ("all rows", all),
+        ("top-p 0.9 of all", Settings { top_p: 0.9, ..all }),
+        ("min-p 0.05 of all", Settings { min_p: 0.05, ..all }),
+    ];
+    for (name, settings) in settings {
+        let mut sampler = Sampler::new(settings, 1);
+        sampler.ban(tokenizer.padding());
+        let mut logits = logits.clone();
+        println!("sample {name:18} {:8.3} ms", median_ms(101, || sampler.sample(&mut logits)));
     }
     Ok(())
 }

@@ -17,5 +17,3 @@ pub mod synth;
 pub mod team;
 pub mod tokenizer;
 pub mod vision;
-pub mod tokenizer;
-pub mod vision;

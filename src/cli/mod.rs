@@ -14,9 +14,6 @@ pub mod synth;
 pub mod template;
 pub mod tokenize;
 pub mod vision;
-pub mod template;
-pub mod tokenize;
-pub mod vision;
 
 use clap::{Parser, Subcommand};
 use std::io;

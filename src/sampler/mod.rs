@@ -6,13 +6,10 @@
 //!
 //! A row whose logit is NaN or −∞ is never drawn.
 
-mod defaults;
 mod random;
 mod select;
 
-pub use defaults::{Mode, SizeClass};
-pub use random::Random;
-
+use random::Random;
 use std::collections::HashMap;
 
 /// How to choose among tokens. The default settings draw from the model's own distribution.
@@ -49,40 +46,40 @@ impl Default for Settings {
     }
 }
 
-/// A setting that makes no sense.
-#[derive(Debug, PartialEq, thiserror::Error)]
-#[error("{name} is {found}; expected {expected}")]
-pub struct InvalidSetting {
-    /// Name of the setting.
-    pub name: &'static str,
-    /// Its value.
-    pub found: f32,
-    /// What it may be.
-    pub expected: &'static str,
-}
-
 impl Settings {
     /// Always the token with the highest logit.
     pub fn greedy() -> Self {
         Self { temperature: 0.0, ..Self::default() }
     }
 
+    /// The settings that the cards recommend for a model whose residual stream is `n_embd` wide: 1024 (0.8B), 2048 (2B),
+    /// 2560 (4B), 4096 (9B). What they say of 0.8B is taken to hold for 2B, and of 4B for 9B; that of 4B names none for
+    /// pictures. The files themselves carry no settings.
+    pub fn published(n_embd: usize, thinking: bool, vision: bool) -> Self {
+        let (temperature, top_p, presence_penalty) = match (n_embd <= 2048, thinking, vision) {
+            (true, false, false) => (1.0, 1.0, 2.0),
+            (true, true, true) => (0.6, 0.95, 0.0),
+            (_, true, _) => (1.0, 0.95, 1.5),
+            (_, false, _) => (0.7, 0.8, 1.5),
+        };
+        Self { temperature, top_p, top_k: 20, presence_penalty, ..Self::default() }
+    }
+
     /// Checks every setting.
     ///
     /// # Errors
-    /// The first one outside its range.
-    pub fn check(&self) -> Result<(), InvalidSetting> {
-        let share = "0 to 1";
+    /// A sentence that names the first one outside its range.
+    pub fn check(&self) -> Result<(), String> {
         let checks = [
             ("temperature", self.temperature, self.temperature >= 0.0, "0 or more"),
-            ("top-p", self.top_p, (0.0..=1.0).contains(&self.top_p), share),
-            ("min-p", self.min_p, (0.0..=1.0).contains(&self.min_p), share),
+            ("top-p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1"),
+            ("min-p", self.min_p, (0.0..=1.0).contains(&self.min_p), "0 to 1"),
             ("presence penalty", self.presence_penalty, true, "a number"),
             ("frequency penalty", self.frequency_penalty, true, "a number"),
             ("repetition penalty", self.repetition_penalty, self.repetition_penalty > 0.0, "above 0"),
         ];
         match checks.into_iter().find(|(_, value, holds, _)| !holds || !value.is_finite()) {
-            Some((name, found, _, expected)) => Err(InvalidSetting { name, found, expected }),
+            Some((name, found, _, expected)) => Err(format!("the {name} must be {expected}, not {found}")),
             None => Ok(()),
         }
     }
@@ -104,24 +101,20 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// A sampler at the start of a text. `banned` are the rows never to be drawn, such as padding.
-    ///
-    /// # Errors
-    /// A setting outside its range.
-    pub fn new(settings: Settings, seed: u64, banned: impl IntoIterator<Item = u32>) -> Result<Self, InvalidSetting> {
-        settings.check()?;
-        Ok(Self {
+    /// A sampler at the start of a text.
+    pub fn new(settings: Settings, seed: u64) -> Self {
+        Self {
             settings,
             random: Random::new(seed),
-            banned: banned.into_iter().collect(),
+            banned: Vec::new(),
             seen: HashMap::new(),
             scratch: select::Scratch::default(),
-        })
+        }
     }
 
-    /// The settings in use.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    /// Never draws these rows, such as padding.
+    pub fn ban(&mut self, ids: impl IntoIterator<Item = u32>) {
+        self.banned.extend(ids);
     }
 
     /// Tells the sampler of tokens of the prompt.
@@ -191,7 +184,7 @@ mod tests {
     use super::*;
 
     fn sampler(settings: Settings) -> Sampler {
-        Sampler::new(settings, 42, []).unwrap()
+        Sampler::new(settings, 42)
     }
 
     /// How often each row is drawn from these logits, which stay as they are.
@@ -241,7 +234,7 @@ mod tests {
             (Settings { top_k: 3, ..Settings::default() }, &[2, 6, 3][..]),
             (Settings { top_p: top2 as f32 - 0.01, ..Settings::default() }, &[2, 6]),
             (Settings { top_p: top2 as f32 + 0.01, ..Settings::default() }, &[2, 6, 3]),
-            (Settings { top_p: 0.0, ..Settings::default() }, &[2]),
+            (Settings { top_p: 1e-9, ..Settings::default() }, &[2]),
             // Of the three of top-k the first two have 0.75.
             (Settings { top_k: 3, top_p: 0.74, ..Settings::default() }, &[2, 6]),
             (Settings { top_k: 3, top_p: 0.76, ..Settings::default() }, &[2, 6, 3]),
@@ -304,7 +297,8 @@ mod tests {
             Settings { min_p: 0.01, temperature: 3.0, ..Settings::default() },
         ];
         for settings in settings {
-            let mut sampler = Sampler::new(settings, 1, [1, 2, 9_999_999]).unwrap();
+            let mut sampler = Sampler::new(settings, 1);
+            sampler.ban([1, 2, 9_999_999]);
             for _ in 0..500 {
                 let mut logits = [f32::NAN, 50.0, 60.0, 1.0, f32::NEG_INFINITY, 0.0, -f32::NAN];
                 let id = sampler.sample(&mut logits);
@@ -312,7 +306,8 @@ mod tests {
             }
             assert_eq!(sampler.sample(&mut [f32::NAN; 4]), 0);
             assert_eq!(sampler.sample(&mut [f32::NEG_INFINITY; 4]), 0);
-            let mut sampler = Sampler::new(settings, 1, [0, 1]).unwrap();
+            let mut sampler = Sampler::new(settings, 1);
+            sampler.ban([0, 1]);
             assert_eq!(sampler.sample(&mut [1.0, 1.0, f32::NAN]), 2);
             assert_eq!(sampler.sample(&mut [1.0]), 0);
         }
@@ -357,7 +352,7 @@ mod tests {
     #[test]
     fn the_same_seed_gives_the_same_tokens() {
         let draws = |seed| {
-            let mut sampler = Sampler::new(Settings { top_k: 40, ..Settings::default() }, seed, []).unwrap();
+            let mut sampler = Sampler::new(Settings { top_k: 40, ..Settings::default() }, seed);
             let mut logits = Random::new(1);
             (0..50)
                 .map(|_| {
@@ -372,7 +367,7 @@ mod tests {
         assert_eq!(draws(5)[..4], EXPECTED);
     }
 
-    const EXPECTED: [u32; 4] = [0, 0, 0, 0];
+    const EXPECTED: [u32; 4] = [2141, 2897, 2562, 2530];
 
     #[test]
     fn settings_outside_their_range_are_refused() {
@@ -385,9 +380,28 @@ mod tests {
             Settings { presence_penalty: f32::INFINITY, ..Settings::default() },
         ];
         for settings in bad {
-            assert!(Sampler::new(settings, 0, []).is_err(), "{settings:?}");
+            assert!(settings.check().is_err(), "{settings:?}");
         }
-        let error = bad[2].check().unwrap_err();
-        assert_eq!(error.to_string(), "top-p is 1.1; expected 0 to 1");
+        assert_eq!(bad[2].check().unwrap_err(), "the top-p must be above 0 and at most 1, not 1.1");
+        assert_eq!(Settings::greedy().check(), Ok(()));
+    }
+
+    #[test]
+    fn published_settings_are_those_of_the_cards() {
+        let of = |n_embd, thinking, vision| {
+            let s = Settings::published(n_embd, thinking, vision);
+            assert_eq!((s.top_k, s.min_p, s.frequency_penalty, s.repetition_penalty), (20, 0.0, 0.0, 1.0));
+            (s.temperature, s.top_p, s.presence_penalty)
+        };
+        for n_embd in [1024, 2048] {
+            assert_eq!(of(n_embd, false, false), (1.0, 1.0, 2.0));
+            assert_eq!(of(n_embd, false, true), (0.7, 0.8, 1.5));
+            assert_eq!(of(n_embd, true, false), (1.0, 0.95, 1.5));
+            assert_eq!(of(n_embd, true, true), (0.6, 0.95, 0.0));
+        }
+        for n_embd in [2560, 4096] {
+            assert_eq!(of(n_embd, true, false), (1.0, 0.95, 1.5));
+            assert_eq!(of(n_embd, false, false), (0.7, 0.8, 1.5));
+        }
     }
 }
