@@ -50,7 +50,7 @@ impl Keys {
 }
 
 static PUBLISHED: LazyLock<Tokenizer> =
-    LazyLock::new(|| Tokenizer::from_gguf(&Keys::of(Vocab::published()).gguf()).unwrap());
+    LazyLock::new(|| Tokenizer::from_gguf(&Keys::of(Vocab::published().clone()).gguf()).unwrap());
 
 fn check_cases(cases: &str) {
     let mut n = 0;
