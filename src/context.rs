@@ -7,6 +7,7 @@
 use crate::model::attention::{KvCache, KvType};
 use crate::model::deltanet::State;
 use crate::model::forward::{Cache, Forward, Input, Observer, Scratch, Slot};
+use crate::model::mtp::{Drafter, Hands};
 use crate::model::product::{Batch, products};
 use crate::model::rope::{Position, Rope};
 use crate::model::{Config, LayerKind, Model};
@@ -91,6 +92,7 @@ pub struct Context<'m, 'g> {
     checkpoints: Vec<Checkpoint>,
     /// Where the last logged batch began: tokens and position.
     logged: Option<(usize, Vec<Position>)>,
+    drafter: Option<Box<Drafter>>,
 }
 
 /// A point the timeline can go back to.
@@ -122,6 +124,7 @@ impl<'m, 'g> Context<'m, 'g> {
             next_position: 0,
             checkpoints: Vec::new(),
             logged: None,
+            drafter: None,
             model,
             kernels,
             team,
@@ -346,6 +349,7 @@ impl<'m, 'g> Context<'m, 'g> {
         assert!(keep <= positions.len(), "{keep} of {} tokens", positions.len());
         self.pass().rewind(keep);
         self.history.truncate(n_before + keep);
+        self.rewind_drafts(self.n_past().saturating_sub(1));
         // Every later position is larger, so the first one not kept is where text goes on.
         if let Some(position) = positions.get(keep) {
             self.next_position = position[0];
@@ -400,7 +404,66 @@ impl<'m, 'g> Context<'m, 'g> {
         self.history.truncate(n_past);
         self.next_position = next_position;
         self.logged = None;
+        self.rewind_drafts(n_past.saturating_sub(1));
         n_past
+    }
+
+    /// Makes room for drafting with the model's multi-token-prediction block; false if it has none.
+    pub fn enable_drafts(&mut self) -> bool {
+        if self.model.mtp.is_some() && self.drafter.is_none() {
+            let Settings { n_ctx, kv, .. } = self.settings;
+            self.drafter = Some(Box::new(Drafter::new(&self.model.config, n_ctx, kv)));
+        }
+        self.drafter.is_some()
+    }
+
+    /// Pairs the block has read: of the hidden state of a slot and the slot after it.
+    pub fn n_draft_pair(&self) -> usize {
+        self.drafter.as_ref().map_or(0, |drafter| drafter.n_pair())
+    }
+
+    /// Runs pairs through the block, behind those it has read: the trunk's `hidden [n, n_embd]` (from
+    /// [`Context::hidden`]) and the slots that follow each, `next [n]`. To draft further, pass the block's own output and
+    /// the drafted token. Returns the outputs `[n, n_embd]`.
+    ///
+    /// Does not disturb the trunk's timeline. [`Context::rewind`] and [`Context::reuse`] also take back the pairs of the
+    /// slots they take back; those of guesses go with [`Context::rewind_drafts`].
+    ///
+    /// # Errors
+    /// If the pairs do not fit.
+    ///
+    /// # Panics
+    /// If drafts were not enabled, or the lengths do not fit each other.
+    pub fn draft(&mut self, hidden: &[f32], next: &[Slot<'_>]) -> Result<&[f32], ContextFull> {
+        let (model, kernels, team, rope) = (self.model, self.kernels, &mut self.team, &self.rope);
+        let drafter = self.drafter.as_mut().expect("drafts are enabled");
+        let (n_ctx, n_past, n) = (self.settings.n_ctx, drafter.n_pair(), next.len());
+        if n > n_ctx - n_past {
+            return Err(ContextFull { n_ctx, n_past, n });
+        }
+        drafter.run(&mut Hands { model, kernels, team, rope }, hidden, next);
+        Ok(drafter.outputs())
+    }
+
+    /// The logits behind outputs of the block (or of the trunk) `y [n, n_embd]`, as they come from [`Context::draft`]:
+    /// `[n, n_vocab]`. They take the place of those of [`Context::logits`].
+    pub fn logits_behind(&mut self, y: &[f32]) -> &mut [f32] {
+        let (n_embd, n_vocab) = (self.model.config.n_embd, self.model.n_vocab);
+        assert!(y.len().is_multiple_of(n_embd), "whole rows");
+        self.logits.resize(y.len() / n_embd * n_vocab, 0.0);
+        for (y, logits) in y.chunks(HEAD_BATCH * n_embd).zip(self.logits.chunks_mut(HEAD_BATCH * n_vocab)) {
+            self.head.reshape(y.len() / n_embd, n_embd);
+            self.head.fill(&mut self.team, self.kernels, |r, h| h.copy_from_slice(&y[r * n_embd..][..n_embd]));
+            products(&mut self.team, self.kernels, &self.head, Part::Head, [(self.model.output, logits)]);
+        }
+        &mut self.logits
+    }
+
+    /// Makes the block forget all pairs but the first `n`; fewer stay fewer.
+    pub fn rewind_drafts(&mut self, n: usize) {
+        if let Some(drafter) = &mut self.drafter {
+            drafter.truncate(n);
+        }
     }
 }
 

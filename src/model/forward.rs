@@ -117,8 +117,13 @@ pub(super) struct Pass<'a> {
 }
 
 impl Scratch {
+    /// The residual stream `[n, n_embd]` and the rotary angles `[n, n_rot]` of a batch to be filled.
+    pub(super) fn inputs(&mut self, config: &Config, n: usize) -> (&mut [f32], &mut [f32]) {
+        (&mut self.x[..n * config.n_embd], &mut self.angles[..n * config.rope.n_rot])
+    }
+
     /// The residual stream and the rest of the buffers, cut to `n` rows.
-    fn pass<'a>(
+    pub(super) fn pass<'a>(
         &'a mut self,
         team: &'a mut Team,
         kernels: &'static Kernels,
@@ -137,7 +142,7 @@ impl Scratch {
 
 impl Pass<'_> {
     /// Adds `out` to the residual rows `x` if there is one, then writes their norm into `h`.
-    fn norm(&mut self, x: &mut [f32], add: bool, w: &[f32]) {
+    pub(super) fn norm(&mut self, x: &mut [f32], add: bool, w: &[f32]) {
         let (kernels, out, n_embd, eps) = (self.kernels, &*self.out, self.config.n_embd, self.config.rms_eps);
         self.h.fill_beside(self.team, kernels, (x, n_embd), |r, x, h| {
             if add {
@@ -213,10 +218,9 @@ impl Forward<'_, '_> {
     /// Writes the embeddings of the slots into the residual stream, and their rotary angles.
     fn embed(&mut self, slots: &[Slot<'_>]) {
         let (token_embd, rope) = (self.model.token_embd, self.rope);
-        let n_embd = self.model.config.n_embd;
-        let n_rot = self.model.config.rope.n_rot;
-        let Scratch { x, angles, .. } = &mut *self.scratch;
-        let (x, angles) = (&mut x[..slots.len() * n_embd], &mut angles[..slots.len() * n_rot]);
+        let config = &self.model.config;
+        let (n_embd, n_rot) = (config.n_embd, config.rope.n_rot);
+        let (x, angles) = self.scratch.inputs(config, slots.len());
         self.team.split2((x, n_embd), (angles, n_rot), |i, x, angles| {
             rope.fill(slots[i].position, angles);
             match slots[i].input {

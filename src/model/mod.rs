@@ -9,6 +9,7 @@ pub mod deltanet;
 pub mod error;
 pub mod ffn;
 pub mod forward;
+pub mod mtp;
 pub mod product;
 pub mod rope;
 pub mod weights;

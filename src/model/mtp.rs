@@ -1,0 +1,136 @@
+//! The multi-token-prediction block (sheet `qwen35-model.md` §8): one attention layer behind the trunk that guesses the
+//! token after the next.
+//!
+//! A *pair* is the trunk's output at a position, after the final norm, and the slot that follows it:
+//!
+//! ```text
+//! t  = eh_proj · [ RMS(embedding of the slot)·enorm ; RMS(hidden)·hnorm ]
+//! y' = RMS(layer(t))·shared_head_norm          logits' = head · y'
+//! ```
+//!
+//! The block remembers keys and values of the pairs so far. To draft further than one token, feed it its own `y'` as the
+//! next hidden state; such pairs are guesses and have to be taken back once the trunk has spoken.
+
+use super::attention::{self, KvCache, KvType};
+use super::ffn;
+use super::forward::{Input, Scratch, Slot};
+use super::product::{Batch, products};
+use super::rope::Rope;
+use super::weights::{Model, Mtp};
+use super::{Config, weights};
+use crate::team::{Part, Team};
+use kernels::{Kernels, decode};
+
+/// Pairs that go through the block at once.
+const BATCH: usize = 64;
+
+/// The block's memory and buffers. Keys and values have the pairs' numbers as places: pair `p` joins the hidden state of
+/// slot `p` and slot `p + 1`.
+pub struct Drafter {
+    cache: KvCache,
+    n_pair: usize,
+    joint: Batch,
+    scratch: Scratch,
+    /// Outputs of the last call `[n, n_embd]`.
+    y: Vec<f32>,
+}
+
+/// What the block computes with.
+pub struct Hands<'a, 'g> {
+    /// The weights; they must have the block.
+    pub model: &'a Model<'g>,
+    /// The functions.
+    pub kernels: &'static Kernels,
+    /// The threads.
+    pub team: &'a mut Team,
+    /// Rotary tables.
+    pub rope: &'a Rope,
+}
+
+impl Drafter {
+    /// An empty memory for `n_ctx` pairs.
+    pub fn new(config: &Config, n_ctx: usize, kv: KvType) -> Drafter {
+        Drafter {
+            cache: KvCache::new(config, n_ctx, kv),
+            n_pair: 0,
+            joint: Batch::new(BATCH, 2 * config.n_embd),
+            scratch: Scratch::new(config, BATCH),
+            y: Vec::new(),
+        }
+    }
+
+    /// Bytes that a memory for `n_ctx` pairs takes when it is full.
+    pub fn bytes(config: &Config, n_ctx: usize, kv: KvType) -> usize {
+        let joint = 2 * config.n_embd * 21 / 4;
+        2 * config.n_head_kv * kv.row_bytes(config.head_dim) * n_ctx + Scratch::bytes(config, BATCH) + BATCH * joint
+    }
+
+    /// Pairs in the memory.
+    pub fn n_pair(&self) -> usize {
+        self.n_pair
+    }
+
+    /// Forgets all pairs but the first `n`; fewer stay fewer.
+    pub fn truncate(&mut self, n: usize) {
+        self.n_pair = self.n_pair.min(n);
+    }
+
+    /// Outputs of the last call, after the block's own norm: `[n, n_embd]`.
+    pub fn outputs(&self) -> &[f32] {
+        &self.y
+    }
+
+    /// Runs the pairs of `hidden [n, n_embd]` and `next [n]` through the block, behind those in the memory.
+    ///
+    /// # Panics
+    /// If the model has no such block, there is no room, the two lengths do not fit, or a token is outside the
+    /// vocabulary.
+    pub fn run(&mut self, hands: &mut Hands<'_, '_>, hidden: &[f32], next: &[Slot<'_>]) {
+        let n_embd = hands.model.config.n_embd;
+        let block = hands.model.mtp.as_ref().expect("the model has the block");
+        assert_eq!(hidden.len(), next.len() * n_embd, "a hidden state for every slot");
+        self.y.resize(hidden.len(), 0.0);
+        for (i, next) in next.chunks(BATCH).enumerate() {
+            let rows = i * BATCH * n_embd..(i * BATCH + next.len()) * n_embd;
+            self.join(block, hands, &hidden[rows.clone()], next);
+            self.layer(block, hands, rows);
+            self.n_pair += next.len();
+        }
+    }
+
+    /// Writes `t` of a batch into the residual stream, and the rotary angles.
+    fn join(&mut self, block: &Mtp<'_>, hands: &mut Hands<'_, '_>, hidden: &[f32], next: &[Slot<'_>]) {
+        let Hands { model, kernels, team, rope } = hands;
+        let (kernels, config, token_embd) = (*kernels, &model.config, model.token_embd);
+        let n_embd = config.n_embd;
+        self.joint.reshape(next.len(), 2 * n_embd);
+        self.joint.fill(team, kernels, |i, row| {
+            let (e, h) = row.split_at_mut(n_embd);
+            match next[i].input {
+                Input::Token(id) => decode::decode_row(token_embd.format(), token_embd.row(id as usize), e),
+                Input::Embedding(row) => e.copy_from_slice(row),
+            }
+            kernels.rms_norm_in_place(e, &block.enorm, config.rms_eps);
+            kernels.rms_norm(&hidden[i * n_embd..][..n_embd], &block.hnorm, config.rms_eps, h);
+        });
+        let (x, angles) = self.scratch.inputs(config, next.len());
+        team.split(angles, config.rope.n_rot, |i, angles| rope.fill(next[i].position, angles));
+        products(team, kernels, &self.joint, Part::Products, [(block.eh_proj, x)]);
+    }
+
+    /// The attention layer over the residual stream, and the norm behind it, into the given values of `y`.
+    fn layer(&mut self, block: &Mtp<'_>, hands: &mut Hands<'_, '_>, rows: std::ops::Range<usize>) {
+        let (kernels, config) = (hands.kernels, &hands.model.config);
+        let weights::Mixer::Attention(mixer) = &block.layer.mixer else { unreachable!("bound as attention") };
+        let n = rows.len() / config.n_embd;
+        let (x, mut pass) = self.scratch.pass(hands.team, kernels, config, n, self.n_pair);
+        pass.norm(x, false, &block.layer.attn_norm);
+        attention::forward(mixer, &mut self.cache, &mut pass);
+        pass.norm(x, true, &block.layer.post_attention_norm);
+        ffn::forward(&block.layer.ffn, &mut pass);
+        kernels.add(x, pass.out);
+        for (x, y) in x.chunks(config.n_embd).zip(self.y[rows].chunks_mut(config.n_embd)) {
+            kernels.rms_norm(x, &block.shared_head_norm, config.rms_eps, y);
+        }
+    }
+}

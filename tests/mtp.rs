@@ -1,0 +1,127 @@
+//! The multi-token-prediction block gives the reference's draft logits, and leaves the trunk alone.
+
+mod support;
+
+use qwen_edge::context::{Context, text_slots};
+use support::{FLOAT, Fixture, argmax, assert_close, context, distance, levels, read};
+
+/// Reads the prompt and returns the trunk's hidden state behind every token, `[T, n_embd]`.
+fn hidden(context: &mut Context<'_, '_>, prompt: &[u32]) -> Vec<f32> {
+    context.forward(&text_slots(prompt, 0), prompt.len()).unwrap();
+    context.hidden(0, prompt.len()).to_vec()
+}
+
+/// Draft logits of all pairs of a prompt, read in batches of `chunk`.
+fn drafts(context: &mut Context<'_, '_>, hidden: &[f32], prompt: &[u32], chunk: usize) -> Vec<f32> {
+    let n_embd = hidden.len() / prompt.len();
+    let mut logits = Vec::new();
+    for (slots, hidden) in text_slots(&prompt[1..], 1).chunks(chunk).zip(hidden.chunks(chunk * n_embd)) {
+        let y = context.draft(&hidden[..slots.len() * n_embd], slots).unwrap().to_vec();
+        logits.extend_from_slice(context.logits_behind(&y));
+    }
+    logits
+}
+
+#[test]
+fn the_block_gives_the_reference_draft_logits() {
+    for (name, tolerance) in FLOAT {
+        let fixture = Fixture::open(name);
+        let (model, prompt) = (fixture.model(), fixture.prompt());
+        let golden = fixture.golden.floats("mtp_logits");
+        for kernels in levels() {
+            for chunk in [prompt.len(), 7, 1] {
+                let mut context = context(&model, kernels, prompt.len(), prompt.len());
+                assert!(context.enable_drafts());
+                let hidden = hidden(&mut context, &prompt);
+                let logits = drafts(&mut context, &hidden, &prompt, chunk);
+                assert_eq!(context.n_draft_pair(), prompt.len() - 1);
+                assert_close(&logits, &golden, tolerance, &format!("{name}, {}, batches of {chunk}", kernels.isa()));
+            }
+        }
+    }
+}
+
+#[test]
+fn guesses_that_are_taken_back_leave_no_trace() {
+    let (name, tolerance) = FLOAT[0];
+    let fixture = Fixture::open(name);
+    let (model, prompt) = (fixture.model(), fixture.prompt());
+    let golden = fixture.golden.floats("mtp_logits");
+    let (n_embd, n_vocab) = (model.config.n_embd, model.n_vocab);
+    for kernels in levels() {
+        let mut context = context(&model, kernels, 64, 64);
+        context.enable_drafts();
+        let hidden = hidden(&mut context, &prompt);
+        drafts(&mut context, &hidden[..11 * n_embd], &prompt[..11], 10);
+        // Three guesses, each from the block's own output.
+        let mut y = hidden[10 * n_embd..11 * n_embd].to_vec();
+        let mut id = prompt[11];
+        for i in 0..3 {
+            y = context.draft(&y, &text_slots(&[id], 11 + i)).unwrap().to_vec();
+            id = argmax(context.logits_behind(&y));
+        }
+        assert_eq!(context.n_draft_pair(), 13);
+        let rest = |context: &mut Context<'_, '_>| {
+            let slots = text_slots(&prompt[11..], 11);
+            let y = context.draft(&hidden[10 * n_embd..(prompt.len() - 1) * n_embd], &slots).unwrap().to_vec();
+            context.logits_behind(&y).to_vec()
+        };
+        let with_guesses = rest(&mut context);
+        assert!(distance(&with_guesses, &golden[10 * n_vocab..]) > 10.0 * tolerance, "guesses must show");
+        context.rewind_drafts(10);
+        assert_close(&rest(&mut context), &golden[10 * n_vocab..], tolerance, &format!("{}", kernels.isa()));
+    }
+}
+
+#[test]
+fn pairs_follow_the_timeline_back() {
+    let fixture = Fixture::open("micro-untied");
+    let (model, prompt) = (fixture.model(), fixture.prompt());
+    let kernels = levels().pop().unwrap();
+    let mut context = context(&model, kernels, 64, 64);
+    assert!(context.enable_drafts());
+    let before = hidden(&mut context, &prompt[..20]);
+    context.checkpoint();
+    drafts(&mut context, &before, &prompt[..20], 20);
+    assert_eq!(context.n_draft_pair(), 19);
+
+    let slots = context.text(&prompt[20..24]);
+    context.forward_logged(&slots).unwrap();
+    let mut states = before[19 * model.config.n_embd..].to_vec();
+    states.extend_from_slice(&context.hidden(0, 4)[..3 * model.config.n_embd]);
+    context.draft(&states, &slots).unwrap();
+    assert_eq!(context.n_draft_pair(), 23);
+    context.rewind(1);
+    assert_eq!((context.n_past(), context.n_draft_pair()), (21, 20));
+
+    let other = [&prompt[..20], &prompt[..3]].concat();
+    assert_eq!(context.reuse(&text_slots(&other, 0)), 20);
+    assert_eq!(context.n_draft_pair(), 19);
+}
+
+#[test]
+fn drafting_leaves_the_trunk_alone_and_has_an_end() {
+    let fixture = Fixture::open("micro-f32");
+    let (model, prompt) = (fixture.model(), fixture.prompt());
+    let kernels = levels().pop().unwrap();
+    let alone = read(&mut context(&model, kernels, 30, 20), &prompt[..30], 20);
+    let mut context = context(&model, kernels, 30, 20);
+    context.enable_drafts();
+    let hidden = hidden(&mut context, &prompt[..20]);
+    drafts(&mut context, &hidden, &prompt[..20], 6);
+    let rest = read(&mut context, &prompt[20..30], 20);
+    assert!(rest.iter().zip(&alone[20 * model.n_vocab..]).all(|(a, b)| a.to_bits() == b.to_bits()));
+
+    let full = context.draft(&hidden[..12 * model.config.n_embd], &text_slots(&prompt[..12], 20)).unwrap_err();
+    assert_eq!((full.n_ctx, full.n_past, full.n), (30, 19, 12));
+    assert_eq!(context.n_draft_pair(), 19);
+}
+
+#[test]
+fn a_model_without_the_block_says_so() {
+    let fixture = Fixture::open("q8_0");
+    let model = fixture.model();
+    let mut context = context(&model, levels()[0], 8, 8);
+    assert!(!context.enable_drafts());
+    assert_eq!(context.n_draft_pair(), 0);
+}
