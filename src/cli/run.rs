@@ -101,9 +101,9 @@ pub enum Think {
     Auto,
 }
 
-/// How the next token is chosen; what is not given is as published for the model's size and mode.
+/// How the next token is chosen; what is not given is as the file recommends, else as published for its size and mode.
 #[derive(ClapArgs, Debug, Clone)]
-#[command(next_help_heading = "Sampling (defaults are those published for the model's size and mode)")]
+#[command(next_help_heading = "Sampling (defaults: those in the file, else those published for the size and mode)")]
 pub struct Sampling {
     /// Always take the likeliest token
     #[arg(long)]
@@ -178,7 +178,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Think::Off => false,
         Think::Auto => model.config.thinks_by_default(),
     };
-    let sampling = args.sampling.settings(&model, thinking)?;
+    let sampling = args.sampling.settings(&gguf, &model, thinking)?;
     let seed = args.sampling.seed.unwrap_or_else(random_seed);
     let mut sampler = Sampler::new(sampling, seed);
     sampler.ban(tokenizer.padding());
@@ -261,13 +261,28 @@ fn random_seed() -> u64 {
     RandomState::new().hash_one(std::process::id()) >> 32
 }
 
+/// The settings a file recommends for itself, if it names a temperature. The published files do not.
+fn recommended(gguf: &Gguf) -> anyhow::Result<Option<sampler::Settings>> {
+    let float = |key: &str| gguf.float(&format!("general.sampling.{key}"));
+    let Some(temperature) = float("temp")? else { return Ok(None) };
+    Ok(Some(sampler::Settings {
+        temperature: temperature as f32,
+        top_k: gguf.uint("general.sampling.top_k")?.unwrap_or(0) as usize,
+        top_p: float("top_p")?.unwrap_or(1.0) as f32,
+        min_p: float("min_p")?.unwrap_or(0.0) as f32,
+        repetition_penalty: float("penalty_repeat")?.unwrap_or(1.0) as f32,
+        ..sampler::Settings::greedy()
+    }))
+}
+
 impl Sampling {
     /// The published settings of the model's size and mode, with what the user gave.
-    fn settings(&self, model: &Model<'_>, thinking: bool) -> anyhow::Result<sampler::Settings> {
-        let mut s = sampler::Settings::published(model.config.n_embd, thinking, false);
-        if self.greedy {
-            s = sampler::Settings::greedy();
-        }
+    fn settings(&self, gguf: &Gguf, model: &Model<'_>, thinking: bool) -> anyhow::Result<sampler::Settings> {
+        let mut s = match recommended(gguf)? {
+            _ if self.greedy => sampler::Settings::greedy(),
+            Some(settings) => settings,
+            None => sampler::Settings::published(model.config.n_embd, thinking, false),
+        };
         s.temperature = self.temperature.unwrap_or(s.temperature);
         s.top_k = self.top_k.unwrap_or(s.top_k);
         s.top_p = self.top_p.unwrap_or(s.top_p);
