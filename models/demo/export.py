@@ -36,6 +36,8 @@ def about(w: gguf.GGUFWriter, kind: str, params: int, version: str):
     w.add_string("general.author", "the qwen-edge authors")
     w.add_string("general.description", ABOUT)
     w.add_string("general.license", "MIT OR Apache-2.0")
+    if w.arch != "clip":
+        w.add_float32("general.sampling.temp", 0.0)  # its answers are right or wrong, not varied
     w.add_array("general.tags", ["demo", "synthetic", "tiny", "text-generation"])
     w.add_array("general.languages", ["en", "de", "fr", "es", "it"])
     w.add_array("general.datasets", ["synthetic (models/demo/data.py)"])
