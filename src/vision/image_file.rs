@@ -44,7 +44,7 @@ pub fn format(bytes: &[u8]) -> Result<ImageFormat> {
     }
 }
 
-/// The common name of a format [`format`] returns.
+/// The common name of a format [`format()`] returns.
 fn name(format: ImageFormat) -> &'static str {
     match format {
         ImageFormat::Jpeg => "JPEG",

@@ -15,7 +15,7 @@ fn signed(scale: f32, magnitudes: &[u8], signs: u8, y: &mut [f32]) {
     }
 }
 
-/// d f16, then for each 32 values idx[4] and a u32 of four 7-bit sign groups and a 4-bit scale.
+/// d f16, then for each 32 values `idx[4]` and a u32 of four 7-bit sign groups and a 4-bit scale.
 pub(super) fn iq2_xxs(b: &[u8; 66], y: &mut [f32; 256]) {
     let d = half_at(b, 0);
     for (k, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
@@ -33,7 +33,7 @@ fn iq2_scale(d: f32, scales: &[u8], t: usize) -> f32 {
     d * (0.5 + f32::from(scales[t / 4] >> (4 * (t / 2 % 2)) & 15)) * 0.25
 }
 
-/// d f16, q u16[32] (9-bit index, 7 signs), scales[8] (nibbles).
+/// d f16, `q u16[32]` (9-bit index, 7 signs), `scales[8]` (nibbles).
 pub(super) fn iq2_xs(b: &[u8; 74], y: &mut [f32; 256]) {
     let d = half_at(b, 0);
     for (t, y) in y.as_chunks_mut::<8>().0.iter_mut().enumerate() {
@@ -43,7 +43,7 @@ pub(super) fn iq2_xs(b: &[u8; 74], y: &mut [f32; 256]) {
     }
 }
 
-/// d f16, q[32], signs[32], qh[8] (bits 8 and 9 of the index), scales[8] (nibbles).
+/// d f16, `q[32]`, `signs[32]`, `qh[8]` (bits 8 and 9 of the index), `scales[8]` (nibbles).
 pub(super) fn iq2_s(b: &[u8; 82], y: &mut [f32; 256]) {
     let d = half_at(b, 0);
     for (t, y) in y.as_chunks_mut::<8>().0.iter_mut().enumerate() {
@@ -53,7 +53,7 @@ pub(super) fn iq2_s(b: &[u8; 82], y: &mut [f32; 256]) {
     }
 }
 
-/// d f16, q[64], then for each 32 values a u32 of four 7-bit sign groups and a 4-bit scale.
+/// d f16, `q[64]`, then for each 32 values a u32 of four 7-bit sign groups and a 4-bit scale.
 pub(super) fn iq3_xxs(b: &[u8; 98], y: &mut [f32; 256]) {
     let d = half_at(b, 0);
     for (t, y) in y.as_chunks_mut::<8>().0.iter_mut().enumerate() {
@@ -66,7 +66,7 @@ pub(super) fn iq3_xxs(b: &[u8; 98], y: &mut [f32; 256]) {
     }
 }
 
-/// d f16, q[64], qh[8] (ninth index bits), signs[32], scales[4] (nibbles): `y = ±d·(1 + 2·nibble)·magnitude`.
+/// d f16, `q[64]`, `qh[8]` (ninth index bits), `signs[32]`, `scales[4]` (nibbles): `y = ±d·(1 + 2·nibble)·magnitude`.
 pub(super) fn iq3_s(b: &[u8; 110], y: &mut [f32; 256]) {
     let d = half_at(b, 0);
     for (k, y) in y.as_chunks_mut::<4>().0.iter_mut().enumerate() {

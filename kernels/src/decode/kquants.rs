@@ -2,7 +2,7 @@
 
 use super::{IQ4_LEVELS, half_at, u16_at};
 
-/// scales[16] (nibbles: scale, min), qs[64] (2 bits), d f16, dmin f16: `y = d·sc·q − dmin·mn`, sub-blocks of 16.
+/// `scales[16]` (nibbles: scale, min), `qs[64]` (2 bits), d f16, dmin f16: `y = d·sc·q − dmin·mn`, sub-blocks of 16.
 ///
 /// e = 128n + 32j + 16s + l: q = bits 2j of qs[32n + 16s + l], scale and min number 8n + 2j + s.
 pub(super) fn q2_k(b: &[u8; 84], y: &mut [f32; 256]) {
@@ -16,7 +16,7 @@ pub(super) fn q2_k(b: &[u8; 84], y: &mut [f32; 256]) {
     }
 }
 
-/// hmask[32] (third bits), qs[64] (2 bits), scales[12] (6 bits), d f16: `y = d·(sc − 32)·(q − 4)`, sub-blocks of 16.
+/// `hmask[32]` (third bits), `qs[64]` (2 bits), `scales[12]` (6 bits), d f16: `y = d·(sc − 32)·(q − 4)`, sub-blocks of 16.
 ///
 /// e as in [`q2_k`]; the third bit of q is bit 4n + j of hmask[16s + l].
 pub(super) fn q3_k(b: &[u8; 110], y: &mut [f32; 256]) {
@@ -44,7 +44,7 @@ fn scale_min(packed: &[u8], i: usize) -> (f32, f32) {
     (f32::from(sc), f32::from(mn))
 }
 
-/// d f16, dmin f16, scales[12] (6-bit pairs), qs[128] (nibbles): `y = d·sc·q − dmin·mn`, sub-blocks of 32.
+/// d f16, dmin f16, `scales[12]` (6-bit pairs), `qs[128]` (nibbles): `y = d·sc·q − dmin·mn`, sub-blocks of 32.
 ///
 /// e = 64j + 32s + l: q = nibble s of qs[32j + l], scale and min number 2j + s.
 pub(super) fn q4_k(b: &[u8; 144], y: &mut [f32; 256]) {
@@ -58,7 +58,7 @@ pub(super) fn q4_k(b: &[u8; 144], y: &mut [f32; 256]) {
     }
 }
 
-/// d f16, dmin f16, scales[12], qh[32] (fifth bits), qs[128]: as [`q4_k`] with bit i = 2j + s of qh[l] as fifth bit.
+/// d f16, dmin f16, `scales[12]`, `qh[32]` (fifth bits), `qs[128]`: as [`q4_k`] with bit i = 2j + s of `qh[l]` as fifth bit.
 pub(super) fn q5_k(b: &[u8; 176], y: &mut [f32; 256]) {
     let (d, dmin) = (half_at(b, 0), half_at(b, 2));
     for (i, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {
@@ -71,7 +71,7 @@ pub(super) fn q5_k(b: &[u8; 176], y: &mut [f32; 256]) {
     }
 }
 
-/// ql[128] (low nibbles), qh[64] (upper 2 bits), scales i8[16], d f16: `y = d·sc·(q − 32)`, sub-blocks of 16.
+/// `ql[128]` (low nibbles), `qh[64]` (upper 2 bits), `scales i8[16]`, d f16: `y = d·sc·(q − 32)`, sub-blocks of 16.
 ///
 /// e = 128n + 32r + l: nibble r / 2 of ql[64n + 32(r % 2) + l], bits 2r of qh[32n + l], scale number e / 16.
 pub(super) fn q6_k(b: &[u8; 210], y: &mut [f32; 256]) {
@@ -88,7 +88,7 @@ pub(super) fn q6_k(b: &[u8; 210], y: &mut [f32; 256]) {
     }
 }
 
-/// d f16, scales_h u16, scales_l[4], qs[128]: `y = d·(ls − 32)·level`, sub-blocks of 32 laid out as `IQ4_NL`.
+/// d f16, scales_h u16, `scales_l[4]`, `qs[128]`: `y = d·(ls − 32)·level`, sub-blocks of 32 laid out as `IQ4_NL`.
 pub(super) fn iq4_xs(b: &[u8; 136], y: &mut [f32; 256]) {
     let (d, high) = (half_at(b, 0), u16_at(b, 2));
     for (i, y) in y.as_chunks_mut::<32>().0.iter_mut().enumerate() {

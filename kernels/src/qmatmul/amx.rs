@@ -2,7 +2,7 @@
 //!
 //! A scale for every 32 codes would leave int8 tiles no faster than `vpdpbusd`, since each accumulator had to be drained
 //! through f32 after 32 steps. So weights are unpacked to `bf16(scale·code + offset)`, and activations are the f32
-//! values rounded to bf16 (kept in the rows of [`QuantRows`] where the CPU has this level): no scales in the loop, and
+//! values rounded to bf16 (kept in the rows of [`crate::QuantRows`] where the CPU has this level): no scales in the loop, and
 //! activations more exact than 8-bit ones. The panel is that of [`super::gemm`] with two bf16 values to a group of four
 //! bytes, which is the layout that `tdpbf16ps` wants of its second operand:
 //!
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A step works on two tiles by two. The instructions are written in assembly, for their intrinsics are not stable.
-//! Tests run the same loops with [`Emulated`] tiles, on any CPU with AVX-512 and its bf16 conversion.
+//! Tests run the same loops with `Emulated` tiles, on any CPU with AVX-512 and its bf16 conversion.
 
 use super::avx512::{Avx512, entry as avx512};
 use super::entry::{Gemm, Product};
