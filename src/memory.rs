@@ -21,7 +21,7 @@ const BATCHES: [usize; 5] = [512, 256, 128, 64, 32];
 const CHECKPOINTS: [usize; 3] = [2, 1, 0];
 
 /// Allocated beside what is counted one by one: text, samplers, thread stacks, the allocator's slack.
-const RESERVE: u64 = 14 << 20;
+const RESERVE: u64 = 24 << 20;
 
 /// Bytes a position of the context takes beside keys and values: what stands there, and its share of a growing list.
 const POSITION: u64 = 24;
@@ -90,8 +90,7 @@ pub struct Load<'a> {
     pub config: &'a Config,
     /// Rows of the vocabulary.
     pub n_vocab: usize,
-    /// Bytes of the weights that every token reads; not those of blocks that stay unused, nor of weights that are decoded
-    /// into copies at start.
+    /// Bytes of the weights that every token reads; not those of blocks that stay unused.
     pub weights: u64,
     /// Bytes of an embedding that is not also the head: a token reads one row of it.
     pub embedding: u64,

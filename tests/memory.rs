@@ -48,7 +48,7 @@ fn a_full_context_stays_below_the_ceiling_and_below_the_plan() {
     }
     let model = Model::new("ceiling");
     let mut longest = 0;
-    for megabytes in [100, 140, 250, 600] {
+    for megabytes in [130, 170, 250, 600] {
         for args in ["", "--no-mmap"] {
             let result = json(&run(&model.0, &format!("--touch --mem {megabytes}M {args}"), None));
             let number = |key: &str| result["memory"][key].as_u64().unwrap();

@@ -155,18 +155,8 @@ fn own_embedding(gguf: &Gguf) -> Option<Tensor<'_>> {
     gguf.tensor("output.weight").and_then(|_| gguf.tensor("token_embd.weight"))
 }
 
-/// Whether binding the model makes a decoded copy of the tensor of this name, after which nobody reads it.
-fn is_copied(name: &str) -> bool {
-    ["ssm_alpha.weight", "ssm_beta.weight", "ssm_conv1d.weight"].iter().any(|end| name.ends_with(end))
-}
-
-/// Takes the mapped weights that were copied when the model was bound out of memory.
-pub fn evict_copied(gguf: &Gguf) {
-    gguf.tensors().filter(|t| is_copied(t.name)).for_each(|t| gguf.evict(t.name));
-}
-
-/// Bytes of the tensors every token reads: all but copied ones, an embedding that is not also the head, and those of a
-/// block behind the trunk, which predicts more tokens at once.
+/// Bytes of the tensors every token reads: all but an embedding that is not also the head, and those of a block behind
+/// the trunk, which predicts more tokens at once.
 fn weights_read(gguf: &Gguf, config: &Config) -> u64 {
     let trunk = config.n_layer();
     let behind = |name: &str| {
@@ -174,7 +164,7 @@ fn weights_read(gguf: &Gguf, config: &Config) -> u64 {
         block.is_some_and(|block| block >= trunk)
     };
     let embedding = own_embedding(gguf).map_or("", |t| t.name);
-    let read = gguf.tensors().filter(|t| !behind(t.name) && !is_copied(t.name) && t.name != embedding);
+    let read = gguf.tensors().filter(|t| !behind(t.name) && t.name != embedding);
     read.map(|t| t.bytes.len() as u64).sum()
 }
 

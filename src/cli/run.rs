@@ -166,7 +166,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
     let mut model = Model::bind(&gguf).with_context(path)?;
     args.fitting.adjust(&mut model.config);
-    fitting::evict_copied(&gguf);
     ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());
     let template = Template::from_gguf(&gguf).with_context(path)?;
 
