@@ -225,8 +225,8 @@ fn a_full_context_says_so_and_stays_usable() {
 
 #[test]
 fn an_8_bit_cache_stays_near_a_16_bit_one() {
-    // 1.6 times what was measured with the scalar kernels.
-    for (name, bound) in [("q4_k_m", 1.6 * 2.84e-4), ("q5_k_m", 1.6 * 3.06e-4)] {
+    // 1.3 times what was measured with the scalar kernels.
+    for (name, bound) in [("q4_k_m", 1.3 * 2.59e-4), ("q5_k_m", 1.3 * 2.85e-4)] {
         let fixture = Fixture::open(name);
         let (model, prompt) = (fixture.model(), fixture.prompt());
         for kernels in levels() {
