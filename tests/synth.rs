@@ -1,7 +1,12 @@
 //! Synthetic models: sizes and type mixes are those of published files, and what is written can be read.
 
+use kernels::Kernels;
+use qwen_edge::context::{Context, Settings, text_slots};
 use qwen_edge::gguf::{Gguf, TensorType};
+use qwen_edge::model::Model;
+use qwen_edge::model::attention::KvType;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
+use qwen_edge::team::Team;
 use std::collections::BTreeMap;
 
 fn options(size: Size, quant: Quant) -> Options {
@@ -92,6 +97,23 @@ fn every_mix_is_written_and_read_back_finite() {
                 assert!(values.iter().all(|v| v.is_finite()), "{quant:?}: {tensor:?}");
                 assert!(values.iter().any(|&v| v != values[0]), "{quant:?}: {tensor:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn activations_stay_finite_and_logits_spread() {
+    for quant in [Quant::F32, Quant::Q4_K_M, Quant::Iq2M, Quant::Mxfp4] {
+        let gguf = Gguf::from_bytes(Synth::text(&options(Size::Tiny, quant)).to_bytes()).unwrap();
+        let model = Model::bind(&gguf).unwrap();
+        let settings = Settings { n_ctx: 64, n_batch: 64, kv: KvType::F16, n_checkpoint: 0 };
+        let mut context = Context::new(&model, Kernels::select(None).unwrap(), Team::new(1), settings);
+        let ids: Vec<u32> = (0..64).map(|i| i * 31 % 2048).collect();
+        context.forward(&text_slots(&ids, 0), 64).unwrap();
+        for row in [0, 31, 63] {
+            let logits = context.logits(row);
+            let std = (logits.iter().map(|v| v * v).sum::<f32>() / logits.len() as f32).sqrt();
+            assert!((2.0..4.5).contains(&std), "{quant:?}, row {row}: logits of standard deviation {std}");
         }
     }
 }
