@@ -67,6 +67,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let n_ctx =
         deepest.checked_add(args.prompt).and_then(|n| n.checked_add(args.n)).context("the depth is too large")?;
     ensure!(args.prompt + args.n > 0, "nothing to measure: -p and -n are both 0");
+    args.kv.check(model.config.head_dim)?;
     let settings = Settings { n_ctx, n_batch: (args.batch as usize).min(n_ctx), kv: args.kv, n_checkpoint: 0 };
     let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);
     if !args.json {

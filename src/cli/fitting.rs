@@ -91,6 +91,7 @@ impl Fitting {
         gguf.evict_headers();
         let mut config = Config::from_gguf(gguf)?;
         self.adjust(&mut config);
+        self.kv.unwrap_or_default().check(config.head_dim)?;
         let plan = self.plan(gguf, &config, threads)?;
         self.load(gguf, &plan)?;
         Ok(plan)

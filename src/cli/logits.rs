@@ -70,11 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         bail!("token {id} is not in the vocabulary of {} rows", model.n_vocab);
     }
     let head_dim = model.config.head_dim;
-    ensure!(
-        args.kv.suits(head_dim),
-        "--kv {} needs heads of whole blocks of 32; this model's are {head_dim}",
-        args.kv.name()
-    );
+    args.kv.check(head_dim)?;
     let eyes_file = if args.sight.is_empty() { None } else { args.sight.open(&args.model)? };
     let prompt = match &eyes_file {
         Some(file) => {

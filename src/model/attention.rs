@@ -42,6 +42,19 @@ impl KvType {
         self == KvType::F16 || head_dim.is_multiple_of(KV_BLOCK)
     }
 
+    /// As [`KvType::suits`], for arguments.
+    ///
+    /// # Errors
+    /// A sentence naming the two, when they do not suit.
+    pub fn check(self, head_dim: usize) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.suits(head_dim),
+            "--kv {} needs heads of whole blocks of {KV_BLOCK}; this model's are {head_dim}",
+            self.name()
+        );
+        Ok(())
+    }
+
     /// Bytes of one key (or value) row of one head.
     pub fn row_bytes(self, head_dim: usize) -> usize {
         match self {
