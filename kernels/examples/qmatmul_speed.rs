@@ -1,7 +1,7 @@
 //! Times the products of every format: bytes of weights read a second with few columns, operations a second with many.
 //!
 //! ```text
-//! cargo run --release -p qwen-edge-kernels --example qmatmul_speed -- [FORMAT,.. [LEVEL,.. [M,.. [THREADS]]]]
+//! cargo run --release -p qwen-edge-kernels --example qmatmul_speed -- [FORMAT,.. [LEVEL,.. [M,.. [THREADS [K]]]]]
 //! cargo run --release -p qwen-edge-kernels --example qmatmul_speed -- Q4_K,Q6_K avx2,avx512vnni 1,512 2
 //! ```
 //!
@@ -9,10 +9,10 @@
 //! what the arithmetic alone allows. Every thread works on rows of its own; figures are those of the fastest
 //! run, since other load can only add time. The read rate of the memory, by plain sums with the same number of threads, is measured beside each.
 
+use qwen_edge_kernels::memory::read;
 use qwen_edge_kernels::{Format, Inputs, Isa, Kernels, Matrix, QuantRows, Tile};
 use std::time::Instant;
 
-const K: usize = 2048;
 /// Weights a case has, at least.
 const VALUES: usize = 64 << 20;
 const RUNS: usize = 40;
@@ -23,8 +23,9 @@ fn main() {
     let picks = |list: String, name: &str| list.is_empty() || list.split(',').any(|v| v.eq_ignore_ascii_case(name));
     let (formats, levels, columns) = (list(), list(), list());
     let threads: usize = list().parse().unwrap_or(1);
+    let k = list().parse().unwrap_or(2048);
     let columns = if columns.is_empty() { "1,4,64".to_owned() } else { columns };
-    println!("K = {K}, {threads} threads, fastest of {RUNS}");
+    println!("K = {k}, {threads} threads, fastest of {RUNS}");
     println!(
         "{:8} {:11} {:>4} {:>9} {:>8} {:>9} {:>9} {:>9}",
         "format", "level", "M", "ms", "GB/s", "of read", "cached", "Gop/s"
@@ -32,22 +33,22 @@ fn main() {
     for &format in Format::ALL.iter().filter(|f| picks(formats.clone(), f.name())) {
         for isa in Isa::available().into_iter().filter(|i| picks(levels.clone(), i.name())) {
             for m in columns.split(',').filter_map(|m| m.parse().ok()) {
-                run(format, isa, m, threads);
+                run(format, isa, m, threads, k);
             }
         }
     }
 }
 
-fn run(format: Format, isa: Isa, m: usize, threads: usize) {
+fn run(format: Format, isa: Isa, m: usize, threads: usize, k: usize) {
     let kernels = Kernels::select(Some(isa)).expect("it is among the available ones");
     // Many columns: fewer rows, or a run takes minutes.
-    let rows = if m > 8 { 256 * threads } else { (VALUES / K).next_multiple_of(threads * 32) };
-    let bytes = weights(format, rows);
-    let w = Matrix::new(format, rows, K, &bytes);
-    let x: Vec<f32> = (0..m * K).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect();
-    let mut q = QuantRows::new(m, K);
+    let rows = if m > 8 { 256 * threads } else { (VALUES / k).next_multiple_of(threads * 32) };
+    let bytes = weights(format, rows, k);
+    let w = Matrix::new(format, rows, k, &bytes);
+    let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect();
+    let mut q = QuantRows::new(m, k);
     for r in 0..m {
-        kernels.quantize_row(&x[r * K..][..K], q.row_mut(r));
+        kernels.quantize_row(&x[r * k..][..k], q.row_mut(r));
     }
     let inputs = Inputs { x: &x, q: &q };
     let mut y = vec![0.0; m * rows];
@@ -83,7 +84,7 @@ fn run(format: Format, isa: Isa, m: usize, threads: usize) {
         time * 1e3,
         bytes.len() as f64 / time * 1e-9,
         100.0 * read / time,
-        2.0 * (m * rows * K) as f64 / time * 1e-9,
+        2.0 * (m * rows * k) as f64 / time * 1e-9,
     );
 }
 
@@ -101,27 +102,16 @@ fn cached(kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>, y: &mut [f32]) -> f64
 }
 
 /// Blocks of noise with tame scales.
-fn weights(format: Format, rows: usize) -> Vec<u8> {
+fn weights(format: Format, rows: usize, k: usize) -> Vec<u8> {
     let mut state = 1u64;
-    let mut bytes = Vec::with_capacity(rows * format.row_bytes(K).expect("whole blocks"));
+    let mut bytes = Vec::with_capacity(rows * format.row_bytes(k).expect("whole blocks"));
     while bytes.len() < bytes.capacity() {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         // 0x2e and 0x3c as the high byte of any f16 field keep it finite.
         bytes.extend((state >> 8).to_le_bytes().map(|b| b & 0x3f));
     }
-    bytes.truncate(rows * format.row_bytes(K).expect("whole blocks"));
+    bytes.truncate(rows * format.row_bytes(k).expect("whole blocks"));
     bytes
-}
-
-/// Reads every byte once.
-fn read(bytes: &[u8]) -> u64 {
-    let mut sums = [0u64; 16];
-    for line in bytes.as_chunks::<128>().0 {
-        for (sum, word) in sums.iter_mut().zip(line.as_chunks().0) {
-            *sum = sum.wrapping_add(u64::from_le_bytes(*word));
-        }
-    }
-    sums.iter().fold(0, |a, b| a.wrapping_add(*b))
 }
 
 fn fastest(times: Vec<f64>) -> f64 {

@@ -17,6 +17,7 @@ pub mod format;
 pub mod isa;
 mod kernels;
 pub mod matrix;
+pub mod memory;
 pub mod qmatmul;
 pub mod rows;
 mod simd;

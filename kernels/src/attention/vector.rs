@@ -20,6 +20,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::{Attention, KV_BLOCK, KvBlock, KvRows};
+use crate::memory::prefetch;
 use crate::simd::{Simd, math};
 use crate::{Rows, Tile};
 use half::f16;
@@ -54,7 +55,7 @@ trait Stored: Copy {
     fn load<S: Simd>(self, s: S, i: usize) -> S::F32;
 
     /// Brings value i of the row `rows` after this one closer; i is a multiple of 32.
-    fn prefetch<S: Simd>(self, s: S, rows: usize, i: usize);
+    fn prefetch(self, rows: usize, i: usize);
 }
 
 impl Stored for &[f32] {
@@ -65,7 +66,7 @@ impl Stored for &[f32] {
 
     /// Widened rows are close.
     #[inline(always)]
-    fn prefetch<S: Simd>(self, _s: S, _rows: usize, _i: usize) {}
+    fn prefetch(self, _rows: usize, _i: usize) {}
 }
 
 impl Stored for &[f16] {
@@ -75,8 +76,8 @@ impl Stored for &[f16] {
     }
 
     #[inline(always)]
-    fn prefetch<S: Simd>(self, s: S, rows: usize, i: usize) {
-        s.prefetch(self.as_ptr().wrapping_add(rows * self.len() + i));
+    fn prefetch(self, rows: usize, i: usize) {
+        prefetch(self.as_ptr().wrapping_add(rows * self.len() + i));
     }
 }
 
@@ -89,8 +90,8 @@ impl Stored for &[KvBlock] {
     }
 
     #[inline(always)]
-    fn prefetch<S: Simd>(self, s: S, rows: usize, i: usize) {
-        s.prefetch(self.as_ptr().wrapping_add(rows * self.len() + i / KV_BLOCK));
+    fn prefetch(self, rows: usize, i: usize) {
+        prefetch(self.as_ptr().wrapping_add(rows * self.len() + i / KV_BLOCK));
     }
 }
 
@@ -130,7 +131,7 @@ fn widen_packed<S: Simd>(s: S, rows: impl Storage, d: usize, first: usize, out: 
         let (row, out) = (rows.row(first + r), &mut out[r * stride..][..d]);
         for i in (0..d).step_by(S::LANES) {
             if i.is_multiple_of(32) {
-                row.prefetch(s, n, i);
+                row.prefetch(n, i);
             }
             s.store(row.load(s, i), &mut out[i..]);
         }
@@ -563,7 +564,7 @@ fn score_quad<S: Simd, K: Stored, const N: usize>(
         }
         for j in 0..N {
             if i.is_multiple_of(32) {
-                keys[j].prefetch(s, POSITIONS, i);
+                keys[j].prefetch(POSITIONS, i);
             }
             let k = keys[j].load(s, i);
             for r in 0..QUAD {
@@ -630,7 +631,7 @@ fn value_quad<S: Simd, V: Storage, const NV: usize>(
         let mut x = [s.splat(0.0); NV];
         for c in 0..NV {
             if (c * S::LANES).is_multiple_of(32) {
-                row.prefetch(s, POSITIONS, at + c * S::LANES);
+                row.prefetch(POSITIONS, at + c * S::LANES);
             }
             x[c] = row.load(s, at + c * S::LANES);
         }

@@ -22,6 +22,7 @@
 
 use super::{CONV_BLOCK, DeltaTokens, STATE_COLS, scalar};
 use crate::Tile;
+use crate::memory::prefetch;
 use crate::simd::{Simd, math};
 
 /// One row of the state, or of anything as wide.
@@ -44,7 +45,7 @@ pub(super) fn conv1d_silu<S: Simd>(s: S, x: &mut Tile<'_>, state: &mut [[f32; CO
         let last = tokens.min(first + CONV_TOKENS);
         for t in last..tokens.min(last + CONV_TOKENS) {
             for c in (0..cols).step_by(16) {
-                s.prefetch(&x.row(t)[c]);
+                prefetch(&x.row(t)[c]);
             }
         }
         for c in (0..cols).step_by(S::LANES) {
@@ -117,11 +118,11 @@ fn sequence<S: Simd, const T: usize, const NV: usize>(
         let mut buffer = vec![0.0; 3 * T * dk];
         let (mut before, rest) = buffer.split_at_mut(T * dk);
         let (mut k, q) = rest.split_at_mut(T * dk);
-        gather(s, step, 0, k, q);
+        gather(step, 0, k, q);
         let mut writes = advance::<S, 0, T, NV>(s, step, 0, [], &NONE, split(k), split(q), state, o);
         for first in (T..grouped).step_by(T) {
             std::mem::swap(&mut before, &mut k);
-            gather(s, step, first, k, q);
+            gather(step, first, k, q);
             writes = advance::<S, T, T, NV>(s, step, first, split(before), &writes, split(k), split(q), state, o);
         }
         first = grouped;
@@ -141,7 +142,7 @@ fn sequence<S: Simd, const T: usize, const NV: usize>(
 
 /// Copies the keys and queries of the tokens from `first` on; has what the next group will ask for brought closer.
 #[inline(always)]
-fn gather<S: Simd>(s: S, step: &DeltaTokens<'_>, first: usize, k: &mut [f32], q: &mut [f32]) {
+fn gather(step: &DeltaTokens<'_>, first: usize, k: &mut [f32], q: &mut [f32]) {
     let dk = step.k.cols();
     let group = k.len() / dk;
     for i in 0..group {
@@ -149,17 +150,17 @@ fn gather<S: Simd>(s: S, step: &DeltaTokens<'_>, first: usize, k: &mut [f32], q:
         q[i * dk..][..dk].copy_from_slice(step.q.row(first + i));
         let next = first + group + i;
         if next < step.k.rows() {
-            prefetch_row(s, step.k.row(next));
-            prefetch_row(s, step.q.row(next));
-            prefetch_row(s, step.v.row(next));
+            prefetch_row(step.k.row(next));
+            prefetch_row(step.q.row(next));
+            prefetch_row(step.v.row(next));
         }
     }
 }
 
 #[inline(always)]
-fn prefetch_row<S: Simd>(s: S, row: &[f32]) {
+fn prefetch_row(row: &[f32]) {
     for i in (0..row.len()).step_by(16) {
-        s.prefetch(&row[i]);
+        prefetch(&row[i]);
     }
 }
 

@@ -448,12 +448,6 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
             _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
         })
     }
-
-    #[inline(always)]
-    fn prefetch(self, p: *const u8) {
-        // SAFETY: a prefetch does not access memory; any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
 }
 
 /// Entry points of the level AVX2: functions that carry its features around the generic drivers.

@@ -315,12 +315,6 @@ impl Simd for Avx512 {
             _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
         })
     }
-
-    #[inline(always)]
-    fn prefetch(self, p: *const u8) {
-        // SAFETY: a prefetch does not access memory; any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
-    }
 }
 
 /// Entry points: functions that carry the level's features around the generic drivers.

@@ -11,10 +11,49 @@
 use super::Inputs;
 use super::formats::{Float, Quant, Scales};
 use super::simd::Simd;
+use crate::memory::{AHEAD, prefetch};
 use crate::{Matrix, Tile};
 
-/// Bytes ahead of the current block that are asked for.
-const PREFETCH: usize = 1024;
+/// What to ask memory for while rows `n .. n + R` are multiplied: the bytes [`AHEAD`] further along. Row n is followed by
+/// row n + R, so the end of a short row asks for the middle of one that is some groups ahead, and every line of the
+/// matrix is asked for once.
+struct Ahead {
+    /// Place in the first row of the group.
+    at: *const u8,
+    /// Bytes of that row that are left.
+    left: usize,
+    row_bytes: usize,
+    /// From the end of a row to the start of the row that follows it.
+    jump: usize,
+}
+
+impl Ahead {
+    #[inline(always)]
+    fn new<const R: usize>(row: &[u8]) -> Ahead {
+        let (groups, within) = (AHEAD / row.len(), AHEAD % row.len());
+        let at = row.as_ptr().wrapping_add(groups * R * row.len() + within);
+        Ahead { at, left: row.len() - within, row_bytes: row.len(), jump: (R - 1) * row.len() }
+    }
+
+    /// Asks for the next `bytes` bytes of R rows.
+    #[inline(always)]
+    fn ask<const R: usize>(&mut self, bytes: usize) {
+        for r in 0..R {
+            let mut offset = 0;
+            while offset < bytes {
+                prefetch(self.at.wrapping_add(r * self.row_bytes + offset));
+                offset += 64;
+            }
+        }
+        self.at = self.at.wrapping_add(bytes);
+        if bytes < self.left {
+            self.left -= bytes;
+        } else {
+            self.at = self.at.wrapping_add(self.jump);
+            self.left = (self.left + self.row_bytes).saturating_sub(bytes);
+        }
+    }
+}
 
 /// Activation rows `first .. first + M`, as far as there are so many, times all weight rows.
 #[inline(always)]
@@ -88,7 +127,9 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const R: usize>(
         }
     }
     let mut acc = [[s.splat_f32(0.0); M]; R];
+    let mut ahead = Ahead::new::<R>(w.row(n));
     for i in 0..if F::RAGGED { supers } else { whole } {
+        ahead.ask::<R>(super_bytes);
         let mut blocks = [&ends[0]; R];
         for r in 0..R {
             blocks[r] = if F::RAGGED && i == whole { &ends[r] } else { &rows[r][i] };
@@ -117,12 +158,6 @@ fn step<S: Simd, F: Quant, const M: usize, const R: usize>(
 ) {
     let mut scales = [[s.splat_f32(0.0); M]; R];
     for r in 0..R {
-        let p = std::ptr::from_ref(blocks[r]).cast::<u8>();
-        let mut ahead = 0;
-        while ahead < size_of::<F::Super>() {
-            s.prefetch(p.wrapping_add(PREFETCH + ahead));
-            ahead += 64;
-        }
         let Scales { scale, offset } = unbiased::<S, F>(s, blocks[r]);
         for m in 0..M {
             scales[r][m] = s.mul(scale, s.load_f32_pairs(x[m].d));
@@ -210,11 +245,12 @@ fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
         x_ends[m][..end.len()].copy_from_slice(end);
     }
     let mut acc = [[[s.splat_f32(0.0); 2]; M]; R];
+    let mut ahead = Ahead::new::<R>(w.row(n));
     for i in 0..whole / 2 {
+        ahead.ask::<R>(2 * group_bytes);
         for half in 0..2 {
             let g = 2 * i + half;
             for r in 0..R {
-                s.prefetch(std::ptr::from_ref(&rows[r][g]).cast::<u8>().wrapping_add(PREFETCH));
                 let values = F::values(s, &rows[r][g]);
                 for m in 0..M {
                     acc[r][m][half] = s.fma(values, s.load_f32(&xs[m][g]), acc[r][m][half]);

@@ -432,12 +432,6 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
             vget_lane_f32::<0>(v) + vget_lane_f32::<1>(v)
         })
     }
-
-    #[inline(always)]
-    fn prefetch(self, p: *const u8) {
-        // SAFETY: a prefetch does not access memory; any address will do.
-        unsafe { asm!("prfm pldl1keep, [{}]", in(reg) p, options(readonly, nostack, preserves_flags)) }
-    }
 }
 
 /// Entry points of the level NEON: functions that carry its features around the generic drivers.

@@ -162,9 +162,6 @@ pub(super) trait Simd: Copy {
 
     /// The sum of all lanes: halves added, then quarters, then eighths, then the last two.
     fn sum(self, v: Self::Floats) -> f32;
-
-    /// Asks for the cache line at `p` to be fetched.
-    fn prefetch(self, p: *const u8);
 }
 
 /// [`Simd::block_sums`] by broadcasting each group of the activations.

@@ -157,9 +157,4 @@ impl Simd for Avx2 {
         self.store(v, &mut lanes);
         lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
-
-    #[inline(always)]
-    fn prefetch<T>(self, at: *const T) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
-    }
 }

@@ -149,11 +149,6 @@ impl Simd for Avx512 {
     fn reduce_max(self, v: __m512) -> f32 {
         unsafe { _mm512_reduce_max_ps(v) }
     }
-
-    #[inline(always)]
-    fn prefetch<T>(self, at: *const T) {
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
-    }
 }
 
 /// Upper half plus lower half.

@@ -105,9 +105,6 @@ pub(crate) trait Simd: Copy {
     /// The largest lane that is not NaN; unspecified when one is.
     fn reduce_max(self, v: Self::F32) -> f32;
 
-    /// Brings the cache line at an address closer, if there is one.
-    fn prefetch<T>(self, at: *const T);
-
     /// The first `x.len()` lanes from `x`, the rest zero; for ends of rows.
     #[inline(always)]
     fn load_part(self, x: &[f32]) -> Self::F32 {

@@ -160,9 +160,4 @@ impl Simd for Neon {
     fn reduce_max(self, v: float32x4_t) -> f32 {
         unsafe { vmaxnmvq_f32(v) }
     }
-
-    #[inline(always)]
-    fn prefetch<T>(self, at: *const T) {
-        unsafe { std::arch::asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, preserves_flags, readonly)) }
-    }
 }
