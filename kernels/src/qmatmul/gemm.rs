@@ -337,11 +337,14 @@ fn load_tile<S: Simd, const V: usize, const C: usize>(
         for c in 0..C.min(y.rows() - m) {
             let row = &y.row(m + c)[at.n + 16 * v..];
             for i in 0..V {
-                let mut lanes = [0.0; 16];
                 let row = row.get(16 * i..).unwrap_or(&[]);
-                let len = row.len().min(16);
-                lanes[..len].copy_from_slice(&row[..len]);
-                acc[c][i] = s.load_f32(&lanes);
+                acc[c][i] = if let Some(lanes) = row.first_chunk() {
+                    s.load_f32(lanes)
+                } else {
+                    let mut lanes = [0.0; 16];
+                    lanes[..row.len()].copy_from_slice(row);
+                    s.load_f32(&lanes)
+                };
             }
         }
     }
@@ -361,11 +364,14 @@ fn store_tile<S: Simd, const V: usize, const C: usize>(
     for c in 0..C.min(y.rows() - m) {
         let row = &mut y.row_mut(m + c)[at.n + 16 * v..];
         for i in 0..V {
-            let mut lanes = [0.0; 16];
-            s.store_f32(acc[c][i], &mut lanes);
             let row = row.get_mut(16 * i..).unwrap_or(&mut []);
-            let len = row.len().min(16);
-            row[..len].copy_from_slice(&lanes[..len]);
+            if let Some(lanes) = row.first_chunk_mut() {
+                s.store_f32(acc[c][i], lanes);
+            } else {
+                let mut lanes = [0.0; 16];
+                s.store_f32(acc[c][i], &mut lanes);
+                row.copy_from_slice(&lanes[..row.len()]);
+            }
         }
     }
 }
