@@ -5,12 +5,12 @@
 //! times their scale, for formats with an offset. One f32 scale for 32 values is finer than the f16 scales or 256-value
 //! blocks of other runtimes.
 //!
-//! Where the CPU multiplies bf16 tiles, the rows also carry the values rounded to bf16.
+//! Where the CPU has fast products of bf16, the rows also carry the values rounded to bf16.
 //!
 //! A block that holds a NaN or an infinity gets a NaN scale and zero quants: every product it enters is NaN, so the
 //! accident stays visible. A block whose largest magnitude is below [`TINY`] is stored as zeros.
 
-use crate::Isa;
+use crate::{Isa, isa};
 use std::sync::LazyLock;
 
 /// Values that share one scale.
@@ -45,6 +45,8 @@ pub struct QuantRow<'a> {
     pub d: &'a [f32],
     /// Sums of 16 quants times their scale, `[k / 16]`.
     pub ds: &'a [f32],
+    /// Values as bf16, `[k]`; empty where the CPU has no use for them.
+    pub bf16: &'a [u16],
 }
 
 /// One row, to be written; fields as in [`QuantRow`].
@@ -55,16 +57,17 @@ pub struct QuantRowMut<'a> {
     pub d: &'a mut [f32],
     /// Sums of 16 quants times their scale.
     pub ds: &'a mut [f32],
-    /// Values as bf16, `[k]`, zeros past the end of x; empty unless the CPU has bf16 tiles.
+    /// Values as bf16, `[k]`, zeros past the end of x; empty where the CPU has no use for them.
     pub bf16: &'a mut [u16],
 }
 
 /// Rows of bf16 that a tile holds: [`QuantRows`] with bf16 values are completed to so many with rows of zeros.
 const TILE_ROWS: usize = 16;
 
-/// Whether rows carry bf16 values: on a CPU with bf16 tiles, and in tests, which emulate them.
+/// Whether rows carry bf16 values: on a CPU with fast products of them, and in tests, which emulate the tiles.
 fn has_bf16() -> bool {
-    static HAS: LazyLock<bool> = LazyLock::new(|| cfg!(test) || Isa::Amx.is_available());
+    static HAS: LazyLock<bool> =
+        LazyLock::new(|| cfg!(test) || Isa::Amx.is_available() || isa::bf16_products_are_fast());
     *HAS
 }
 
@@ -104,6 +107,11 @@ impl QuantRows {
         (self.rows, self.cols, self.parts) = (rows, cols, parts(cols));
     }
 
+    /// Bytes that rows of `cols` values take, each.
+    pub fn row_bytes(cols: usize) -> usize {
+        64 * record_len(cols)
+    }
+
     /// Number of rows.
     pub fn rows(&self) -> usize {
         self.rows
@@ -118,14 +126,21 @@ impl QuantRows {
     ///
     /// # Panics
     /// If there is no such row.
+    // Called for every tile of a product: the checks are cheap where they are inlined.
+    #[inline(always)]
     pub fn row(&self, r: usize) -> QuantRow<'_> {
         assert!(r < self.rows, "row {r} of {}", self.rows);
         let n = self.record_len();
-        let [q_len, d_len, ds_len, ..] = self.parts;
+        let [q_len, d_len, ds_len, filling, _] = self.parts;
         let (q, rest) = bytemuck::cast_slice(&self.buffer[r * n..(r + 1) * n]).split_at(q_len);
         let (d, rest) = rest.split_at(d_len);
-        let ds = &rest[..ds_len];
-        QuantRow { q: bytemuck::cast_slice::<u8, i8>(q), d: bytemuck::cast_slice(d), ds: bytemuck::cast_slice(ds) }
+        let (ds, rest) = rest.split_at(ds_len);
+        QuantRow {
+            q: bytemuck::cast_slice::<u8, i8>(q),
+            d: bytemuck::cast_slice(d),
+            ds: bytemuck::cast_slice(ds),
+            bf16: bytemuck::cast_slice(&rest[filling..]),
+        }
     }
 
     /// Where the bf16 values from value `k` of row `r` on lie, and the bytes from one row to the next. `len` values may
@@ -206,9 +221,11 @@ pub(crate) fn quantize_portable(x: &[f32], out: QuantRowMut<'_>) {
             quantize_block(&padded, &mut q[i], &mut d[i], &mut ds[i]);
         }
     }
-    for (i, b) in out.bf16.iter_mut().enumerate() {
-        *b = x.get(i).map_or(0, |&v| to_bf16(v));
+    let (bf16, end) = out.bf16.split_at_mut(x.len().min(out.bf16.len()));
+    for (b, &v) in bf16.iter_mut().zip(x) {
+        *b = to_bf16(v);
     }
+    end.fill(0);
 }
 
 /// Rounds to bf16, ties to even; NaN stays NaN.

@@ -90,8 +90,9 @@ impl Scratch {
         let proj = config.conv_channels().max(config.query_dim() + 2 * config.kv_dim());
         let up = config.n_ff.max(config.value_dim());
         let plain = 2 * config.n_embd + proj + up + 2 * config.n_v_head + config.rope.n_rot;
-        // A batch row holds its values and their 8-bit form, 1.25 bytes each; the norm's output has two terms more.
-        let batches = (config.n_embd + core + config.n_ff) * 21 / 4 + config.n_embd * 5 / 2;
+        let batches = Batch::row_bytes(config.n_embd, true)
+            + Batch::row_bytes(core, false)
+            + Batch::row_bytes(config.n_ff, false);
         n_batch * (4 * plain + batches)
     }
 }

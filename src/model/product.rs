@@ -3,6 +3,7 @@
 use crate::machine::touch;
 use crate::team::{Grid, Part, Team};
 use kernels::activations::{BLOCK, row_mut};
+use kernels::qmatmul::GEMV_COLUMNS;
 use kernels::{Inputs, Kernels, Matrix, QuantRows, Tile};
 use std::cell::RefCell;
 
@@ -21,6 +22,11 @@ impl Batch {
     /// Room for `rows` rows of `cols` values.
     pub fn new(rows: usize, cols: usize) -> Batch {
         Batch { x: vec![0.0; rows * cols], q: QuantRows::new(rows, cols), fine: QuantRows::new(0, cols), rows, cols }
+    }
+
+    /// Bytes that each row of `cols` values takes, with or without the two terms of [`Batch::refine`].
+    pub fn row_bytes(cols: usize, refined: bool) -> usize {
+        4 * cols + if refined { 3 } else { 1 } * QuantRows::row_bytes(cols)
     }
 
     /// Makes the system give the memory of all rows now.
@@ -62,8 +68,17 @@ impl Batch {
         });
     }
 
-    /// Prepares the rows for products in two terms.
+    /// Whether [`fine_products`] take these rows in bf16. A few rows wait for the weights to be read, so they take two
+    /// terms, which are closer.
+    fn in_bf16(&self, kernels: &Kernels) -> bool {
+        kernels.has_bf16() && self.rows > GEMV_COLUMNS
+    }
+
+    /// Prepares the rows for [`fine_products`].
     pub fn refine(&mut self, team: &mut Team, kernels: &Kernels) {
+        if self.in_bf16(kernels) {
+            return;
+        }
         let (cols, record_len) = (self.cols, self.q.record_len());
         self.fine.reshape(2 * self.rows, cols);
         let (x, q) = (&self.x, &self.q);
@@ -106,8 +121,9 @@ pub fn products<const N: usize>(
     shared(team, x, part, pairs, |w, mut y| kernels.matmul(w, x.inputs(), &mut y));
 }
 
-/// As [`products`], with two 8-bit terms for each activation where the weights are quantised: some 15 bits, for inputs
-/// whose rounding the model amplifies. Costs little for a token or two, whose time is that of reading the weights.
+/// As [`products`], for inputs whose rounding the model amplifies: where the weights are quantised, activations are taken
+/// in bf16, or in two 8-bit terms, some 15 bits, where that is not faster. Costs little for a token or two, whose time
+/// is that of reading the weights.
 ///
 /// # Panics
 /// As [`products`]; if the batch was not refined.
@@ -118,6 +134,9 @@ pub fn fine_products<const N: usize>(
     part: Part,
     pairs: [(Matrix<'_>, &mut [f32]); N],
 ) {
+    if x.in_bf16(kernels) {
+        return shared(team, x, part, pairs, |w, mut y| kernels.matmul_bf16(w, x.inputs(), &mut y));
+    }
     assert_eq!(x.fine.rows(), 2 * x.rows, "a refined batch");
     shared(team, x, part, pairs, |w, mut y| {
         if w.format().is_float() {

@@ -165,7 +165,7 @@ impl Table {
             Isa::Avx2 | Isa::AvxVnni => Table { f32: x86_avx2::F32, bf16: None },
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni | Isa::Amx => {
-                let bf16 = x86_avx512bf16::is_fast().then_some(x86_avx512bf16::BF16);
+                let bf16 = crate::isa::bf16_products_are_fast().then_some(x86_avx512bf16::BF16);
                 Table { f32: x86_avx512::F32, bf16 }
             }
             #[cfg(target_arch = "aarch64")]

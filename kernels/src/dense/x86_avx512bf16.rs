@@ -9,16 +9,6 @@ use std::mem::transmute;
 #[derive(Clone, Copy)]
 struct Avx512Bf16;
 
-/// Whether the CPU has the instruction and gains by it. Zen 4 and 5 issue it as often as an f32 FMA (1.7 times its work
-/// measured); on Intel's cores it runs at half the rate of FMA products, so nothing is won.
-pub(super) fn is_fast() -> bool {
-    // `__cpuid` is safe on every x86-64 CPU.
-    let vendor = __cpuid(0);
-    let is_amd = (vendor.ebx, vendor.edx, vendor.ecx)
-        == (u32::from_le_bytes(*b"Auth"), u32::from_le_bytes(*b"enti"), u32::from_le_bytes(*b"cAMD"));
-    is_amd && std::arch::is_x86_feature_detected!("avx512bf16")
-}
-
 // In this implementation:
 // SAFETY: the level and the pointers are as the trait demands of the caller.
 impl Lanes for Avx512Bf16 {

@@ -1,10 +1,8 @@
 //! The level AMX: panels of bf16 multiplied by tile instructions; few columns and float formats stay with AVX-512.
 //!
 //! A scale for every 32 codes would leave int8 tiles no faster than `vpdpbusd`, since each accumulator had to be drained
-//! through f32 after 32 steps. So weights are unpacked to `bf16(scale·code + offset)`, and activations are the f32
-//! values rounded to bf16 (kept in the rows of [`crate::QuantRows`] where the CPU has this level): no scales in the loop, and
-//! activations more exact than 8-bit ones. The panel is that of [`super::gemm`] with two bf16 values to a group of four
-//! bytes, which is the layout that `tdpbf16ps` wants of its second operand:
+//! through f32 after 32 steps. The panels of [`super::bf16`] have no scales, and are the layout that `tdpbf16ps` wants of
+//! its second operand:
 //!
 //! ```text
 //! C[m][n] += Σ_p A[m][2p]·B[p][2n] + A[m][2p + 1]·B[p][2n + 1]      p < 16, m < 16, n < 16; A, B rows of 32 bf16
@@ -14,11 +12,10 @@
 //! A step works on two tiles by two. The instructions are written in assembly, for their intrinsics are not stable.
 //! Tests run the same loops with `Emulated` tiles, on any CPU with AVX-512 and its bf16 conversion.
 
-use super::avx512::{Avx512, entry as avx512};
+use super::avx512::entry as avx512;
+use super::bf16::{self, VALUES};
 use super::entry::{Gemm, Product};
-use super::formats::{self, Quant};
-use super::gemm::{self, GROUPS, Panel, Parts, Stretch, UnpackedRow};
-use super::simd::Simd;
+use super::gemm::{Panel, Parts, Stretch};
 use crate::{Format, Inputs, Tile};
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -27,8 +24,6 @@ use std::arch::x86_64::*;
 const SIDE: usize = 32;
 /// bf16 values of a row that one instruction takes.
 const DEPTH: usize = 32;
-/// bf16 values of a row in a panel.
-const VALUES: usize = 2 * GROUPS;
 
 /// The tile instructions of a step, or what stands for them.
 trait Tiles {
@@ -232,97 +227,19 @@ fn multiply<T: Tiles>(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_
     T::release();
 }
 
-/// [`super::gemm::Unpack`]: bf16 values.
-///
-/// # Safety
-/// The CPU has the features.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
-unsafe fn unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
-    // SAFETY: the features of this function contain those of the token.
-    let s = unsafe { Avx512::new() };
-    let super_bytes = size_of::<F::Super>();
-    let bytes = &row[stretch * super_bytes..];
-    let mut end: F::Super;
-    let block: &F::Super = if let Some(whole) = bytes.get(..super_bytes) {
-        bytemuck::from_bytes(whole)
-    } else {
-        end = bytemuck::Zeroable::zeroed();
-        bytemuck::bytes_of_mut(&mut end)[..bytes.len()].copy_from_slice(bytes);
-        &end
-    };
-    let scales = super::gemv::unbiased::<_, F>(s, block);
-    let codes = [
-        F::codes::<_, 0>(s, block),
-        F::codes::<_, 1>(s, block),
-        F::codes::<_, 2>(s, block),
-        F::codes::<_, 3>(s, block),
-    ];
-    for j in 0..4 {
-        // Codes are u8 at this level, the bias of signed ones is in the offset.
-        let quarters = [
-            _mm512_castsi512_si128(codes[j]),
-            _mm512_extracti32x4_epi32::<1>(codes[j]),
-            _mm512_extracti32x4_epi32::<2>(codes[j]),
-            _mm512_extracti32x4_epi32::<3>(codes[j]),
-        ];
-        let mut values = [_mm512_setzero_ps(); 4];
-        for i in 0..4 {
-            let lane = _mm512_set1_epi32((4 * j + i) as i32);
-            let scale = _mm512_permutexvar_ps(lane, scales.scale);
-            let offset = _mm512_permutexvar_ps(lane, scales.offset);
-            values[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(quarters[i])), scale, offset);
-        }
-        for i in 0..2 {
-            let pair = _mm512_cvtne2ps_pbh(values[2 * i + 1], values[2 * i]);
-            // SAFETY: 64 bytes, only seen as another type.
-            let pair: __m512i = unsafe { std::mem::transmute(pair) };
-            s.store(pair, out.line_mut(2 * j + i));
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn interleave(rows: &[UnpackedRow; 16], v: usize, panel: &mut Panel) {
-    // SAFETY: the features of this function.
-    gemm::interleave(unsafe { Avx512::new() }, rows, v, panel);
-}
-
 /// # Safety
 /// The CPU has the tiles.
 unsafe fn multiply_panel(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) {
     multiply::<Hardware>(panel, x, at, y);
 }
 
-fn quant<F: Quant>(vectors: Product) -> Product {
-    let parts = Parts { unpack: unpack::<F>, interleave, multiply: multiply_panel, values: VALUES };
-    Product { gemm: Gemm::Panels(parts), ..vectors }
-}
-
 pub(super) use avx512::quantize;
 
 pub(super) fn product(format: Format) -> Product {
     let vectors = avx512::product(format);
-    match format {
-        Format::F32 | Format::F16 | Format::BF16 => vectors,
-        Format::Q4_0 => quant::<formats::Q4_0>(vectors),
-        Format::Q4_1 => quant::<formats::Q4_1>(vectors),
-        Format::Q5_0 => quant::<formats::Q5_0>(vectors),
-        Format::Q5_1 => quant::<formats::Q5_1>(vectors),
-        Format::Q8_0 => quant::<formats::Q8_0>(vectors),
-        Format::Q2_K => quant::<formats::Q2_K>(vectors),
-        Format::Q3_K => quant::<formats::Q3_K>(vectors),
-        Format::Q4_K => quant::<formats::Q4_K>(vectors),
-        Format::Q5_K => quant::<formats::Q5_K>(vectors),
-        Format::Q6_K => quant::<formats::Q6_K>(vectors),
-        Format::IQ2_XXS => quant::<formats::IQ2_XXS>(vectors),
-        Format::IQ2_XS => quant::<formats::IQ2_XS>(vectors),
-        Format::IQ2_S => quant::<formats::IQ2_S>(vectors),
-        Format::IQ3_XXS => quant::<formats::IQ3_XXS>(vectors),
-        Format::IQ3_S => quant::<formats::IQ3_S>(vectors),
-        Format::IQ4_NL => quant::<formats::IQ4_NL>(vectors),
-        Format::IQ4_XS => quant::<formats::IQ4_XS>(vectors),
-        Format::MXFP4 => quant::<formats::MXFP4>(vectors),
-    }
+    let Some(panels) = bf16::parts_of(format) else { return vectors };
+    let tiles = Parts { multiply: multiply_panel, ..panels };
+    Product { gemm: Gemm::Panels(tiles), fine: Some(tiles), ..vectors }
 }
 
 #[cfg(test)]
@@ -330,6 +247,7 @@ mod tests {
     use super::*;
     use crate::conformance::{Guarded, Rng, assert_close, scalar};
     use crate::decode::decode_row;
+    use crate::qmatmul::gemm;
     use crate::{Isa, Kernels, Matrix, QuantRows};
     use half::bf16;
 

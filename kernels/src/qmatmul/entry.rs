@@ -26,6 +26,8 @@ pub(super) struct Product {
     pub(super) gemv: [Multiply; 3],
     /// More than that.
     pub(super) gemm: Gemm,
+    /// More than that, with activations in bf16; see [`crate::Kernels::matmul_bf16`].
+    pub(super) fine: Option<super::gemm::Parts>,
 }
 
 /// How to multiply with many activation rows.
@@ -125,6 +127,7 @@ macro_rules! entry_points {
                     },
                     values: gemm::ROW_BYTES,
                 }),
+                fine: None,
             }
         }
 
@@ -137,6 +140,7 @@ macro_rules! entry_points {
                     multiply: float_panel,
                     values: gemm::GROUPS,
                 }),
+                fine: None,
             }
         }
 

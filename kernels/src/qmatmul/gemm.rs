@@ -99,6 +99,12 @@ impl UnpackedRow {
 
 #[cfg(target_arch = "x86_64")]
 impl Panel {
+    /// The lines of group `g`.
+    #[inline(always)]
+    pub(super) fn lines(&self, g: usize) -> [&[u8; 64]; ROWS / 16] {
+        self.values[g].each_ref().map(|line| &line.0)
+    }
+
     /// The start of the values, all lines one after another.
     pub(super) fn first_line(&self) -> *const u8 {
         self.values.as_ptr().cast()
@@ -325,7 +331,7 @@ pub(super) fn multiply_float<S: Simd, const V: usize, const C: usize>(
 
 /// The sums so far of activation rows `m ..` and lines `v ..` of the panel at `at`.
 #[inline(always)]
-fn load_tile<S: Simd, const V: usize, const C: usize>(
+pub(super) fn load_tile<S: Simd, const V: usize, const C: usize>(
     s: S,
     y: &Tile<'_>,
     m: usize,
@@ -353,7 +359,7 @@ fn load_tile<S: Simd, const V: usize, const C: usize>(
 
 /// Writes the tile that [`load_tile`] began, as far as there are rows.
 #[inline(always)]
-fn store_tile<S: Simd, const V: usize, const C: usize>(
+pub(super) fn store_tile<S: Simd, const V: usize, const C: usize>(
     s: S,
     y: &mut Tile<'_>,
     m: usize,

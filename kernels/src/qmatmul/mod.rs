@@ -21,6 +21,8 @@ pub(crate) mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod bf16;
 mod entry;
 mod formats;
 mod gemm;
@@ -63,6 +65,8 @@ impl Table {
             Isa::Avx2 => (avx2::entry::quantize, avx2::entry::product),
             #[cfg(target_arch = "x86_64")]
             Isa::AvxVnni => (avx2::entry_vnni::quantize, avx2::entry_vnni::product),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni if crate::isa::bf16_products_are_fast() => (avx512::entry::quantize, bf16::product),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512Vnni => (avx512::entry::quantize, avx512::entry::product),
             #[cfg(target_arch = "x86_64")]
@@ -117,6 +121,30 @@ impl Kernels {
                 (_, Gemm::Whole(multiply)) => multiply(w, x, 0, y),
                 (_, Gemm::Panels(parts)) => gemm::multiply(parts, w, x, y),
             }
+        }
+    }
+
+    /// Whether this level multiplies activations in bf16: [`Kernels::matmul_bf16`].
+    pub fn has_bf16(&self) -> bool {
+        self.qmatmul.products.iter().any(|product| product.fine.is_some())
+    }
+
+    /// As [`Kernels::matmul`], but activations that meet quantised weights are rounded to bf16 instead of 8-bit blocks, and
+    /// so are the weights: an error of 2⁻⁹ of each value, where 8-bit blocks have one of 2⁻⁸ of the block's largest.
+    ///
+    /// # Panics
+    /// As [`Kernels::matmul`]; if the level has no such products ([`Kernels::has_bf16`]).
+    pub fn matmul_bf16(&self, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+        if w.format().is_float() {
+            return self.matmul(w, x, y);
+        }
+        let (m, n) = (x.q.rows(), w.rows());
+        assert_eq!((y.rows(), y.cols()), (m, n), "output of {m} rows of activations by {n} rows of weights");
+        assert_eq!(x.q.cols(), w.cols(), "quantised activations");
+        let parts = self.qmatmul.products[w.format() as usize].fine.as_ref().expect("a level with bf16 products");
+        if m > 0 && n > 0 {
+            // SAFETY: the table is that of an available level.
+            unsafe { gemm::multiply(parts, w, x, y) };
         }
     }
 }

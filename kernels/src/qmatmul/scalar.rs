@@ -13,7 +13,7 @@ const CHUNK: usize = 256;
 const COLUMNS: usize = 16;
 
 pub(super) fn product(_: Format) -> Product {
-    Product { gemv: [multiply; 3], gemm: Gemm::Whole(multiply) }
+    Product { gemv: [multiply; 3], gemm: Gemm::Whole(multiply), fine: None }
 }
 
 /// Activation rows from `from` on times all weight rows.

@@ -1,0 +1,143 @@
+//! Panels of bf16: for the tiles of AMX, and for products of more than 8-bit activations where `vdpbf16ps` is fast.
+//!
+//! Weights are unpacked to `bf16(scale·code + offset)`, activations are the f32 values rounded to bf16 (kept in the rows of
+//! [`crate::QuantRows`] where the CPU has a use for them). A product rounds each factor to 8 bits of its own magnitude
+//! instead of 8 bits of its block's largest, and there are no scales in the loop. The panel is that of [`super::gemm`]
+//! with two bf16 values to a group of four bytes.
+
+use super::avx512::{Avx512, entry as avx512};
+use super::entry::Product;
+use super::formats::{self, Quant};
+use super::gemm::{self, GROUPS, Panel, Parts, Stretch, UnpackedRow};
+use super::simd::Simd;
+use crate::{Format, Inputs, Tile};
+use std::arch::x86_64::*;
+use std::mem::transmute;
+
+/// bf16 values of a row in a panel.
+pub(super) const VALUES: usize = 2 * GROUPS;
+
+/// Activation rows of a step: with the two lines of a group, as many chains of sums as hide the latency.
+const COLUMNS: usize = 8;
+
+/// The vector product with panels of bf16, for quantised formats.
+pub(super) fn parts_of(format: Format) -> Option<Parts> {
+    fn parts<F: Quant>() -> Option<Parts> {
+        Some(Parts { unpack: unpack::<F>, interleave, multiply, values: VALUES })
+    }
+    match format {
+        Format::F32 | Format::F16 | Format::BF16 => None,
+        Format::Q4_0 => parts::<formats::Q4_0>(),
+        Format::Q4_1 => parts::<formats::Q4_1>(),
+        Format::Q5_0 => parts::<formats::Q5_0>(),
+        Format::Q5_1 => parts::<formats::Q5_1>(),
+        Format::Q8_0 => parts::<formats::Q8_0>(),
+        Format::Q2_K => parts::<formats::Q2_K>(),
+        Format::Q3_K => parts::<formats::Q3_K>(),
+        Format::Q4_K => parts::<formats::Q4_K>(),
+        Format::Q5_K => parts::<formats::Q5_K>(),
+        Format::Q6_K => parts::<formats::Q6_K>(),
+        Format::IQ2_XXS => parts::<formats::IQ2_XXS>(),
+        Format::IQ2_XS => parts::<formats::IQ2_XS>(),
+        Format::IQ2_S => parts::<formats::IQ2_S>(),
+        Format::IQ3_XXS => parts::<formats::IQ3_XXS>(),
+        Format::IQ3_S => parts::<formats::IQ3_S>(),
+        Format::IQ4_NL => parts::<formats::IQ4_NL>(),
+        Format::IQ4_XS => parts::<formats::IQ4_XS>(),
+        Format::MXFP4 => parts::<formats::MXFP4>(),
+    }
+}
+
+/// The products of AVX-512-VNNI, with these beside them.
+pub(super) fn product(format: Format) -> Product {
+    Product { fine: parts_of(format), ..avx512::product(format) }
+}
+
+/// [`super::gemm::Unpack`]: bf16 values.
+///
+/// # Safety
+/// The CPU has the features.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
+unsafe fn unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
+    // SAFETY: the features of this function contain those of the token.
+    let s = unsafe { Avx512::new() };
+    let super_bytes = size_of::<F::Super>();
+    let bytes = &row[stretch * super_bytes..];
+    let mut end: F::Super;
+    let block: &F::Super = if let Some(whole) = bytes.get(..super_bytes) {
+        bytemuck::from_bytes(whole)
+    } else {
+        end = bytemuck::Zeroable::zeroed();
+        bytemuck::bytes_of_mut(&mut end)[..bytes.len()].copy_from_slice(bytes);
+        &end
+    };
+    let scales = super::gemv::unbiased::<_, F>(s, block);
+    let codes = [
+        F::codes::<_, 0>(s, block),
+        F::codes::<_, 1>(s, block),
+        F::codes::<_, 2>(s, block),
+        F::codes::<_, 3>(s, block),
+    ];
+    for j in 0..4 {
+        // Codes are u8 at this level, the bias of signed ones is in the offset.
+        let quarters = [
+            _mm512_castsi512_si128(codes[j]),
+            _mm512_extracti32x4_epi32::<1>(codes[j]),
+            _mm512_extracti32x4_epi32::<2>(codes[j]),
+            _mm512_extracti32x4_epi32::<3>(codes[j]),
+        ];
+        let mut values = [_mm512_setzero_ps(); 4];
+        for i in 0..4 {
+            let lane = _mm512_set1_epi32((4 * j + i) as i32);
+            let scale = _mm512_permutexvar_ps(lane, scales.scale);
+            let offset = _mm512_permutexvar_ps(lane, scales.offset);
+            values[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(quarters[i])), scale, offset);
+        }
+        for i in 0..2 {
+            let pair = _mm512_cvtne2ps_pbh(values[2 * i + 1], values[2 * i]);
+            // SAFETY: 64 bytes, only seen as another type.
+            let pair: __m512i = unsafe { transmute(pair) };
+            s.store(pair, out.line_mut(2 * j + i));
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn interleave(rows: &[UnpackedRow; 16], v: usize, panel: &mut Panel) {
+    // SAFETY: the features of this function.
+    gemm::interleave(unsafe { Avx512::new() }, rows, v, panel);
+}
+
+/// [`gemm::MultiplyPanel`].
+///
+/// # Safety
+/// The CPU has the features.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16")]
+unsafe fn multiply(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) {
+    // SAFETY: the features of this function contain those of the token.
+    let s = unsafe { Avx512::new() };
+    // A stretch is completed with zeros, in the panel and in the rows.
+    let groups = at.k.div_ceil(2);
+    for m in (0..y.rows()).step_by(COLUMNS) {
+        let mut rows: [&[[u16; 2]]; COLUMNS] = [&[]; COLUMNS];
+        for c in 0..COLUMNS {
+            // Past the last activation row it is taken again; its results are dropped.
+            let row = x.q.row((m + c).min(x.q.rows() - 1));
+            rows[c] = &row.bf16.as_chunks().0[at.number * GROUPS..][..groups];
+        }
+        let mut acc = gemm::load_tile::<Avx512, 2, COLUMNS>(s, y, m, at, 0);
+        for g in 0..groups {
+            let lines = panel.lines(g).map(|line| s.load(line));
+            for c in 0..COLUMNS {
+                let x = _mm512_set1_epi32(bytemuck::cast::<[u16; 2], i32>(rows[c][g]));
+                for i in 0..2 {
+                    // SAFETY: 64 bytes, only seen as another type.
+                    let (w, x) =
+                        unsafe { (transmute::<__m512i, __m512bh>(lines[i]), transmute::<__m512i, __m512bh>(x)) };
+                    acc[c][i] = _mm512_dpbf16_ps(acc[c][i], w, x);
+                }
+            }
+        }
+        gemm::store_tile::<Avx512, 2, COLUMNS>(s, y, m, at, 0, acc);
+    }
+}
