@@ -72,13 +72,14 @@ pub(super) fn forward(w: &DeltaNet<'_>, state: &mut State, log: Option<&mut Opti
     let alpha_beta = &mut alpha_beta[..n * 2 * config.n_v_head];
     let gates = w.ssm_alpha_beta.matrix();
     h.refine(team, kernels);
-    fine_products(
-        team,
-        kernels,
-        h,
-        Part::Products,
-        [(w.attn_qkv, &mut *qkv), (w.attn_gate, &mut *z), (gates, &mut *alpha_beta)],
-    );
+    // The gated norm amplifies the rounding of z most; queries, keys and values come next.
+    if h.refines_cheaply(kernels) {
+        let pairs = [(w.attn_qkv, &mut *qkv), (w.attn_gate, &mut *z), (gates, &mut *alpha_beta)];
+        fine_products(team, kernels, h, Part::Products, pairs);
+    } else {
+        fine_products(team, kernels, h, Part::Products, [(w.attn_gate, &mut *z)]);
+        products(team, kernels, h, Part::Products, [(w.attn_qkv, &mut *qkv), (gates, &mut *alpha_beta)]);
+    }
     if let Some(log) = log {
         *log = Some(Log { before: state.clone(), qkv: qkv.to_vec(), alpha_beta: alpha_beta.to_vec() });
     }

@@ -74,6 +74,11 @@ impl Batch {
         kernels.has_bf16() && self.rows > GEMV_COLUMNS
     }
 
+    /// Whether [`fine_products`] of these rows take little longer than others.
+    pub fn refines_cheaply(&self, kernels: &Kernels) -> bool {
+        self.rows <= GEMV_COLUMNS || self.in_bf16(kernels)
+    }
+
     /// Prepares the rows for [`fine_products`].
     pub fn refine(&mut self, team: &mut Team, kernels: &Kernels) {
         if self.in_bf16(kernels) {
@@ -122,8 +127,8 @@ pub fn products<const N: usize>(
 }
 
 /// As [`products`], for inputs whose rounding the model amplifies: where the weights are quantised, activations are taken
-/// in bf16, or in two 8-bit terms, some 15 bits, where that is not faster. Costs little for a token or two, whose time
-/// is that of reading the weights.
+/// in bf16, or in two 8-bit terms, some 15 bits, where that is not faster. Two terms cost little for a token or two, whose
+/// time is that of reading the weights, and twice the time of one for a batch.
 ///
 /// # Panics
 /// As [`products`]; if the batch was not refined.

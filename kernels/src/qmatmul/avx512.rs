@@ -322,7 +322,7 @@ pub(super) mod entry {
     use super::Avx512;
     crate::qmatmul::entry_points!(
         Avx512,
-        tile(2, 6),
+        tile(2, 4),
         runs(1, 1, 1),
         "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
     );

@@ -7,7 +7,7 @@
 
 use super::avx512::{Avx512, entry as avx512};
 use super::entry::Product;
-use super::formats::{self, Quant};
+use super::formats::{self, Quant, Scales};
 use super::gemm::{self, GROUPS, Panel, Parts, Stretch, UnpackedRow};
 use super::simd::Simd;
 use crate::{Format, Inputs, Tile};
@@ -71,7 +71,7 @@ unsafe fn unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
         bytemuck::bytes_of_mut(&mut end)[..bytes.len()].copy_from_slice(bytes);
         &end
     };
-    let scales = super::gemv::unbiased::<_, F>(s, block);
+    let Scales { scale, offset } = formats::affine::<_, F>(s, block);
     let codes = [
         F::codes::<_, 0>(s, block),
         F::codes::<_, 1>(s, block),
@@ -89,8 +89,8 @@ unsafe fn unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
         let mut values = [_mm512_setzero_ps(); 4];
         for i in 0..4 {
             let lane = _mm512_set1_epi32((4 * j + i) as i32);
-            let scale = _mm512_permutexvar_ps(lane, scales.scale);
-            let offset = _mm512_permutexvar_ps(lane, scales.offset);
+            let scale = _mm512_permutexvar_ps(lane, scale);
+            let offset = _mm512_permutexvar_ps(lane, offset);
             values[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(quarters[i])), scale, offset);
         }
         for i in 0..2 {

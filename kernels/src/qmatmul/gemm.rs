@@ -18,8 +18,7 @@
 //! ```
 
 use super::Inputs;
-use super::formats::{Float, Quant};
-use super::gemv::unbiased;
+use super::formats::{self, Float, Quant, Scales};
 use super::simd::{Line, Simd};
 use crate::{Matrix, Tile};
 
@@ -162,9 +161,9 @@ pub(super) fn unpack_quantised<S: Simd, F: Quant>(s: S, row: &[u8], stretch: usi
         s.store(F::codes::<S, 1>(s, block), &mut out.values[4 * i + 1].0);
         s.store(F::codes::<S, 2>(s, block), &mut out.values[4 * i + 2].0);
         s.store(F::codes::<S, 3>(s, block), &mut out.values[4 * i + 3].0);
-        let scales = unbiased::<S, F>(s, block);
-        s.store_f32(scales.scale, bytemuck::cast_mut(&mut out.scales[i]));
-        s.store_f32(scales.offset, bytemuck::cast_mut(&mut out.offsets[i]));
+        let Scales { scale, offset } = formats::affine::<S, F>(s, block);
+        s.store_f32(scale, bytemuck::cast_mut(&mut out.scales[i]));
+        s.store_f32(offset, bytemuck::cast_mut(&mut out.offsets[i]));
     }
 }
 

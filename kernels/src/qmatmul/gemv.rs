@@ -9,7 +9,7 @@
 //! ```
 
 use super::Inputs;
-use super::formats::{Float, Quant, Scales};
+use super::formats::{self, Float, Quant, Scales};
 use super::simd::Simd;
 use crate::memory::{AHEAD, prefetch};
 use crate::{Matrix, Tile};
@@ -158,26 +158,21 @@ fn step<S: Simd, F: Quant, const M: usize, const R: usize>(
 ) {
     let mut scales = [[s.splat_f32(0.0); M]; R];
     for r in 0..R {
-        let Scales { scale, offset } = unbiased::<S, F>(s, blocks[r]);
+        let Scales { scale, offset } = F::scales(s, blocks[r]);
         for m in 0..M {
             scales[r][m] = s.mul(scale, s.load_f32_pairs(x[m].d));
-            acc[r][m] = s.fma(offset, s.load_f32(x[m].ds), acc[r][m]);
+            let ds = s.load_f32(x[m].ds);
+            acc[r][m] = match formats::centre::<S, F>() {
+                None => s.fma(offset, ds, acc[r][m]),
+                Some(0.0) => acc[r][m],
+                Some(centre) => s.fma(scale, s.mul(ds, s.splat_f32(-centre)), acc[r][m]),
+            };
         }
     }
     sixty_four::<S, F, M, R, 0>(s, blocks, x, scales, acc);
     sixty_four::<S, F, M, R, 1>(s, blocks, x, scales, acc);
     sixty_four::<S, F, M, R, 2>(s, blocks, x, scales, acc);
     sixty_four::<S, F, M, R, 3>(s, blocks, x, scales, acc);
-}
-
-/// The scales of a block, with the bias of this level's signed codes taken off in the offset.
-#[inline(always)]
-pub(super) fn unbiased<S: Simd, F: Quant>(s: S, block: &F::Super) -> Scales<S> {
-    let Scales { scale, offset } = F::scales(s, block);
-    if F::SIGNED && S::SIGNED_BIAS != 0.0 {
-        return Scales { scale, offset: s.fma(scale, s.splat_f32(-S::SIGNED_BIAS), offset) };
-    }
-    Scales { scale, offset }
 }
 
 /// Values 64J .. 64J + 64 of a step.

@@ -42,11 +42,10 @@ fn centre<S: Simd>(s: S, magnitudes: [u64; 8], signs: u64) -> S::Bytes {
     s.add(s.negate_where(s.groups(magnitudes), signs), s.splat(CENTRE))
 }
 
-/// Scales `d·unit·integers`; the offset takes [`CENTRE`] off again.
+/// Scales `d·unit·integers`.
 #[inline(always)]
 fn scales<S: Simd>(s: S, b: &[u8], unit: f32, integers: S::Floats) -> Scales<S> {
-    let scale = s.mul(s.mul(splat_f16(s, b, 0), s.splat_f32(unit)), integers);
-    Scales { scale, offset: s.mul(scale, s.splat_f32(-f32::from(CENTRE))) }
+    Scales::centred(s, s.mul(s.mul(splat_f16(s, b, 0), s.splat_f32(unit)), integers))
 }
 
 /// `2v + 1` of each byte, all below 64.
@@ -88,6 +87,7 @@ impl Quant for IQ2_XXS {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 127;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = Some(CENTRE as f32);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -108,6 +108,7 @@ impl Quant for IQ2_XS {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 127;
     const FINE: bool = true;
+    const CENTRE: Option<f32> = Some(CENTRE as f32);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -130,6 +131,7 @@ impl Quant for IQ2_S {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 127;
     const FINE: bool = true;
+    const CENTRE: Option<f32> = Some(CENTRE as f32);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -153,6 +155,7 @@ impl Quant for IQ3_XXS {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 127;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = Some(CENTRE as f32);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -176,6 +179,7 @@ impl Quant for IQ3_S {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 127;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = Some(CENTRE as f32);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {

@@ -55,13 +55,6 @@ fn scales_and_mins<S: Simd, const AT: usize>(s: S, b: &[u8]) -> Scales<S> {
     Scales { scale: s.mul(splat_f16(s, b, 0), s.i8_pairs(scales)), offset: s.mul(minus_dmin, s.i8_pairs(mins)) }
 }
 
-/// Scales `d·integers`, and offsets of `times` as much.
-#[inline(always)]
-fn centred<S: Simd>(s: S, d: S::Floats, integers: S::Floats, times: f32) -> Scales<S> {
-    let scale = s.mul(d, integers);
-    Scales { scale, offset: s.mul(scale, s.splat_f32(times)) }
-}
-
 /// Two bits of values 64J .. from the 64 bytes at `AT`, in the order of `Q2_K`.
 #[inline(always)]
 fn two_bits<S: Simd, const J: usize, const AT: usize>(s: S, b: &[u8]) -> S::Bytes {
@@ -90,6 +83,7 @@ impl Quant for Q2_K {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 3;
     const FINE: bool = true;
+    const CENTRE: Option<f32> = None;
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -112,6 +106,7 @@ impl Quant for Q3_K {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 7;
     const FINE: bool = true;
+    const CENTRE: Option<f32> = Some(4.0);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -120,7 +115,8 @@ impl Quant for Q3_K {
         let high = u64::from(high);
         let first = low & const { bytes(15) } | (high & TWO) << 4 | (high >> 2 & TWO) << 36;
         let second = low >> 4 & const { bytes(15) } | (high >> 4 & TWO) << 4 | (high >> 6 & TWO) << 36;
-        centred(s, splat_f16(s, b, 108), s.widen_i8([minus_32(first), minus_32(second)]), -4.0)
+        let integers = s.widen_i8([minus_32(first), minus_32(second)]);
+        Scales::centred(s, s.mul(splat_f16(s, b, 108), integers))
     }
 
     #[inline(always)]
@@ -135,6 +131,7 @@ impl Quant for Q4_K {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 15;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = None;
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -153,6 +150,7 @@ impl Quant for Q5_K {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 31;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = None;
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -172,10 +170,12 @@ impl Quant for Q6_K {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 63;
     const FINE: bool = true;
+    const CENTRE: Option<f32> = Some(32.0);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        centred(s, splat_f16(s, b, 208), s.widen_i8([u64_at(b, 192), u64_at(b, 200)]), -32.0)
+        let integers = s.widen_i8([u64_at(b, 192), u64_at(b, 200)]);
+        Scales::centred(s, s.mul(splat_f16(s, b, 208), integers))
     }
 
     #[inline(always)]
@@ -195,11 +195,12 @@ impl Quant for IQ4_XS {
     const SIGNED: bool = true;
     const MAX_CODE: u8 = 255;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = Some(0.0);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let integers = minus_32(spread_nibbles(u32_at(b, 4)) | spread_crumbs(u16_at(b, 2)) << 4);
-        Scales { scale: s.mul(splat_f16(s, b, 0), s.i8_pairs(integers)), offset: s.splat_f32(0.0) }
+        Scales::centred(s, s.mul(splat_f16(s, b, 0), s.i8_pairs(integers)))
     }
 
     #[inline(always)]

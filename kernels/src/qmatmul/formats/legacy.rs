@@ -29,13 +29,6 @@ fn f16_of_blocks<S: Simd, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8
     ])
 }
 
-/// Scales at byte 0, and offsets of `times` as much.
-#[inline(always)]
-fn centred<S: Simd, const B: usize>(s: S, b: &[[u8; B]; 8], times: f32) -> Scales<S> {
-    let scale = s.f16_of_blocks(b);
-    Scales { scale, offset: s.mul(scale, s.splat_f32(times)) }
-}
-
 /// Nibble pairs at `AT` of blocks 2J and 2J + 1.
 #[inline(always)]
 fn nibbles<S: Simd, const J: usize, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Bytes {
@@ -58,10 +51,11 @@ impl Quant for Q4_0 {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 15;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = Some(8.0);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        centred(s, b, -8.0)
+        Scales::centred(s, s.f16_of_blocks(b))
     }
 
     #[inline(always)]
@@ -76,6 +70,7 @@ impl Quant for Q4_1 {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 15;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = None;
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -94,10 +89,11 @@ impl Quant for Q5_0 {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 31;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = Some(16.0);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        centred(s, b, -16.0)
+        Scales::centred(s, s.f16_of_blocks(b))
     }
 
     #[inline(always)]
@@ -112,6 +108,7 @@ impl Quant for Q5_1 {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 31;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = None;
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -130,10 +127,11 @@ impl Quant for Q8_0 {
     const SIGNED: bool = true;
     const MAX_CODE: u8 = 255;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = Some(0.0);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: s.f16_of_blocks(b), offset: s.splat_f32(0.0) }
+        Scales::centred(s, s.f16_of_blocks(b))
     }
 
     #[inline(always)]
@@ -148,10 +146,11 @@ impl Quant for IQ4_NL {
     const SIGNED: bool = true;
     const MAX_CODE: u8 = 255;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = Some(0.0);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: s.f16_of_blocks(b), offset: s.splat_f32(0.0) }
+        Scales::centred(s, s.f16_of_blocks(b))
     }
 
     #[inline(always)]
@@ -173,6 +172,7 @@ impl Quant for MXFP4 {
     const SIGNED: bool = false;
     const MAX_CODE: u8 = 24;
     const FINE: bool = false;
+    const CENTRE: Option<f32> = Some(12.0);
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -180,8 +180,7 @@ impl Quant for MXFP4 {
         for (scale, b) in scales.iter_mut().zip(b) {
             *scale = mxfp4_scale(b[0]);
         }
-        let scale = s.load_f32_pairs(&scales);
-        Scales { scale, offset: s.mul(scale, s.splat_f32(-12.0)) }
+        Scales::centred(s, s.load_f32_pairs(&scales))
     }
 
     #[inline(always)]

@@ -35,11 +35,31 @@ pub(super) trait Quant: 'static {
     /// Whether scales or offsets differ within 32 values.
     const FINE: bool;
 
-    /// The scale and offset of each 16 values. Offsets do not account for [`Simd::SIGNED_BIAS`].
+    /// The code that stands for zero, of formats where that is the same everywhere: `value = scale·(code − centre)`.
+    const CENTRE: Option<f32>;
+
+    /// The scale of each 16 values, and the offset unless there is a [`Quant::CENTRE`].
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S>;
 
     /// The codes of values 64J .. 64J + 64, in order.
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes;
+}
+
+/// The centre of a format's codes as level `S` has them, with the bias of signed ones.
+#[inline(always)]
+pub(super) fn centre<S: Simd, F: Quant>() -> Option<f32> {
+    let bias = if F::SIGNED { S::SIGNED_BIAS } else { 0.0 };
+    F::CENTRE.map(|centre| centre + bias)
+}
+
+/// The scale and offset of each 16 values for the codes as level `S` has them.
+#[inline(always)]
+pub(super) fn affine<S: Simd, F: Quant>(s: S, b: &F::Super) -> Scales<S> {
+    let Scales { scale, offset } = F::scales(s, b);
+    match centre::<S, F>() {
+        None => Scales { scale, offset },
+        Some(centre) => Scales { scale, offset: s.mul(scale, s.splat_f32(-centre)) },
+    }
 }
 
 /// Scale and offset of each 16 of 256 values.
@@ -47,6 +67,14 @@ pub(super) trait Quant: 'static {
 pub(super) struct Scales<S: Simd> {
     pub scale: S::Floats,
     pub offset: S::Floats,
+}
+
+impl<S: Simd> Scales<S> {
+    /// For formats with a [`Quant::CENTRE`].
+    #[inline(always)]
+    fn centred(s: S, scale: S::Floats) -> Self {
+        Scales { scale, offset: s.splat_f32(0.0) }
+    }
 }
 
 /// A float format.
