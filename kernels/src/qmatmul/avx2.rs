@@ -378,6 +378,33 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
+    fn f16_halves(self, w: [u32; 8]) -> Self::Floats {
+        let w: [i32; 8] = bytemuck::cast(w);
+        has!([
+            _mm256_cvtph_ps(_mm_set_epi32(w[3], w[2], w[1], w[0])),
+            _mm256_cvtph_ps(_mm_set_epi32(w[7], w[6], w[5], w[4])),
+        ])
+    }
+
+    #[inline(always)]
+    fn evens(self, v: Self::Floats) -> Self::Floats {
+        both!(_mm256_moveldup_ps(v))
+    }
+
+    #[inline(always)]
+    fn odds(self, v: Self::Floats) -> Self::Floats {
+        both!(_mm256_movehdup_ps(v))
+    }
+
+    #[inline(always)]
+    fn odd_sums(self, p: &[f32; 16]) -> Self::Floats {
+        let v = self.load_f32(p);
+        let sums = both!(_mm256_add_ps(v, self.evens(v)));
+        let zero = self.splat_f32(0.0);
+        has!([_mm256_blend_ps::<0xaa>(zero[0], sums[0]), _mm256_blend_ps::<0xaa>(zero[1], sums[1])])
+    }
+
+    #[inline(always)]
     fn i8_pairs(self, v: u64) -> Self::Floats {
         has!({
             let v = _mm_cvtsi64_si128(v as i64);
@@ -432,6 +459,19 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
             let v = scales[J / 2];
             let low = _mm256_permutevar8x32_ps(v, _mm256_set_epi32(b, b, b, b, a, a, a, a));
             let high = _mm256_permutevar8x32_ps(v, _mm256_set_epi32(d, d, d, d, c, c, c, c));
+            [
+                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[0]), low, acc[0]),
+                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[1]), high, acc[1]),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn fma_spread_evens<const J: usize>(self, dots: Pair, pairs: Self::Floats, acc: Self::Floats) -> Self::Floats {
+        has!({
+            let j = (4 * J % 8) as i32;
+            let low = _mm256_permutevar8x32_ps(pairs[J / 2], _mm256_set1_epi32(j));
+            let high = _mm256_permutevar8x32_ps(pairs[J / 2], _mm256_set1_epi32(j + 2));
             [
                 _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[0]), low, acc[0]),
                 _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[1]), high, acc[1]),

@@ -261,6 +261,28 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn f16_halves(self, w: [u32; 8]) -> __m512 {
+        let w: [i32; 8] = bytemuck::cast(w);
+        has!(_mm512_cvtph_ps(_mm256_set_epi32(w[7], w[6], w[5], w[4], w[3], w[2], w[1], w[0])))
+    }
+
+    #[inline(always)]
+    fn evens(self, v: __m512) -> __m512 {
+        has!(_mm512_moveldup_ps(v))
+    }
+
+    #[inline(always)]
+    fn odds(self, v: __m512) -> __m512 {
+        has!(_mm512_movehdup_ps(v))
+    }
+
+    #[inline(always)]
+    fn odd_sums(self, p: &[f32; 16]) -> __m512 {
+        let v = self.load_f32(p);
+        has!(_mm512_maskz_add_ps(0xaaaa, v, _mm512_moveldup_ps(v)))
+    }
+
+    #[inline(always)]
     fn i8_pairs(self, v: u64) -> __m512 {
         has!({
             let v = _mm_cvtsi64_si128(v as i64);
@@ -303,6 +325,15 @@ impl Simd for Avx512 {
             let [a, b, c, d] = [j, j + 1, j + 2, j + 3];
             let lanes = _mm512_set_epi32(d, d, d, d, c, c, c, c, b, b, b, b, a, a, a, a);
             _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), _mm512_permutexvar_ps(lanes, scales), acc)
+        })
+    }
+
+    #[inline(always)]
+    fn fma_spread_evens<const J: usize>(self, dots: __m512i, pairs: __m512, acc: __m512) -> __m512 {
+        has!({
+            let [a, b] = [4 * J as i32, 4 * J as i32 + 2];
+            let lanes = _mm512_set_epi32(b, b, b, b, b, b, b, b, a, a, a, a, a, a, a, a);
+            _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), _mm512_permutexvar_ps(lanes, pairs), acc)
         })
     }
 

@@ -158,6 +158,13 @@ fn step<S: Simd, F: Quant, const M: usize, const R: usize>(
 ) {
     let mut scales = [[s.splat_f32(0.0); M]; R];
     for r in 0..R {
+        if let Some(pairs) = F::pairs(s, blocks[r]) {
+            for m in 0..M {
+                scales[r][m] = s.mul(pairs, s.load_f32_pairs(x[m].d));
+                acc[r][m] = s.fma(pairs, s.odd_sums(x[m].ds), acc[r][m]);
+            }
+            continue;
+        }
         let Scales { scale, offset } = F::scales(s, blocks[r]);
         for m in 0..M {
             scales[r][m] = s.mul(scale, s.load_f32_pairs(x[m].d));
@@ -188,7 +195,11 @@ fn sixty_four<S: Simd, F: Quant, const M: usize, const R: usize, const J: usize>
         let codes = F::codes::<S, J>(s, blocks[r]);
         for m in 0..M {
             let dots = if F::SIGNED { s.dot_signed(codes, &x[m].q[J]) } else { s.dot(codes, &x[m].q[J]) };
-            acc[r][m] = s.fma_spread::<J>(dots, scales[r][m], acc[r][m]);
+            acc[r][m] = if F::FINE {
+                s.fma_spread::<J>(dots, scales[r][m], acc[r][m])
+            } else {
+                s.fma_spread_evens::<J>(dots, scales[r][m], acc[r][m])
+            };
         }
     }
 }

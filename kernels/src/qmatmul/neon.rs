@@ -368,6 +368,30 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
+    fn f16_halves(self, w: [u32; 8]) -> Self::Floats {
+        let w: [u64; 4] = bytemuck::cast(w);
+        four!(R => vcvt_f32_f16(vreinterpret_f16_u64(vcreate_u64(w[R]))))
+    }
+
+    #[inline(always)]
+    fn evens(self, v: Self::Floats) -> Self::Floats {
+        four!(R => vtrn1q_f32(v[R], v[R]))
+    }
+
+    #[inline(always)]
+    fn odds(self, v: Self::Floats) -> Self::Floats {
+        four!(R => vtrn2q_f32(v[R], v[R]))
+    }
+
+    #[inline(always)]
+    fn odd_sums(self, p: &[f32; 16]) -> Self::Floats {
+        four!(R => {
+            let v = vld1q_f32(p[4 * R..].as_ptr());
+            vzip1q_f32(vdupq_n_f32(0.0), vpaddq_f32(v, v))
+        })
+    }
+
+    #[inline(always)]
     fn i8_pairs(self, v: u64) -> Self::Floats {
         has!({
             let v = vcreate_u8(v);
@@ -421,6 +445,22 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
             vfmaq_laneq_f32::<1>(acc[1], v[1], scales[J]),
             vfmaq_laneq_f32::<2>(acc[2], v[2], scales[J]),
             vfmaq_laneq_f32::<3>(acc[3], v[3], scales[J]),
+        ])
+    }
+
+    #[inline(always)]
+    fn fma_spread_evens<const J: usize>(
+        self,
+        dots: Self::Ints,
+        pairs: Self::Floats,
+        acc: Self::Floats,
+    ) -> Self::Floats {
+        let v = self.to_f32(dots);
+        has!([
+            vfmaq_laneq_f32::<0>(acc[0], v[0], pairs[J]),
+            vfmaq_laneq_f32::<0>(acc[1], v[1], pairs[J]),
+            vfmaq_laneq_f32::<2>(acc[2], v[2], pairs[J]),
+            vfmaq_laneq_f32::<2>(acc[3], v[3], pairs[J]),
         ])
     }
 

@@ -140,6 +140,18 @@ pub(super) trait Simd: Copy {
         self.f16_pairs(h)
     }
 
+    /// Lane i is the f16 number in half i % 2 of `words[i / 2]`, the low half first.
+    fn f16_halves(self, words: [u32; 8]) -> Self::Floats;
+
+    /// Lane i is lane i of `v` without its lowest bit.
+    fn evens(self, v: Self::Floats) -> Self::Floats;
+
+    /// Lane i is lane i of `v` with its lowest bit set.
+    fn odds(self, v: Self::Floats) -> Self::Floats;
+
+    /// Zeros in the even lanes; each odd lane holds its value plus that of the lane before.
+    fn odd_sums(self, p: &[f32; 16]) -> Self::Floats;
+
     /// Lane i is the signed byte i / 2 of `v`, lowest byte first.
     fn i8_pairs(self, v: u64) -> Self::Floats;
 
@@ -159,6 +171,11 @@ pub(super) trait Simd: Copy {
 
     /// `acc + dots[i]·scales[4J + i / 4]`, rounded once: products of the J-th 64 of 256 values, a scale for each 16.
     fn fma_spread<const J: usize>(self, dots: Self::Ints, scales: Self::Floats, acc: Self::Floats) -> Self::Floats;
+
+    /// `acc + dots[i]·pairs[4J + 2·(i / 8)]`, rounded once: as [`Simd::fma_spread`] with a scale for each 32, in even
+    /// lanes.
+    fn fma_spread_evens<const J: usize>(self, dots: Self::Ints, pairs: Self::Floats, acc: Self::Floats)
+    -> Self::Floats;
 
     /// The sum of all lanes: halves added, then quarters, then eighths, then the last two.
     fn sum(self, v: Self::Floats) -> f32;

@@ -1,6 +1,6 @@
 //! Formats with blocks of 32 values, eight of them at a time.
 
-use super::{Quant, Scales, part, u16_at, u32_at};
+use super::{Quant, Scales, part, u32_at};
 use crate::qmatmul::simd::Simd;
 
 pub(crate) struct Q4_0;
@@ -14,18 +14,18 @@ pub(crate) struct MXFP4;
 /// Levels of the non-linear 4-bit formats.
 pub(super) const IQ4_LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
-/// The f16 numbers at `AT` of eight blocks, each for the two halves of its block.
+/// The pairs of f16 numbers that start eight blocks.
 #[inline(always)]
-fn f16_of_blocks<S: Simd, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Floats {
-    s.f16_pairs([
-        u16_at(&b[0], AT),
-        u16_at(&b[1], AT),
-        u16_at(&b[2], AT),
-        u16_at(&b[3], AT),
-        u16_at(&b[4], AT),
-        u16_at(&b[5], AT),
-        u16_at(&b[6], AT),
-        u16_at(&b[7], AT),
+fn pairs_of_blocks<S: Simd, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Floats {
+    s.f16_halves([
+        u32_at(&b[0], 0),
+        u32_at(&b[1], 0),
+        u32_at(&b[2], 0),
+        u32_at(&b[3], 0),
+        u32_at(&b[4], 0),
+        u32_at(&b[5], 0),
+        u32_at(&b[6], 0),
+        u32_at(&b[7], 0),
     ])
 }
 
@@ -74,7 +74,12 @@ impl Quant for Q4_1 {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: s.f16_of_blocks(b), offset: f16_of_blocks::<S, 2, 20>(s, b) }
+        Scales::of_pairs(s, pairs_of_blocks(s, b))
+    }
+
+    #[inline(always)]
+    fn pairs<S: Simd>(s: S, b: &Self::Super) -> Option<S::Floats> {
+        Some(pairs_of_blocks(s, b))
     }
 
     #[inline(always)]
@@ -112,7 +117,12 @@ impl Quant for Q5_1 {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales { scale: s.f16_of_blocks(b), offset: f16_of_blocks::<S, 2, 24>(s, b) }
+        Scales::of_pairs(s, pairs_of_blocks(s, b))
+    }
+
+    #[inline(always)]
+    fn pairs<S: Simd>(s: S, b: &Self::Super) -> Option<S::Floats> {
+        Some(pairs_of_blocks(s, b))
     }
 
     #[inline(always)]

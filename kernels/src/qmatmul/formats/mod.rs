@@ -41,6 +41,13 @@ pub(super) trait Quant: 'static {
     /// The scale of each 16 values, and the offset unless there is a [`Quant::CENTRE`].
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S>;
 
+    /// Scale (even lanes) and offset (odd lanes) of each 32 values, of formats whose blocks hold them side by side: less
+    /// work than [`Quant::scales`].
+    #[inline(always)]
+    fn pairs<S: Simd>(_: S, _: &Self::Super) -> Option<S::Floats> {
+        None
+    }
+
     /// The codes of values 64J .. 64J + 64, in order.
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes;
 }
@@ -70,6 +77,12 @@ pub(super) struct Scales<S: Simd> {
 }
 
 impl<S: Simd> Scales<S> {
+    /// For formats with [`Quant::pairs`].
+    #[inline(always)]
+    fn of_pairs(s: S, pairs: S::Floats) -> Self {
+        Scales { scale: s.evens(pairs), offset: s.odds(pairs) }
+    }
+
     /// For formats with a [`Quant::CENTRE`].
     #[inline(always)]
     fn centred(s: S, scale: S::Floats) -> Self {
