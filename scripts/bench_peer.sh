@@ -18,7 +18,8 @@ if ! [ -e "$venv/ready" ]; then
   done
   echo "building llama.cpp with ${CC:-the default compiler}: some minutes" >&2
   python3 -m venv "$venv"
-  CMAKE_ARGS="$flags" "$venv/bin/pip" install --quiet --no-binary llama-cpp-python llama-cpp-python==0.3.36
+  # Without the cache, which would hand out a build made with other flags.
+  CMAKE_ARGS="$flags" "$venv/bin/pip" install --quiet --no-cache-dir --no-binary llama-cpp-python llama-cpp-python==0.3.36
   touch "$venv/ready"
 fi
 exec "$venv/bin/python" scripts/bench_peer.py "$@"
