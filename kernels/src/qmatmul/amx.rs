@@ -243,12 +243,11 @@ pub(super) fn product(format: Format) -> Product {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::conformance::{Guarded, Rng, assert_close, scalar};
-    use crate::decode::decode_row;
+    use crate::conformance::Guarded;
     use crate::qmatmul::gemm;
-    use crate::{Isa, Kernels, Matrix, QuantRows};
+    use crate::{Isa, Matrix};
     use half::bf16;
 
     /// Plain loops with the meaning of the instructions.
@@ -291,7 +290,7 @@ mod tests {
     }
 
     /// The product with emulated tiles, or none where the rest of the level cannot run.
-    fn emulated(w: Matrix<'_>, x: Inputs<'_>) -> Option<Vec<f32>> {
+    pub(in crate::qmatmul) fn emulated(w: Matrix<'_>, x: Inputs<'_>) -> Option<Vec<f32>> {
         if !Isa::Avx512Vnni.is_available() || !std::arch::is_x86_feature_detected!("avx512bf16") {
             eprintln!("skipped: the vector half of amx, not on this CPU");
             return None;
@@ -302,60 +301,5 @@ mod tests {
         // SAFETY: the features were just looked for, and the tiles are emulated.
         unsafe { gemm::multiply(&parts, w, x, &mut Tile::new(y.values(), w.rows())) };
         Some(y.finish("amx"))
-    }
-
-    fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
-        let mut q = QuantRows::new(m, k);
-        for r in 0..m {
-            kernels.quantize_row(&x[r * k..][..k], q.row_mut(r));
-        }
-        q
-    }
-
-    #[test]
-    fn small_whole_numbers_multiply_exactly() {
-        let mut rng = Rng(11);
-        for (m, n, k) in [(5, 1, 32), (16, 32, 256), (17, 33, 288), (32, 64, 512), (33, 31, 1056), (70, 40, 768)] {
-            let mut bytes = Vec::new();
-            for _ in 0..n * k / 32 {
-                bytes.extend(half::f16::from_f32(1.0).to_le_bytes());
-                bytes.extend((0..32).map(|_| rng.next() as u8));
-            }
-            let w = Matrix::new(Format::Q8_0, n, k, &bytes);
-            // A value of 127 in each block makes its scale 1.
-            let x: Vec<f32> =
-                (0..m * k).map(|i| if i % 32 == 5 { 127.0 } else { (rng.next() % 255) as f32 - 127.0 }).collect();
-            let q = quantised(scalar(), &x, m, k);
-            let inputs = Inputs { x: &x, q: &q };
-            let mut want = vec![0.0; m * n];
-            scalar().matmul(w, inputs, &mut Tile::new(&mut want, n));
-            let Some(got) = emulated(w, inputs) else { return };
-            assert_eq!(got, want, "m {m} n {n} k {k}");
-        }
-    }
-
-    #[test]
-    fn every_format_unpacks_to_its_values_rounded_to_bf16() {
-        let k = 512;
-        let mut rng = Rng(12);
-        // Row m of the activations is one at m alone, so that the product shows the weights.
-        let mut x = vec![0.0; k * k];
-        for i in 0..k {
-            x[i * k + i] = 1.0;
-        }
-        let q = quantised(scalar(), &x, k, k);
-        for &format in Format::ALL.iter().filter(|f| !f.is_float()) {
-            let mut bytes: Vec<u8> = (0..format.row_bytes(k).unwrap()).map(|_| rng.next() as u8 & 0x3f).collect();
-            if format == Format::MXFP4 {
-                bytes.iter_mut().step_by(17).for_each(|e| *e |= 0x70);
-            }
-            let w = Matrix::new(format, 1, k, &bytes);
-            let mut want = vec![0.0; k];
-            decode_row(format, &bytes, &mut want);
-            let Some(got) = emulated(w, Inputs { x: &x, q: &q }) else { return };
-            // Offsets may cancel most of a value: half a unit of its own, and f32 rounding of the largest.
-            let largest = want.iter().fold(0.0, |a: f32, v| a.max(v.abs()));
-            assert_close(format.name(), &got, &want, |i| want[i].abs() / 256.0 + 16.0 * f32::EPSILON * largest);
-        }
     }
 }

@@ -141,3 +141,104 @@ unsafe fn multiply(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) 
         gemm::store_tile::<Avx512, 2, COLUMNS>(s, y, m, at, 0, acc);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::amx;
+    use super::*;
+    use crate::conformance::{Guarded, Rng, assert_close, scalar};
+    use crate::decode::decode_row;
+    use crate::{Isa, Kernels, Matrix, QuantRows};
+
+    /// The product by every way this CPU has: vectors at the levels that offer it, and emulated tiles.
+    fn every_product(w: Matrix<'_>, x: Inputs<'_>) -> Vec<(String, Vec<f32>)> {
+        let levels = Isa::available().into_iter().map(|isa| Kernels::select(Some(isa)).unwrap());
+        let mut found: Vec<_> = levels
+            .filter(|kernels| kernels.has_bf16())
+            .map(|kernels| {
+                let mut y = Guarded::new(x.q.rows() * w.rows());
+                kernels.matmul_bf16(w, x, &mut Tile::new(y.values(), w.rows()));
+                (kernels.isa().name().to_owned(), y.finish(kernels.isa().name()))
+            })
+            .collect();
+        found.extend(amx::tests::emulated(w, x).map(|y| ("emulated tiles".to_owned(), y)));
+        found
+    }
+
+    fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
+        let mut q = QuantRows::new(m, k);
+        for r in 0..m {
+            kernels.quantize_row(&x[r * k..][..k], q.row_mut(r));
+        }
+        q
+    }
+
+    #[test]
+    fn small_whole_numbers_multiply_exactly() {
+        let mut rng = Rng(11);
+        for (m, n, k) in [(5, 1, 32), (16, 32, 256), (17, 33, 288), (32, 64, 512), (33, 31, 1056), (70, 40, 768)] {
+            let mut bytes = Vec::new();
+            for _ in 0..n * k / 32 {
+                bytes.extend(half::f16::from_f32(1.0).to_le_bytes());
+                bytes.extend((0..32).map(|_| rng.next() as u8));
+            }
+            let w = Matrix::new(Format::Q8_0, n, k, &bytes);
+            // A value of 127 in each block makes its scale 1.
+            let x: Vec<f32> =
+                (0..m * k).map(|i| if i % 32 == 5 { 127.0 } else { (rng.next() % 255) as f32 - 127.0 }).collect();
+            let q = quantised(scalar(), &x, m, k);
+            let inputs = Inputs { x: &x, q: &q };
+            let mut want = vec![0.0; m * n];
+            scalar().matmul(w, inputs, &mut Tile::new(&mut want, n));
+            for (what, got) in every_product(w, inputs) {
+                assert_eq!(got, want, "{what}, m {m} n {n} k {k}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_format_unpacks_to_its_values_rounded_to_bf16() {
+        let k = 512;
+        let mut rng = Rng(12);
+        // Row m of the activations is one at m alone, so that the product shows the weights.
+        let mut x = vec![0.0; k * k];
+        for i in 0..k {
+            x[i * k + i] = 1.0;
+        }
+        let q = quantised(scalar(), &x, k, k);
+        for &format in Format::ALL.iter().filter(|f| !f.is_float()) {
+            let mut bytes: Vec<u8> = (0..format.row_bytes(k).unwrap()).map(|_| rng.next() as u8 & 0x3f).collect();
+            if format == Format::MXFP4 {
+                bytes.iter_mut().step_by(17).for_each(|e| *e |= 0x70);
+            }
+            let w = Matrix::new(format, 1, k, &bytes);
+            let mut want = vec![0.0; k];
+            decode_row(format, &bytes, &mut want);
+            // Offsets may cancel most of a value: half a unit of its own, and f32 rounding of the largest.
+            let largest = want.iter().fold(0.0, |a: f32, v| a.max(v.abs()));
+            for (what, got) in every_product(w, Inputs { x: &x, q: &q }) {
+                let bound = |i: usize| want[i].abs() / 256.0 + 16.0 * f32::EPSILON * largest;
+                assert_close(&format!("{what}, {format}"), &got, &want, bound);
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_of_a_row_is_the_same_in_any_batch() {
+        let (m, n, k) = (21, 70, 800);
+        let mut rng = Rng(13);
+        let bytes: Vec<u8> = (0..n * Format::Q4_0.row_bytes(k).unwrap()).map(|_| rng.next() as u8 & 0x3f).collect();
+        let w = Matrix::new(Format::Q4_0, n, k, &bytes);
+        let x: Vec<f32> = (0..m * k).map(|_| (rng.next() % 2001) as f32 / 1000.0 - 1.0).collect();
+        let all = every_product(w, Inputs { x: &x, q: &quantised(scalar(), &x, m, k) });
+        for (first, rows) in [(0, 1), (3, 8), (7, 9), (20, 1)] {
+            let x = &x[first * k..][..rows * k];
+            let some = every_product(w.slice_rows(5..40), Inputs { x, q: &quantised(scalar(), x, rows, k) });
+            for ((what, all), (_, some)) in all.iter().zip(&some) {
+                for r in 0..rows {
+                    assert_eq!(some[r * 35..][..35], all[(first + r) * n + 5..][..35], "{what}, row {}", first + r);
+                }
+            }
+        }
+    }
+}
