@@ -8,6 +8,11 @@ use crate::machine::{Limiter, Machine};
 use crate::model::Config;
 use crate::model::attention::KvType;
 use crate::model::config::YarnConfig;
+use crate::model::mtp::Drafter;
+use crate::vision::eyes::DEFAULT_IMAGE_TOKENS;
+use crate::vision::preprocess::TEMPORAL;
+use crate::vision::resize::{Area, TOKEN_PIXELS};
+use crate::vision::{VisionConfig, tower};
 use std::fmt;
 use std::str::FromStr;
 
@@ -28,6 +33,9 @@ const POSITION: u64 = 24;
 
 /// Bytes the system maps at once, at most, when one page of a file is touched.
 const FAULT_AROUND: u64 = 64 << 10;
+
+/// Tokens drafted at once, at most: what of them is kept to go back among them is counted.
+const DRAFTS: u64 = 8;
 
 /// Address space that a thread takes beside its touched memory: stack and the allocator's own arena.
 const THREAD_ADDRESS_SPACE: u64 = 72 << 20;
@@ -94,10 +102,64 @@ pub struct Load<'a> {
     pub weights: u64,
     /// Bytes of an embedding that is not also the head: a token reads one row of it.
     pub embedding: u64,
-    /// Whether the weights stay in the mapped file, which the system may drop and read again; else they are copied.
+    /// Whether the weights stay in the mapped file, which the system may drop and read again; else they are copied or locked.
     pub mapped: bool,
     /// Number of threads.
     pub threads: usize,
+    /// Whether the multi-token-prediction block drafts; its weights are then among `weights`.
+    pub drafts: bool,
+    /// The vision tower beside the model, when something may be looked at.
+    pub vision: Option<Vision<'a>>,
+}
+
+/// A vision tower, and what is to be looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Vision<'a> {
+    /// Hyper-parameters.
+    pub config: &'a VisionConfig,
+    /// Bytes of its file.
+    pub weights: u64,
+    /// Bytes of the weights that are decoded when they are bound.
+    pub copies: u64,
+    /// Most tokens of a picture that the user asked for; `None` leaves it to the plan.
+    pub image_tokens: Option<usize>,
+    /// Pictures and clips whose rows are kept.
+    pub n_input: usize,
+    /// Whether a clip is among them.
+    pub clips: bool,
+}
+
+/// Memory that looking at pictures takes, in bytes.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct VisionMemory {
+    /// Weights.
+    pub weights: u64,
+    /// Decoded weights.
+    pub copies: u64,
+    /// What the tower works in, and the rows it has made.
+    pub buffers: u64,
+    /// Most tokens of a picture the buffers are for.
+    pub image_tokens: usize,
+}
+
+impl VisionMemory {
+    /// What pictures take that may fill half of a context of `n_ctx` tokens.
+    fn of(vision: &Vision<'_>, n_ctx: usize, threads: usize) -> VisionMemory {
+        let half = (n_ctx / 2).max(1);
+        let image_tokens = vision.image_tokens.unwrap_or_else(|| DEFAULT_IMAGE_TOKENS.min(half));
+        let clip_tokens = if vision.clips { half.min(Area::VIDEO.max / TOKEN_PIXELS / TEMPORAL) } else { 0 };
+        let work = |tokens, frames| tower::bytes(vision.config, tokens, frames, threads);
+        let kept = image_tokens.max(clip_tokens) * vision.n_input * 4 * vision.config.n_out;
+        let image = work(image_tokens, 1);
+        let clip = if vision.clips { work(clip_tokens, TEMPORAL) } else { 0 };
+        let buffers = image.max(clip) + kept as u64;
+        VisionMemory { weights: vision.weights, copies: vision.copies, buffers, image_tokens }
+    }
+
+    /// All together.
+    pub fn total(&self) -> u64 {
+        self.weights + self.copies + self.buffers
+    }
 }
 
 /// Memory that is there.
@@ -128,12 +190,18 @@ pub struct Plan {
     pub context: Memory,
     /// Bytes of the checkpoints of the recurrent state.
     pub checkpoints: u64,
+    /// Bytes that drafting takes beside its block's weights; 0 without it.
+    pub drafts: u64,
+    /// Bytes that looking at pictures takes; zeros without it.
+    pub vision: VisionMemory,
     /// Bytes of the rest of the program.
     pub program: u64,
     /// The user's ceiling.
     pub ceiling: Option<Bytes>,
     /// Bytes the system had free when the plan was made, and what limits it.
     pub free: Option<(u64, Limiter)>,
+    /// Bytes the process took already when the plan was made.
+    allocated: u64,
     /// False when the mapped weights are more than the free memory beside the rest: every pass then reads from the disk.
     pub weights_fit: bool,
 }
@@ -218,9 +286,12 @@ impl Plan {
             mapped: load.mapped,
             context,
             checkpoints: settings.n_checkpoint as u64 * state,
+            drafts: if load.drafts { drafts(load.config, &settings, state) } else { 0 },
+            vision: load.vision.map_or(VisionMemory::default(), |v| VisionMemory::of(&v, settings.n_ctx, load.threads)),
             program: room.allocated + copies(load.config) + settings.n_ctx as u64 * POSITION + RESERVE,
             ceiling: room.ceiling.map(Bytes),
             free: room.free,
+            allocated: room.allocated,
             weights_fit: true,
         };
         plan.weights_fit = room.free.is_none_or(|(free, _)| plan.total() - room.allocated <= free);
@@ -229,7 +300,14 @@ impl Plan {
 
     /// Everything the process will have allocated, and the weights it maps, in bytes.
     pub fn total(&self) -> u64 {
-        self.weights + self.context.total() as u64 + self.checkpoints + self.program
+        self.weights + self.context.total() as u64 + self.checkpoints + self.drafts + self.vision.total() + self.program
+    }
+
+    /// Bytes that looking at one picture or clip may take: what is planned for it, and what nothing is planned for.
+    pub fn room_to_look(&self) -> u64 {
+        let free = self.free.map(|(free, _)| free.saturating_add(self.allocated));
+        let limit = self.ceiling.map(|Bytes(n)| n).into_iter().chain(free).min().unwrap_or(u64::MAX);
+        self.vision.buffers.saturating_add(limit.saturating_sub(self.total()))
     }
 
     /// What stands in the way of this plan, as a part of a sentence.
@@ -239,8 +317,8 @@ impl Plan {
         {
             return Some(format!("--mem allows {}", Bytes(ceiling)));
         }
-        let weights = if self.mapped { 0 } else { self.weights };
-        let to_allocate = self.total() - self.weights - room.allocated + weights;
+        let weights = if self.mapped { self.weights + self.vision.weights } else { 0 };
+        let to_allocate = self.total() - weights - room.allocated;
         if let Some((free, limiter)) = room.free
             && to_allocate > free
         {
@@ -261,6 +339,13 @@ fn copies(config: &Config) -> u64 {
     let gates = 2 * config.n_v_head * config.n_embd;
     let taps = config.conv_channels() * config.conv_kernel;
     (config.n_deltanet() * (gates + taps) * 4) as u64
+}
+
+/// Bytes of drafting: the block's keys, values and buffers, and what the recurrent layers keep of a batch of drafts, to go
+/// back into it: the state before it, and the inputs of each token.
+fn drafts(config: &Config, settings: &Settings, state: u64) -> u64 {
+    let inputs = config.n_deltanet() * (config.conv_channels() + 2 * config.n_v_head) * 4;
+    Drafter::bytes(config, settings.n_ctx, settings.kv) as u64 + state + DRAFTS * inputs as u64
 }
 
 /// Positions that the rotary embedding tells apart as the model was taught to.
@@ -314,9 +399,13 @@ impl fmt::Display for Plan {
             Bytes(kv_bytes as u64),
             kv.name(),
             Bytes(state as u64 + self.checkpoints),
-            Bytes(scratch as u64),
+            Bytes(scratch as u64 + self.drafts),
             Bytes(self.program),
         )?;
+        if self.vision.total() > 0 {
+            let VisionMemory { image_tokens, .. } = self.vision;
+            write!(f, " + vision {} (pictures up to {image_tokens} tokens)", Bytes(self.vision.total()))?;
+        }
         match (self.ceiling, self.free) {
             (Some(ceiling), _) => write!(f, "; --mem allows {ceiling}"),
             (None, Some((free, limiter))) => write!(f, "; {limiter} is {}", Bytes(free)),
@@ -354,7 +443,21 @@ mod tests {
     }
 
     fn load(config: &Config) -> Load<'_> {
-        Load { config, n_vocab: 248_320, weights: 500_000_000, embedding: 0, mapped: true, threads: 2 }
+        Load {
+            config,
+            n_vocab: 248_320,
+            weights: 500_000_000,
+            embedding: 0,
+            mapped: true,
+            threads: 2,
+            drafts: false,
+            vision: None,
+        }
+    }
+
+    /// The published tower of the 0.8B model.
+    fn tower() -> VisionConfig {
+        VisionConfig { n_layer: 12, n_embd: 768, n_ff: 3072, n_head: 12, n_out: 1024, eps: 1e-6, area: Area::IMAGE }
     }
 
     fn room(ceiling: Option<u64>, free: Option<u64>) -> Room {
@@ -402,6 +505,43 @@ mod tests {
         let plan = Plan::choose_within(&load(&config), &wish, &room(None, Some(4 << 30))).unwrap();
         assert_eq!((plan.settings.n_ctx, plan.settings.kv), (262_144, KvType::Q8_0));
         assert_eq!(plan.context.kv, 262_144 * 6 * 2 * 2 * 272);
+    }
+
+    #[test]
+    fn pictures_and_drafts_are_in_the_plan() {
+        let (config, tower) = (config(), tower());
+        let total = |load: &Load<'_>, ceiling: u64| {
+            Plan::choose_within(load, &Wish::default(), &room(Some(ceiling), None)).unwrap()
+        };
+        let (plain, roomy) = (load(&config), 4_000_000_000);
+        let without = total(&plain, roomy);
+        let drafting = total(&Load { drafts: true, ..plain }, roomy);
+        // Keys and values of one more layer than the six, for 32,768 pairs, and one more state.
+        let least = 32_768 * 2 * 1024 + without.context.state as u64;
+        assert!(drafting.total() - without.total() >= least && drafting.drafts < 2 * least, "{drafting:?}");
+
+        let vision = Vision {
+            config: &tower,
+            weights: 200_000_000,
+            copies: 12_000_000,
+            image_tokens: None,
+            n_input: 1,
+            clips: false,
+        };
+        let seeing = Load { vision: Some(vision), ..plain };
+        let plan = total(&seeing, roomy);
+        assert_eq!(plan.vision.image_tokens, DEFAULT_IMAGE_TOKENS);
+        assert_eq!(plan.total() - without.total(), 212_000_000 + plan.vision.buffers);
+        assert_eq!(plan.room_to_look(), plan.vision.buffers + roomy - plan.total());
+        // Short of memory, pictures shrink with the context they stand in; what was asked for does not.
+        let tight = total(&seeing, 1_000_000_000);
+        assert!(tight.settings.n_ctx < 32_768 && tight.total() <= 1_000_000_000, "{tight}");
+        assert!(tight.vision.image_tokens <= tight.settings.n_ctx / 2);
+        let asked = Load { vision: Some(Vision { image_tokens: Some(16_384), ..vision }), ..plain };
+        assert!(Plan::choose_within(&asked, &Wish::default(), &room(Some(1_000_000_000), None)).is_err());
+        // A clip is all its frames.
+        let clip = total(&Load { vision: Some(Vision { clips: true, ..vision }), ..plain }, roomy);
+        assert!(clip.vision.buffers > 2 * plan.vision.buffers);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Arguments that say how much memory a model may take, and what is done to keep to it.
 
+use super::sight::Sight;
 use crate::gguf::{Gguf, Tensor};
 use crate::machine::Machine;
-use crate::memory::{Bytes, Load, Plan, TooLittle, Wish};
+use crate::memory::{Bytes, Load, Plan, TooLittle, Vision, Wish};
 use crate::model::Config;
 use crate::model::attention::KvType;
 use crate::model::config::YarnConfig;
+use crate::vision::VisionConfig;
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
@@ -82,29 +84,56 @@ impl Fitting {
         }
     }
 
-    /// Plans the memory before the weights are read, and brings them to where the arguments and the plan want them.
-    /// The vocabulary has been read by then, and nothing is borrowed from the file any more.
+    /// Plans the memory before the weights are read, and brings them to where the arguments and the plan want them:
+    /// those of the model, and of the vision file that `sight` may need.
+    /// The vocabulary has been read by then, and nothing is borrowed from the files any more.
     ///
     /// # Errors
-    /// If the file is no model, what was asked for does not fit, or the system refuses.
-    pub fn fit(&self, gguf: &mut Gguf, threads: usize) -> anyhow::Result<Plan> {
+    /// If a file is not what it should be, what was asked for does not fit, or the system refuses.
+    pub fn fit(&self, gguf: &mut Gguf, eyes: Option<(&Sight, &mut Gguf)>, threads: usize) -> anyhow::Result<Plan> {
         gguf.evict_headers();
         let mut config = Config::from_gguf(gguf)?;
         self.adjust(&mut config);
         self.kv.unwrap_or_default().check(config.head_dim)?;
-        let plan = self.plan(gguf, &config, threads)?;
+        let Some((sight, vision_file)) = eyes else {
+            let plan = self.plan(gguf, &config, None, threads)?;
+            self.load(gguf, &plan)?;
+            return Ok(plan);
+        };
+        vision_file.evict_headers();
+        let vision_config = VisionConfig::from_gguf(vision_file).context("vision file")?;
+        let mut vision = sight.plan(&vision_config, vision_file);
+        if self.no_mmap || self.mlock {
+            vision.weights = vision_file.file_bytes();
+        }
+        let plan = match self.plan(gguf, &config, Some(vision), threads) {
+            // A tower that only happens to be there is left out when it does not fit.
+            Err(_) if !sight.is_wanted() => self.plan(gguf, &config, None, threads)?,
+            plan => plan?,
+        };
         self.load(gguf, &plan)?;
+        if plan.vision.total() > 0 {
+            self.load(vision_file, &plan).context("vision file")?;
+        }
         Ok(plan)
     }
 
-    fn plan(&self, gguf: &Gguf, config: &Config, threads: usize) -> Result<Plan, TooLittle> {
+    fn plan(
+        &self,
+        gguf: &Gguf,
+        config: &Config,
+        vision: Option<Vision<'_>>,
+        threads: usize,
+    ) -> Result<Plan, TooLittle> {
         let wish = Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch: self.batch.map(|n| n as usize) };
-        let load = mapped_load(gguf, config, threads);
-        let load =
-            if self.no_mmap { Load { weights: gguf.file_bytes(), embedding: 0, mapped: false, ..load } } else { load };
+        let load = Load { vision, ..mapped_load(gguf, config, threads) };
+        // All of the file is held then, and nothing of it can be dropped.
+        let held = self.no_mmap || self.mlock;
+        let load = if held { Load { weights: gguf.file_bytes(), embedding: 0, mapped: false, ..load } } else { load };
         Plan::choose(&load, &wish, &Machine::default())
     }
 
+    /// Brings one file's weights to where they are wanted.
     fn load(&self, gguf: &mut Gguf, plan: &Plan) -> anyhow::Result<()> {
         if self.no_mmap {
             let total = gguf.file_bytes().max(1);
@@ -125,11 +154,6 @@ impl Fitting {
             }
             if plan.weights_fit {
                 gguf.prefetch();
-            } else {
-                eprintln!(
-                    "note: the weights ({}) are more than the memory that is free: every token will read from the disk",
-                    Bytes(plan.weights)
-                );
             }
         }
         if self.mlock {
@@ -148,6 +172,8 @@ pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<
         embedding: own_embedding(gguf).map_or(0, |t| t.bytes.len() as u64),
         mapped: true,
         threads,
+        drafts: false,
+        vision: None,
     }
 }
 

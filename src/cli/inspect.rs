@@ -62,7 +62,7 @@ struct Report {
     file: String,
     kind: Kind,
     architecture: String,
-    /// Whether this program can use the file for what its kind is.
+    /// Whether `run` can use the file: as a model, or as the vision tower of one.
     runs: bool,
     /// Why not.
     problems: Vec<String>,
@@ -221,8 +221,8 @@ impl Report {
             Kind::Text => report.text(gguf),
             Kind::Vision => report.vision(gguf),
             Kind::Vocabulary => {
-                report.notes.push("no weights: the file serves `tokenize` and `template` alone".to_owned());
                 report.vocabulary(gguf);
+                report.problems.push("it has no weights and serves `tokenize` and `template` alone".to_owned());
             }
             Kind::Other => {
                 // The configuration names what it found and what there is.

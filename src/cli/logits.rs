@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::model::attention::KvType;
 use crate::output::AtomicFile;
 use crate::tokenizer::{Special, Tokenizer};
+use crate::vision::eyes::DEFAULT_IMAGE_TOKENS;
 use crate::vision::positions::Walk;
 use crate::vision::prompt::arrange;
 use anyhow::{Context as _, bail, ensure};
@@ -75,7 +76,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let prompt = match &eyes_file {
         Some(file) => {
             let hands = (args.runtime.kernels()?, args.runtime.team());
-            let mut eyes = Eyes::new(file, model.config.n_embd, &args.sight, hands, false)?;
+            let room = (DEFAULT_IMAGE_TOKENS, u64::MAX);
+            let mut eyes = Eyes::new(file, model.config.n_embd, &args.sight, hands, room, false)?;
             let (images, clips) = eyes.all(&args.sight)?;
             let vocabulary = Tokenizer::from_gguf(&gguf).with_context(|| args.model.display().to_string())?;
             let vision_ids = sight::vision_ids(&vocabulary)?;

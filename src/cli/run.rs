@@ -9,7 +9,7 @@ use crate::chat::{Request, Template};
 use crate::context::Context;
 use crate::generate::{Outcome, Stop, generate};
 use crate::gguf::Gguf;
-use crate::memory::Plan;
+use crate::memory::{Bytes, Plan};
 use crate::model::Model;
 use crate::sampler::{self, Sampler};
 use crate::tokenizer::{Special, Tokenizer};
@@ -162,14 +162,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
     let path = || args.model.display().to_string();
     let mut gguf = Gguf::open(&args.model)?;
-    let plan = args.fitting.fit(&mut gguf, args.runtime.n_threads()).with_context(path)?;
+    let mut eyes_file = if interactive || !args.sight.is_empty() { args.sight.open(&args.model)? } else { None };
+    let eyes = eyes_file.as_mut().map(|file| (&args.sight, file));
+    let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads()).with_context(path)?;
+    let blind = eyes_file.take_if(|_| plan.vision.total() == 0).is_some();
     let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
     let mut model = Model::bind(&gguf).with_context(path)?;
     args.fitting.adjust(&mut model.config);
     ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());
     let template = Template::from_gguf(&gguf).with_context(path)?;
 
-    let eyes_file = if interactive || !args.sight.is_empty() { args.sight.open(&args.model)? } else { None };
     let kernels = args.runtime.kernels()?;
     let team = args.runtime.team();
     let thinking = match args.think {
@@ -193,6 +195,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ));
 
     screen.note(&format!("memory: {plan}"));
+    if blind {
+        screen.note("note: no pictures: there is no memory for the vision file beside the model");
+    }
+    if !plan.weights_fit {
+        let weights = Bytes(plan.weights);
+        screen.note(&format!(
+            "note: the weights ({weights}) are more than the memory that is free: every token will read from the disk"
+        ));
+    }
     if plan.settings.n_ctx > plan.longest {
         screen.note(&format!("note: the model was trained on {} positions; see --yarn", plan.longest));
     }
@@ -204,7 +215,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let eyes = match &eyes_file {
         Some(file) => {
             let hands = (kernels, args.runtime.team());
-            let eyes = Eyes::new(file, model.config.n_embd, &args.sight, hands, args.quiet);
+            let room = (plan.vision.image_tokens, plan.room_to_look());
+            let eyes = Eyes::new(file, model.config.n_embd, &args.sight, hands, room, args.quiet);
             Some((eyes?, sight::vision_ids(&tokenizer)?))
         }
         None => None,

@@ -1,14 +1,16 @@
 //! Arguments and messages of the commands that take pictures and clips, and the eyes they open.
 
 use crate::gguf::Gguf;
+use crate::memory::Vision;
 use crate::team::Team;
 use crate::tokenizer::Tokenizer;
 use crate::vision::cache::Cache;
-use crate::vision::eyes::{self, DEFAULT_IMAGE_TOKENS, Prepared, Report, Seen};
+use crate::vision::eyes::{self, Prepared, Report, Seen};
 use crate::vision::positions::VisionIds;
+use crate::vision::preprocess::TEMPORAL;
 use crate::vision::resize::{Area, TOKEN_PIXELS};
 use crate::vision::tower::Hands;
-use crate::vision::{VisionModel, source, video, weights};
+use crate::vision::{self, VisionConfig, VisionModel, source, tower, video, weights};
 use anyhow::{Context, bail};
 use clap::Args;
 use kernels::Kernels;
@@ -68,6 +70,11 @@ impl Sight {
         self.image.is_empty() && self.video.is_empty()
     }
 
+    /// Whether the user asked for a vision tower, rather than having one beside the model.
+    pub fn is_wanted(&self) -> bool {
+        self.mmproj.is_some() || !self.is_empty()
+    }
+
     /// Opens the vision file that was given, or the one beside the model; `None` when there is neither.
     ///
     /// # Errors
@@ -86,6 +93,18 @@ impl Sight {
         };
         Ok(Some(Gguf::open(&path)?))
     }
+
+    /// What the memory plan is told of a vision file; in a chat something may be looked at later.
+    pub fn plan<'a>(&self, config: &'a VisionConfig, gguf: &Gguf) -> Vision<'a> {
+        Vision {
+            config,
+            weights: gguf.tensor_bytes(),
+            copies: weights::copies(gguf),
+            image_tokens: self.image_tokens.map(|n| n as usize),
+            n_input: (self.image.len() + self.video.len()).max(1),
+            clips: !self.video.is_empty(),
+        }
+    }
 }
 
 /// A vision tower with what it works with.
@@ -96,11 +115,16 @@ pub struct Eyes<'g> {
     cache: Cache,
     max_tokens: usize,
     video: video::Options,
+    /// Bytes that looking may take, the rows that are kept among them.
+    room: u64,
+    /// Bytes of the rows made so far.
+    kept: u64,
     quiet: bool,
 }
 
 impl<'g> Eyes<'g> {
-    /// Binds the tower and checks that it belongs to a text model of width `n_embd`.
+    /// Binds the tower and checks that it belongs to a text model of width `n_embd`. `image_tokens` is the largest picture
+    /// unless `sight` says otherwise, and `room` the bytes that looking may take.
     ///
     /// # Errors
     /// What is wrong with the file.
@@ -109,6 +133,7 @@ impl<'g> Eyes<'g> {
         n_embd: usize,
         sight: &Sight,
         (kernels, mut team): (&'static Kernels, Team),
+        (image_tokens, room): (usize, u64),
         quiet: bool,
     ) -> anyhow::Result<Eyes<'g>> {
         let model = VisionModel::bind(gguf).context("vision file")?;
@@ -123,7 +148,7 @@ impl<'g> Eyes<'g> {
                 }
                 tokens
             }
-            (None, None) => DEFAULT_IMAGE_TOKENS,
+            (None, None) => image_tokens,
         };
         let video = video::Options {
             fps: sight.fps,
@@ -135,7 +160,17 @@ impl<'g> Eyes<'g> {
             },
             ..video::Options::default()
         };
-        Ok(Eyes { model, kernels, team, cache: Cache::new(sight.cache.as_deref()), max_tokens, video, quiet })
+        let cache = Cache::new(sight.cache.as_deref());
+        Ok(Eyes { model, kernels, team, cache, max_tokens, video, room, kept: 0, quiet })
+    }
+
+    /// Bytes that the next input may take, and the most tokens, up to `most`, of one with so many frames.
+    fn room_for(&self, most: usize, frames: usize) -> vision::Result<(u64, usize)> {
+        let room = self.room.saturating_sub(self.kept);
+        match tower::tokens_within(&self.model.config, room, most, frames, self.team.threads()) {
+            0 => Err(vision::Error::NoRoomToLook { room }),
+            tokens => Ok((room, tokens)),
+        }
     }
 
     /// Looks at a picture.
@@ -144,7 +179,10 @@ impl<'g> Eyes<'g> {
     /// Names it and what is wrong with it.
     pub fn image(&mut self, spec: &str) -> anyhow::Result<Seen> {
         let label = source::label(spec);
-        let prepared = eyes::prepare_image(spec, &self.model, self.max_tokens).with_context(|| label.to_owned())?;
+        let prepared = self
+            .room_for(self.max_tokens, 1)
+            .and_then(|(room, tokens)| eyes::prepare_image(spec, &self.model, tokens, room))
+            .with_context(|| label.to_owned())?;
         Ok(self.embed(label, prepared))
     }
 
@@ -154,7 +192,19 @@ impl<'g> Eyes<'g> {
     /// Names it and what is wrong with it.
     pub fn video(&mut self, spec: &str) -> anyhow::Result<Seen> {
         let label = source::label(spec);
-        let prepared = eyes::prepare_video(spec, &self.video).with_context(|| label.to_owned())?;
+        let mut options = self.video;
+        let pair = TEMPORAL * TOKEN_PIXELS;
+        let prepared = self
+            .room_for(options.area.max / pair, TEMPORAL)
+            .and_then(|(room, tokens)| {
+                options.area.max = options.area.max.min(tokens * pair);
+                // Beside the file and a frame, there are all frames as resized and as the tower takes them.
+                let pixels = options.area.max * 3 * (1 + size_of::<f32>());
+                options.room = room.saturating_sub(pixels as u64);
+                options.area.min = options.area.min.min(options.area.max);
+                eyes::prepare_video(spec, &options)
+            })
+            .with_context(|| label.to_owned())?;
         Ok(self.embed(label, prepared))
     }
 
@@ -175,6 +225,7 @@ impl<'g> Eyes<'g> {
         if let Err(error) = kept {
             eprintln!("warning: {error:#}");
         }
+        self.kept += size_of_val::<[f32]>(&seen.rows) as u64;
         if !self.quiet {
             eprintln!("{}", describe(label, &report));
         }

@@ -55,7 +55,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut team = args.runtime.team();
     let max_tokens = args.image_tokens.map_or(PUBLISHED_IMAGE_TOKENS, |tokens| tokens as usize);
     let label = source::label(&args.image);
-    let prepared = eyes::prepare_image(&args.image, &model, max_tokens).with_context(|| label.to_owned())?;
+    let prepared = eyes::prepare_image(&args.image, &model, max_tokens, u64::MAX).with_context(|| label.to_owned())?;
     let grid = prepared.pixels.grid;
     let pixel_values = prepared.pixels.to_processor_layout();
     let mut cache = Cache::new(args.cache.as_deref());

@@ -17,6 +17,16 @@ pub enum Error {
     TruncatedJpeg { bytes: usize },
     #[error("a picture of {width} x {height} pixels is too large: at most {limit} pixels are decoded")]
     TooManyPixels { width: u32, height: u32, limit: u64 },
+    #[error(
+        "a picture of {width} x {height} pixels takes up to {need} bytes to decode, and the memory plan leaves {room}: \
+         allow more (--mem) or give a smaller one"
+    )]
+    NoRoom { width: u32, height: u32, need: u64, room: u64 },
+    #[error(
+        "the memory plan leaves {room} bytes, and the vision tower needs more for the smallest picture: allow more (--mem), \
+         or look at fewer"
+    )]
+    NoRoomToLook { room: u64 },
     #[error("{bytes} bytes that claim {width} x {height} pixels: refused as a decompression bomb")]
     Bomb { bytes: usize, width: u32, height: u32 },
     #[error("a picture of {width} x {height} pixels is too thin: one side may be at most {limit} times the other")]

@@ -69,13 +69,13 @@ pub struct Prepared {
     report: Report,
 }
 
-/// Reads a picture: a file, `-` or a data URL.
+/// Reads a picture: a file, `-` or a data URL. Its file and its pixels as decoded may take `room` bytes.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn prepare_image(spec: &str, model: &VisionModel<'_>, max_tokens: usize) -> Result<Prepared> {
+pub fn prepare_image(spec: &str, model: &VisionModel<'_>, max_tokens: usize, room: u64) -> Result<Prepared> {
     let start = Instant::now();
-    let picture = Picture::decode(&source::read(spec)?)?;
+    let picture = Picture::decode_within(&source::read(spec, room)?, room)?;
     let decode = start.elapsed();
     let from = Size { height: picture.height, width: picture.width };
     let area = model.config.area;

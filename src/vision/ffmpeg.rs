@@ -60,7 +60,12 @@ fn parse_description(said: &str) -> Option<(usize, f64)> {
 ///
 /// # Errors
 /// What the program said, or the sink.
-pub fn read_frames(path: &Path, indices: &[usize], mut sink: impl FnMut(Picture) -> Result<()>) -> Result<()> {
+pub fn read_frames(
+    path: &Path,
+    indices: &[usize],
+    room: u64,
+    mut sink: impl FnMut(Picture) -> Result<()>,
+) -> Result<()> {
     let wanted: Vec<String> = indices.iter().map(|i| format!("eq(n\\,{i})")).collect();
     let select = format!("select={}", wanted.join("+"));
     let mut child = command(path)
@@ -81,7 +86,7 @@ pub fn read_frames(path: &Path, indices: &[usize], mut sink: impl FnMut(Picture)
     });
     let mut frames = 0;
     let result = loop {
-        match read_ppm(&mut stdout) {
+        match read_ppm(&mut stdout, room) {
             Ok(Some(picture)) => {
                 frames += 1;
                 if let Err(error) = sink(picture) {
@@ -106,8 +111,8 @@ pub fn read_frames(path: &Path, indices: &[usize], mut sink: impl FnMut(Picture)
     Ok(())
 }
 
-/// The next picture of a pipe of binary PPM pictures; `None` at its end.
-fn read_ppm(pipe: &mut impl BufRead) -> std::result::Result<Option<Picture>, String> {
+/// The next picture of a pipe of binary PPM pictures, of at most `room` bytes; `None` at its end.
+fn read_ppm(pipe: &mut impl BufRead, room: u64) -> std::result::Result<Option<Picture>, String> {
     let mut fields = Vec::new();
     while fields.len() < 4 {
         let mut line = Vec::new();
@@ -119,7 +124,9 @@ fn read_ppm(pipe: &mut impl BufRead) -> std::result::Result<Option<Picture>, Str
     }
     let number = |i: usize| fields[i].parse::<usize>().ok().filter(|&n| n > 0);
     match (fields[0].as_str(), number(1), number(2), fields[3].as_str()) {
-        ("P6", Some(width), Some(height), "255") if width.saturating_mul(height) as u64 <= MAX_PIXELS => {
+        ("P6", Some(width), Some(height), "255")
+            if (width.saturating_mul(height) as u64) <= MAX_PIXELS.min(room / 3) =>
+        {
             let mut rgb = vec![0; width * height * 3];
             pipe.read_exact(&mut rgb).map_err(|_| "a picture was cut".to_owned())?;
             Ok(Some(Picture { width, height, rgb }))
@@ -144,12 +151,12 @@ mod tests {
     #[test]
     fn a_pipe_of_pictures_is_split() {
         let mut pipe: &[u8] = b"P6\n2 1\n255\nabcdefP6\n1 1\n255\nxyz";
-        let first = read_ppm(&mut pipe).unwrap().unwrap();
+        let first = read_ppm(&mut pipe, u64::MAX).unwrap().unwrap();
         assert_eq!((first.width, first.height, first.rgb.as_slice()), (2, 1, &b"abcdef"[..]));
-        assert_eq!(read_ppm(&mut pipe).unwrap().unwrap().rgb, b"xyz");
-        assert!(read_ppm(&mut pipe).unwrap().is_none());
+        assert_eq!(read_ppm(&mut pipe, u64::MAX).unwrap().unwrap().rgb, b"xyz");
+        assert!(read_ppm(&mut pipe, u64::MAX).unwrap().is_none());
         for bad in [&b"P6\n2 1\n255\nabc"[..], b"P5\n1 1\n255\na", b"P6\n99999 99999\n255\n", b"P6\n"] {
-            assert!(read_ppm(&mut &bad[..]).is_err());
+            assert!(read_ppm(&mut &bad[..], u64::MAX).is_err());
         }
     }
 }

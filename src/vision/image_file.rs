@@ -18,6 +18,10 @@ pub const MAX_PIXELS: u64 = 1 << 27;
 const BOMB_BYTES: u64 = 64 << 20;
 const BOMB_RATIO: u64 = 500;
 
+/// Bytes a pixel takes at most while it is decoded: the coefficients of a progressive JPEG, or 16-bit samples, beside the
+/// 8-bit picture.
+const PIXEL_BYTES: u64 = 12;
+
 /// An 8-bit RGB picture.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Picture {
@@ -60,11 +64,12 @@ pub(super) fn broken(format: ImageFormat, error: image::ImageError) -> Error {
     Error::Broken { format: name(format), reason: error.to_string() }
 }
 
-/// Checks the size a header claims for a file of `bytes` bytes, and returns the limits its decoder gets.
+/// Checks the size a header claims for a file of `bytes` bytes, and returns the limits its decoder gets, with `room` bytes
+/// for both.
 ///
 /// # Errors
-/// No pixels, too many, too thin, or a decompression bomb.
-pub(super) fn check_size(width: u32, height: u32, bytes: usize) -> Result<Limits> {
+/// No pixels, too many, too thin, a decompression bomb, or more than there is room for.
+pub(super) fn check_size(width: u32, height: u32, bytes: usize, room: u64) -> Result<Limits> {
     if width == 0 || height == 0 {
         return Err(Error::NoPixels { width, height });
     }
@@ -78,6 +83,10 @@ pub(super) fn check_size(width: u32, height: u32, bytes: usize) -> Result<Limits
     if 3 * pixels > BOMB_BYTES && 3 * pixels / BOMB_RATIO > bytes as u64 {
         return Err(Error::Bomb { bytes, width, height });
     }
+    let need = bytes as u64 + PIXEL_BYTES * pixels;
+    if need > room {
+        return Err(Error::NoRoom { width, height, need, room });
+    }
     let mut limits = Limits::no_limits();
     // 16-bit RGBA takes 8 bytes a pixel; the rest is the decoder's own.
     limits.max_alloc = Some(2 * 8 * pixels + (64 << 20));
@@ -90,6 +99,14 @@ impl Picture {
     /// # Errors
     /// What is wrong with it; nothing has been allocated when the header's size was at fault.
     pub fn decode(bytes: &[u8]) -> Result<Picture> {
+        Picture::decode_within(bytes, u64::MAX)
+    }
+
+    /// Decodes a picture file with `room` bytes of memory, those of the file among them.
+    ///
+    /// # Errors
+    /// As [`Picture::decode`], and if it takes more.
+    pub fn decode_within(bytes: &[u8], room: u64) -> Result<Picture> {
         let format = format(bytes)?;
         if format == ImageFormat::Jpeg && jpeg::outline(bytes).is_none() {
             return Err(Error::TruncatedJpeg { bytes: bytes.len() });
@@ -97,7 +114,7 @@ impl Picture {
         let broken = |error| broken(format, error);
         let mut decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(broken)?;
         let (width, height) = decoder.dimensions();
-        decoder.set_limits(check_size(width, height, bytes.len())?).map_err(broken)?;
+        decoder.set_limits(check_size(width, height, bytes.len(), room)?).map_err(broken)?;
         // A broken EXIF block should not cost the user the picture.
         let orientation = decoder.orientation().ok();
         let mut image = DynamicImage::ImageRgb8(to_rgb(DynamicImage::from_decoder(decoder).map_err(broken)?));
@@ -213,9 +230,10 @@ mod tests {
         let crc = crc32(&png[12..29]);
         png[29..33].copy_from_slice(&crc.to_be_bytes());
         assert!(matches!(Picture::decode(&png), Err(Error::TooManyPixels { width: 60000, .. })));
-        assert!(matches!(check_size(9000, 9000, 4000), Err(Error::Bomb { .. })));
-        assert!(matches!(check_size(1, 10000, 4000), Err(Error::TooThin { .. })));
-        assert!(matches!(check_size(0, 5, 4000), Err(Error::NoPixels { .. })));
+        assert!(matches!(check_size(9000, 9000, 4000, u64::MAX), Err(Error::Bomb { .. })));
+        assert!(matches!(check_size(1, 10000, 4000, u64::MAX), Err(Error::TooThin { .. })));
+        assert!(matches!(check_size(0, 5, 4000, u64::MAX), Err(Error::NoPixels { .. })));
+        assert!(matches!(check_size(100, 100, 4000, 100_000), Err(Error::NoRoom { need: 124_000, .. })));
         assert!(matches!(Picture::decode(b"GGUF\x03\0\0\0"), Err(Error::NotAPicture { .. })));
         assert!(matches!(Picture::decode(b""), Err(Error::Empty)));
     }

@@ -13,8 +13,9 @@ pub const MAX_BYTES: u64 = 1 << 30;
 /// Reads all bytes of `spec`: `-`, `data:TYPE;base64,DATA` or a path.
 ///
 /// # Errors
-/// What the system said, a malformed URL, or more than [`MAX_BYTES`].
-pub fn read(spec: &str) -> Result<Vec<u8>> {
+/// What the system said, a malformed URL, or more than `most` bytes or [`MAX_BYTES`].
+pub fn read(spec: &str, most: u64) -> Result<Vec<u8>> {
+    let limit = most.min(MAX_BYTES);
     if spec.starts_with("data:") {
         return data_url(spec);
     }
@@ -22,16 +23,16 @@ pub fn read(spec: &str) -> Result<Vec<u8>> {
     let io = |source| Error::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     if spec == "-" {
-        std::io::stdin().lock().take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+        std::io::stdin().lock().take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
     } else {
         let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() > MAX_BYTES {
-            return Err(Error::TooManyBytes { limit: MAX_BYTES });
+        if file.metadata().map_err(io)?.len() > limit {
+            return Err(Error::TooManyBytes { limit });
         }
-        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
     }
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(Error::TooManyBytes { limit: MAX_BYTES });
+    if bytes.len() as u64 > limit {
+        return Err(Error::TooManyBytes { limit });
     }
     Ok(bytes)
 }

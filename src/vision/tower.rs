@@ -12,6 +12,7 @@
 
 use super::config::VisionConfig;
 use super::preprocess::{GridThw, MERGE, PATCH_VALUES, PixelValues};
+use super::video;
 use super::weights::{Linear, Norm, VisionModel};
 use crate::team::{Grid, Team};
 use kernels::dense::{DenseHead, DenseRows, DenseScratch, Precision, Store};
@@ -27,6 +28,9 @@ const QUERIES: usize = 120;
 /// Rows of one work item of a product: enough that decoding its weights is a small part of it.
 const ROWS: usize = 1024;
 
+/// What a thread works in: panels of weights, scores of a block of queries.
+const THREAD_BYTES: usize = 4 << 20;
+
 /// Columns of one work item: a whole number of every level's panels.
 const COLUMNS: usize = 64;
 
@@ -41,13 +45,31 @@ pub struct Hands<'a> {
     pub team: &'a mut Team,
 }
 
-/// Bytes the tower takes for a picture of `patches` patches, beside the weights in the file and the pixels.
-pub fn scratch_bytes(model: &VisionModel<'_>, patches: usize) -> usize {
-    let config = &model.config;
+/// Bytes the tower takes at most for a picture (`frames` 1) or clip (`frames` 2) of `tokens` tokens, its pixels included,
+/// beside the weights.
+pub fn bytes(config: &VisionConfig, tokens: usize, frames: usize, threads: usize) -> u64 {
+    let patches = tokens * MERGE * MERGE;
+    // A pair of frames of a clip is at most a picture of that size.
+    let group = if frames == 1 { patches } else { patches.min(video::PAIR_TOKENS * MERGE * MERGE) };
     let (h, chunk) = (config.n_embd, patches.min(CHUNK));
-    let per_patch = 4 * (h + 2 * h + config.head_dim());
-    let per_chunk = 4 * (4 * h + 2 * config.n_ff);
-    patches * per_patch + chunk * per_chunk + patches / 4 * 4 * (config.n_out + 2 * config.merged())
+    let (row, wide) = (frames * PATCH_VALUES, config.n_ff.max(h));
+    // Pixels, and as many bytes of resized pictures; the residual stream; the merged rows.
+    let whole = patches * (row * 4 + row + h * 4) + tokens * config.n_out * 4;
+    // Packed keys and values with their padding, and the angles.
+    let packed = group * (2 * h + config.head_dim()) * 4 + config.n_head * 64 * config.head_dim();
+    // Rows of products, projections, attention and the feed-forward. A vector that grows may have twice its length.
+    let chunks = chunk * (wide + row + 2 * h + h + wide) * 4 * 3 / 2;
+    (whole + packed + chunks + threads * THREAD_BYTES) as u64
+}
+
+/// Most tokens, up to `most`, of a picture or clip that [`bytes`] finds room for in `room` bytes.
+pub fn tokens_within(config: &VisionConfig, room: u64, most: usize, frames: usize, threads: usize) -> usize {
+    let (mut low, mut high) = (0, most);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if bytes(config, middle, frames, threads) <= room { low = middle } else { high = middle - 1 }
+    }
+    low
 }
 
 /// Floating-point operations the tower takes for a picture of `patches` patches.

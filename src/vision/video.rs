@@ -21,8 +21,10 @@ pub const MIN_FRAMES: usize = 4;
 pub const MAX_FRAMES: usize = 768;
 /// Rate of a clip that does not say.
 const UNKNOWN_FPS: f64 = 24.0;
-/// Bounds on the pixels of one frame, so that a short clip is not read at full size: 64 and 768 tokens a pair.
-const FRAME_PIXELS: usize = 768 * TOKEN_PIXELS;
+/// Most tokens of a pair of frames, so that a short clip is not read at full size.
+pub const PAIR_TOKENS: usize = 768;
+/// Most pixels of one frame.
+const FRAME_PIXELS: usize = PAIR_TOKENS * TOKEN_PIXELS;
 /// Most pixels decoded of an animation in all its frames, drawn at full size: some ten seconds of work.
 const ANIMATION_PIXELS: u64 = 1 << 33;
 
@@ -37,11 +39,13 @@ pub struct Options {
     pub area: Area,
     /// Most tokens a pair of frames may take.
     pub max_tokens: usize,
+    /// Bytes of memory the clip's file and one of its frames may take while they are read.
+    pub room: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { fps: DEFAULT_FPS, max_frames: MAX_FRAMES, area: Area::VIDEO, max_tokens: usize::MAX }
+        Options { fps: DEFAULT_FPS, max_frames: MAX_FRAMES, area: Area::VIDEO, max_tokens: usize::MAX, room: u64::MAX }
     }
 }
 
@@ -115,7 +119,7 @@ impl Video {
             let (frames, fps) = ffmpeg::measure(path)?;
             return Ok(Video { source: Frames::Ffmpeg(path.to_owned()), frames, fps });
         }
-        let bytes = source::read(spec)?;
+        let bytes = source::read(spec, options.room)?;
         if !is_native(&bytes) {
             return Err(Error::NotAClip { start: bytes[..bytes.len().min(8)].escape_ascii().to_string() });
         }
@@ -134,7 +138,7 @@ impl Video {
                 let clip = avi::split_stream(&bytes);
                 Self::mjpeg(bytes, clip, spec)
             }
-            format => Self::animation(bytes, format),
+            format => Self::animation(bytes, format, options.room),
         }
     }
 
@@ -167,9 +171,9 @@ impl Video {
         })
     }
 
-    fn animation(bytes: Vec<u8>, format: ImageFormat) -> Result<Video> {
+    fn animation(bytes: Vec<u8>, format: ImageFormat, room: u64) -> Result<Video> {
         let (mut frames, mut millis) = (0usize, 0.0);
-        for_each_frame(&bytes, format, |_, delay| {
+        for_each_frame(&bytes, format, room, |_, delay| {
             frames += 1;
             millis += delay;
             Ok(true)
@@ -189,7 +193,7 @@ impl Video {
         let mut indices = choose_frames(self.frames, self.fps, options.fps, options.max_frames);
         let mut pictures: Vec<Picture> = Vec::with_capacity(indices.len());
         let mut sizes = None;
-        self.decode(&indices, |picture| {
+        self.decode(&indices, options.room, |picture| {
             let size = Size { height: picture.height, width: picture.width };
             let (_, to) = *match &mut sizes {
                 Some(sizes) => sizes,
@@ -210,15 +214,15 @@ impl Video {
         })
     }
 
-    /// Calls `sink` with each of the frames `indices`, which ascend.
-    fn decode(&self, indices: &[usize], mut sink: impl FnMut(Picture) -> Result<()>) -> Result<()> {
+    /// Calls `sink` with each of the frames `indices`, which ascend; `room` is that of [`Options`].
+    fn decode(&self, indices: &[usize], room: u64, mut sink: impl FnMut(Picture) -> Result<()>) -> Result<()> {
         let at = |index: usize| move |source| Error::Frame { index, total: self.frames, source: Box::new(source) };
         match &self.source {
             Frames::Directory(files) => {
                 for &i in indices {
-                    let bytes = source::read(&files[i].to_string_lossy())?;
+                    let bytes = source::read(&files[i].to_string_lossy(), room)?;
                     let named = |source: Error| Error::FrameFile { path: files[i].clone(), source: Box::new(source) };
-                    sink(Picture::decode(&bytes).map_err(named)?)?;
+                    sink(Picture::decode_within(&bytes, room).map_err(named)?)?;
                 }
             }
             Frames::Mjpeg { bytes, clip } => {
@@ -227,12 +231,12 @@ impl Video {
                     let whole = super::jpeg::with_tables(frame)
                         .ok_or(Error::TruncatedJpeg { bytes: frame.len() })
                         .map_err(at(i))?;
-                    sink(Picture::decode(&whole).map_err(at(i))?)?;
+                    sink(Picture::decode_within(&whole, room.saturating_sub(bytes.len() as u64)).map_err(at(i))?)?;
                 }
             }
             Frames::Animation { bytes, format } => {
                 let (mut i, mut wanted) = (0, indices.iter().copied().peekable());
-                for_each_frame(bytes, *format, |frame, _| {
+                for_each_frame(bytes, *format, room, |frame, _| {
                     let mut frame = Some(frame);
                     if wanted.next_if_eq(&i).is_some() {
                         sink(Picture::from_rgba(frame.take().expect("set above")))?;
@@ -241,7 +245,7 @@ impl Video {
                     Ok(wanted.peek().is_some())
                 })?;
             }
-            Frames::Ffmpeg(path) => ffmpeg::read_frames(path, indices, sink)?,
+            Frames::Ffmpeg(path) => ffmpeg::read_frames(path, indices, room, sink)?,
         }
         Ok(())
     }
@@ -299,6 +303,7 @@ fn natural_key(path: &Path) -> Vec<(String, u128)> {
 fn for_each_frame(
     bytes: &[u8],
     format: ImageFormat,
+    room: u64,
     mut each: impl FnMut(image::RgbaImage, f64) -> Result<bool>,
 ) -> Result<()> {
     let wrap = |error| broken(format, error);
@@ -306,12 +311,12 @@ fn for_each_frame(
     let (width, height, frames) = if format == ImageFormat::Gif {
         let mut decoder = codecs::gif::GifDecoder::new(cursor).map_err(wrap)?;
         let (width, height) = decoder.dimensions();
-        decoder.set_limits(check_size(width, height, bytes.len())?).map_err(wrap)?;
+        decoder.set_limits(check_size(width, height, bytes.len(), room)?).map_err(wrap)?;
         (width, height, decoder.into_frames())
     } else {
         let mut decoder = codecs::webp::WebPDecoder::new(cursor).map_err(wrap)?;
         let (width, height) = decoder.dimensions();
-        decoder.set_limits(check_size(width, height, bytes.len())?).map_err(wrap)?;
+        decoder.set_limits(check_size(width, height, bytes.len(), room)?).map_err(wrap)?;
         if !decoder.has_animation() {
             let picture = image::DynamicImage::from_decoder(decoder).map_err(wrap)?;
             each(picture.into_rgba8(), 100.0)?;

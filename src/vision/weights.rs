@@ -168,6 +168,18 @@ impl<'g> VisionModel<'g> {
     }
 }
 
+/// Bytes of the weights that binding decodes: everything but the matrices of blocks and merger; the patch embedding in two
+/// forms, and the values these are made from.
+pub fn copies(gguf: &Gguf) -> u64 {
+    let matrix = |name: &str| {
+        name.ends_with(".weight")
+            && (name.starts_with("mm.") || ["attn_", "ffn_"].iter().any(|part| name.contains(part)))
+    };
+    let times = |name: &str| if name.starts_with("v.patch_embd.weight") { 3 } else { 1 };
+    let decoded = gguf.tensors().filter(|t| !matrix(t.name));
+    decoded.map(|t| times(t.name) * 4 * t.len() as u64).sum()
+}
+
 /// See [`VisionModel::fingerprint`].
 fn fingerprint(gguf: &Gguf, config: &VisionConfig) -> [u8; 32] {
     const START: usize = 4096;
