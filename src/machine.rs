@@ -17,6 +17,8 @@ pub enum Limiter {
     Cgroup,
     /// `ulimit -v`: all that is mapped counts, touched or not.
     AddressSpace,
+    /// `ulimit -d`: all that may be written to counts, touched or not.
+    Data,
 }
 
 impl fmt::Display for Limiter {
@@ -25,6 +27,7 @@ impl fmt::Display for Limiter {
             Limiter::Machine => "the machine's free memory",
             Limiter::Cgroup => "the control group's limit",
             Limiter::AddressSpace => "the address space limit (ulimit -v)",
+            Limiter::Data => "the data limit (ulimit -d)",
         })
     }
 }
@@ -45,6 +48,8 @@ pub struct Usage {
     pub peak: u64,
     /// Address space mapped, touched or not.
     pub mapped: u64,
+    /// Of that, what may be written to and has no file behind it.
+    pub data: u64,
 }
 
 impl Default for Machine {
@@ -58,7 +63,13 @@ impl Machine {
     pub fn usage(&self) -> Usage {
         let status = self.read("proc/self/status").unwrap_or_default();
         let field = |name| kib_field(&status, name).unwrap_or(0);
-        Usage { anonymous: field("RssAnon"), file: field("RssFile"), peak: field("VmHWM"), mapped: field("VmSize") }
+        Usage {
+            anonymous: field("RssAnon"),
+            file: field("RssFile"),
+            peak: field("VmHWM"),
+            mapped: field("VmSize"),
+            data: field("VmData"),
+        }
     }
 
     /// The bytes this process may still take before [`Limiter::Machine`] or [`Limiter::Cgroup`] stops it, whichever is
@@ -72,10 +83,19 @@ impl Machine {
 
     /// The bytes of address space this process may still map, when that is limited.
     pub fn free_address_space(&self) -> Option<u64> {
+        Some(self.limit("Max address space")?.saturating_sub(self.usage().mapped))
+    }
+
+    /// The bytes of memory to write to that this process may still map, when that is limited.
+    pub fn free_data(&self) -> Option<u64> {
+        Some(self.limit("Max data size")?.saturating_sub(self.usage().data))
+    }
+
+    /// The soft limit of that name on this process.
+    fn limit(&self, name: &str) -> Option<u64> {
         let limits = self.read("proc/self/limits")?;
-        let line = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
-        let soft: u64 = line.split_whitespace().next()?.parse().ok()?; // "unlimited" is no number
-        Some(soft.saturating_sub(self.usage().mapped))
+        let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok() // "unlimited" is no number
     }
 
     /// The least that any control group on the way to the root leaves.
@@ -271,15 +291,24 @@ mod tests {
     }
 
     #[test]
-    fn the_address_space_limit_counts_what_is_mapped() {
-        let status = ("proc/self/status", "VmSize:\t  1000 kB\nVmHWM:\t 30 kB\nRssAnon:\t 10 kB\nRssFile:\t 20 kB\n");
-        let limit =
-            |soft| format!("Limit   Soft Limit  Hard Limit  Units\nMax address space    {soft}   unlimited   bytes\n");
+    fn limits_on_the_process_count_what_is_mapped() {
+        let status = (
+            "proc/self/status",
+            "VmSize:\t  1000 kB\nVmHWM:\t 30 kB\nRssAnon:\t 10 kB\nRssFile:\t 20 kB\nVmData:\t 500 kB\n",
+        );
+        let limit = |soft| {
+            format!(
+                "Limit   Soft Limit  Hard Limit  Units\nMax data size    {soft}   unlimited   bytes\n\
+                 Max address space    {soft}   unlimited   bytes\n"
+            )
+        };
         let set = Fake::new("as-set", &[status, ("proc/self/limits", &limit("3024000"))]);
         assert_eq!(set.0.free_address_space(), Some(2_000_000));
-        assert_eq!(set.0.usage(), Usage { anonymous: 10_240, file: 20_480, peak: 30_720, mapped: 1_024_000 });
+        assert_eq!(set.0.free_data(), Some(2_512_000));
+        let usage = Usage { anonymous: 10_240, file: 20_480, peak: 30_720, mapped: 1_024_000, data: 512_000 };
+        assert_eq!(set.0.usage(), usage);
         let open = Fake::new("as-open", &[status, ("proc/self/limits", &limit("unlimited"))]);
-        assert_eq!(open.0.free_address_space(), None);
+        assert_eq!((open.0.free_address_space(), open.0.free_data()), (None, None));
     }
 
     #[test]

@@ -37,7 +37,7 @@ const FAULT_AROUND: u64 = 64 << 10;
 /// Tokens drafted at once, at most: what of them is kept to go back among them is counted.
 const DRAFTS: u64 = 8;
 
-/// Address space that a thread takes beside its touched memory: stack and the allocator's own arena.
+/// Address space that a thread, of the team or the one that waits for signals, takes beside its touched memory: stack and the allocator's own arena.
 const THREAD_ADDRESS_SPACE: u64 = 72 << 20;
 
 /// A number of bytes on the command line: `1.6G`, `800M`, `2GiB`, `1500000000`. G is 10⁹, Gi or GiB is 2³⁰.
@@ -171,6 +171,8 @@ struct Room {
     free: Option<(u64, Limiter)>,
     /// Address space still free.
     address_space: Option<u64>,
+    /// Memory to write to still free.
+    data: Option<u64>,
     /// Bytes the process takes already.
     allocated: u64,
 }
@@ -227,6 +229,7 @@ impl Plan {
             ceiling: wish.ceiling.map(|Bytes(n)| n),
             free: machine.free_memory(),
             address_space: machine.free_address_space(),
+            data: machine.free_data(),
             // The file pages of this moment are those of the program itself.
             allocated: usage.anonymous + usage.file,
         };
@@ -236,7 +239,7 @@ impl Plan {
     /// The plan of given settings, whatever the machine has.
     pub fn unlimited(load: &Load<'_>, settings: Settings) -> Plan {
         let allocated = Machine::default().usage().anonymous;
-        Plan::of(load, settings, &Room { ceiling: None, free: None, address_space: None, allocated })
+        Plan::of(load, settings, &Room { ceiling: None, free: None, address_space: None, data: None, allocated })
     }
 
     fn choose_within(load: &Load<'_>, wish: &Wish, room: &Room) -> Result<Plan, TooLittle> {
@@ -325,9 +328,14 @@ impl Plan {
             return Some(format!("{limiter} is {}", Bytes(free)));
         }
         if let Some(free) = room.address_space
-            && to_allocate + load.threads as u64 * THREAD_ADDRESS_SPACE > free
+            && to_allocate + (load.threads as u64 + 1) * THREAD_ADDRESS_SPACE > free
         {
             return Some(format!("{} leaves {}", Limiter::AddressSpace, Bytes(free)));
+        }
+        if let Some(free) = room.data
+            && to_allocate > free
+        {
+            return Some(format!("{} leaves {}", Limiter::Data, Bytes(free)));
         }
         None
     }
@@ -462,7 +470,7 @@ mod tests {
 
     fn room(ceiling: Option<u64>, free: Option<u64>) -> Room {
         let free = free.map(|free| (free, Limiter::Machine));
-        Room { ceiling, free, address_space: None, allocated: 30_000_000 }
+        Room { ceiling, free, address_space: None, data: None, allocated: 30_000_000 }
     }
 
     #[test]

@@ -4,6 +4,22 @@ use anyhow::Context;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Files that are being written, by the names they have until they are whole.
+static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn unfinished() -> MutexGuard<'static, Vec<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes every file that is not whole yet, for a program that is about to end.
+pub fn discard_unfinished() {
+    for path in unfinished().drain(..) {
+        // One that cannot be removed is no reason to stay.
+        let _ = fs::remove_file(path);
+    }
+}
 
 /// A file written beside its final place and moved there by [`AtomicFile::commit`]. Dropped before that, it leaves
 /// nothing behind, and whatever had the name is untouched.
@@ -25,6 +41,9 @@ impl AtomicFile {
         let special = fs::metadata(path).is_ok_and(|m| !m.is_file());
         let temporary = if special { path.to_owned() } else { path.with_file_name(name) };
         let file = File::create(&temporary).with_context(|| format!("cannot write {}", path.display()))?;
+        if !special {
+            unfinished().push(temporary.clone());
+        }
         Ok(AtomicFile { writer: Some(BufWriter::with_capacity(1 << 20, file)), temporary, path: path.to_owned() })
     }
 
@@ -34,13 +53,17 @@ impl AtomicFile {
     /// If the last bytes cannot be written or the file not be moved.
     pub fn commit(mut self) -> anyhow::Result<()> {
         let writer = self.writer.take().expect("taken here only");
-        let finish = || {
+        let finish = || -> io::Result<()> {
             let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
             if self.temporary == self.path {
                 return Ok(());
             }
             file.sync_data()?;
-            fs::rename(&self.temporary, &self.path)
+            // Under the lock: a file is either unfinished or at its place, whoever looks.
+            let mut unfinished = unfinished();
+            fs::rename(&self.temporary, &self.path)?;
+            unfinished.retain(|path| *path != self.temporary);
+            Ok(())
         };
         let result = finish().with_context(|| format!("cannot write {}", self.path.display()));
         if result.is_err() {
@@ -57,7 +80,9 @@ impl AtomicFile {
     fn discard(&self) {
         if self.temporary != self.path {
             // The failure that brought us here is the one to report.
+            let mut unfinished = unfinished();
             let _ = fs::remove_file(&self.temporary);
+            unfinished.retain(|path| *path != self.temporary);
         }
     }
 }

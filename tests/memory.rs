@@ -1,20 +1,44 @@
 //! What `--mem`, a limit on the address space and the plan promise of memory, as seen from outside the process.
 
-use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
+use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, VisionDims};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A model of random weights, some 65 MB, removed at the end.
+/// A file removed at the end.
 struct Model(PathBuf);
 
 impl Model {
+    fn path(name: &str) -> Model {
+        Model(std::env::temp_dir().join(format!("qwen-edge-memory-{}-{name}", std::process::id())))
+    }
+
+    fn options() -> Options {
+        let vision = VisionDims { depth: 2, n_embd: 256, n_head: 4, n_ff: 1024, n_pos: 2304 };
+        let dims = Dims { n_embd: 512, n_layer: 8, n_ff: 1024, n_vocab: 4096, vision, ..Dims::of(Size::B0_8) };
+        Options { dims, quant: Quant::Q8_0, mtp: true, newer: false, seed: 1 }
+    }
+
+    /// A model of random weights, some 65 MB.
     fn new(name: &str) -> Model {
-        let dims = Dims { n_embd: 512, n_layer: 8, n_ff: 1024, n_vocab: 4096, ..Dims::of(Size::B0_8) };
-        let synth = Synth::text(&Options { dims, quant: Quant::Q8_0, mtp: true, newer: false, seed: 1 });
-        let path = std::env::temp_dir().join(format!("qwen-edge-memory-{name}-{}.gguf", std::process::id()));
-        std::fs::write(&path, synth.to_bytes()).unwrap();
-        Model(path)
+        let model = Model::path(&format!("{name}.gguf"));
+        std::fs::write(&model.0, Synth::text(&Model::options()).to_bytes()).unwrap();
+        model
+    }
+
+    /// A vision tower of random weights for it.
+    fn tower() -> Model {
+        let model = Model::path("mmproj.gguf");
+        std::fs::write(&model.0, Synth::vision(&Options { quant: Quant::F16, ..Model::options() }).to_bytes()).unwrap();
+        model
+    }
+
+    /// A picture.
+    fn picture(side: u32) -> Model {
+        let model = Model::path(&format!("{side}.png"));
+        let pixel = |x: u32, y: u32| image::Rgb([(x ^ y) as u8, (x / 3) as u8, (y / 5) as u8]);
+        image::RgbImage::from_fn(side, side, pixel).save(&model.0).unwrap();
+        model
     }
 }
 
@@ -26,9 +50,19 @@ impl Drop for Model {
 
 /// Runs the program on `model`; with `kib`, under that limit on its address space.
 fn run(model: &Path, args: &str, kib: Option<u64>) -> Output {
-    let limit = kib.map_or(String::new(), |kib| format!("ulimit -v {kib}; "));
+    run_below(&kib.map_or(String::new(), |kib| format!("ulimit -v {kib}; ")), model, args)
+}
+
+/// Runs the program on `model` in a shell that did something before.
+fn run_below(limit: &str, model: &Path, args: &str) -> Output {
     let command = format!("{limit}exec \"$0\" run \"$1\" --raw --greedy -p 'one two three' -n 3 --json {args}");
-    Command::new("sh").args(["-c", &command, env!("CARGO_BIN_EXE_qwen-edge")]).arg(model).output().unwrap()
+    // A backtrace of an allocation that failed would need memory itself.
+    Command::new("sh")
+        .env_remove("RUST_BACKTRACE")
+        .args(["-c", &command, env!("CARGO_BIN_EXE_qwen-edge")])
+        .arg(model)
+        .output()
+        .unwrap()
 }
 
 fn json(output: &Output) -> Value {
@@ -101,4 +135,98 @@ fn under_any_address_space_limit_the_program_answers_or_says_why_not() {
         }
     }
     assert!(answered > 0 && refused > 0, "{answered} answered, {refused} refused");
+}
+
+#[test]
+fn pictures_are_looked_at_within_the_ceiling_or_refused() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: no memory of its own to measure");
+    }
+    let (model, tower) = (Model::new("vision"), Model::tower());
+    let (picture, large) = (Model::picture(700), Model::picture(5000));
+    let look = |picture: &Path, args: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_qwen-edge"));
+        command.arg("run").arg(&model.0).args(["-p", "what?", "-n", "1", "--greedy", "--json", "--touch", "--mmproj"]);
+        command.arg(&tower.0).arg("--image").arg(picture).args(args.split(' '));
+        command.output().unwrap()
+    };
+    for (megabytes, args) in [(220, ""), (220, " --no-mmap"), (500, " --ctx 4k --image-tokens 200")] {
+        let result = json(&look(&picture.0, &format!("--mem {megabytes}M{args}")));
+        let number = |key: &str| result["memory"][key].as_u64().unwrap();
+        let (peak, planned) = (number("peak_bytes"), number("planned_bytes"));
+        println!("--mem {megabytes}M{args}: planned {planned}, peak {peak}, vision {}", number("vision_bytes"));
+        assert!(planned <= megabytes * 1_000_000 && peak <= planned, "{megabytes} MB {args}: {}", result["memory"]);
+    }
+    let output = look(&large.0, "--mem 220M");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && message.contains("5000 x 5000") && message.contains("--mem"), "{message}");
+}
+
+/// `ulimit -d` counts everything a program may write to, touched or not.
+#[test]
+fn a_plan_survives_a_limit_on_data_of_its_own_size() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: an emulator needs memory of its own");
+    }
+    let model = Model::new("data");
+    let args = "--touch --threads 2 --mem 200M";
+    let memory = json(&run(&model.0, args, None))["memory"].clone();
+    let data = memory["planned_bytes"].as_u64().unwrap() - memory["weights_bytes"].as_u64().unwrap();
+    // Stacks are mapped whole and hardly touched: 2 MiB for each of two threads more, and the first one's heap.
+    let data = data / 1024 + (8 << 10);
+    let limited = |kib: u64| run_below(&format!("ulimit -d {kib}; "), &model.0, args);
+    assert_eq!(json(&limited(data))["memory"]["ctx"], memory["ctx"]);
+    // Half of it is not enough, and that is foreseen.
+    let args = "--touch --threads 2 --ctx 32768 --kv f16";
+    let output = run_below(&format!("ulimit -d {}; ", data / 2), &model.0, args);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && message.contains("ulimit -d"), "{message}");
+}
+
+/// A control group with a limit on memory, removed at the end; `None` where none can be made.
+struct Group(PathBuf);
+
+impl Group {
+    fn new(bytes: u64) -> Option<Group> {
+        for (base, file) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
+            let group = Group(Path::new(base).join(format!("qwen-edge-test-{}", std::process::id())));
+            let made = Path::new(base).join("cgroup.procs").exists() && std::fs::create_dir(&group.0).is_ok();
+            if made && std::fs::write(group.0.join(file), bytes.to_string()).is_ok() {
+                return Some(group);
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_control_group_is_answered_in_or_declined_and_never_kills() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: no memory of its own to measure");
+    }
+    let model = Model::new("group");
+    for (megabytes, answers) in [(150, true), (30, false)] {
+        let Some(group) = Group::new(megabytes << 20) else {
+            return println!("skipped: no control group can be made here");
+        };
+        // The file is not in memory already on another's account.
+        let sync = format!("dd if='{}' iflag=nocache count=0 status=none; ", model.0.display());
+        let enter = format!("{sync}echo $$ > '{}/cgroup.procs'; ", group.0.display());
+        let output = run_below(&enter, &model.0, "--touch");
+        let message = String::from_utf8_lossy(&output.stderr);
+        if answers {
+            let memory = &json(&output)["memory"];
+            println!("{megabytes} MiB: {memory}");
+            assert!(memory["ctx"].as_u64().unwrap() < 32_768, "planned for more than there is: {memory}");
+        } else {
+            assert_eq!(output.status.code(), Some(1), "{message}");
+            assert!(message.contains("control group"), "{message}");
+        }
+    }
 }

@@ -203,6 +203,7 @@ pub fn report(plan: &Plan) -> Value {
         "kv": plan.settings.kv.name(),
         "batch": plan.settings.n_batch,
         "weights_bytes": plan.weights,
+        "vision_bytes": plan.vision.total(),
         "planned_bytes": plan.total(),
         "peak_bytes": usage.peak,
     })

@@ -10,6 +10,7 @@ pub mod run;
 pub mod runtime;
 mod screen;
 pub mod sight;
+mod signals;
 pub mod synth;
 pub mod template;
 pub mod tokenize;
@@ -60,7 +61,9 @@ impl Command {
 
 /// Runs the command line; exit code 1 and the error chain on stderr when it fails, 2 on wrong usage.
 pub fn main() -> ExitCode {
-    match Cli::parse().command.run() {
+    let command = Cli::parse().command;
+    signals::listen();
+    match command.run() {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough (`| head`).
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,

@@ -3,8 +3,9 @@
 use super::chat;
 use super::fitting::{self, Fitting};
 use super::runtime::Runtime;
-use super::screen::{Screen, interrupted};
+use super::screen::Screen;
 use super::sight::{self, Eyes, Sight};
+use super::signals;
 use crate::chat::{Request, Template};
 use crate::context::Context;
 use crate::generate::{Outcome, Stop, generate};
@@ -162,15 +163,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
     let path = || args.model.display().to_string();
     let mut gguf = Gguf::open(&args.model)?;
+    // Before the plan, which then counts what they take, and drops the file's pages they were read from.
+    let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
+    let template = Template::from_gguf(&gguf).with_context(path)?;
     let mut eyes_file = if interactive || !args.sight.is_empty() { args.sight.open(&args.model)? } else { None };
     let eyes = eyes_file.as_mut().map(|file| (&args.sight, file));
     let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads()).with_context(path)?;
     let blind = eyes_file.take_if(|_| plan.vision.total() == 0).is_some();
-    let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
     let mut model = Model::bind(&gguf).with_context(path)?;
     args.fitting.adjust(&mut model.config);
     ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());
-    let template = Template::from_gguf(&gguf).with_context(path)?;
 
     let kernels = args.runtime.kernels()?;
     let team = args.runtime.team();
@@ -354,7 +356,7 @@ impl Session<'_, '_> {
             let result = self.json(&outcome, seed);
             writeln!(std::io::stdout(), "{result}")?;
         }
-        if outcome.stop == Stop::Interrupted && interrupted() {
+        if outcome.stop == Stop::Interrupted && signals::interrupted() {
             // As a shell reports a program that SIGINT ended.
             std::process::exit(130);
         }
@@ -420,8 +422,9 @@ impl Session<'_, '_> {
         self.sampler.forget();
         self.screen.begin(thinking, self.tokenizer.added_token("</think>"));
         let (context, tokenizer, sampler) = (&mut self.context, &self.tokenizer, &mut self.sampler);
-        let outcome = generate(context, tokenizer, sampler, &slots, stable, self.n_max, &mut self.screen)?;
+        let outcome = generate(context, tokenizer, sampler, &slots, stable, self.n_max, &mut self.screen);
         self.screen.end();
+        let outcome = outcome?;
         self.screen.summary(&outcome, self.bytes_per_token);
         Ok(outcome)
     }

@@ -1,33 +1,12 @@
 //! Where an answer appears: its text on standard output, everything else on standard error.
 
+use super::signals;
 use crate::generate::{Audience, Outcome, Stop};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 
 /// Prompts shorter than this are read before a bar would be seen.
 const BAR_FROM: usize = 256;
-
-/// Set by Ctrl-C.
-fn flag() -> &'static Arc<AtomicBool> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    FLAG.get_or_init(|| {
-        let flag = Arc::new(AtomicBool::new(false));
-        // A second Ctrl-C, before anybody looked at the first, ends the program as usual. Where the handlers cannot be
-        // installed, the first one does.
-        for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-            let _ = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, flag.clone());
-            let _ = signal_hook::flag::register(signal, flag.clone());
-        }
-        flag
-    })
-}
-
-/// Whether Ctrl-C was pressed since the last answer began.
-pub(super) fn interrupted() -> bool {
-    flag().load(Ordering::Relaxed)
-}
 
 /// The terminal, or the pipes in its place.
 pub(super) struct Screen {
@@ -46,7 +25,6 @@ pub(super) struct Screen {
 
 impl Screen {
     pub fn new(quiet: bool, collect: bool) -> Screen {
-        flag();
         Screen {
             quiet,
             collect,
@@ -68,7 +46,7 @@ impl Screen {
 
     /// An answer begins; with `thinking`, by its reasoning, which `think_end` ends.
     pub fn begin(&mut self, thinking: bool, think_end: Option<u32>) {
-        flag().store(false, Ordering::Relaxed);
+        signals::begin_answer();
         self.thinking = thinking && think_end.is_some();
         self.think_end = think_end;
         self.answer.clear();
@@ -77,6 +55,7 @@ impl Screen {
 
     /// The answer is complete.
     pub fn end(&mut self) {
+        signals::end_answer();
         self.clear_bar();
         if self.thinking && !self.collect && !self.quiet {
             eprintln!();
@@ -169,6 +148,6 @@ impl Audience for Screen {
     }
 
     fn proceed(&mut self) -> bool {
-        !self.closed && !interrupted()
+        !self.closed && !signals::interrupted()
     }
 }

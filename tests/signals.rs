@@ -1,0 +1,228 @@
+//! Ctrl-C and SIGTERM, and what a program that waits costs, as seen from outside the process.
+
+#![cfg(target_os = "linux")]
+
+use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, Vocab};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, Termios, tcgetattr};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes here on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A directory with a small model of random weights, removed at the end.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let dir = std::env::temp_dir().join(format!("qwen-edge-signals-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        Scratch(dir)
+    }
+
+    /// Writes a model whose answer to anything goes on until the context is full.
+    fn model(&self) -> PathBuf {
+        let n_vocab = Vocab::published_cut(1088).tokens.len();
+        let dims = Dims { n_embd: 256, n_layer: 4, n_ff: 512, n_vocab, ..Dims::of(Size::B0_8) };
+        let synth = Synth::text(&Options { dims, quant: Quant::Q8_0, mtp: false, newer: false, seed: 1 });
+        let path = self.0.join("model.gguf");
+        fs::write(&path, synth.to_bytes()).unwrap();
+        path
+    }
+
+    fn files(&self) -> Vec<String> {
+        let names = fs::read_dir(&self.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A started program; killed when a test fails.
+struct Program(Child);
+
+impl Program {
+    fn start(command: &mut Command) -> Program {
+        Program(command.spawn().unwrap())
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).unwrap();
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        until("the program ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Clock ticks this process has used so far, a hundredth of a second each.
+    fn ticks(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        // The name may hold spaces; user and system time are the 12th and 13th field behind it.
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn program() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_qwen-edge"))
+}
+
+/// Tests under emulation are of the library: a program started here would not run.
+fn emulated() -> bool {
+    std::env::var_os("QWEN_EDGE_RUNNER").is_some()
+}
+
+/// Starts an endless answer and returns once it has begun.
+fn answering(model: &Path) -> Program {
+    let mut command = program();
+    command.arg("run").arg(model).args(["--raw", "--quiet", "-p", "a", "--ctx", "262144", "--greedy"]);
+    let mut program = Program::start(command.stdout(Stdio::piped()));
+    let mut byte = [0];
+    program.0.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+    program
+}
+
+#[test]
+fn sigterm_ends_an_answer_at_once_and_the_parent_sees_why() {
+    if emulated() {
+        return println!("skipped: starts the program");
+    }
+    let scratch = Scratch::new("term");
+    let mut program = answering(&scratch.model());
+    let start = Instant::now();
+    program.send(Signal::TERM);
+    let status = program.wait();
+    assert_eq!(status.signal(), Some(Signal::TERM.as_raw()), "{status}");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert_eq!(scratch.files(), ["model.gguf"]);
+}
+
+#[test]
+fn ctrl_c_stops_an_answer_and_is_reported_as_shells_do() {
+    if emulated() {
+        return println!("skipped: starts the program");
+    }
+    let scratch = Scratch::new("int");
+    let mut program = answering(&scratch.model());
+    program.send(Signal::INT);
+    let mut rest = String::new();
+    program.0.stdout.as_mut().unwrap().read_to_string(&mut rest).unwrap();
+    assert_eq!(program.wait().code(), Some(130));
+    assert!(rest.ends_with('\n'), "the line is ended: {rest:?}");
+}
+
+#[test]
+fn a_file_that_a_signal_cuts_short_is_not_there() {
+    if emulated() {
+        return println!("skipped: starts the program");
+    }
+    for signal in [Signal::TERM, Signal::INT] {
+        let scratch = Scratch::new("file");
+        let output = scratch.0.join("big.gguf");
+        fs::write(&output, "what was there").unwrap();
+        let mut command = program();
+        command.args(["synth", "--size", "0.8b", "--quant", "bf16", "--force", "-o"]).arg(&output);
+        let mut program = Program::start(command.stderr(Stdio::null()));
+        until("the file is begun", || scratch.files().len() == 2);
+        program.send(signal);
+        assert_eq!(program.wait().signal(), Some(signal.as_raw()));
+        assert_eq!(scratch.files(), ["big.gguf"]);
+        assert_eq!(fs::read(&output).unwrap(), b"what was there");
+    }
+}
+
+/// A terminal of its own for a program, and this side of it.
+fn terminal() -> (OwnedFd, File) {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&ours).unwrap();
+    unlockpt(&ours).unwrap();
+    let name = ptsname(&ours, Vec::new()).unwrap();
+    let theirs = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    (ours, theirs)
+}
+
+fn modes(terminal: &File) -> Termios {
+    tcgetattr(terminal).unwrap()
+}
+
+#[test]
+fn a_chat_that_waits_costs_nothing_and_sigterm_leaves_the_terminal_as_it_was() {
+    if emulated() {
+        return println!("skipped: starts the program");
+    }
+    let scratch = Scratch::new("chat");
+    let (ours, theirs) = terminal();
+    let before = modes(&theirs);
+    let side = || Stdio::from(theirs.try_clone().unwrap());
+    let mut command = program();
+    command.arg("run").arg(scratch.model()).args(["--ctx", "512"]).env("TERM", "xterm");
+    let mut program = Program::start(command.stdin(side()).stdout(side()).stderr(side()));
+    // Somebody reads what it shows.
+    let mut screen = File::from(ours);
+    let mut keys = screen.try_clone().unwrap();
+    let shown = std::thread::spawn(move || {
+        let (mut text, mut bytes) = (String::new(), [0; 4096]);
+        loop {
+            match screen.read(&mut bytes) {
+                Ok(0) => return text,
+                Ok(n) => text.push_str(&String::from_utf8_lossy(&bytes[..n])),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return text, // the other side is closed
+            }
+        }
+    });
+    let raw = || !modes(&theirs).local_modes.contains(LocalModes::ICANON);
+    until("it waits for a line", raw);
+    // One answer, so that the threads have worked and gone back to sleep.
+    keys.write_all(b"hello\r").unwrap();
+    until("it reads the line", || !raw());
+    until("it waits again", raw);
+
+    std::thread::sleep(Duration::from_millis(300));
+    let ticks = program.ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    let used = program.ticks() - ticks;
+    assert!(used <= 1, "{used} hundredths of a second of CPU in a second of waiting");
+
+    program.send(Signal::TERM);
+    assert_eq!(program.wait().signal(), Some(Signal::TERM.as_raw()));
+    let after = modes(&theirs);
+    assert_eq!(
+        (after.local_modes, after.input_modes, after.output_modes),
+        (before.local_modes, before.input_modes, before.output_modes)
+    );
+    drop((theirs, command));
+    let shown = shown.join().unwrap();
+    assert!(shown.contains(">>> ") && shown.ends_with("\u{1b}[?2004l\r\n"), "{shown:?}");
+}
