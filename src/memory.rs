@@ -25,8 +25,11 @@ const BATCHES: [usize; 5] = [512, 256, 128, 64, 32];
 /// Checkpoints of the state a conversation keeps to go back to, best first.
 const CHECKPOINTS: [usize; 3] = [2, 1, 0];
 
-/// Allocated beside what is counted one by one: text, samplers, thread stacks, the allocator's slack.
-const RESERVE: u64 = 24 << 20;
+/// Allocated beside what is counted one by one: text, the sampler, the allocator's slack. Runs took up to 4 MB of it.
+const RESERVE: u64 = 8 << 20;
+
+/// A thread's share of that: stack and scratch. Sixteen threads took 10 MB more than one.
+const THREAD_RESERVE: u64 = 768 << 10;
 
 /// Bytes a position of the context takes beside keys and values: what stands there, and its share of a growing list.
 const POSITION: u64 = 24;
@@ -291,7 +294,11 @@ impl Plan {
             checkpoints: settings.n_checkpoint as u64 * state,
             drafts: if load.drafts { drafts(load.config, &settings, state) } else { 0 },
             vision: load.vision.map_or(VisionMemory::default(), |v| VisionMemory::of(&v, settings.n_ctx, load.threads)),
-            program: room.allocated + copies(load.config) + settings.n_ctx as u64 * POSITION + RESERVE,
+            program: room.allocated
+                + copies(load.config)
+                + settings.n_ctx as u64 * POSITION
+                + RESERVE
+                + load.threads as u64 * THREAD_RESERVE,
             ceiling: room.ceiling.map(Bytes),
             free: room.free,
             allocated: room.allocated,
