@@ -211,7 +211,7 @@ fn a_control_group_is_answered_in_or_declined_and_never_kills() {
         return println!("skipped: no memory of its own to measure");
     }
     let model = Model::new("group");
-    for (megabytes, answers) in [(125, true), (30, false)] {
+    for (megabytes, answers) in [(125, true), (30, true), (14, false)] {
         let Some(group) = Group::new(megabytes << 20) else {
             return println!("skipped: no control group can be made here");
         };
