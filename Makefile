@@ -51,6 +51,12 @@ bench: build ## speed of prefill and decode: make bench [MODEL=file.gguf] [ARGS=
 bench-peer: build ## qwen-edge and llama.cpp on the same file in turn: make bench-peer MODEL=file.gguf [ARGS="-p 512"]
 	scripts/bench_peer.sh "$(MODEL)" $(ARGS)
 
+SYNTH := models/synth-qwen35-0.8b
+bench-vision: build ## qwen-edge and llama.cpp's mtmd looking at a picture in turn: make bench-vision [IMAGE=file] [ARGS="--isa avx2"]
+	@test -e $(SYNTH)-q4_k_m.gguf || target/release/qwen-edge synth --size 0.8b --quant q4_k_m -o $(SYNTH)-q4_k_m.gguf
+	@test -e $(SYNTH)-f16-mmproj.gguf || target/release/qwen-edge synth --size 0.8b --quant f16 --mmproj -o $(SYNTH)-f16-mmproj.gguf
+	PEER_SCRIPT=bench_vision.py scripts/bench_peer.sh $(SYNTH)-q4_k_m.gguf $(SYNTH)-f16-mmproj.gguf $(IMAGE) $(ARGS)
+
 SIZE ?= 0.8b
 QUANT ?= q4_k_m
 OUT ?= models/synth-qwen35-$(SIZE)-$(QUANT)$(if $(MTP),-mtp).gguf
@@ -92,4 +98,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run install test check lint test-long test-arm test-arm-short bench synth budgets static static-arm dist deb answers reproducible clean help need-cargo
+.PHONY: build run install test check lint test-long test-arm test-arm-short bench bench-peer bench-vision synth budgets static static-arm dist deb answers reproducible clean help need-cargo

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Compares the speed of qwen-edge and llama.cpp on one model: bench_peer.sh MODEL.gguf [options of bench_peer.py].
+# PEER_SCRIPT=bench_vision.py bench_peer.sh MODEL.gguf MMPROJ.gguf [IMAGE] [options] does so for a picture.
 # Builds llama.cpp (the llama-cpp-python package) for this machine once, into target/peer. PEER_AVX2=1 makes and uses a
 # second build without AVX-512, to be compared with --isa avx2.
 set -euo pipefail
@@ -22,4 +23,4 @@ if ! [ -e "$venv/ready" ]; then
   CMAKE_ARGS="$flags" "$venv/bin/pip" install --quiet --no-cache-dir --no-binary llama-cpp-python llama-cpp-python==0.3.36
   touch "$venv/ready"
 fi
-exec "$venv/bin/python" scripts/bench_peer.py "$@"
+exec "$venv/bin/python" "scripts/${PEER_SCRIPT:-bench_peer.py}" "$@"

@@ -11,8 +11,9 @@ use qwen_edge::vision::tower::{self, Hands};
 use qwen_edge::vision::video::{Options, Video};
 use qwen_edge::vision::{GridThw, Picture, PixelValues, VisionModel};
 use safetensors::SafeTensors;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vision").join(name)
@@ -121,6 +122,27 @@ fn embeddings_are_those_of_the_reference_at_every_level() {
         let apart = relative(&rows, &expected);
         let worst = rows.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(apart < 1e-4 && worst < 1e-3 * largest, "{isa}: {apart:.2e} in all, {worst:.2e} at most");
+    }
+}
+
+#[test]
+fn sixteen_bit_weights_give_the_embeddings_of_float_products_at_every_level() {
+    let directory = Directory::new("sixteen-bit");
+    let path = directory.0.join("mmproj.gguf");
+    let path = path.to_str().unwrap();
+    let args = ["synth", "--size", "tiny", "--quant", "f16", "--mmproj", "-o", path];
+    assert!(Command::new(env!("CARGO_BIN_EXE_qwen-edge")).args(args).output().unwrap().status.success());
+    let gguf = Gguf::open(Path::new(path)).unwrap();
+    let model = VisionModel::bind(&gguf).unwrap();
+    let pixels = golden_pixels(&Golden::open());
+    let rows = |isa| {
+        let mut hands = Hands { kernels: Kernels::select(Some(isa)).unwrap(), team: &mut Team::new(2) };
+        tower::embed(&model, &mut hands, &pixels, |_, _| {})
+    };
+    let expected = rows(kernels::Isa::Scalar);
+    for isa in kernels::Isa::available() {
+        let apart = relative(&rows(isa), &expected);
+        assert!(apart < 2e-3, "{isa}: {apart:.2e}");
     }
 }
 
@@ -261,6 +283,7 @@ fn pictures_that_are_none_get_a_clear_error() {
     bmp[18..26].copy_from_slice(&[0x60, 0xEA, 0, 0, 0x60, 0xEA, 0, 0]);
     for (name, bytes, says) in [
         ("text.png", b"hello".to_vec(), "not a JPEG, PNG, WebP, GIF or BMP picture"),
+        ("zero.gif", b"GIF89a\x0A\0\x0A\0\0\0\0;".to_vec(), "broken GIF"),
         ("empty.png", vec![], "empty file"),
         ("cut.png", png[..png.len() / 2].to_vec(), "broken PNG"),
         ("cut.jpg", [&[0xFF, 0xD8, 0xFF, 0xE0][..], &[0; 20]].concat(), "truncated JPEG"),
@@ -273,8 +296,11 @@ fn pictures_that_are_none_get_a_clear_error() {
         assert!(said.contains(says) && said.contains(name), "{name}: {said}");
         assert!(!out.exists());
     }
-    let said = complaint(&["vision", mmproj.to_str().unwrap(), "/no/such.png", "-o", "/dev/null"]);
-    assert!(said.contains("No such file"), "{said}");
+    for (name, says) in [("/no/such.png", "No such file"), (env!("CARGO_MANIFEST_DIR"), "a directory, not a picture")] {
+        let said = complaint(&["vision", mmproj.to_str().unwrap(), name, "-o", "/dev/null"]);
+        assert!(said.contains(says), "{said}");
+        assert_eq!(said.matches(says).count(), 1, "said twice: {said}");
+    }
 }
 
 #[test]
@@ -373,4 +399,116 @@ fn pictures_without_their_tower_or_place_get_a_clear_error() {
     assert!(said.contains("--mmproj"), "{said}");
     let said = complaint(&["run", &model, "-p", "x", "--image", &image, "--mmproj", &model]);
     assert!(said.contains("is no vision tower"), "{said}");
+}
+
+/// Runs the binary with `input` on its standard input; standard output and standard error.
+fn fed(args: &[&str], input: &[u8]) -> (Vec<u8>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_qwen-edge"))
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A run that does not read it may close it first.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{args:?}: {said}");
+    (output.stdout, said)
+}
+
+#[test]
+fn a_picture_comes_from_a_file_a_pipe_or_a_url_and_its_times_are_told() {
+    use base64::Engine;
+    let directory = Directory::new("image-sources");
+    let (model, _) = synthetic(&directory);
+    let bytes = std::fs::read(data("frames/000.png")).unwrap();
+    // Broken into lines, as tools write base64.
+    let base64 = base64::engine::general_purpose::STANDARD.encode(&bytes);
+    let lines: Vec<&str> = base64.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let url = format!("data:image/png;base64,{}", lines.join("\n"));
+    let file = data("frames/000.png").to_str().unwrap().to_owned();
+    let mut answers = Vec::new();
+    for spec in [file.as_str(), "-", url.as_str()] {
+        let base = ["run", &model, "--json", "--greedy", "-n", "4", "--ctx", "512", "--threads", "1", "-p", "What?"];
+        let (out, _) = fed(&[&base[..], &["--image", spec]].concat(), &bytes);
+        let result: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let seen = &result["vision"][0];
+        assert!(seen["tower_seconds"].as_f64().unwrap() > 0.0 && seen["tokens"].as_u64().unwrap() > 0, "{seen}");
+        answers.push((result["ids"].clone(), seen["tokens"].clone()));
+    }
+    assert!(answers[0] == answers[1] && answers[0] == answers[2], "{answers:?}");
+}
+
+#[test]
+fn caps_on_time_and_memory_are_kept_and_said() {
+    let directory = Directory::new("image-caps");
+    let (model, _) = synthetic(&directory);
+    let image = data("image.png").to_str().unwrap().to_owned();
+    let base = ["run", &model, "--json", "--greedy", "-n", "1", "--ctx", "512", "--threads", "1", "-p", "What?"];
+    let tokens = |more: &[&str]| {
+        let (out, said) = fed(&[&base[..], &["--image", &image], more].concat(), b"");
+        let result: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        (result["vision"][0]["tokens"].as_u64().unwrap(), said)
+    };
+    let (all, _) = tokens(&[]);
+    let (few, said) = tokens(&["--image-time", "0.000001"]);
+    assert!(few < all && said.contains("of the vision tower are about") && said.contains("reduced"), "{said}");
+    let (plenty, _) = tokens(&["--image-time", "1000"]);
+    assert_eq!(plenty, all);
+    let (within, _) = tokens(&["--mem", "4G"]);
+    assert_eq!(within, all);
+}
+
+#[test]
+fn logits_with_a_picture_do_not_depend_on_how_the_prompt_writes_its_place() {
+    let directory = Directory::new("logits-image");
+    let (model, _) = synthetic(&directory);
+    let gguf = Gguf::open(Path::new(&model)).unwrap();
+    let vocabulary = qwen_edge::tokenizer::Tokenizer::from_gguf(&gguf).unwrap();
+    let ids = VisionIds::find(|token| vocabulary.added_token(token)).unwrap();
+    let image = data("image.png").to_str().unwrap().to_owned();
+    let out = directory.0.join("logits.safetensors");
+    let logits = |name: &str, tokens: &[u32], image: &str, more: &[&str]| {
+        let tokens = directory.write(name, serde_json::to_string(tokens).unwrap().as_bytes());
+        let args = ["logits", &model, "--tokens", &tokens, "-o", out.to_str().unwrap(), "--image", image];
+        fed(&[&args[..], more].concat(), b"");
+        std::fs::read(&out).unwrap()
+    };
+    let around = |pads: usize| {
+        let pads = vec![ids.image_pad; pads];
+        [&[5, 6, ids.vision_start][..], &pads, &[ids.vision_end, 7, 8]].concat()
+    };
+    let short = logits("short.json", &around(1), &image, &[]);
+    let long = logits("long.json", &around(70), &image, &[]);
+    assert!(short == long, "one placeholder, or one for each of the 70 tokens");
+    let other = logits("other.json", &around(1), data("frames/000.png").to_str().unwrap(), &[]);
+    assert!(short != other, "another picture");
+    let fewer = logits("fewer.json", &around(1), &image, &["--image-tokens", "16"]);
+    assert!(fewer.len() < short.len());
+}
+
+#[test]
+fn clips_that_are_none_get_a_clear_error() {
+    let directory = Directory::new("bad-clips");
+    let (model, _) = synthetic(&directory);
+    let empty = directory.0.join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let mixed = directory.0.join("mixed");
+    std::fs::create_dir(&mixed).unwrap();
+    std::fs::copy(data("frames/000.png"), mixed.join("0.png")).unwrap();
+    std::fs::write(mixed.join("1.png"), b"not one").unwrap();
+    let image = data("image.png").to_str().unwrap().to_owned();
+    let mp4 = directory.write("clip.mp4", b"\0\0\0\x20ftypisom and no more");
+    for (clip, says) in [
+        (empty.to_str().unwrap(), "no frames found"),
+        (mixed.to_str().unwrap(), "1.png\": not a JPEG"),
+        (&image, "a still picture, not a clip"),
+        (&mp4, "ffmpeg"),
+        ("/no/such.avi", "No such file"),
+    ] {
+        let said = complaint(&["run", &model, "-p", "x", "-n", "1", "-q", "--video", clip]);
+        assert!(said.contains(says), "{clip}: {said}");
+    }
 }

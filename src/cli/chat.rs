@@ -50,6 +50,7 @@ pub(super) fn chat(session: &mut Session<'_, '_>, system: Option<&str>) -> anyho
                     eprintln!("error: {error:#}");
                 }
             }
+            command @ ("/image" | "/video") => eprintln!("{command} needs a file: {command} FILE"),
             command if command.starts_with('/') && !command.contains(char::is_whitespace) => {
                 eprintln!("no command {command}; /help lists them");
             }

@@ -430,6 +430,7 @@ impl Session<'_, '_> {
     }
 
     fn json(&self, outcome: &Outcome, seed: u64) -> Value {
+        let reports = self.eyes.as_ref().map(|(eyes, _)| eyes.reports());
         json!({
             "text": self.screen.answer(),
             "reasoning": self.screen.reasoning(),
@@ -442,6 +443,7 @@ impl Session<'_, '_> {
             "prefill_tok_s": outcome.prefill_tok_s(),
             "decode_tok_s": outcome.decode_tok_s(),
             "memory": fitting::report(&self.plan),
+            "vision": reports,
             "decode_gb_s": outcome.decode_tok_s() * self.bytes_per_token as f64 / 1e9,
         })
     }

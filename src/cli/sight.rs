@@ -120,6 +120,7 @@ pub struct Eyes<'g> {
     /// Bytes of the rows made so far.
     kept: u64,
     quiet: bool,
+    reports: Vec<Value>,
 }
 
 impl<'g> Eyes<'g> {
@@ -161,7 +162,7 @@ impl<'g> Eyes<'g> {
             ..video::Options::default()
         };
         let cache = Cache::new(sight.cache.as_deref());
-        Ok(Eyes { model, kernels, team, cache, max_tokens, video, room, kept: 0, quiet })
+        Ok(Eyes { model, kernels, team, cache, max_tokens, video, room, kept: 0, quiet, reports: Vec::new() })
     }
 
     /// Bytes that the next input may take, and the most tokens, up to `most`, of one with so many frames.
@@ -229,7 +230,13 @@ impl<'g> Eyes<'g> {
         if !self.quiet {
             eprintln!("{}", describe(label, &report));
         }
+        self.reports.push(report_json(label, &report));
         seen
+    }
+
+    /// What was looked at so far, as [`report_json`] writes it.
+    pub fn reports(&self) -> &[Value] {
+        &self.reports
     }
 }
 
@@ -300,7 +307,7 @@ pub fn progress(label: &str, quiet: bool) -> impl FnMut(usize, usize) {
 
 /// One line on what was read: sizes, tokens, and where the time went.
 pub fn describe(label: &str, report: &Report) -> String {
-    let Report { from, to, tokens, capped, frames, cached, times } = report;
+    let Report { from, to, tokens, capped, clipped, frames, cached, times } = report;
     let mut line = format!("{label}: {} x {}", from.width, from.height);
     if let Some((read, all)) = frames {
         line += &format!(", {read} of {all} frames");
@@ -310,7 +317,10 @@ pub fn describe(label: &str, report: &Report) -> String {
     }
     line += &format!(", {tokens} tokens");
     if *capped {
-        line += if frames.is_some() { " (capped: --frames)" } else { " (reduced: --image-tokens sets the cap)" };
+        line += if frames.is_some() { " (capped: --frames)" } else { " (reduced: see --image-tokens)" };
+    }
+    if *clipped {
+        line += " (16-bit grey: all above 255 is white, as in the model's own processor; better convert it to 8 bits)";
     }
     let ms = |time: &Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
     line += &match frames {
@@ -318,6 +328,24 @@ pub fn describe(label: &str, report: &Report) -> String {
         None => format!("; decode {}, resize {}, ", ms(&times.decode), ms(&times.resize)),
     };
     line + &if *cached { "tower: from the cache".to_owned() } else { format!("tower {}", ms(&times.tower)) }
+}
+
+/// The same for programs.
+pub fn report_json(label: &str, report: &Report) -> Value {
+    let Report { from, to, tokens, capped, clipped, frames, cached, times } = report;
+    json!({
+        "source": label,
+        "size": [from.width, from.height],
+        "read_at": [to.width, to.height],
+        "frames": frames.map(|(read, all)| json!({ "read": read, "of": all })),
+        "tokens": tokens,
+        "capped": capped,
+        "clipped": clipped,
+        "cached": cached,
+        "decode_seconds": times.decode.as_secs_f64(),
+        "resize_seconds": times.resize.as_secs_f64(),
+        "tower_seconds": times.tower.as_secs_f64(),
+    })
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `vision`: a picture's patches and the rows the vision tower makes of them, for comparison with other implementations.
 
 use super::runtime::Runtime;
-use super::sight::{PUBLISHED_IMAGE_TOKENS, describe, progress};
+use super::sight::{PUBLISHED_IMAGE_TOKENS, describe, progress, report_json};
 use crate::gguf::Gguf;
 use crate::output::AtomicFile;
 use crate::vision::cache::Cache;
@@ -40,6 +40,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
 
+    /// Print sizes and times as a JSON object
+    #[arg(long)]
+    json: bool,
+
     #[command(flatten)]
     runtime: Runtime,
 }
@@ -65,6 +69,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         eprintln!("warning: {error:#}");
     }
     eprintln!("{}", describe(label, &report));
+    if args.json {
+        writeln!(std::io::stdout(), "{}", report_json(label, &report))?;
+    }
 
     let grid_thw = [grid.t as i32, grid.h as i32, grid.w as i32];
     let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes);

@@ -43,10 +43,14 @@ pub enum Error {
     Avi { offset: usize, reason: String },
     #[error("an AVI file of {codec} video, and only MJPEG is read without ffmpeg")]
     AviCodec { codec: String },
-    #[error("frame {index} of {total}: {source}")]
-    Frame { index: usize, total: usize, source: Box<Error> },
-    #[error("frame {path:?}: {source}")]
-    FrameFile { path: PathBuf, source: Box<Error> },
+    #[error("frame {index} of {total}: {reason}")]
+    Frame { index: usize, total: usize, reason: Box<Error> },
+    #[error("frame {path:?}: {reason}")]
+    FrameFile { path: PathBuf, reason: Box<Error> },
+    #[error("a directory, not a picture; --video reads the frames in a directory")]
+    Directory,
+    #[error("a still picture, not a clip; --image looks at pictures")]
+    Still,
     #[error(
         "not an animated GIF or WebP, an AVI or an MJPEG clip (it starts with {start}); give other clips as a file, \
          for ffmpeg to read"
@@ -55,14 +59,14 @@ pub enum Error {
     #[error("the clip holds more than {limit} pixels in all its frames: use a shorter or smaller one")]
     ClipTooLong { limit: u64 },
     #[error(
-        "{path:?} is not a directory of frames, an animated GIF or WebP, or an MJPEG file; other clips need the \
-         program ffmpeg, which was not found: install it, or write the frames into a directory"
+        "not a directory of frames, an animated GIF or WebP, or an MJPEG file (it starts with {start}); other clips \
+         need the program ffmpeg, which was not found: install it, or write the frames into a directory"
     )]
-    NoFfmpeg { path: PathBuf },
-    #[error("ffmpeg could not read {path:?}: {reason}")]
-    Ffmpeg { path: PathBuf, reason: String },
-    #[error("{path:?}: {source}")]
-    Io { path: PathBuf, source: io::Error },
+    NoFfmpeg { start: String },
+    #[error("ffmpeg could not read it: {reason}")]
+    Ffmpeg { reason: String },
+    #[error(transparent)]
+    Io(#[from] io::Error),
     #[error("{0}")]
     Placeholders(String),
 }

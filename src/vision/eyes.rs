@@ -1,7 +1,7 @@
 //! Everything between a file name and the rows that stand in a prompt: decode, cap, resize, embed, remember.
 
 use super::cache::{self, Cache};
-use super::image_file::Picture;
+use super::image_file::{self, Picture};
 use super::positions::Insert;
 use super::preprocess::PixelValues;
 use super::resize::{Size, image_size, resize};
@@ -52,6 +52,8 @@ pub struct Report {
     pub tokens: usize,
     /// Whether a cap of this program made it smaller than the model's own processor would.
     pub capped: bool,
+    /// Whether its samples were cut off at 255.
+    pub clipped: bool,
     /// Frames read and frames there are, of a clip.
     pub frames: Option<(usize, usize)>,
     /// Whether its rows were known already.
@@ -75,7 +77,10 @@ pub struct Prepared {
 /// What is wrong with it.
 pub fn prepare_image(spec: &str, model: &VisionModel<'_>, max_tokens: usize, room: u64) -> Result<Prepared> {
     let start = Instant::now();
-    let picture = Picture::decode_within(&source::read(spec, room)?, room)?;
+    let bytes = source::read(spec, room)?;
+    let picture = Picture::decode_within(&bytes, room)?;
+    let clipped = image_file::is_clipped(&bytes);
+    drop(bytes);
     let decode = start.elapsed();
     let from = Size { height: picture.height, width: picture.width };
     let area = model.config.area;
@@ -83,7 +88,7 @@ pub fn prepare_image(spec: &str, model: &VisionModel<'_>, max_tokens: usize, roo
     let capped = to != image_size(from, area)?;
     let pixels = PixelValues::image(&resize(picture, to));
     let times = Times { decode, resize: start.elapsed() - decode, ..Times::default() };
-    let report = Report { from, to, tokens: pixels.grid.tokens(), capped, frames: None, cached: false, times };
+    let report = Report { from, to, tokens: pixels.grid.tokens(), capped, clipped, frames: None, cached: false, times };
     Ok(Prepared { pixels, seconds: None, report })
 }
 
@@ -98,7 +103,8 @@ pub fn prepare_video(spec: &str, options: &video::Options) -> Result<Prepared> {
     let tokens = clip.pixels.grid.tokens();
     let capped = read == options.max_frames && read < frames;
     let times = Times { decode: start.elapsed(), ..Times::default() };
-    let report = Report { from, to, tokens, capped, frames: Some((read, frames)), cached: false, times };
+    let report =
+        Report { from, to, tokens, capped, clipped: false, frames: Some((read, frames)), cached: false, times };
     Ok(Prepared { pixels: clip.pixels, seconds: Some(clip.seconds), report })
 }
 

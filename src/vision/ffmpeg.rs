@@ -27,9 +27,16 @@ fn command(path: &Path) -> Command {
 
 fn start_error(path: &Path, error: std::io::Error) -> Error {
     match error.kind() {
-        std::io::ErrorKind::NotFound => Error::NoFfmpeg { path: path.to_owned() },
-        _ => Error::Ffmpeg { path: path.to_owned(), reason: error.to_string() },
+        std::io::ErrorKind::NotFound => Error::NoFfmpeg { start: start(path) },
+        _ => Error::Ffmpeg { reason: error.to_string() },
     }
+}
+
+/// The first bytes of a file, for a message.
+fn start(path: &Path) -> String {
+    let mut bytes = Vec::new();
+    let _ = std::fs::File::open(path).and_then(|file| file.take(8).read_to_end(&mut bytes));
+    bytes.escape_ascii().to_string()
 }
 
 /// Number of frames and frames a second of a clip, from what the program says of it.
@@ -42,7 +49,7 @@ pub fn measure(path: &Path) -> Result<(usize, f64)> {
     let said = String::from_utf8_lossy(&output.stderr);
     parse_description(&said).ok_or_else(|| {
         let reason = said.lines().rev().find(|l| !l.trim().is_empty() && !l.contains("At least one output file"));
-        Error::Ffmpeg { path: path.to_owned(), reason: reason.unwrap_or("no video found").trim().to_owned() }
+        Error::Ffmpeg { reason: reason.unwrap_or("no video found").trim().to_owned() }
     })
 }
 
@@ -94,7 +101,7 @@ pub fn read_frames(
                 }
             }
             Ok(None) => break Ok(()),
-            Err(reason) => break Err(Error::Ffmpeg { path: path.to_owned(), reason }),
+            Err(reason) => break Err(Error::Ffmpeg { reason }),
         }
     };
     drop(stdout);
@@ -106,7 +113,7 @@ pub fn read_frames(
     result?;
     if frames == 0 || status.is_err() {
         let reason = said.lines().next().unwrap_or("it delivered no frames").to_owned();
-        return Err(Error::Ffmpeg { path: path.to_owned(), reason });
+        return Err(Error::Ffmpeg { reason });
     }
     Ok(())
 }

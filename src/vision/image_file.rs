@@ -1,8 +1,9 @@
 //! The bytes of a picture file to its pixels, as the model's own image loader does it.
 //!
 //! The header is read first; size, shape and the ratio of pixels to bytes are checked before anything is allocated.
-//! EXIF orientation is applied, alpha is dropped without compositing, grey is repeated, the high byte of 16-bit samples
-//! is kept, CMYK is converted by the decoder. Of an animation the first frame is read.
+//! EXIF orientation is applied, alpha is dropped without compositing, grey is repeated, CMYK is converted by the decoder.
+//! 16-bit samples keep their high byte, except those of a grey picture without alpha, which are cut off at 255: Pillow does
+//! so, and with it the reference. Of an animation the first frame is read.
 
 use super::error::{Error, Result};
 use super::jpeg;
@@ -135,7 +136,13 @@ impl Picture {
     }
 }
 
-/// Drops alpha, repeats grey, keeps the high byte of 16-bit samples. No second copy of an 8-bit colour picture.
+/// Whether a file is a PNG of 16-bit grey, whose samples above 255 all become white.
+pub fn is_clipped(bytes: &[u8]) -> bool {
+    // The header chunk comes first: depth and colour type lie behind width and height.
+    matches!(format(bytes), Ok(ImageFormat::Png)) && bytes.get(24..26) == Some(&[16, 0][..])
+}
+
+/// Drops alpha, repeats grey, brings 16-bit samples to 8 bits. No second copy of an 8-bit colour picture.
 fn to_rgb(image: DynamicImage) -> image::RgbImage {
     let (width, height) = (image.width(), image.height());
     let grey = |samples: Vec<u8>| samples.into_iter().flat_map(|v| [v; 3]).collect();
@@ -147,7 +154,7 @@ fn to_rgb(image: DynamicImage) -> image::RgbImage {
         DynamicImage::ImageLumaA8(image) => grey(keep_first(image.into_raw(), 2, 1)),
         DynamicImage::ImageRgb16(image) => high(image.into_raw()),
         DynamicImage::ImageRgba16(image) => keep_first(high(image.into_raw()), 4, 3),
-        DynamicImage::ImageLuma16(image) => grey(high(image.into_raw())),
+        DynamicImage::ImageLuma16(image) => grey(image.into_raw().into_iter().map(|v| v.min(255) as u8).collect()),
         DynamicImage::ImageLumaA16(image) => grey(keep_first(high(image.into_raw()), 2, 1)),
         other => other.into_rgb8().into_raw(),
     };
@@ -189,8 +196,15 @@ mod tests {
     fn sixteen_bit_samples_keep_their_high_byte() {
         let rgb = ImageBuffer::from_fn(2, 1, |x, _| Rgb([0x1234u16 + x as u16, 0xFFFF, 0x00FF]));
         assert_eq!(Picture::decode(&encoded(rgb, ImageFormat::Png)).unwrap().rgb, [0x12, 255, 0, 0x12, 255, 0]);
-        let grey = ImageBuffer::from_fn(1, 1, |_, _| Luma([0x80FFu16]));
-        assert_eq!(Picture::decode(&encoded(grey, ImageFormat::Png)).unwrap().rgb, [128; 3]);
+        let grey = encoded(ImageBuffer::from_fn(1, 1, |_, _| LumaA([0x80FFu16, 0])), ImageFormat::Png);
+        assert_eq!((Picture::decode(&grey).unwrap().rgb, is_clipped(&grey)), (vec![128; 3], false));
+    }
+
+    #[test]
+    fn sixteen_bit_grey_is_cut_off_as_the_reference_does() {
+        let grey = encoded(ImageBuffer::from_fn(3, 1, |x, _| Luma([254 + x as u16])), ImageFormat::Png);
+        assert_eq!(Picture::decode(&grey).unwrap().rgb, [[254; 3], [255; 3], [255; 3]].concat());
+        assert!(is_clipped(&grey));
     }
 
     #[test]

@@ -19,18 +19,31 @@ pub fn read(spec: &str, most: u64) -> Result<Vec<u8>> {
     if spec.starts_with("data:") {
         return data_url(spec);
     }
-    let path = Path::new(spec);
-    let io = |source| Error::Io { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    if spec == "-" {
-        std::io::stdin().lock().take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
-    } else {
-        let file = File::open(path).map_err(io)?;
-        if file.metadata().map_err(io)?.len() > limit {
-            return Err(Error::TooManyBytes { limit });
-        }
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(io)?;
+    match spec {
+        "-" => read_all(std::io::stdin().lock(), limit),
+        path => read_file(Path::new(path), limit),
     }
+}
+
+/// Reads all bytes of a file.
+///
+/// # Errors
+/// What the system said, that it is a directory, or more than `limit` bytes.
+pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(Error::Directory);
+    }
+    if metadata.len() > limit {
+        return Err(Error::TooManyBytes { limit });
+    }
+    read_all(file, limit)
+}
+
+fn read_all(source: impl Read, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(Error::TooManyBytes { limit });
     }
@@ -54,7 +67,9 @@ pub fn data_url(url: &str) -> Result<Vec<u8>> {
         &base64::alphabet::STANDARD,
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
     );
-    lenient.decode(data.trim_ascii()).map_err(|error| wrong(error.to_string()))
+    // The tools that make base64 break its lines.
+    let data: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    lenient.decode(data).map_err(|error| wrong(error.to_string()))
 }
 
 /// What messages call a source: its path, or what it is.
@@ -74,6 +89,7 @@ mod tests {
     fn data_urls_are_decoded_or_refused_with_a_reason() {
         assert_eq!(data_url("data:image/png;base64,AQID").unwrap(), [1, 2, 3]);
         assert_eq!(data_url("data:;base64,AQI").unwrap(), [1, 2]);
+        assert_eq!(data_url("data:;base64,AQ\r\nID\n").unwrap(), [1, 2, 3]);
         for (url, says) in [
             ("data:image/png;base64", "comma"),
             ("data:image/png,AQID", ";base64"),

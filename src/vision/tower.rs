@@ -19,14 +19,17 @@ use kernels::dense::{DenseHead, DenseRows, DenseScratch, Precision, Store};
 use kernels::{Kernels, Rows};
 use std::time::Instant;
 
-/// Patches that go through a block together.
+/// Most patches that go through a block together.
 const CHUNK: usize = 2048;
+
+/// Chunks are a whole number of these: keys are packed in such groups.
+const CHUNK_UNIT: usize = 128;
 
 /// Queries of one work item of attention.
 const QUERIES: usize = 120;
 
-/// Rows of one work item of a product: enough that decoding its weights is a small part of it.
-const ROWS: usize = 1024;
+/// Fewest rows of one work item of a product, where there are as many: decoding its weights is a small part of it.
+const ROWS: usize = 256;
 
 /// What a thread works in: panels of weights, scores of a block of queries.
 const THREAD_BYTES: usize = 4 << 20;
@@ -36,6 +39,11 @@ const COLUMNS: usize = 64;
 
 /// Base of the rotary frequencies.
 const ROPE_BASE: f64 = 10_000.0;
+
+/// Patches of each chunk but the last: as equal as can be.
+fn chunk(patches: usize) -> usize {
+    patches.div_ceil(patches.div_ceil(CHUNK)).next_multiple_of(CHUNK_UNIT)
+}
 
 /// What a run is done with: functions and threads.
 pub struct Hands<'a> {
@@ -116,8 +124,9 @@ pub fn embed(
     for (i, block) in model.blocks.iter().enumerate() {
         for x in x.chunks_exact_mut(group) {
             buffers.pack_keys_and_values(model, i, hands, x, &angles);
-            for (c, x) in x.chunks_mut(CHUNK * config.n_embd).enumerate() {
-                buffers.attention(model, i, hands, x, c * CHUNK, &angles);
+            let chunk = chunk(grid.group_patches());
+            for (c, x) in x.chunks_mut(chunk * config.n_embd).enumerate() {
+                buffers.attention(model, i, hands, x, c * chunk, &angles);
                 feed_forward(hands, config.eps, block, x, &mut buffers);
             }
         }
@@ -217,8 +226,10 @@ fn product(
     y: &mut [f32],
 ) {
     let kernels = hands.kernels;
-    // Few rows are cut finer, so that every thread gets some.
-    let rows = x.rows().div_ceil(x.rows().div_ceil(ROWS));
+    // Each item decodes its weights anew: rows are cut only as far as the threads need items.
+    let items = weight.rows().div_ceil(COLUMNS);
+    let cuts = (4 * hands.team.threads()).div_ceil(items).min(x.rows().div_ceil(ROWS));
+    let rows = x.rows().div_ceil(cuts);
     let grid = Grid::new(y, weight.rows(), rows, COLUMNS);
     hands.team.grids(&mut [grid], |_, rows, cols, mut tile| {
         let mut scratch = DenseScratch::default();
@@ -294,8 +305,9 @@ impl Buffers {
         let (config, block) = (&model.config, &model.blocks[il]);
         let (h, d, kernels) = (config.n_embd, config.head_dim(), hands.kernels);
         let patches = x.len() / h;
-        for (c, x) in x.chunks(CHUNK * h).enumerate() {
-            let (first, n) = (c * CHUNK, x.len() / h);
+        let chunk = chunk(patches);
+        for (c, x) in x.chunks(chunk * h).enumerate() {
+            let (first, n) = (c * chunk, x.len() / h);
             norm_rows(hands, &block.ln1, config.eps, x, &mut self.rows);
             self.proj.resize(n * 2 * h, 0.0);
             let weight = block.attn_qkv.weight.slice_rows(h..3 * h);

@@ -115,7 +115,11 @@ impl Video {
         if path.is_dir() {
             return Self::directory(path, options.fps);
         }
-        if path.is_file() && !is_native(&head(path)?) {
+        let start = if path.is_file() { head(path)? } else { Vec::new() };
+        if path.is_file() && !is_native(&start) {
+            if matches!(image_file::format(&start), Ok(ImageFormat::Png | ImageFormat::Bmp)) {
+                return Err(Error::Still);
+            }
             let (frames, fps) = ffmpeg::measure(path)?;
             return Ok(Video { source: Frames::Ffmpeg(path.to_owned()), frames, fps });
         }
@@ -143,10 +147,9 @@ impl Video {
     }
 
     fn directory(path: &Path, fps: f64) -> Result<Video> {
-        let io = |source| Error::Io { path: path.to_owned(), source };
         let mut files = Vec::new();
-        for entry in fs::read_dir(path).map_err(io)? {
-            let file = entry.map_err(io)?.path();
+        for entry in fs::read_dir(path)? {
+            let file = entry?.path();
             let extension = file.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
             let known = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
             if extension.is_some_and(|e| known.contains(&e.as_str())) && file.is_file() {
@@ -216,13 +219,14 @@ impl Video {
 
     /// Calls `sink` with each of the frames `indices`, which ascend; `room` is that of [`Options`].
     fn decode(&self, indices: &[usize], room: u64, mut sink: impl FnMut(Picture) -> Result<()>) -> Result<()> {
-        let at = |index: usize| move |source| Error::Frame { index, total: self.frames, source: Box::new(source) };
+        let at = |index: usize| move |reason| Error::Frame { index, total: self.frames, reason: Box::new(reason) };
         match &self.source {
             Frames::Directory(files) => {
                 for &i in indices {
-                    let bytes = source::read(&files[i].to_string_lossy(), room)?;
-                    let named = |source: Error| Error::FrameFile { path: files[i].clone(), source: Box::new(source) };
-                    sink(Picture::decode_within(&bytes, room).map_err(named)?)?;
+                    let named = |reason: Error| Error::FrameFile { path: files[i].clone(), reason: Box::new(reason) };
+                    let bytes = source::read_file(&files[i], room.min(source::MAX_BYTES));
+                    let picture = bytes.and_then(|bytes| Picture::decode_within(&bytes, room));
+                    sink(picture.map_err(named)?)?;
                 }
             }
             Frames::Mjpeg { bytes, clip } => {
@@ -263,9 +267,8 @@ fn frame_size(size: Size, n: usize, options: &Options) -> Result<Size> {
 /// The first bytes of a file.
 fn head(path: &Path) -> Result<Vec<u8>> {
     use std::io::Read;
-    let io = |source| Error::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
-    fs::File::open(path).map_err(io)?.take(64).read_to_end(&mut bytes).map_err(io)?;
+    fs::File::open(path)?.take(64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

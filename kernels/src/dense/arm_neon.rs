@@ -1,7 +1,7 @@
 //! NEON: four f32 values, 32 registers.
 
 use super::Precision;
-use super::lanes::{Lanes, functions};
+use super::lanes::{Lanes, float_sums, functions};
 use std::arch::aarch64::*;
 
 #[derive(Clone, Copy)]
@@ -16,6 +16,7 @@ impl Lanes for Neon {
     const PRECISION: Precision = Precision::F32;
     type V = float32x4_t;
     type W = float32x4_t;
+    float_sums!();
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> float32x4_t {

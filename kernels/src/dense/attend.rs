@@ -8,7 +8,7 @@
 
 use super::lanes::{Lanes, exp2};
 use super::product::rows_by_vectors;
-use super::{DenseHead, DenseScratch};
+use super::{DenseHead, DenseScratch, GROUP};
 use crate::{Rows, Tile};
 
 /// Keys of a block: its scores for [`QUERIES`] queries stay in the second-level cache.
@@ -33,14 +33,11 @@ fn value_vectors<L: Lanes>(head_dim: usize) -> (usize, usize) {
 pub(super) unsafe fn pack<L: Lanes>(k: Rows<'_>, v: Rows<'_>, first: usize, head: &mut DenseHead) {
     let head_dim = k.cols();
     let padded = head.n_keys.next_multiple_of(KEYS);
-    let group = if L::PRECISION.words(2) == 1 { 2 } else { 1 };
-    assert!(first.is_multiple_of(group), "the values of {group} keys share a word");
-
     let width = L::WIDE * L::N;
     let words = L::PRECISION.words(head_dim);
     let (panels, vectors) = value_vectors::<L>(head_dim);
     let value_width = vectors * L::N;
-    let value_words = padded / group;
+    let value_words = L::PRECISION.words(padded);
     if first == 0 {
         // Zeros stand for the keys and columns that there are not.
         head.keys.clear();
@@ -60,22 +57,23 @@ pub(super) unsafe fn pack<L: Lanes>(k: Rows<'_>, v: Rows<'_>, first: usize, head
         }
     }
 
-    // The values of `group` keys share a word, so they are interleaved before they become words.
-    let mut mixed = vec![0.0; head_dim * group];
-    let mut row = vec![0; head_dim];
-    for j in (0..v.rows()).step_by(group) {
-        for g in 0..group {
-            if j + g < v.rows() {
-                mixed[g..].iter_mut().step_by(group).zip(v.row(j + g)).for_each(|(slot, value)| *slot = *value);
-            } else {
-                mixed[g..].iter_mut().step_by(group).for_each(|slot| *slot = 0.0);
+    // A column of values is a row to the product: its keys share words, and scales.
+    let mut column = [0.0; GROUP];
+    let mut row = vec![0; L::PRECISION.words(GROUP)];
+    for start in (0..v.rows()).step_by(GROUP) {
+        let n = GROUP.min(v.rows() - start);
+        column[n..].fill(0.0);
+        for c in 0..head_dim {
+            for (j, value) in column[..n].iter_mut().enumerate() {
+                *value = v.row(start + j)[c];
             }
-        }
-        // SAFETY: the level as the caller.
-        unsafe { L::to_words(&mixed, &mut row) };
-        for (panel, part) in row.chunks(value_width).enumerate() {
-            head.values[(panel * value_words + (first + j) / group) * value_width..][..part.len()]
-                .copy_from_slice(part);
+            // SAFETY: the level as the caller.
+            unsafe { L::to_words(&column, &mut row) };
+            let panel = &mut head.values[c / value_width * value_width * value_words..][..value_width * value_words];
+            let at = L::PRECISION.words(first + start) * value_width + c % value_width;
+            for (slot, word) in panel[at..].iter_mut().step_by(value_width).zip(&row) {
+                *slot = *word;
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ pub(super) trait Lanes: Copy {
     type V: Copy;
     /// A vector of words.
     type W: Copy;
+    /// A vector of sums of products, before [`Lanes::join`].
+    type A: Copy;
 
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
@@ -40,8 +42,13 @@ pub(super) trait Lanes: Copy {
     unsafe fn load_words(p: *const u32) -> Self::W;
     /// The word at `p` in every lane.
     unsafe fn splat_word(p: *const u32) -> Self::W;
+    /// Sums of nothing.
+    unsafe fn nothing() -> Self::A;
     /// `acc + a · b`, summed over the values of a word.
-    unsafe fn dot(acc: Self::V, a: Self::W, b: Self::W) -> Self::V;
+    unsafe fn dot(acc: Self::A, a: Self::W, b: Self::W) -> Self::A;
+    /// `sum` with what a group has given, which is `acc` times the group's scales of the row and of the columns. Floats
+    /// have one group and no scales: that is `acc`.
+    unsafe fn join(sum: Self::V, acc: Self::A, row: Self::V, columns: Self::V) -> Self::V;
     /// Values to words, as [`Precision::words`] counts them.
     unsafe fn to_words(x: &[f32], words: &mut [u32]);
 }
@@ -70,6 +77,52 @@ pub(super) unsafe fn exp2<L: Lanes>(x: L::V) -> L::V {
         L::scale(p, n)
     }
 }
+
+/// Inside an implementation of [`Lanes`]: sums of float products are floats.
+macro_rules! float_sums {
+    () => {
+        type A = Self::V;
+
+        #[inline(always)]
+        unsafe fn nothing() -> Self::V {
+            // SAFETY: as the caller.
+            unsafe { Self::splat(0.0) }
+        }
+        #[inline(always)]
+        unsafe fn join(_: Self::V, acc: Self::V, _: Self::V, _: Self::V) -> Self::V {
+            acc
+        }
+    };
+}
+pub(super) use float_sums;
+
+/// Inside an implementation of [`Lanes`]: vectors of f32 and what is done with them are those of another one.
+#[cfg(target_arch = "x86_64")]
+macro_rules! f32_vectors_of {
+    ($other:ty) => {
+        const N: usize = <$other>::N;
+        type V = <$other as Lanes>::V;
+
+        $crate::dense::lanes::f32_vectors_of!($other: splat(x: f32) -> Self::V);
+        $crate::dense::lanes::f32_vectors_of!($other: load(p: *const f32) -> Self::V);
+        $crate::dense::lanes::f32_vectors_of!($other: store(p: *mut f32, v: Self::V) -> ());
+        $crate::dense::lanes::f32_vectors_of!($other: add(a: Self::V, b: Self::V) -> Self::V);
+        $crate::dense::lanes::f32_vectors_of!($other: sub(a: Self::V, b: Self::V) -> Self::V);
+        $crate::dense::lanes::f32_vectors_of!($other: mul_add(a: Self::V, b: Self::V, c: Self::V) -> Self::V);
+        $crate::dense::lanes::f32_vectors_of!($other: max(a: Self::V, b: Self::V) -> Self::V);
+        $crate::dense::lanes::f32_vectors_of!($other: round(a: Self::V) -> Self::V);
+        $crate::dense::lanes::f32_vectors_of!($other: scale(a: Self::V, n: Self::V) -> Self::V);
+    };
+    ($other:ty: $name:ident($($arg:ident: $ty:ty),*) -> $out:ty) => {
+        #[inline(always)]
+        unsafe fn $name($($arg: $ty),*) -> $out {
+            // SAFETY: as the caller; this level contains the other.
+            unsafe { <$other>::$name($($arg),*) }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use f32_vectors_of;
 
 /// The functions of one level and precision: entry points with the CPU features, everything below them inlined.
 macro_rules! functions {

@@ -1,7 +1,7 @@
 //! Plain Rust on any CPU.
 
 use super::Precision;
-use super::lanes::{Lanes, functions};
+use super::lanes::{Lanes, float_sums, functions};
 
 /// Four f32 values.
 #[derive(Clone, Copy)]
@@ -19,6 +19,7 @@ impl Lanes for Four {
     const PRECISION: Precision = Precision::F32;
     type V = [f32; 4];
     type W = [f32; 4];
+    float_sums!();
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::V {

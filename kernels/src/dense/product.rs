@@ -1,7 +1,7 @@
 //! The register block and the product made of it.
 
 use super::lanes::Lanes;
-use super::{DenseScratch, Precision, Product, Store};
+use super::{DenseScratch, Product, Store};
 use crate::decode::decode_row;
 use crate::{Format, Matrix, Tile};
 
@@ -11,7 +11,7 @@ use crate::{Format, Matrix, Tile};
 /// the optimiser thinks of iterator chains.
 ///
 /// # Safety
-/// The CPU has the level; `x[i]` are valid for `words` words and `panel` for `words · NV` vectors.
+/// The CPU has the level; `words` is not 0; `x[i]` are valid for `words` words and `panel` for `words · NV` vectors.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
 unsafe fn block<L: Lanes, const MR: usize, const NV: usize>(
@@ -19,23 +19,37 @@ unsafe fn block<L: Lanes, const MR: usize, const NV: usize>(
     panel: *const u32,
     words: usize,
 ) -> [[L::V; NV]; MR] {
-    // SAFETY: offsets stay below the lengths the caller vouches for.
+    let (scale_words, group_words) = L::PRECISION.group();
+    // SAFETY: offsets stay below the lengths the caller vouches for, which are not zero.
     unsafe {
-        let mut acc = [[L::splat(0.0); NV]; MR];
-        for w in 0..words {
-            let p = panel.add(w * NV * L::N);
-            let mut wide = [L::load_words(p); NV];
-            for j in 1..NV {
-                wide[j] = L::load_words(p.add(j * L::N));
-            }
-            for i in 0..MR {
-                let value = L::splat_word(x[i].add(w));
-                for j in 0..NV {
-                    acc[i][j] = L::dot(acc[i][j], wide[j], value);
+        let mut sums = [[L::splat(0.0); NV]; MR];
+        let mut start = 0;
+        while start < words {
+            let end = words.min(start.saturating_add(group_words));
+            let mut acc = [[L::nothing(); NV]; MR];
+            for w in start + scale_words..end {
+                let p = panel.add(w * NV * L::N);
+                let mut wide = [L::load_words(p); NV];
+                for j in 1..NV {
+                    wide[j] = L::load_words(p.add(j * L::N));
+                }
+                for i in 0..MR {
+                    let value = L::splat_word(x[i].add(w));
+                    for j in 0..NV {
+                        acc[i][j] = L::dot(acc[i][j], wide[j], value);
+                    }
                 }
             }
+            let scales = panel.add(start * NV * L::N).cast::<f32>();
+            for i in 0..MR {
+                let row = L::splat(x[i].add(start).cast::<f32>().read());
+                for j in 0..NV {
+                    sums[i][j] = L::join(sums[i][j], acc[i][j], row, L::load(scales.add(j * L::N)));
+                }
+            }
+            start = end;
         }
-        acc
+        sums
     }
 }
 
@@ -52,7 +66,7 @@ unsafe fn rows_by_panel<L: Lanes, const MR: usize, const NV: usize>(
     panel: &[u32],
     mut row: impl FnMut(usize, &[L::V; NV]),
 ) {
-    assert!(panel.len() >= words * NV * L::N && (m == 0 || x.len() >= (m - 1) * stride + words));
+    assert!(words > 0 && panel.len() >= words * NV * L::N && (m == 0 || x.len() >= (m - 1) * stride + words));
     let mut first = 0;
     while first < m {
         let mut rows = [x.as_ptr(); MR];
@@ -141,22 +155,12 @@ pub(super) fn turn(rows: &[u32], depth: usize, panel: &mut [u32], start: usize, 
     }
 }
 
-/// One row of weights as words. bf16 weights in bf16 need no decoding: they are two a word already.
+/// One row of weights as words.
 ///
 /// # Safety
 /// The CPU has the level.
 #[inline(always)]
 unsafe fn decode<L: Lanes>(format: Format, bytes: &[u8], row: &mut [f32], words: &mut [u32]) {
-    if format == Format::BF16 && L::PRECISION == Precision::Bf16 {
-        let (pairs, rest) = bytes.as_chunks::<4>();
-        for (word, pair) in words.iter_mut().zip(pairs) {
-            *word = u32::from_le_bytes(*pair);
-        }
-        if let [a, b] = rest {
-            words[pairs.len()] = u32::from_le_bytes([*a, *b, 0, 0]);
-        }
-        return;
-    }
     if format == Format::F16 {
         use half::slice::HalfFloatSliceExt;
         if let Ok(values) = bytemuck::try_cast_slice::<u8, half::f16>(bytes) {

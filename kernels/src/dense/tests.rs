@@ -8,13 +8,7 @@ use crate::decode::decode_row;
 fn variants() -> Vec<(&'static Kernels, Precision)> {
     std::iter::once(scalar())
         .chain(levels())
-        .flat_map(|kernels| {
-            let mut variants = vec![(kernels, Precision::F32)];
-            if kernels.dense.bf16.is_some() {
-                variants.push((kernels, Precision::Bf16));
-            }
-            variants
-        })
+        .flat_map(|kernels| kernels.dense_precisions().map(move |precision| (kernels, precision)))
         .collect()
 }
 
@@ -22,7 +16,8 @@ fn variants() -> Vec<(&'static Kernels, Precision)> {
 fn tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::F32 => 2e-6,
-        Precision::Bf16 => 2.0 / 256.0,
+        // Half a unit of the largest value, which may be larger than others: those of these tests are uniform.
+        Precision::Int16 => 2.0 / 4095.0,
     }
 }
 
@@ -99,7 +94,7 @@ fn attention_agrees_with_f64_at_every_level_and_head_size() {
             let mut head = DenseHead::new(precision);
             // In two parts, where there are keys for two.
             let (k_rows, v_rows) = (Rows::new(&k, keys, d, d), Rows::new(&v, keys, d, d));
-            let cut = if keys > 2 { (keys / 2) & !1 } else { keys };
+            let cut = if keys > 128 { 128 } else { keys };
             kernels.dense_pack(k_rows.slice(0..cut), v_rows.slice(0..cut), (0, keys), &mut head);
             if cut < keys {
                 kernels.dense_pack(k_rows.slice(cut..keys), v_rows.slice(cut..keys), (cut, keys), &mut head);
@@ -120,7 +115,7 @@ fn attention_agrees_with_f64_at_every_level_and_head_size() {
                 for c in 0..d {
                     let want = p.iter().zip(0..).map(|(p, j)| p * f64::from(v[j * d + c])).sum::<f64>() / sum;
                     let got = f64::from(out[i * (d + 1) + c]);
-                    let tolerance = if precision == Precision::F32 { 1e-5 } else { 0.06 };
+                    let tolerance = if precision == Precision::F32 { 1e-5 } else { 0.01 };
                     assert!((got - want).abs() <= tolerance, "{what} at {i}, {c}: {got}, {want}");
                 }
                 assert_eq!(out[i * (d + 1) + d], 0.5, "{what}: guard");
@@ -142,7 +137,8 @@ fn large_scores_neither_overflow_nor_vanish() {
         let mut out = vec![0.0; d];
         let mut scratch = DenseScratch::default();
         kernels.dense_attend(Rows::new(&q, 1, d, d), &head, 1.0, &mut Tile::new(&mut out, d), &mut scratch);
-        assert_eq!(out, [500.0; 16], "{} {precision:?}", kernels.isa());
+        let near = out.iter().all(|v| (v - 500.0).abs() <= 500.0 / 4095.0);
+        assert!(near, "{} {precision:?}: {out:?}", kernels.isa());
     }
 }
 
@@ -159,5 +155,45 @@ fn nan_reaches_its_own_row_and_no_other() {
         kernels.dense_attend(Rows::new(&q, 3, d, d), &head, 1.0, &mut Tile::new(&mut out, d), &mut scratch);
         assert!(out[d..2 * d].iter().all(|v| v.is_nan()), "{} {precision:?}", kernels.isa());
         assert!(out[..d].iter().chain(&out[2 * d..]).all(|v| v.is_finite()), "{} {precision:?}", kernels.isa());
+    }
+}
+
+#[test]
+fn sums_of_the_largest_values_do_not_overflow() {
+    for (kernels, precision) in variants() {
+        let (n, k) = (17, 1000);
+        let bytes = encode(Format::F32, &vec![1.0; n * k]);
+        let x = [vec![3.0; k], vec![-3.0; k]].concat();
+        let input = rows(kernels, precision, &x, k);
+        let mut y = vec![0.0; 2 * n];
+        let w = Matrix::new(Format::F32, n, k, &bytes);
+        kernels.dense_matmul(w, &[], (&input, 0), Store::Set, &mut Tile::new(&mut y, n), &mut DenseScratch::default());
+        for (row, want) in y.chunks_exact(n).zip([3000.0f32, -3000.0]) {
+            assert!(row.iter().all(|v| (v - want).abs() < 0.01), "{} {precision:?}: {row:?}", kernels.isa());
+        }
+    }
+}
+
+#[test]
+fn rows_of_zeros_and_of_extremes_stay_what_they_are_and_alone() {
+    for (kernels, precision) in variants() {
+        let (n, k) = (20, 150);
+        let weights = Rng(10).values(n * k, 1.0);
+        let bytes = encode(Format::F32, &weights);
+        let mut x = [vec![0.0; k], vec![1e-37; k], vec![1e30; k], Rng(11).values(3 * k, 1.0)].concat();
+        (x[3 * k + 140], x[4 * k + 3]) = (f32::INFINITY, f32::NAN);
+        let input = rows(kernels, precision, &x, k);
+        let mut y = vec![0.0; 6 * n];
+        let w = Matrix::new(Format::F32, n, k, &bytes);
+        kernels.dense_matmul(w, &[], (&input, 0), Store::Set, &mut Tile::new(&mut y, n), &mut DenseScratch::default());
+        let what = format!("{} {precision:?}", kernels.isa());
+        assert!(y[..n].iter().all(|&v| v == 0.0), "{what}: zeros");
+        assert!(y[n..2 * n].iter().all(|v| v.abs() < 1e-34), "{what}: tiny");
+        for (got, row) in y[2 * n..3 * n].iter().zip(weights.chunks_exact(k)) {
+            let want: f64 = row.iter().map(|&v| f64::from(v) * 1e30).sum();
+            assert!((f64::from(*got) - want).abs() < 0.02 * 1e30 * k as f64, "{what}: huge");
+        }
+        assert!(y[3 * n..5 * n].iter().all(|v| !v.is_finite()), "{what}: infinity and NaN");
+        assert!(y[5 * n..].iter().all(|v| v.is_finite()), "{what}: another row");
     }
 }

@@ -1,11 +1,11 @@
 //! AVX2 with FMA: eight f32 values.
 
 use super::Precision;
-use super::lanes::{Lanes, functions};
+use super::lanes::{Lanes, float_sums, functions};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
-struct Avx2;
+pub(super) struct Avx2;
 
 // In this implementation:
 // SAFETY: the level and the pointers are as the trait demands of the caller.
@@ -16,6 +16,7 @@ impl Lanes for Avx2 {
     const PRECISION: Precision = Precision::F32;
     type V = __m256;
     type W = __m256;
+    float_sums!();
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {

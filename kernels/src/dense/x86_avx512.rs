@@ -1,7 +1,7 @@
 //! AVX-512: sixteen f32 values.
 
 use super::Precision;
-use super::lanes::{Lanes, functions};
+use super::lanes::{Lanes, float_sums, functions};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -16,6 +16,7 @@ impl Lanes for Avx512 {
     const PRECISION: Precision = Precision::F32;
     type V = __m512;
     type W = __m512;
+    float_sums!();
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
