@@ -120,6 +120,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 
     const SIGNED_BIAS: f32 = if VNNI { 128.0 } else { 0.0 };
     const ROWS: (usize, usize) = (2, 1);
+    const CHAINS: usize = 1;
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> Pair {

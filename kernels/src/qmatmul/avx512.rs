@@ -33,6 +33,7 @@ impl Simd for Avx512 {
 
     const SIGNED_BIAS: f32 = 128.0;
     const ROWS: (usize, usize) = (4, 2);
+    const CHAINS: usize = 2;
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> __m512i {

@@ -1,7 +1,7 @@
 //! Matrix times a few vectors: the loop of decoding, bound by the memory that holds the weights.
 //!
-//! Several weight rows run side by side, as many streams for the memory system and independent chains for the
-//! arithmetic. Weights are unpacked once for all activation rows. For each 256 values and each pair of rows:
+//! Weights are unpacked once for all activation rows. Several weight rows run side by side, as independent chains for the
+//! arithmetic, or one by one, where the order of reading counts for more. For each 256 values and each pair of rows:
 //!
 //! ```text
 //! acc ← acc + offset[16]·ds[16]                       Σq·d of each 16 activations, precomputed
@@ -13,6 +13,9 @@ use super::formats::{self, Float, Quant, Scales};
 use super::simd::Simd;
 use crate::memory::{AHEAD, prefetch};
 use crate::{Matrix, Tile};
+
+/// Bytes of 256 values above which a format is read row by row: 5 bits a value and some.
+const MANY_BITS: usize = 192;
 
 /// What to ask memory for while rows `n .. n + R` are multiplied: the bytes [`AHEAD`] further along. Row n is followed by
 /// row n + R, so the end of a short row asks for the middle of one that is some groups ahead, and every line of the
@@ -75,7 +78,16 @@ pub(super) fn quantised<S: Simd, F: Quant, const M: usize>(
             ds: &row.ds.as_chunks().0[..supers],
         };
     }
-    let rows = if M == 1 { S::ROWS.0 } else { S::ROWS.1 };
+    // Formats of more bits take less arithmetic a byte: row by row they come in the order they lie in, which the
+    // prefetchers of the CPU reward.
+    let in_order = S::CHAINS == 2 && size_of::<F::Super>() > MANY_BITS;
+    let rows = if M > 1 {
+        S::ROWS.1
+    } else if in_order {
+        1
+    } else {
+        S::ROWS.0
+    };
     for n in (0..w.rows()).step_by(rows) {
         match rows {
             4 => quantised_rows::<S, F, M, 4>(s, w, &columns, first, n, y),
@@ -126,7 +138,7 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const R: usize>(
             bytemuck::bytes_of_mut(&mut ends[r])[..end.len()].copy_from_slice(end);
         }
     }
-    let mut acc = [[s.splat_f32(0.0); M]; R];
+    let mut acc = [[[s.splat_f32(0.0); 2]; M]; R];
     let mut ahead = Ahead::new::<R>(w.row(n));
     for i in 0..if F::RAGGED { supers } else { whole } {
         ahead.ask::<R>(super_bytes);
@@ -143,7 +155,8 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const R: usize>(
     for m in 0..M.min(y.rows() - first) {
         let out = &mut y.row_mut(first + m)[n..];
         for r in 0..R.min(out.len()) {
-            out[r] = s.sum(acc[r][m]);
+            let [first, second] = acc[r][m];
+            out[r] = s.sum(if S::CHAINS == 2 { s.fma(second, s.splat_f32(1.0), first) } else { first });
         }
     }
 }
@@ -154,14 +167,14 @@ fn step<S: Simd, F: Quant, const M: usize, const R: usize>(
     s: S,
     blocks: [&F::Super; R],
     x: [Activations<'_>; M],
-    acc: &mut [[S::Floats; M]; R],
+    acc: &mut [[[S::Floats; 2]; M]; R],
 ) {
     let mut scales = [[s.splat_f32(0.0); M]; R];
     for r in 0..R {
         if let Some(pairs) = F::pairs(s, blocks[r]) {
             for m in 0..M {
                 scales[r][m] = s.mul(pairs, s.load_f32_pairs(x[m].d));
-                acc[r][m] = s.fma(pairs, s.odd_sums(x[m].ds), acc[r][m]);
+                acc[r][m][0] = s.fma(pairs, s.odd_sums(x[m].ds), acc[r][m][0]);
             }
             continue;
         }
@@ -169,10 +182,10 @@ fn step<S: Simd, F: Quant, const M: usize, const R: usize>(
         for m in 0..M {
             scales[r][m] = s.mul(scale, s.load_f32_pairs(x[m].d));
             let ds = s.load_f32(x[m].ds);
-            acc[r][m] = match formats::centre::<S, F>() {
-                None => s.fma(offset, ds, acc[r][m]),
-                Some(0.0) => acc[r][m],
-                Some(centre) => s.fma(scale, s.mul(ds, s.splat_f32(-centre)), acc[r][m]),
+            acc[r][m][0] = match formats::centre::<S, F>() {
+                None => s.fma(offset, ds, acc[r][m][0]),
+                Some(0.0) => acc[r][m][0],
+                Some(centre) => s.fma(scale, s.mul(ds, s.splat_f32(-centre)), acc[r][m][0]),
             };
         }
     }
@@ -189,16 +202,17 @@ fn sixty_four<S: Simd, F: Quant, const M: usize, const R: usize, const J: usize>
     blocks: [&F::Super; R],
     x: [Activations<'_>; M],
     scales: [[S::Floats; M]; R],
-    acc: &mut [[S::Floats; M]; R],
+    acc: &mut [[[S::Floats; 2]; M]; R],
 ) {
     for r in 0..R {
         let codes = F::codes::<S, J>(s, blocks[r]);
         for m in 0..M {
             let dots = if F::SIGNED { s.dot_signed(codes, &x[m].q[J]) } else { s.dot(codes, &x[m].q[J]) };
-            acc[r][m] = if F::FINE {
-                s.fma_spread::<J>(dots, scales[r][m], acc[r][m])
+            let chain = J % S::CHAINS;
+            acc[r][m][chain] = if F::FINE {
+                s.fma_spread::<J>(dots, scales[r][m], acc[r][m][chain])
             } else {
-                s.fma_spread_evens::<J>(dots, scales[r][m], acc[r][m])
+                s.fma_spread_evens::<J>(dots, scales[r][m], acc[r][m][chain])
             };
         }
     }
@@ -213,7 +227,11 @@ pub(super) fn float<S: Simd, F: Float, const M: usize>(
     first: usize,
     y: &mut Tile<'_>,
 ) {
-    let rows = if M == 1 { S::ROWS.0 } else { S::ROWS.1 };
+    let rows = match (M, S::CHAINS) {
+        (1, 2) => 1,
+        (1, _) => S::ROWS.0,
+        _ => S::ROWS.1,
+    };
     for n in (0..w.rows()).step_by(rows) {
         match rows {
             4 => float_rows::<S, F, M, 4>(s, w, x, first, n, y),

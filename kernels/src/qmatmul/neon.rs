@@ -138,6 +138,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
 
     const SIGNED_BIAS: f32 = 0.0;
     const ROWS: (usize, usize) = (2, 1);
+    const CHAINS: usize = 1;
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> Bytes {

@@ -27,6 +27,9 @@ pub(super) trait Simd: Copy {
     /// Weight rows multiplied at once by one activation row, and by several.
     const ROWS: (usize, usize);
 
+    /// Sums that the products of a row are dealt out to, one or two: independent chains where rows go one by one.
+    const CHAINS: usize;
+
     // Bytes.
 
     fn load(self, p: &[u8; 64]) -> Self::Bytes;
