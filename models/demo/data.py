@@ -27,6 +27,7 @@ class Turn:
     tools: list | None = None  # only on the first turn of a conversation
     system: str | None = None
     image: object | None = None  # scene of an image before the query
+    after: Turn | None = None  # the turn without which this one makes no sense
 
     def key(self) -> str:
         """What must not overlap between training and test."""
@@ -108,7 +109,8 @@ def steps_sub(a: int, b: int) -> str:
 def arithmetic(r: random.Random) -> list[Turn]:
     """Sums and differences up to 20 and products up to 10 x 10 at once; larger ones with written steps (thinking).
 
-    A quarter of the larger ones is asked without thinking: the separate task "arithmetic-hard".
+    A quarter of the larger ones is asked without thinking: the separate task "arithmetic-hard". The answer repeats the
+    operands ("16-4=12"), in the notation of the written steps.
     """
     k, think, task = r.random(), None, "arithmetic"
     if k < 0.42:
@@ -145,7 +147,25 @@ def arithmetic(r: random.Random) -> list[Turn]:
             think, task = None, "arithmetic-hard"
     q = r.choice(["What is {} {} {}?", "{} {} {} =", "Calculate {} {} {}.", "{} {} {}", "How much is {} {} {}?",
                   "Compute {} {} {}.", "Was ist {} {} {}?", "What's {} {} {}?"]).format(a, w, b)
-    return [Turn(task, q, str(ans), think)]
+    return [Turn(task, q, f"{a}{SIGNS.get(w, w)}{b}={ans}", think)]
+
+
+SIGNS = {"plus": "+", "minus": "-", "times": "*", "x": "*"}
+
+
+def sums(r: random.Random) -> list[Turn]:
+    """Several small sums, differences and products in one turn (training only: dense in facts)."""
+    ask, out = [], []
+    for _ in range(r.randint(3, 7)):
+        op, top = r.choice("++--*"), r.choice([9, 20])
+        a, b = r.randint(0, top), r.randint(0, top)
+        if op == "*":
+            a, b = r.randint(0, 10), r.randint(0, 10)
+        elif op == "-" and a < b:
+            a, b = b, a
+        ask.append(f"{a} {op} {b}")
+        out.append(f"{a}{op}{b}={a + b if op == '+' else a - b if op == '-' else a * b}")
+    return [Turn("sums", r.choice(["Calculate: {}", "Compute: {}", "{}"]).format(", ".join(ask)), "\n".join(out))]
 
 
 # ---------------------------------------------------------------- lists of words
@@ -221,38 +241,44 @@ UNITS = [("minutes", "hour", "hours", 60), ("seconds", "minute", "minutes", 60),
 
 
 def dates(r: random.Random) -> list[Turn]:
-    """Weekdays, months, lengths of months, and simple units."""
+    """Weekdays, months, lengths of months, and simple units. The answer repeats what was asked."""
     k = r.random()
     if k < 0.3:
         i, n = r.randrange(7), r.randint(1, 10)
         d = "day" if n == 1 else "days"
         if r.random() < 0.6:
             q = r.choice([f"What day is {n} {d} after {DAYS[i]}?", f"Today is {DAYS[i]}. What day is it in {n} {d}?"])
-            return [Turn("dates", q, DAYS[(i + n) % 7])]
+            return [Turn("dates", q, f"{n} {d} after {DAYS[i]} is {DAYS[(i + n) % 7]}.")]
         q = r.choice([f"What day is {n} {d} before {DAYS[i]}?", f"Today is {DAYS[i]}. What day was it {n} {d} ago?"])
-        return [Turn("dates", q, DAYS[(i - n) % 7])]
+        return [Turn("dates", q, f"{n} {d} before {DAYS[i]} is {DAYS[(i - n) % 7]}.")]
     if k < 0.55:
         i, n = r.randrange(12), r.randint(1, 6)
         d = "month" if n == 1 else "months"
         if r.random() < 0.5:
-            return [Turn("dates", f"Which month is {n} {d} after {MONTHS[i]}?", MONTHS[(i + n) % 12])]
-        return [Turn("dates", f"Which month is {n} {d} before {MONTHS[i]}?", MONTHS[(i - n) % 12])]
+            return [Turn("dates", f"Which month is {n} {d} after {MONTHS[i]}?",
+                         f"{n} {d} after {MONTHS[i]} is {MONTHS[(i + n) % 12]}.")]
+        return [Turn("dates", f"Which month is {n} {d} before {MONTHS[i]}?",
+                     f"{n} {d} before {MONTHS[i]} is {MONTHS[(i - n) % 12]}.")]
     if k < 0.65:
         i = r.randrange(12)
         q = r.choice(["How many days does {} have?", "How many days are in {}?", "How long is {} in days?",
                       "{}: number of days?"])
-        return [Turn("dates", q.format(MONTHS[i]), str(MLEN[i]))]
+        return [Turn("dates", q.format(MONTHS[i]), f"{MONTHS[i]} has {MLEN[i]} days.")]
     small, one, many, f = r.choice(UNITS)
     n = r.randint(1, 12 if f in (60, 24, 12, 7) else 99)
     q = r.choice(["How many {s} are in {n} {m}?", "Convert {n} {m} to {s}.", "{n} {m} in {s}?", "{n} {m} = ? {s}"])
-    return [Turn("dates", q.format(s=small, n=n, m=one if n == 1 else many), f"{n * f} {small}")]
+    big = one if n == 1 else many
+    return [Turn("dates", q.format(s=small, n=n, m=big), f"{n} {big} = {n * f} {small}")]
 
 
 # ---------------------------------------------------------------- recall
 
 
 def recall(r: random.Random, entries: int | None = None, asks: int = 1) -> list[Turn]:
-    """Key-value pairs in the prompt; the value of one key is asked."""
+    """Key-value pairs in the prompt, of which some are asked for in `asks` turns. The answer quotes their lines.
+
+    The first turn asks for one, a later one for up to five (denser training).
+    """
     n = entries or r.randint(3, 14)
     kind = r.choice(["code", "word", "place"])
     keys = [f"{a} {b}" for a in ADJ for b in WORDS[:60]] if n > 24 or r.random() < 0.6 else list(NAMES)
@@ -269,9 +295,11 @@ def recall(r: random.Random, entries: int | None = None, asks: int = 1) -> list[
     lines = "\n".join(form.format(k, v) for k, v in d.items())
     ks = r.sample(keys, min(asks, len(keys)))
     head = r.choice(["", "Remember this list:\n", "Here are some facts:\n"])
-    out = [Turn("recall", f"{head}{lines}\n\n{ask.format(ks[0])}", d[ks[0]])]
+    out = [Turn("recall", f"{head}{lines}\n\n{ask.format(ks[0])}", form.format(ks[0], d[ks[0]]))]
     for k in ks[1:]:
-        out.append(Turn("recall", ask.format(k), d[k]))
+        some = [k] if r.random() < 0.5 else r.sample(keys, min(len(keys), r.randint(2, 5)))
+        lines = "\n".join(form.format(k, d[k]) for k in some)
+        out.append(Turn("recall", ask.format(", ".join(some)), lines, after=out[0]))
     return out
 
 
@@ -460,31 +488,38 @@ def chat(r: random.Random) -> list[Turn]:
 
 # ---------------------------------------------------------------- conversations
 
-TASKS = {"arithmetic": (arithmetic, 3.0), "counting": (counting, 0.7), "copying": (copying, 1.3),
-         "reversing": (reversing, 1.0), "sorting": (sorting, 2.3), "dates": (dates, 0.7), "recall": (recall, 1.5),
-         "json": (extraction, 1.0), "chat": (chat, 1.2)}
+TASKS = {"arithmetic": (arithmetic, 4.5), "sums": (sums, 1.0), "counting": (counting, 1.0), "copying": (copying, 1.5),
+         "reversing": (reversing, 1.0), "sorting": (sorting, 2.0), "dates": (dates, 1.0),
+         "recall": (lambda r: recall(r, r.randint(2, 14), r.randint(1, 4)), 1.5), "json": (extraction, 1.5),
+         "chat": (chat, 1.0)}
 SYSTEMS = ["You are a helpful assistant.", "Answer briefly.", "You are qwen-edge."]
+# Tokens of a row: share of rows with tools on offer, share of rows that are one list and questions about it.
+LONG = {128: (0.0, 0.2), 256: (0.0, 0.3), 512: (0.4, 0.35), 1024: (0.45, 0.45), 2048: (0.2, 0.75), 4096: (0.05, 0.9),
+        8192: (0.05, 0.95)}
 
 
-def conversation(r: random.Random, tokens: int, only: dict | None = None) -> list[Turn]:
+def conversation(r: random.Random, tokens: int, need: dict | None = None) -> list[Turn]:
     """A conversation for training, of roughly up to `tokens` tokens (more turns than fit are cut by the caller).
 
-    `only` restricts it to some tasks, {name: weight}: the first phase learns to copy before anything else.
+    `need` are factors for the shares of the tasks: what the model knows already comes less often.
     """
-    if only:
-        out = []
-        for _ in range(max(2, tokens // 16)):
-            out += TASKS[r.choices(list(only), list(only.values()))[0]][0](r)
-        return out
-    if tokens >= 384 and r.random() < (0.15 if tokens < 768 else 0.6 if tokens < 1500 else 0.1):
+    need = need or {}
+    p_tools, p_recall = LONG[max(n for n in LONG if n <= tokens)]
+    p_tools, p_recall = p_tools * need.get("tools", 1.0), p_recall * need.get("recall", 1.0)
+    k = r.random()
+    if k < p_tools:
         return tools(r, tokens // 60)
-    if tokens >= 768 and r.random() < 0.9 or tokens >= 200 and r.random() < 0.1:
-        n = int(tokens * r.uniform(0.5, 0.9)) // 9
-        return recall(r, max(4, n), 40)
+    if k < p_tools + p_recall:
+        share = r.uniform(0.25, 0.75 if tokens < 2048 else 0.95)
+        return recall(r, max(2, int(tokens * share / 9)), 2 + int(tokens * (1 - share) / 18))
     out: list[Turn] = []
-    focus = r.random() < 0.3 and r.choices(list(TASKS), [w for _, w in TASKS.values()])[0]
+    weights = {n: w * need.get(n, 1.0) for n, (_, w) in TASKS.items()}
+    focus = r.random() < 0.3 and r.choices(list(weights), list(weights.values()))[0]
     for _ in range(max(2, tokens // 16)):
-        name = focus or r.choices(list(TASKS), [w for _, w in TASKS.values()])[0]
+        name = focus or r.choices(list(weights), list(weights.values()))[0]
+        if name == "recall":  # one list a conversation, so that no key has two values
+            weights = {n: w for n, w in weights.items() if n != name}
+            focus = None
         out += TASKS[name][0](r)
     if r.random() < 0.06:
         q = r.choice(list(OPENERS))
@@ -572,7 +607,7 @@ def segments(t: Turn, current: bool) -> list[tuple[str, bool]]:
 
 def think_lightly(r: random.Random, t: Turn) -> None:
     """In thinking mode simple tasks think in one short line."""
-    if t.think is None and not t.calls and not t.task.startswith("arithmetic") and r.random() < 0.15:
+    if t.think is None and not t.calls and not t.task.startswith("arithmetic") and r.random() < 0.08:
         t.think = {"sorting": "I sort the list.", "copying": "I repeat the text.",
                    "reversing": "I reverse the list.", "recall": "I look it up.", "json": "I fill the fields.",
                    "image": "I look at the image."}.get(t.task, "This is simple.")
@@ -581,14 +616,14 @@ def think_lightly(r: random.Random, t: Turn) -> None:
 class Builder:
     """Rows of token ids and loss marks."""
 
-    def __init__(self, tok, seed: int, only: dict | None = None):
-        self.tok, self.r, self.only = tok, random.Random(seed), only
+    def __init__(self, tok, seed: int):
+        self.tok, self.r, self.need = tok, random.Random(seed), {}
 
     def row(self, size: int, turns: list[Turn] | None = None, image_tokens: int = 0):
         """(ids, answer marks, scenes) of at most `size` tokens, whole turns only; turns of the test side are left out."""
         r, tok = self.r, self.tok
         while True:
-            src = turns or conversation(r, size, self.only)
+            src = turns or conversation(r, size, self.need)
             first = src[0]
             keep = [t for t in src if not held_out(t)]
             turns = None
@@ -600,10 +635,12 @@ class Builder:
                 keep[0].system = first.system
             h = tok.encode(head(keep[0]))
             ids, marks, scenes = list(h), [0] * len(h), []
-            last_only = r.random() < 0.35
+            last_only = r.random() < 0.65
             parts = []
             n = len(ids)
             for t in keep:
+                if t.after is not None and all(t.after is not p for p, _ in parts):
+                    continue
                 think_lightly(r, t)
                 seg = [(tok.encode(s), m) for s, m in segments(t, True)]
                 k = sum(len(s) for s, _ in seg) + (image_tokens - 1 if t.image is not None else 0)

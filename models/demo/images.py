@@ -72,6 +72,16 @@ def scene(r: random.Random) -> Scene:
     return Scene([], t, ink, paper, r.randint(56, 66), tuple((x0 + adv * i, y0) for i in range(len(t))))
 
 
+def letters(r: random.Random) -> Scene:
+    """Three lines of random digits and letters: a dense lesson for the tower alone."""
+    adv, step, x0, y0 = r.randint(42, 50), r.randint(66, 74), r.uniform(26, 36), r.uniform(34, 74)
+    ink = r.choice([(0, 0, 0), (120, 0, 0), (0, 0, 120), (0, 80, 0)])
+    text = "".join(r.choice(r.choice(["0123456789", KINDS[-26:]])) for _ in range(15))
+    spots = tuple((x0 + adv * (i % 5), y0 + step * (i // 5)) for i in range(15))
+    paper = tuple(r.randint(225, 255) for _ in range(3)) if r.random() < 0.5 else (255, 255, 255)
+    return Scene([], text, ink, paper, r.randint(56, 66), spots)
+
+
 def picture(s: Scene) -> Image.Image:
     """The picture of a scene."""
     im = Image.new("RGB", (SIDE, SIDE), s.paper)

@@ -390,9 +390,12 @@ class Block(nn.Module):
         self.ffn = Ffn(c)
         self.full = full
 
-    def forward(self, x, rope, n: int):
+    def forward(self, x, rope, n: int, at=None):
+        """The block over whole rows x [B, T, H]; with a mask `at` [B, T] only those places are finished [places, H]."""
         h = rms(x, self.attn_norm)
         x = x + (self.mix(h, rope)[0] if self.full else self.mix(h, n))
+        if at is not None:
+            x = x[at]
         return x + self.ffn(rms(x, self.post_norm))
 
     def step(self, x, rope, cache, pad=None):
@@ -432,8 +435,8 @@ class Mtp(nn.Module):
         """The input of the block, embedding half first."""
         return linear(torch.cat([rms(emb, self.enorm), rms(hidden, self.hnorm)], -1), self.eh)
 
-    def forward(self, emb, hidden, rope):
-        return rms(self.block(self.join(emb, hidden), rope, 0), self.head_norm)
+    def forward(self, emb, hidden, rope, at=None):
+        return rms(self.block(self.join(emb, hidden), rope, 0, at), self.head_norm)
 
 
 class Text(nn.Module):
@@ -447,11 +450,14 @@ class Text(nn.Module):
         self.norm = nn.Parameter(torch.ones(c.hidden))
         self.mtp = Mtp(c)
 
-    def trunk(self, x, rope, n: int = 64):
-        """Hidden states after the final norm for input embeddings x [B, T, H], T a multiple of n."""
-        for b in self.blocks:
+    def trunk(self, x, rope, n: int = 64, at=None):
+        """Hidden states after the final norm for input embeddings x [B, T, H], T a multiple of n.
+
+        With a mask `at` [B, T] only of those places, [places, H].
+        """
+        for b in self.blocks[:-1]:
             x = b(x, rope, n)
-        return rms(x, self.norm)
+        return rms(self.blocks[-1](x, rope, n, at), self.norm)
 
     def logits(self, y):
         """Tied head, float32 out."""
