@@ -489,8 +489,8 @@ def chat(r: random.Random) -> list[Turn]:
 # ---------------------------------------------------------------- conversations
 
 TASKS = {"arithmetic": (arithmetic, 4.5), "sums": (sums, 1.0), "counting": (counting, 1.0), "copying": (copying, 1.5),
-         "reversing": (reversing, 1.0), "sorting": (sorting, 2.0), "dates": (dates, 1.0),
-         "recall": (lambda r: recall(r, r.randint(2, 14), r.randint(1, 4)), 1.5), "json": (extraction, 1.5),
+         "reversing": (reversing, 1.5), "sorting": (sorting, 3.0), "dates": (dates, 1.0),
+         "recall": (lambda r: recall(r, r.randint(2, 14), r.randint(1, 4)), 1.5), "json": (extraction, 2.0),
          "chat": (chat, 1.0)}
 SYSTEMS = ["You are a helpful assistant.", "Answer briefly.", "You are qwen-edge."]
 # Tokens of a row: share of rows with tools on offer, share of rows that are one list and questions about it.
@@ -505,7 +505,8 @@ def conversation(r: random.Random, tokens: int, need: dict | None = None) -> lis
     """
     need = need or {}
     p_tools, p_recall = LONG[max(n for n in LONG if n <= tokens)]
-    p_tools, p_recall = p_tools * need.get("tools", 1.0), p_recall * need.get("recall", 1.0)
+    if tokens < 2048:
+        p_tools, p_recall = p_tools * need.get("tools", 1.0), p_recall * need.get("recall", 1.0)
     k = r.random()
     if k < p_tools:
         return tools(r, tokens // 60)

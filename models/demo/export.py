@@ -89,7 +89,7 @@ def write_text(path: Path, m: Text, tok: Tokenizer, kind: str, version: str):
     u = lambda k, v: w.add_uint32("qwen35." + k, v)
     u("block_count", c.layers + 1)
     u("nextn_predict_layers", 1)
-    u("context_length", 4096)  # the longest rows of the training
+    u("context_length", 8192)  # the longest rows of the training
     u("embedding_length", c.hidden)
     u("feed_forward_length", c.ff)
     u("attention.head_count", c.heads)

@@ -32,7 +32,7 @@ from tokenizer import Tokenizer
 
 # Shares of the row lengths (tokens) over the phases.
 MIXES = {"short": {128: 0.45, 256: 0.4, 512: 0.15}, "middle": {128: 0.35, 256: 0.3, 512: 0.1, 1024: 0.25},
-         "long": {128: 0.2, 256: 0.25, 512: 0.1, 1024: 0.2, 2048: 0.1, 4096: 0.1, 8192: 0.05}}
+         "long": {128: 0.32, 256: 0.28, 512: 0.1, 1024: 0.18, 2048: 0.05, 4096: 0.05, 8192: 0.02}}
 MICRO = 2048  # tokens of a batch: larger ones fall out of the cache
 
 
@@ -375,7 +375,7 @@ def main():
         if torch.isfinite(norm):
             muon.step(scale)
             for g in adam.param_groups:
-                g["lr"] = 3e-3 * scale
+                g["lr"] = 0.15 * args.lr * scale
             adam.step()
         for p in named.values():
             p.grad = None
