@@ -489,7 +489,7 @@ def chat(r: random.Random) -> list[Turn]:
 # ---------------------------------------------------------------- conversations
 
 TASKS = {"arithmetic": (arithmetic, 4.5), "sums": (sums, 1.0), "counting": (counting, 1.0), "copying": (copying, 1.5),
-         "reversing": (reversing, 1.5), "sorting": (sorting, 3.0), "dates": (dates, 1.0),
+         "reversing": (reversing, 1.5), "sorting": (sorting, 3.0), "dates": (dates, 2.0),
          "recall": (lambda r: recall(r, r.randint(2, 14), r.randint(1, 4)), 1.5), "json": (extraction, 2.0),
          "chat": (chat, 1.0)}
 SYSTEMS = ["You are a helpful assistant.", "Answer briefly.", "You are qwen-edge."]

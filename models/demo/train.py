@@ -30,7 +30,7 @@ from data import Builder
 from model import Config, Text, Vision, patchify, rope_table
 from tokenizer import Tokenizer
 
-# Shares of the row lengths (tokens) over the phases.
+# Shares of the row lengths (tokens) in the phases.
 MIXES = {"short": {128: 0.45, 256: 0.4, 512: 0.15}, "middle": {128: 0.35, 256: 0.3, 512: 0.1, 1024: 0.25},
          "long": {128: 0.32, 256: 0.28, 512: 0.1, 1024: 0.18, 2048: 0.05, 4096: 0.05, 8192: 0.02}}
 MICRO = 2048  # tokens of a batch: larger ones fall out of the cache
@@ -190,6 +190,7 @@ def gradient(m: Model, builder: Builder, r: random.Random, mix: dict, args) -> t
     return str(size), float(l1.detach()), n, float(l2.detach()), n if l2.requires_grad else 0, ids.numel()
 
 
+PROBE_EVERY = 200  # seconds
 # Rows of the probe: task, tokens a row, rows.
 PROBES = [(t, 192, 42) for t in data.TASKS if t != "recall"] + [
     ("recall", 256, 32), ("tools", 1024, 12), ("recall-1k", 1024, 6), ("recall-4k", 4096, 3), ("image", 192, 32)]
@@ -235,33 +236,43 @@ def probe(m: Model, seed: int) -> dict[str, float]:
     return out
 
 
+def phase(known: dict[str, float]) -> str:
+    """The mix of row lengths for what is known: longer ones once looking up works in shorter ones."""
+    if known.get("recall", 0) < 0.8:
+        return "short"
+    return "middle" if known.get("recall-1k", 0) < 0.8 else "long"
+
+
 def needs(known: dict[str, float]) -> dict[str, float]:
     """Factors for the shares of the tasks from what is known."""
+    if not known:
+        return {}
     out = {t: 0.25 + 2 * (1 - p) ** 0.7 for t, p in known.items() if "-" not in t}
     out["recall"] = 0.4 + 0.6 * (1 - (known["recall"] + known["recall-1k"]) / 2)
     out["tools"] = min(1.0, 0.35 + 2 * (1 - known["tools"]))
     return out
 
 
-def helper(shared: list, grads: list, given, ready, told, seed: int, args):
+def helper(shared: list, grads: list, given, ready, told, seed: int, known: dict, args):
     """The second process: gradients on a copy of the weights, and probes."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(args.helper)
     torch.set_num_threads(1)
     m = Model(Tokenizer())
     builder, r = Builder(m.tok, seed), random.Random(seed)
+    builder.need = needs(known)
     probed = 0.0
     while os.getppid() != 1:
         with torch.no_grad():
             for p, s in zip(m.named.values(), shared):
                 p.copy_(s)
                 p.grad = None
-        if time.time() - probed > 200:
+        if time.time() - probed > PROBE_EVERY:
             known = probe(m, random.randrange(1 << 30))
             builder.need = needs(known)
             told.put(("probe", known))
             probed = time.time()
-        told.put(("batch", gradient(m, builder, r, MIXES[args.mix], args)))
+        told.put(("batch", gradient(m, builder, r, MIXES[args.mix or phase(known)], args)))
         while ready.value and os.getppid() != 1:
             time.sleep(0.005)
         for i, (p, g) in enumerate(zip(m.named.values(), grads)):
@@ -287,7 +298,7 @@ def main():
     ap.add_argument("--mtp-share", type=float, default=0.25, help="share of the batches that train the MTP block")
     ap.add_argument("--images", type=float, default=0.12, help="share of image batches")
     ap.add_argument("--tower", type=float, default=0.06, help="share of batches that train the vision tower alone")
-    ap.add_argument("--mix", choices=MIXES, default="short", help="mix of row lengths")
+    ap.add_argument("--mix", choices=MIXES, help="mix of row lengths (default: by what is known)")
     ap.add_argument("--accum", type=int, default=2, help="batches a step")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--helper", type=int, help="start a second process, this much nicer")
@@ -301,23 +312,25 @@ def main():
     muon = Muon([p for n, p in named.items() if is_matrix(n, p)], args.lr)
     rest = [p for n, p in named.items() if not is_matrix(n, p)]
     adam = torch.optim.AdamW(rest, lr=1.0, betas=(0.9, 0.99), eps=1e-9, weight_decay=0.0)
-    step, seen, spent, seed = 0, 0, 0.0, 1000
+    step, seen, spent, seed, known = 0, 0, 0.0, 1000, {}
     ck = args.dir / "checkpoint.pt"
     if ck.exists():
         s = torch.load(ck)
         m.text.load_state_dict(s["text"])
         m.vision.load_state_dict(s["vision"], strict=False)
         step, seen, spent, seed = s["step"], s["seen"], s["spent"], s["seed"] + 1
+        known = s.get("known", {})
         for n, b in s["muon"].items():
             if n in named and named[n] in muon.buf:
                 muon.buf[named[n]].copy_(b)
         adam.load_state_dict(s["adam"])
     builder, r = Builder(m.tok, seed), random.Random(seed)
+    builder.need = needs(known)
 
     def save():
         names = {p: n for n, p in named.items()}
         s = {"text": m.text.state_dict(), "vision": m.vision.state_dict(), "step": step, "seen": seen, "spent": spent,
-             "seed": seed, "muon": {names[p]: b for p, b in muon.buf.items()}, "adam": adam.state_dict(),
+             "seed": seed, "known": known, "muon": {names[p]: b for p, b in muon.buf.items()}, "adam": adam.state_dict(),
              "config": m.c.to_dict()}
         torch.save(s, ck.with_suffix(".tmp"))
         os.replace(ck.with_suffix(".tmp"), ck)
@@ -328,8 +341,8 @@ def main():
         shared = [p.data.share_memory_() for p in named.values()]
         grads = [torch.zeros_like(p).share_memory_() for p in named.values()]
         given = torch.zeros(len(grads), dtype=torch.bool).share_memory_()
-        ctx.Process(target=helper, args=(shared, grads, given, ready, told, seed + 500_000, args), daemon=True).start()
-    saved = t0 = time.time()
+        ctx.Process(target=helper, args=(shared, grads, given, ready, told, seed + 500_000, known, args), daemon=True).start()
+    saved = probed = t0 = time.time()
     avg: dict = {}
     helped = tokens = 0
     log = (args.dir / "log.jsonl").open("a")
@@ -338,6 +351,13 @@ def main():
         print(json.dumps(rec), flush=True)
         log.write(json.dumps(rec) + "\n")
         log.flush()
+
+    def learn(got: dict):
+        nonlocal known
+        known = got
+        builder.need = needs(known)
+        note({"step": step, "tokens": seen, "time": time.strftime("%H:%M"),
+              "known": {k: round(v, 3) for k, v in known.items()}})
 
     def count(got: tuple):
         nonlocal tokens
@@ -355,7 +375,7 @@ def main():
             end = clock(other.read_text().strip())
         scale = min(1.0, (step - start + 1) / 12, max(0.0, (end - time.time()) / (args.decay * 60)))
         for _ in range(args.accum):
-            count(gradient(m, builder, r, MIXES[args.mix], args))
+            count(gradient(m, builder, r, MIXES[args.mix or phase(known)], args))
         take = ready.value
         if take:
             for p, g, new in zip(named.values(), grads, given):
@@ -366,11 +386,12 @@ def main():
         while not told.empty():
             kind, got = told.get()
             if kind == "probe":
-                builder.need = needs(got)
-                note({"step": step, "tokens": seen, "time": time.strftime("%H:%M"),
-                      "known": {k: round(v, 3) for k, v in got.items()}})
+                learn(got)
             else:
                 count(got)
+        if args.helper is None and time.time() - probed > PROBE_EVERY:
+            learn(probe(m, random.randrange(1 << 30)))
+            probed = time.time()
         norm = torch.nn.utils.clip_grad_norm_([p for p in rest if p.grad is not None], 1.0)
         if torch.isfinite(norm):
             muon.step(scale)
