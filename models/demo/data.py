@@ -271,6 +271,17 @@ def dates(r: random.Random) -> list[Turn]:
     return [Turn("dates", q.format(s=small, n=n, m=big), f"{n} {big} = {n * f} {small}")]
 
 
+def months(r: random.Random) -> list[Turn]:
+    """Months after and before others in further wordings (training only)."""
+    out = []
+    for i in r.sample(range(12), 3):
+        n, back = r.randint(1, 6), r.random() < 0.5
+        said = f"{n} {'month' if n == 1 else 'months'} {'before' if back else 'after'} {MONTHS[i]}"
+        q = r.choice(["What is {}?", "Name the month {}.", "Month {}?"])
+        out.append(Turn("dates", q.format(said), f"{said} is {MONTHS[(i - n if back else i + n) % 12]}."))
+    return out
+
+
 # ---------------------------------------------------------------- recall
 
 
@@ -488,8 +499,8 @@ def chat(r: random.Random) -> list[Turn]:
 
 # ---------------------------------------------------------------- conversations
 
-TASKS = {"arithmetic": (arithmetic, 4.5), "sums": (sums, 1.0), "counting": (counting, 1.0), "copying": (copying, 1.5),
-         "reversing": (reversing, 1.5), "sorting": (sorting, 3.0), "dates": (dates, 2.0),
+TASKS = {"arithmetic": (arithmetic, 4.5), "sums": (sums, 1.0), "counting": (counting, 1.5), "copying": (copying, 2.0),
+         "reversing": (reversing, 1.5), "sorting": (sorting, 4.0), "dates": (dates, 1.5), "months": (months, 0.7),
          "recall": (lambda r: recall(r, r.randint(2, 14), r.randint(1, 4)), 1.5), "json": (extraction, 2.0),
          "chat": (chat, 1.0)}
 SYSTEMS = ["You are a helpful assistant.", "Answer briefly.", "You are qwen-edge."]
