@@ -1,14 +1,17 @@
 //! `qwen-edge logits` as a program: what it writes, and what it says of files and arguments that are not as they should
 //! be. A failure is exit code 1 and one sentence on stderr; whatever stood at the output's name is still there.
 
+#[path = "support/program.rs"]
+mod program;
 mod support;
 
 use kernels::Kernels;
+use program::program;
 use qwen_edge::gguf::writer::{TensorSpec, Writer};
 use qwen_edge::gguf::{Gguf, TensorType};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use support::{FLOAT, Fixture, Tensors, assert_close, path, rows};
 
 /// A directory for the files of one test, removed at its end.
@@ -42,7 +45,7 @@ impl Drop for Scratch {
 }
 
 fn logits(model: &Path, tokens: &Path, output: &Path, extra: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_qwen-edge"));
+    let mut command = program();
     command.arg("logits").arg(model).arg("--tokens").arg(tokens).arg("-o").arg(output).args(extra);
     command.output().unwrap()
 }

@@ -1,11 +1,15 @@
 //! `inspect` says what a file is, whether it runs and why not, and what memory it will take.
 
+#[path = "support/program.rs"]
+mod program;
+
+use program::program;
 use qwen_edge::gguf::writer::Writer;
 use qwen_edge::gguf::{Gguf, TensorType};
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// Files of one test, removed at its end.
 struct Scratch(PathBuf);
@@ -31,7 +35,7 @@ impl Drop for Scratch {
 }
 
 fn inspect(path: &Path, args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_qwen-edge")).arg("inspect").arg(path).args(args).output().unwrap()
+    program().arg("inspect").arg(path).args(args).output().unwrap()
 }
 
 fn text(path: &Path) -> String {

@@ -1,7 +1,11 @@
 //! The vision half against the float32 reference model: pixels, embeddings, placeholders and positions, and what is said
 //! of files that are not what they should be. `tests/vision/make_golden.py` tells where the data comes from.
 
+#[path = "support/program.rs"]
+mod program;
+
 use kernels::Kernels;
+use program::program;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::team::Team;
 use qwen_edge::vision::positions::{Insert, Position, VisionIds, Walk, expand};
@@ -13,7 +17,7 @@ use qwen_edge::vision::{GridThw, Picture, PixelValues, VisionModel};
 use safetensors::SafeTensors;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vision").join(name)
@@ -131,7 +135,7 @@ fn sixteen_bit_weights_give_the_embeddings_of_float_products_at_every_level() {
     let path = directory.0.join("mmproj.gguf");
     let path = path.to_str().unwrap();
     let args = ["synth", "--size", "tiny", "--quant", "f16", "--mmproj", "-o", path];
-    assert!(Command::new(env!("CARGO_BIN_EXE_qwen-edge")).args(args).output().unwrap().status.success());
+    assert!(program().args(args).output().unwrap().status.success());
     let gguf = Gguf::open(Path::new(path)).unwrap();
     let model = VisionModel::bind(&gguf).unwrap();
     let pixels = golden_pixels(&Golden::open());
@@ -216,7 +220,7 @@ fn placeholders_and_positions_of_a_clip_are_those_of_the_processor() {
 
 /// Runs the binary; what it says when it fails.
 fn complaint(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_qwen-edge")).args(args).output().unwrap();
+    let output = program().args(args).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
     assert!(output.stdout.is_empty());
     String::from_utf8(output.stderr).unwrap()
@@ -256,7 +260,7 @@ fn the_command_writes_what_the_reference_computes() {
     let mut first = None;
     for run in 0..2 {
         let args = ["vision", mmproj, image, "-o", out, "--cache", cache.to_str().unwrap(), "--threads", "2"];
-        let output = Command::new(env!("CARGO_BIN_EXE_qwen-edge")).args(args).output().unwrap();
+        let output = program().args(args).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{said}");
         assert_eq!(said.contains("from the cache"), run == 1, "{said}");
@@ -350,7 +354,7 @@ fn synthetic(directory: &Directory) -> (String, String) {
     let (model, mmproj) = (path("model.gguf"), path("mmproj-f32.gguf"));
     for (out, more) in [(&model, &[][..]), (&mmproj, &["--mmproj"])] {
         let args = [&["synth", "--size", "tiny", "--quant", "f32", "-o", out][..], more].concat();
-        let output = Command::new(env!("CARGO_BIN_EXE_qwen-edge")).args(args).output().unwrap();
+        let output = program().args(args).output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
     (model, mmproj)
@@ -366,7 +370,7 @@ fn an_answer_is_about_the_pictures_given() {
     let answer = |args: &[&str]| {
         let base =
             ["run", &model, "--json", "--greedy", "-n", "8", "--ctx", "1024", "--think", "off", "--threads", "2"];
-        let output = Command::new(env!("CARGO_BIN_EXE_qwen-edge")).args(base).args(args).output().unwrap();
+        let output = program().args(base).args(args).output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         (result["prompt_tokens"].as_u64().unwrap(), result["ids"].clone())
@@ -403,13 +407,8 @@ fn pictures_without_their_tower_or_place_get_a_clear_error() {
 
 /// Runs the binary with `input` on its standard input; standard output and standard error.
 fn fed(args: &[&str], input: &[u8]) -> (Vec<u8>, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_qwen-edge"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        program().args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A run that does not read it may close it first.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();

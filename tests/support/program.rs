@@ -1,0 +1,17 @@
+//! The program under test.
+
+use std::process::Command;
+
+/// The program, through the emulator that `QWEN_EDGE_RUNNER` names when the tests are for another CPU.
+pub fn program() -> Command {
+    let program = env!("CARGO_BIN_EXE_qwen-edge");
+    match std::env::var("QWEN_EDGE_RUNNER") {
+        Err(_) => Command::new(program),
+        Ok(runner) => {
+            let mut words = runner.split_whitespace();
+            let mut command = Command::new(words.next().expect("a runner"));
+            command.args(words).arg(program);
+            command
+        }
+    }
+}
