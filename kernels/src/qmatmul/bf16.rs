@@ -63,14 +63,8 @@ unsafe fn unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
     let s = unsafe { Avx512::new() };
     let super_bytes = size_of::<F::Super>();
     let bytes = &row[stretch * super_bytes..];
-    let mut end: F::Super;
-    let block: &F::Super = if let Some(whole) = bytes.get(..super_bytes) {
-        bytemuck::from_bytes(whole)
-    } else {
-        end = bytemuck::Zeroable::zeroed();
-        bytemuck::bytes_of_mut(&mut end)[..bytes.len()].copy_from_slice(bytes);
-        &end
-    };
+    let mut end = None;
+    let block = gemm::completed::<F::Super>(bytes, &mut end);
     let Scales { scale, offset } = formats::affine::<_, F>(s, block);
     let codes = [
         F::codes::<_, 0>(s, block),

@@ -142,6 +142,17 @@ pub(super) unsafe fn multiply(parts: &Parts, w: Matrix<'_>, x: Inputs<'_>, y: &m
     }
 }
 
+/// The block that `bytes` begin with; where they end before it does, it is made in `end` of what there is and zeros.
+#[inline(always)]
+pub(super) fn completed<'a, T: bytemuck::Pod>(bytes: &'a [u8], end: &'a mut Option<T>) -> &'a T {
+    if let Some(whole) = bytes.get(..size_of::<T>()) {
+        return bytemuck::from_bytes(whole);
+    }
+    let end = end.insert(bytemuck::Zeroable::zeroed());
+    bytemuck::bytes_of_mut(end)[..bytes.len()].copy_from_slice(bytes);
+    end
+}
+
 /// [`Unpack`] for a quantised format.
 #[inline(always)]
 pub(super) fn unpack_quantised<S: Simd, F: Quant>(s: S, row: &[u8], stretch: usize, out: &mut UnpackedRow) {
@@ -149,14 +160,8 @@ pub(super) fn unpack_quantised<S: Simd, F: Quant>(s: S, row: &[u8], stretch: usi
     let bytes = &row[stretch * 2 * super_bytes..];
     for i in 0..2 {
         let bytes = bytes.get(i * super_bytes..).unwrap_or(&[]);
-        let mut end: F::Super;
-        let block: &F::Super = if let Some(whole) = bytes.get(..super_bytes) {
-            bytemuck::from_bytes(whole)
-        } else {
-            end = bytemuck::Zeroable::zeroed();
-            bytemuck::bytes_of_mut(&mut end)[..bytes.len()].copy_from_slice(bytes);
-            &end
-        };
+        let mut end = None;
+        let block = completed::<F::Super>(bytes, &mut end);
         s.store(F::codes::<S, 0>(s, block), &mut out.values[4 * i].0);
         s.store(F::codes::<S, 1>(s, block), &mut out.values[4 * i + 1].0);
         s.store(F::codes::<S, 2>(s, block), &mut out.values[4 * i + 2].0);
@@ -174,14 +179,8 @@ pub(super) fn unpack_float<S: Simd, F: Float>(s: S, row: &[u8], stretch: usize, 
     let bytes = &row[stretch * GROUPS / 16 * group_bytes..];
     for (i, line) in out.values.iter_mut().enumerate() {
         let bytes = bytes.get(i * group_bytes..).unwrap_or(&[]);
-        let mut end: F::Group;
-        let group: &F::Group = if let Some(whole) = bytes.get(..group_bytes) {
-            bytemuck::from_bytes(whole)
-        } else {
-            end = bytemuck::Zeroable::zeroed();
-            bytemuck::bytes_of_mut(&mut end)[..bytes.len()].copy_from_slice(bytes);
-            &end
-        };
+        let mut end = None;
+        let group = completed::<F::Group>(bytes, &mut end);
         s.store_f32(F::values(s, group), bytemuck::cast_mut(line));
     }
 }
