@@ -9,6 +9,7 @@ use crate::model::Config;
 use crate::model::attention::KvType;
 use crate::model::config::YarnConfig;
 use crate::model::mtp::Drafter;
+use crate::model::stream::{Streaming, spread};
 use crate::vision::eyes::DEFAULT_IMAGE_TOKENS;
 use crate::vision::preprocess::TEMPORAL;
 use crate::vision::resize::{Area, TOKEN_PIXELS};
@@ -18,6 +19,9 @@ use std::str::FromStr;
 
 /// Context lengths tried when none is asked for, best first.
 const CONTEXTS: [usize; 7] = [32_768, 16_384, 8_192, 4_096, 2_048, 1_024, 512];
+
+/// The context when weights must be streamed and none is asked for: what would make more room is read for every token.
+const STREAMING_CONTEXT: usize = 4_096;
 
 /// Batch sizes tried when none is asked for, best first.
 const BATCHES: [usize; 5] = [512, 256, 128, 64, 32];
@@ -105,6 +109,8 @@ pub struct Load<'a> {
     pub weights: u64,
     /// Bytes of an embedding that is not also the head: a token reads one row of it.
     pub embedding: u64,
+    /// Of these the feed-forward of each layer, which may be streamed; empty where none may.
+    pub feed_forwards: &'a [u64],
     /// Whether the weights stay in the mapped file, which the system may drop and read again; else they are copied or locked.
     pub mapped: bool,
     /// Number of threads.
@@ -187,8 +193,10 @@ pub struct Plan {
     pub settings: Settings,
     /// Positions the model can tell apart: those it was trained on, stretched where YaRN is in use.
     pub longest: usize,
-    /// Bytes of weights.
+    /// Bytes of weights that are in memory at once.
     pub weights: u64,
+    /// What is dropped after use and read again.
+    pub streaming: Streaming,
     /// Whether the weights stay in the mapped file.
     pub mapped: bool,
     /// Bytes of the context, by what for.
@@ -242,24 +250,26 @@ impl Plan {
     /// The plan of given settings, whatever the machine has.
     pub fn unlimited(load: &Load<'_>, settings: Settings) -> Plan {
         let allocated = Machine::default().usage().anonymous;
-        Plan::of(load, settings, &Room { ceiling: None, free: None, address_space: None, data: None, allocated })
+        let room = Room { ceiling: None, free: None, address_space: None, data: None, allocated };
+        Plan::of(load, settings, &room, 0)
     }
 
     fn choose_within(load: &Load<'_>, wish: &Wish, room: &Room) -> Result<Plan, TooLittle> {
         let candidates = candidates(load.config, wish);
-        let plans = || candidates.iter().map(|&settings| Plan::of(load, settings, room));
-        // Weights that the system can keep come first; a mapped file that is larger still runs, from the disk.
-        if let Some(plan) = plans().find(|p| p.weights_fit && p.obstacle(load, room).is_none()) {
-            return Ok(plan);
-        }
-        if let Some(plan) = plans().find(|p| p.obstacle(load, room).is_none()) {
+        let plans = || candidates.iter().map(|&settings| Plan::of(load, settings, room, 0));
+        let fits = |p: &Plan| p.weights_fit && p.obstacle(load, room).is_none();
+        // Weights that the system can keep come first, then as many as it can; a mapped file that is larger than all of
+        // that still runs, from the disk.
+        let streamed = || Plan::streamed(load, wish, room).find(fits);
+        let uncached = || plans().find(|p| p.obstacle(load, room).is_none());
+        if let Some(plan) = plans().find(fits).or_else(streamed).or_else(uncached) {
             return Ok(plan);
         }
 
         let smallest = plans().next_back().expect("there is always a candidate");
         let limit = smallest.obstacle(load, room).expect("no candidate fits");
         let free_wish = Wish { ceiling: wish.ceiling, ..Wish::default() };
-        let mut open = self::candidates(load.config, &free_wish).into_iter().map(|s| Plan::of(load, s, room));
+        let mut open = self::candidates(load.config, &free_wish).into_iter().map(|s| Plan::of(load, s, room, 0));
         let advice = match open.clone().find(|p| p.obstacle(load, room).is_none()) {
             Some(p) => {
                 let Settings { n_ctx, n_batch, kv, .. } = p.settings;
@@ -268,6 +278,7 @@ impl Plan {
             }
             None => {
                 let least = open.next_back().expect("there is always a candidate");
+                let least = Plan::of(load, least.settings, room, load.feed_forwards.len());
                 format!(
                     "the smallest context needs {} with the weights' {}: a smaller model or quantisation would fit",
                     Bytes(least.total()),
@@ -280,15 +291,31 @@ impl Plan {
         Err(TooLittle { need: Bytes(smallest.total()), what, limit, advice })
     }
 
-    fn of(load: &Load<'_>, settings: Settings, room: &Room) -> Plan {
+    /// The plans that stream, the least first, all with the least memory for the rest.
+    fn streamed(load: &Load<'_>, wish: &Wish, room: &Room) -> impl Iterator<Item = Plan> {
+        let n_ctx = wish.n_ctx.unwrap_or(STREAMING_CONTEXT.min(longest(load.config)));
+        let smallest = candidates(load.config, &Wish { n_ctx: Some(n_ctx), ..*wish }).pop();
+        let smallest = smallest.expect("there is always a candidate");
+        (2..=load.feed_forwards.len()).map(move |n| Plan::of(load, smallest, room, n))
+    }
+
+    fn of(load: &Load<'_>, settings: Settings, room: &Room, n_streamed: usize) -> Plan {
         let looked_up = (settings.n_ctx as u64).saturating_mul(4 * load.config.n_embd as u64 + FAULT_AROUND);
-        let weights = load.weights + load.embedding.min(looked_up);
+        let (mut streaming, mut largest) = (Streaming { layers: n_streamed, ..Streaming::default() }, 0);
+        for il in spread(load.feed_forwards.len(), n_streamed) {
+            streaming.bytes += load.feed_forwards[il];
+            largest = largest.max(load.feed_forwards[il]);
+        }
+        // Pages at the ends of a layer's weights come and go with their neighbours'.
+        let absent = (streaming.bytes - largest).saturating_sub(2 * FAULT_AROUND * n_streamed as u64);
+        let weights = load.weights + load.embedding.min(looked_up) - absent;
         let context = Memory::of(load.config, load.n_vocab, &settings);
         let state = context.state as u64;
         let mut plan = Plan {
             settings,
             longest: longest(load.config),
             weights,
+            streaming,
             mapped: load.mapped,
             context,
             checkpoints: settings.n_checkpoint as u64 * state,
@@ -304,7 +331,9 @@ impl Plan {
             allocated: room.allocated,
             weights_fit: true,
         };
-        plan.weights_fit = room.free.is_none_or(|(free, _)| plan.total() - room.allocated <= free);
+        let fits = |bytes| room.free.is_none_or(|(free, _)| bytes <= free);
+        plan.weights_fit = fits(plan.total() - room.allocated);
+        plan.streaming.uncached = n_streamed > 0 && !fits(plan.total() - room.allocated + absent);
         plan
     }
 
@@ -407,10 +436,14 @@ impl fmt::Display for Plan {
         let Memory { kv: kv_bytes, state, scratch } = self.context;
         write!(
             f,
-            "{} = weights {}{} + KV cache {} ({n_ctx} tokens, {}) + state {} + buffers {} (batches of {n_batch}) + program {}",
+            "{} = weights {}{}{} + KV cache {} ({n_ctx} tokens, {}) + state {} + buffers {} (batches of {n_batch}) + program {}",
             Bytes(self.total()),
             Bytes(self.weights),
             if self.mapped { " mapped" } else { "" },
+            match self.streaming.bytes {
+                0 => String::new(),
+                bytes => format!(" at once ({} are read again for every token)", Bytes(bytes)),
+            },
             Bytes(kv_bytes as u64),
             kv.name(),
             Bytes(state as u64 + self.checkpoints),
@@ -463,6 +496,7 @@ mod tests {
             n_vocab: 248_320,
             weights: 500_000_000,
             embedding: 0,
+            feed_forwards: &[],
             mapped: true,
             threads: 2,
             drafts: false,
@@ -568,6 +602,36 @@ mod tests {
         load.mapped = false;
         let error = Plan::choose_within(&load, &Wish::default(), &room).unwrap_err().to_string();
         assert!(error.contains("free memory is 400 MB"), "{error}");
+    }
+
+    #[test]
+    fn weights_are_streamed_when_nothing_else_fits_and_no_more_than_must_be() {
+        let config = config();
+        let feed_forwards = [11_000_000; 24];
+        let load = Load { feed_forwards: &feed_forwards, ..load(&config) };
+        let wish = Wish { n_ctx: Some(8_192), ..Wish::default() };
+        let (mut least, mut refused) = (0, 0);
+        for ceiling in (300_000_000..800_000_000u64).rev().step_by(1_000_000) {
+            match Plan::choose_within(&load, &wish, &room(Some(ceiling), None)) {
+                Ok(plan) => {
+                    assert!(plan.total() <= ceiling && refused == 0, "{plan}");
+                    assert!(plan.streaming.layers >= least, "{plan}");
+                    assert!(!plan.streaming.uncached, "the system has room: {plan}");
+                    // One layer less would not have fitted.
+                    assert!(plan.streaming.layers < 3 || plan.total() + 11_000_000 > ceiling, "{plan}");
+                    least = plan.streaming.layers;
+                }
+                Err(error) => {
+                    assert!(error.to_string().contains("a smaller model or quantisation would fit"), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(least == 24 && refused > 0, "{least} layers");
+        // Without a ceiling it is the free memory that is short, and the page cache with it.
+        let plan = Plan::choose_within(&load, &Wish::default(), &room(None, Some(450_000_000))).unwrap();
+        assert!(plan.weights_fit && plan.streaming.uncached && plan.settings.n_ctx == STREAMING_CONTEXT, "{plan}");
+        assert!(plan.to_string().contains("read again for every token"), "{plan}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::memory::{Bytes, Load, Plan, TooLittle, Vision, Wish};
 use crate::model::Config;
 use crate::model::attention::KvType;
 use crate::model::config::YarnConfig;
+use crate::model::stream;
 use crate::vision::VisionConfig;
 use anyhow::Context;
 use clap::Args;
@@ -126,10 +127,15 @@ impl Fitting {
         threads: usize,
     ) -> Result<Plan, TooLittle> {
         let wish = Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch: self.batch.map(|n| n as usize) };
-        let load = Load { vision, ..mapped_load(gguf, config, threads) };
+        let feed_forwards = feed_forwards(gguf, config);
+        let load = Load { vision, feed_forwards: &feed_forwards, ..mapped_load(gguf, config, threads) };
         // All of the file is held then, and nothing of it can be dropped.
         let held = self.no_mmap || self.mlock;
-        let load = if held { Load { weights: gguf.file_bytes(), embedding: 0, mapped: false, ..load } } else { load };
+        let load = if held {
+            Load { weights: gguf.file_bytes(), embedding: 0, feed_forwards: &[], mapped: false, ..load }
+        } else {
+            load
+        };
         Plan::choose(&load, &wish, &Machine::default())
     }
 
@@ -152,7 +158,7 @@ impl Fitting {
             if let Some(tensor) = own_embedding(gguf) {
                 gguf.advise_random(tensor.name);
             }
-            if plan.weights_fit {
+            if plan.weights_fit && !plan.streaming.uncached {
                 gguf.prefetch();
             }
         }
@@ -163,18 +169,25 @@ impl Fitting {
     }
 }
 
-/// What running a mapped model takes.
+/// What running a mapped model takes that streams nothing.
 pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<'a> {
     Load {
         config,
         n_vocab: gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0),
         weights: weights_read(gguf, config),
         embedding: own_embedding(gguf).map_or(0, |t| t.bytes.len() as u64),
+        feed_forwards: &[],
         mapped: true,
         threads,
         drafts: false,
         vision: None,
     }
+}
+
+/// Bytes of the feed-forward of each layer of the trunk.
+fn feed_forwards(gguf: &Gguf, config: &Config) -> Vec<u64> {
+    let bytes = |name: String| gguf.tensor(&name).map_or(0, |tensor| tensor.bytes.len() as u64);
+    (0..config.n_layer()).map(|il| stream::feed_forward(il).map(bytes).iter().sum()).collect()
 }
 
 /// The embedding, when it is not also the head.
@@ -203,6 +216,7 @@ pub fn report(plan: &Plan) -> Value {
         "kv": plan.settings.kv.name(),
         "batch": plan.settings.n_batch,
         "weights_bytes": plan.weights,
+        "streamed_bytes": plan.streaming.bytes,
         "vision_bytes": plan.vision.total(),
         "planned_bytes": plan.total(),
         "peak_bytes": usage.peak,

@@ -12,6 +12,7 @@ use crate::generate::{Outcome, Stop, generate};
 use crate::gguf::Gguf;
 use crate::memory::{Bytes, Plan};
 use crate::model::Model;
+use crate::model::stream::Stream;
 use crate::sampler::{self, Sampler};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::vision::eyes::Seen;
@@ -171,6 +172,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads()).with_context(path)?;
     let blind = eyes_file.take_if(|_| plan.vision.total() == 0).is_some();
     let mut model = Model::bind(&gguf).with_context(path)?;
+    model.stream = Stream::new(&gguf, model.config.n_layer(), &plan.streaming);
     args.fitting.adjust(&mut model.config);
     ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());
 

@@ -37,11 +37,16 @@ impl Bytes {
 
     /// Asks the system to read a range ahead of its use. Advice only: failure means no more than a slower first pass.
     pub(super) fn will_need(&self, range: Range<usize>) {
+        /// Linux reads no more of a request than its read-ahead window, which is this unless somebody changed it.
+        #[cfg(unix)]
+        const STEP: usize = 128 << 10;
         #[cfg(unix)]
         if let Self::Mapped(map, _) = self
             && range.end <= map.len()
         {
-            let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
+            for start in range.clone().step_by(STEP) {
+                let _ = map.advise_range(memmap2::Advice::WillNeed, start, STEP.min(range.end - start));
+            }
         }
         #[cfg(not(unix))]
         let _ = range;
@@ -102,6 +107,18 @@ impl Bytes {
             let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
         }
         #[cfg(not(unix))]
+        let _ = range;
+    }
+
+    /// Takes a range that was evicted out of the system's page cache too. Advice only, and for nothing where the system
+    /// knows no such advice.
+    pub(super) fn uncache(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Self::Mapped(_, file) = self {
+            let len = std::num::NonZeroU64::new(range.len() as u64);
+            let _ = rustix::fs::fadvise(file, range.start as u64, len, rustix::fs::Advice::DontNeed);
+        }
+        #[cfg(not(target_os = "linux"))]
         let _ = range;
     }
 }

@@ -350,6 +350,14 @@ impl Gguf {
         }
     }
 
+    /// Asks the system to read one tensor ahead, as [`Gguf::prefetch`]. An unknown name is ignored.
+    pub fn prefetch_tensor(&self, name: &str) {
+        if let Some(&(s, t)) = self.index.get(name) {
+            let shard = &self.shards[s];
+            shard.bytes.will_need(shard.tensors[t].range.clone());
+        }
+    }
+
     /// Tells the system that single rows of a tensor are read here and there: an embedding that is not also the head. An
     /// unknown name is ignored.
     pub fn advise_random(&self, name: &str) {
@@ -389,6 +397,14 @@ impl Gguf {
         if let Some(&(s, t)) = self.index.get(name) {
             let shard = &self.shards[s];
             shard.bytes.evict(shard.tensors[t].range.clone());
+        }
+    }
+
+    /// Takes a tensor that was evicted out of the system's page cache too. An unknown name is ignored.
+    pub fn uncache(&self, name: &str) {
+        if let Some(&(s, t)) = self.index.get(name) {
+            let shard = &self.shards[s];
+            shard.bytes.uncache(shard.tensors[t].range.clone());
         }
     }
 

@@ -207,6 +207,9 @@ impl Forward<'_, '_> {
             let (x, mut pass) = self.scratch.pass(self.team, kernels, config, rows, self.n_past);
             pass.norm(x, true, &layer.post_attention_norm);
             ffn::forward(&layer.ffn, &mut pass);
+            if let Some(stream) = &model.stream {
+                stream.used(il);
+            }
         }
         let Scratch { x, out, .. } = &mut *self.scratch;
         if rows > want {

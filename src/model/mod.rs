@@ -12,6 +12,7 @@ pub mod forward;
 pub mod mtp;
 pub mod product;
 pub mod rope;
+pub mod stream;
 pub mod weights;
 
 pub use config::{Config, LayerKind};

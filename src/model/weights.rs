@@ -1,6 +1,7 @@
 //! The point where names become fields: every tensor is looked up once, checked (name, type, shape), and from then on
 //! known by its field. Matrices stay in the mapped file; small vectors are copied.
 
+use super::stream::Stream;
 use super::{Config, Error, LayerKind};
 use crate::gguf::{Gguf, Tensor};
 use kernels::{Format, Matrix, decode, deltanet};
@@ -21,6 +22,8 @@ pub struct Model<'g> {
     pub output: Matrix<'g>,
     /// Multi-token-prediction block, when the file has one.
     pub mtp: Option<Mtp<'g>>,
+    /// Feed-forwards that do not stay in memory; bound models keep all.
+    pub stream: Option<Stream<'g>>,
 }
 
 /// One layer: `x += mixer(norm(x)); x += ffn(norm(x))`.
@@ -149,7 +152,7 @@ impl<'g> Model<'g> {
         let layers = (0..config.n_layer()).map(|il| bind.layer(il, config.layers[il])).collect::<Result<_, _>>()?;
         let output_norm = bind.vector("output_norm.weight", n_embd)?;
         let mtp = if config.n_mtp == 1 { Some(bind.mtp(config.n_layer())?) } else { None };
-        Ok(Model { n_vocab, token_embd, layers, output_norm, output, mtp, config })
+        Ok(Model { n_vocab, token_embd, layers, output_norm, output, mtp, stream: None, config })
     }
 
     /// Bytes of weights one decoded token reads: every matrix of the trunk once, and the head.

@@ -1,0 +1,76 @@
+//! Feed-forwards that do not stay in memory: where all the weights are more than the memory plan allows, those of some
+//! layers are dropped once they have been used, and read from the file again for the next batch.
+//!
+//! The set is fixed and as small as will do. Left to itself the system drops what was not used for the longest time, which
+//! in a pass over all layers is always what comes next: it would then read everything again for every token.
+
+use crate::gguf::Gguf;
+
+/// Which feed-forwards are streamed.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Streaming {
+    /// How many layers'. One of them is in memory at a time: the next is read ahead while the layers between compute.
+    pub layers: usize,
+    /// Bytes of all of them: what is read again for every batch.
+    pub bytes: u64,
+    /// Whether they leave the system's page cache too, because that is what is short; else the system keeps the pages as
+    /// long as it has room, and reading them again costs little.
+    pub uncached: bool,
+}
+
+/// The layers, of `n_layer`, whose feed-forwards are streamed when those of `n` are: evenly spaced, ascending.
+pub fn spread(n_layer: usize, n: usize) -> impl Iterator<Item = usize> {
+    (0..n_layer).filter(move |il| (il + 1) * n / n_layer > il * n / n_layer)
+}
+
+/// Names of the weights of a layer's feed-forward.
+pub fn feed_forward(il: usize) -> [String; 3] {
+    // As files have them in order.
+    ["ffn_down", "ffn_gate", "ffn_up"].map(|name| format!("blk.{il}.{name}.weight"))
+}
+
+/// Streams the feed-forwards of a bound model.
+pub struct Stream<'g> {
+    gguf: &'g Gguf,
+    /// Names of the weights, in order of their layers.
+    layers: Vec<(usize, [String; 3])>,
+    uncached: bool,
+}
+
+impl<'g> Stream<'g> {
+    /// What `streaming` says of a model of `n_layer` layers; `None` when nothing is streamed.
+    pub fn new(gguf: &'g Gguf, n_layer: usize, streaming: &Streaming) -> Option<Stream<'g>> {
+        let layers: Vec<_> = spread(n_layer, streaming.layers).map(|il| (il, feed_forward(il))).collect();
+        (!layers.is_empty()).then_some(Stream { gguf, layers, uncached: streaming.uncached })
+    }
+
+    /// Called when layer `il` has been computed: drops its feed-forward if it is one of those, and reads the next ahead.
+    pub(super) fn used(&self, il: usize) {
+        let Ok(i) = self.layers.binary_search_by_key(&il, |(il, _)| *il) else { return };
+        for name in &self.layers[i].1 {
+            self.gguf.evict(name);
+            if self.uncached {
+                self.gguf.uncache(name);
+            }
+        }
+        let (_, next) = &self.layers[(i + 1) % self.layers.len()];
+        next.iter().for_each(|name| self.gguf.prefetch_tensor(name));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streamed_layers_are_as_many_as_asked_for_and_far_apart() {
+        for n_layer in 1..40 {
+            for n in 0..=n_layer {
+                let layers: Vec<usize> = spread(n_layer, n).collect();
+                assert_eq!(layers.len(), n);
+                assert!(layers.iter().all(|&il| il < n_layer));
+                assert!(layers.windows(2).all(|w| (n_layer / n..=n_layer.div_ceil(n)).contains(&(w[1] - w[0]))));
+            }
+        }
+    }
+}
