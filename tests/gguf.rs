@@ -210,9 +210,12 @@ fn a_mapped_file_stays_readable_after_its_pages_are_given_back() {
     let path = scratch.write("model.gguf", &bytes_of(&sample()));
     let gguf = Gguf::open(&path).unwrap();
     let before = visit(&gguf);
-    gguf.prefetch();
+    gguf.prefetch("matrix");
+    gguf.prefetch("absent");
     gguf.evict("matrix");
     gguf.evict("absent");
+    gguf.uncache("matrix");
+    gguf.uncache("absent");
     gguf.evict_headers();
     assert_eq!(visit(&gguf), before);
 }

@@ -26,6 +26,15 @@ impl Model {
         model
     }
 
+    /// As [`Model::new`], with most of its some 200 MB in feed-forwards.
+    fn wide(name: &str) -> Model {
+        let options = Model::options();
+        let dims = Dims { n_ff: 12_288, ..options.dims };
+        let model = Model::path(&format!("{name}.gguf"));
+        std::fs::write(&model.0, Synth::text(&Options { dims, ..options }).to_bytes()).unwrap();
+        model
+    }
+
     /// A vision tower of random weights for it.
     fn tower() -> Model {
         let model = Model::path("mmproj.gguf");
@@ -93,6 +102,30 @@ fn a_full_context_stays_below_the_ceiling_and_below_the_plan() {
         }
     }
     assert_eq!(longest, 32_768);
+}
+
+#[test]
+fn weights_above_the_ceiling_are_streamed_below_it_and_answer_the_same() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: no memory of its own to measure");
+    }
+    let model = Model::wide("streamed");
+    let ask = |megabytes: u64| {
+        let args = format!("--touch --ctx 512 --kv q8_0 --batch 32 --mem {megabytes}M");
+        json(&run(&model.0, &args, None))
+    };
+    let whole = ask(400);
+    let number = |result: &Value, key: &str| result["memory"][key].as_u64().unwrap();
+    assert_eq!(number(&whole, "streamed_bytes"), 0);
+    let weights = number(&whole, "weights_bytes");
+    for megabytes in [weights / 1_000_000, weights * 2 / 3_000_000] {
+        let result = ask(megabytes);
+        let (peak, planned) = (number(&result, "peak_bytes"), number(&result, "planned_bytes"));
+        println!("--mem {megabytes}M of {weights}: {}", result["memory"]);
+        assert!(number(&result, "streamed_bytes") > 0, "{}", result["memory"]);
+        assert!(planned <= megabytes * 1_000_000 && peak <= planned, "{}", result["memory"]);
+        assert_eq!(result["ids"], whole["ids"]);
+    }
 }
 
 #[test]
@@ -187,15 +220,21 @@ fn a_plan_survives_a_limit_on_data_of_its_own_size() {
 struct Group(PathBuf);
 
 impl Group {
-    fn new(bytes: u64) -> Option<Group> {
+    fn new(name: &str, bytes: u64) -> Option<Group> {
         for (base, file) in [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")] {
-            let group = Group(Path::new(base).join(format!("qwen-edge-test-{}", std::process::id())));
+            let group = Group(Path::new(base).join(format!("qwen-edge-test-{name}-{}", std::process::id())));
             let made = Path::new(base).join("cgroup.procs").exists() && std::fs::create_dir(&group.0).is_ok();
             if made && std::fs::write(group.0.join(file), bytes.to_string()).is_ok() {
                 return Some(group);
             }
         }
         None
+    }
+
+    /// What a shell does to enter it, with `model` in nobody's memory: pages count where they were read first.
+    fn enter(&self, model: &Path) -> String {
+        let uncache = format!("dd if='{}' iflag=nocache count=0 status=none", model.display());
+        format!("{uncache}; echo $$ > '{}/cgroup.procs'; ", self.0.display())
     }
 }
 
@@ -206,19 +245,35 @@ impl Drop for Group {
 }
 
 #[test]
+fn in_a_control_group_smaller_than_the_weights_a_fixed_share_is_read_again() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: no memory of its own to measure");
+    }
+    let model = Model::wide("group-streamed");
+    let limit = std::fs::metadata(&model.0).unwrap().len() * 4 / 5;
+    let Some(group) = Group::new("streamed", limit) else {
+        return println!("skipped: no control group can be made here");
+    };
+    let result = json(&run_below(&group.enter(&model.0), &model.0, "--touch --ctx 512"));
+    let number = |key: &str| result["memory"][key].as_u64().unwrap();
+    println!("{limit} bytes: {}", result["memory"]);
+    assert!(number("streamed_bytes") > 0 && number("planned_bytes") <= limit, "{}", result["memory"]);
+    assert!(number("peak_bytes") <= number("planned_bytes"), "{}", result["memory"]);
+    let plain = json(&run(&model.0, "--ctx 512 --kv q8_0", None));
+    assert_eq!(result["ids"], plain["ids"]);
+}
+
+#[test]
 fn a_control_group_is_answered_in_or_declined_and_never_kills() {
     if emulated() || !cfg!(target_os = "linux") {
         return println!("skipped: no memory of its own to measure");
     }
     let model = Model::new("group");
     for (megabytes, answers) in [(125, true), (30, true), (14, false)] {
-        let Some(group) = Group::new(megabytes << 20) else {
+        let Some(group) = Group::new("small", megabytes << 20) else {
             return println!("skipped: no control group can be made here");
         };
-        // The file is not in memory already on another's account.
-        let sync = format!("dd if='{}' iflag=nocache count=0 status=none; ", model.0.display());
-        let enter = format!("{sync}echo $$ > '{}/cgroup.procs'; ", group.0.display());
-        let output = run_below(&enter, &model.0, "--touch");
+        let output = run_below(&group.enter(&model.0), &model.0, "--touch");
         let message = String::from_utf8_lossy(&output.stderr);
         if answers {
             let memory = &json(&output)["memory"];

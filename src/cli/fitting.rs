@@ -7,12 +7,13 @@ use crate::memory::{Bytes, Load, Plan, TooLittle, Vision, Wish};
 use crate::model::Config;
 use crate::model::attention::KvType;
 use crate::model::config::YarnConfig;
-use crate::model::stream;
+use crate::model::stream::{self, Streaming};
 use crate::vision::VisionConfig;
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
 
 /// How much memory to take.
 #[derive(Args, Debug, Clone, Default)]
@@ -98,7 +99,7 @@ impl Fitting {
         self.kv.unwrap_or_default().check(config.head_dim)?;
         let Some((sight, vision_file)) = eyes else {
             let plan = self.plan(gguf, &config, None, threads)?;
-            self.load(gguf, &plan)?;
+            self.load(gguf, &plan, &kept(gguf, &config, &plan))?;
             return Ok(plan);
         };
         vision_file.evict_headers();
@@ -112,9 +113,10 @@ impl Fitting {
             Err(_) if !sight.is_wanted() => self.plan(gguf, &config, None, threads)?,
             plan => plan?,
         };
-        self.load(gguf, &plan)?;
+        self.load(gguf, &plan, &kept(gguf, &config, &plan))?;
         if plan.vision.total() > 0 {
-            self.load(vision_file, &plan).context("vision file")?;
+            let all = names(vision_file.tensors());
+            self.load(vision_file, &plan, &all).context("vision file")?;
         }
         Ok(plan)
     }
@@ -139,33 +141,51 @@ impl Fitting {
         Plan::choose(&load, &wish, &Machine::default())
     }
 
-    /// Brings one file's weights to where they are wanted.
-    fn load(&self, gguf: &mut Gguf, plan: &Plan) -> anyhow::Result<()> {
+    /// Brings one file's weights to where they are wanted; of a mapped file, those of the names `kept`.
+    fn load(&self, gguf: &mut Gguf, plan: &Plan, kept: &[String]) -> anyhow::Result<()> {
+        let mut progress = Progress { start: Instant::now(), shown: false };
         if self.no_mmap {
-            let total = gguf.file_bytes().max(1);
-            let show = std::io::stderr().is_terminal();
-            gguf.copy_into_memory(|done| {
-                if show {
-                    eprint!("\rreading weights {:3} %", done * 100 / total);
-                    let _ = std::io::stderr().flush();
-                }
-            })?;
-            if show {
-                eprint!("\r                    \r");
-            }
+            let total = gguf.file_bytes();
+            gguf.copy_into_memory(|done| progress.show(done, total))?;
         } else {
             // An embedding that is not also the head is read a row a token: reading ahead there would only fill memory.
             if let Some(tensor) = own_embedding(gguf) {
                 gguf.advise_random(tensor.name);
             }
-            if plan.weights_fit && !plan.streaming.uncached {
-                gguf.prefetch();
+            if plan.weights_fit {
+                for (i, name) in kept.iter().enumerate() {
+                    gguf.prefetch(name);
+                    progress.show(i as u64 + 1, kept.len() as u64);
+                }
             }
         }
+        progress.end();
         if self.mlock {
             gguf.lock().context("cannot lock the weights in memory; see ulimit -l")?;
         }
         Ok(())
+    }
+}
+
+/// How much of the weights has been read, on a terminal, when it takes long.
+struct Progress {
+    start: Instant,
+    shown: bool,
+}
+
+impl Progress {
+    fn show(&mut self, done: u64, total: u64) {
+        if self.start.elapsed() > Duration::from_millis(500) && std::io::stderr().is_terminal() {
+            eprint!("\rreading weights {:3} %", done * 100 / total.max(1));
+            let _ = std::io::stderr().flush();
+            self.shown = true;
+        }
+    }
+
+    fn end(&self) {
+        if self.shown {
+            eprint!("\r                    \r");
+        }
     }
 }
 
@@ -174,7 +194,7 @@ pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<
     Load {
         config,
         n_vocab: gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0),
-        weights: weights_read(gguf, config),
+        weights: read_by_tokens(gguf, config).map(|t| t.bytes.len() as u64).sum(),
         embedding: own_embedding(gguf).map_or(0, |t| t.bytes.len() as u64),
         feed_forwards: &[],
         mapped: true,
@@ -195,17 +215,28 @@ fn own_embedding(gguf: &Gguf) -> Option<Tensor<'_>> {
     gguf.tensor("output.weight").and_then(|_| gguf.tensor("token_embd.weight"))
 }
 
-/// Bytes of the tensors every token reads: all but an embedding that is not also the head, and those of a block behind
-/// the trunk, which predicts more tokens at once.
-fn weights_read(gguf: &Gguf, config: &Config) -> u64 {
+/// The tensors every token reads: all but an embedding that is not also the head, and those of a block behind the trunk,
+/// which predicts more tokens at once.
+fn read_by_tokens<'g>(gguf: &'g Gguf, config: &Config) -> impl Iterator<Item = Tensor<'g>> {
     let trunk = config.n_layer();
-    let behind = |name: &str| {
+    let behind = move |name: &str| {
         let block = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
         block.is_some_and(|block| block >= trunk)
     };
     let embedding = own_embedding(gguf).map_or("", |t| t.name);
-    let read = gguf.tensors().filter(|t| !behind(t.name) && t.name != embedding);
-    read.map(|t| t.bytes.len() as u64).sum()
+    gguf.tensors().filter(move |t| !behind(t.name) && t.name != embedding)
+}
+
+/// Names of those that stay in memory, or in the system's page cache.
+fn kept(gguf: &Gguf, config: &Config, plan: &Plan) -> Vec<String> {
+    let Streaming { layers, uncached, .. } = plan.streaming;
+    let dropped = if uncached { layers } else { 0 };
+    let dropped: Vec<String> = stream::spread(config.n_layer(), dropped).flat_map(stream::feed_forward).collect();
+    names(read_by_tokens(gguf, config).filter(|t| !dropped.iter().any(|name| name == t.name)))
+}
+
+fn names<'g>(tensors: impl Iterator<Item = Tensor<'g>>) -> Vec<String> {
+    tensors.map(|t| t.name.to_owned()).collect()
 }
 
 /// The plan and what came of it so far, for `--json`.

@@ -35,17 +35,26 @@ impl Bytes {
         Ok(Self::Mapped(map, file))
     }
 
-    /// Asks the system to read a range ahead of its use. Advice only: failure means no more than a slower first pass.
+    /// Has the system read a range ahead of its use, from start to end. Returns when the last of it is under way, which on
+    /// a slow disk is when most of it is there. Advice only: failure means no more than a slower first pass.
     pub(super) fn will_need(&self, range: Range<usize>) {
-        /// Linux reads no more of a request than its read-ahead window, which is this unless somebody changed it.
+        /// Asked for at once: Linux reads no more of a request than its read-ahead window, which is this by default.
         #[cfg(unix)]
         const STEP: usize = 128 << 10;
+        /// Looked for in the page cache at once, to save the steps.
         #[cfg(unix)]
-        if let Self::Mapped(map, _) = self
+        const BLOCK: usize = 16 * STEP;
+        #[cfg(unix)]
+        if let Self::Mapped(map, file) = self
             && range.end <= map.len()
         {
-            for start in range.clone().step_by(STEP) {
-                let _ = map.advise_range(memmap2::Advice::WillNeed, start, STEP.min(range.end - start));
+            for block in range.clone().step_by(BLOCK) {
+                let len = BLOCK.min(range.end - block);
+                if !is_cached(file, block + len / 2) {
+                    for start in (block..block + len).step_by(STEP) {
+                        let _ = map.advise_range(memmap2::Advice::WillNeed, start, STEP.min(range.end - start));
+                    }
+                }
             }
         }
         #[cfg(not(unix))]
@@ -123,6 +132,22 @@ impl Bytes {
     }
 }
 
+/// Whether a byte can be had without reading from the disk; false where the system does not tell.
+#[cfg(unix)]
+fn is_cached(file: &File, at: usize) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::io::{ReadWriteFlags, preadv2};
+        let mut byte = [0];
+        preadv2(file, &mut [std::io::IoSliceMut::new(&mut byte)], at as u64, ReadWriteFlags::NOWAIT) == Ok(1)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (file, at);
+        false
+    }
+}
+
 impl std::ops::Deref for Bytes {
     type Target = [u8];
 
@@ -155,6 +180,22 @@ mod tests {
         std::fs::remove_file(path).unwrap();
         assert!(matches!(bytes, Bytes::Owned(..)) && *bytes == content[..]);
         assert_eq!(read, content.len());
+    }
+
+    #[test]
+    fn what_was_dropped_and_read_ahead_has_the_same_bytes() {
+        let content: Vec<u8> = (0..5_000_000u32).map(|i| (i % 253) as u8).collect();
+        let path = file("dropped", &content);
+        let bytes = Bytes::map(&path).unwrap();
+        let range = 4_321..4_900_001;
+        for _ in 0..2 {
+            assert!(*bytes == content[..]);
+            bytes.evict(range.clone());
+            bytes.uncache(range.clone());
+            bytes.will_need(range.clone());
+        }
+        std::fs::remove_file(path).unwrap();
+        assert!(*bytes == content[..]);
     }
 
     #[test]

@@ -342,16 +342,9 @@ impl Gguf {
         self.shards[0].version
     }
 
-    /// Asks the system to start reading all tensors into the page cache, so that the first pass over them does not
-    /// wait page by page. Returns at once.
-    pub fn prefetch(&self) {
-        for shard in &self.shards {
-            shard.bytes.will_need(shard.header_bytes..shard.bytes.len());
-        }
-    }
-
-    /// Asks the system to read one tensor ahead, as [`Gguf::prefetch`]. An unknown name is ignored.
-    pub fn prefetch_tensor(&self, name: &str) {
+    /// Has the system read a tensor into its page cache, from start to end, so that the first pass over it does not wait
+    /// page by page. Returns when the last of it is being read. An unknown name is ignored.
+    pub fn prefetch(&self, name: &str) {
         if let Some(&(s, t)) = self.index.get(name) {
             let shard = &self.shards[s];
             shard.bytes.will_need(shard.tensors[t].range.clone());

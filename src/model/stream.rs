@@ -54,7 +54,7 @@ impl<'g> Stream<'g> {
             }
         }
         let (_, next) = &self.layers[(i + 1) % self.layers.len()];
-        next.iter().for_each(|name| self.gguf.prefetch_tensor(name));
+        next.iter().for_each(|name| self.gguf.prefetch(name));
     }
 }
 
