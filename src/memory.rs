@@ -269,20 +269,24 @@ impl Plan {
         let smallest = plans().next_back().expect("there is always a candidate");
         let limit = smallest.obstacle(load, room).expect("no candidate fits");
         let free_wish = Wish { ceiling: wish.ceiling, ..Wish::default() };
-        let mut open = self::candidates(load.config, &free_wish).into_iter().map(|s| Plan::of(load, s, room, 0));
-        let advice = match open.clone().find(|p| p.obstacle(load, room).is_none()) {
+        let open = || self::candidates(load.config, &free_wish).into_iter().map(|s| Plan::of(load, s, room, 0));
+        let would_fit = open().find(|p| p.obstacle(load, room).is_none());
+        let would_fit = would_fit.or_else(|| Plan::streamed(load, &free_wish, room).find(fits));
+        let advice = match would_fit {
             Some(p) => {
                 let Settings { n_ctx, n_batch, kv, .. } = p.settings;
                 let batch = if n_batch == BATCHES[0] { String::new() } else { format!(" --batch {n_batch}") };
-                format!("--ctx {n_ctx} --kv {}{batch} would fit, with {}", kv.name(), Bytes(p.total()))
+                let again = p.streaming.to_string();
+                format!("--ctx {n_ctx} --kv {}{batch} would fit, with {}{again}", kv.name(), Bytes(p.total()))
             }
             None => {
-                let least = open.next_back().expect("there is always a candidate");
+                let least = open().next_back().expect("there is always a candidate");
                 let least = Plan::of(load, least.settings, room, load.feed_forwards.len());
                 format!(
-                    "the smallest context needs {} with the weights' {}: a smaller model or quantisation would fit",
+                    "the smallest context needs {} with the weights' {}{}: a smaller model or quantisation would fit",
                     Bytes(least.total()),
-                    Bytes(least.weights)
+                    Bytes(least.weights),
+                    least.streaming
                 )
             }
         };
@@ -429,6 +433,16 @@ fn candidates(config: &Config, wish: &Wish) -> Vec<Settings> {
     all
 }
 
+impl fmt::Display for Streaming {
+    /// What to say behind the bytes of weights that are in memory at once; nothing when all are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bytes {
+            0 => Ok(()),
+            bytes => write!(f, " at once ({} of all are read again for every token)", Bytes(bytes)),
+        }
+    }
+}
+
 impl fmt::Display for Plan {
     /// One line for the terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -440,10 +454,7 @@ impl fmt::Display for Plan {
             Bytes(self.total()),
             Bytes(self.weights),
             if self.mapped { " mapped" } else { "" },
-            match self.streaming.bytes {
-                0 => String::new(),
-                bytes => format!(" at once ({} are read again for every token)", Bytes(bytes)),
-            },
+            self.streaming,
             Bytes(kv_bytes as u64),
             kv.name(),
             Bytes(state as u64 + self.checkpoints),
@@ -622,12 +633,17 @@ mod tests {
                     least = plan.streaming.layers;
                 }
                 Err(error) => {
-                    assert!(error.to_string().contains("a smaller model or quantisation would fit"), "{error}");
+                    assert!(error.to_string().contains("would fit"), "{error}");
                     refused += 1;
                 }
             }
         }
         assert!(least == 24 && refused > 0, "{least} layers");
+        // A context that is too long is refused with one that would do.
+        let wish = Wish { n_ctx: Some(262_144), ..Wish::default() };
+        let error = Plan::choose_within(&load, &wish, &room(Some(450_000_000), None)).unwrap_err().to_string();
+        assert!(error.contains("--ctx 4096 --kv q8_0 --batch 32 would fit, with 4"), "{error}");
+        assert!(error.contains("read again for every token"), "{error}");
         // Without a ceiling it is the free memory that is short, and the page cache with it.
         let plan = Plan::choose_within(&load, &Wish::default(), &room(None, Some(450_000_000))).unwrap();
         assert!(plan.weights_fit && plan.streaming.uncached && plan.settings.n_ctx == STREAMING_CONTEXT, "{plan}");

@@ -23,7 +23,8 @@ pub struct Fitting {
     #[arg(short, long, value_name = "N", value_parser = parse_tokens)]
     pub ctx: Option<usize>,
 
-    /// Ceiling on all memory, the mapped weights included, such as 1.6G or 900M [default: what the machine has free]
+    /// Ceiling on all memory, the mapped weights included, such as 1.6G or 900M; weights that do not fit are read again
+    /// for every token [default: what the machine has free]
     #[arg(long, value_name = "SIZE")]
     pub mem: Option<Bytes>,
 
