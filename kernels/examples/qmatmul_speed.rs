@@ -5,10 +5,13 @@
 //! cargo run --release -p qwen-edge-kernels --example qmatmul_speed -- Q4_K,Q6_K avx2,avx512vnni 1,512 2
 //! ```
 //!
+//! M is a number of activation rows, or `2x1`, `2x2`, `2x4`: so many in two terms.
+//!
 //! The weights are larger than the caches; beside them, "cached" is the rate of few columns with 256 KiB of weights:
 //! what the arithmetic alone allows. Every thread works on rows of its own; figures are those of the fastest
 //! run, since other load can only add time. The read rate of the memory, by plain sums with the same number of threads, is measured beside each.
 
+use qwen_edge_kernels::activations::row_mut;
 use qwen_edge_kernels::memory::read;
 use qwen_edge_kernels::{Format, Inputs, Isa, Kernels, Matrix, QuantRows, Tile};
 use std::time::Instant;
@@ -32,28 +35,55 @@ fn main() {
     );
     for &format in Format::ALL.iter().filter(|f| picks(formats.clone(), f.name())) {
         for isa in Isa::available().into_iter().filter(|i| picks(levels.clone(), i.name())) {
-            for m in columns.split(',').filter_map(|m| m.parse().ok()) {
-                run(format, isa, m, threads, k);
+            for columns in columns.split(',') {
+                let (two_terms, m) = match columns.strip_prefix("2x") {
+                    Some(m) => (true, m),
+                    None => (false, columns),
+                };
+                if let Ok(m) = m.parse() {
+                    run(format, isa, Columns { m, two_terms }, threads, k);
+                }
             }
         }
     }
 }
 
-fn run(format: Format, isa: Isa, m: usize, threads: usize, k: usize) {
+/// Activation rows of a product.
+#[derive(Clone, Copy)]
+struct Columns {
+    m: usize,
+    two_terms: bool,
+}
+
+impl Columns {
+    fn multiply(self, kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+        if self.two_terms { kernels.matmul_two_terms(w, x, y) } else { kernels.matmul(w, x, y) }
+    }
+}
+
+fn run(format: Format, isa: Isa, columns: Columns, threads: usize, k: usize) {
     let kernels = Kernels::select(Some(isa)).expect("it is among the available ones");
+    let Columns { m, two_terms } = columns;
     // Many columns: fewer rows, or a run takes minutes.
     let rows = if m > 8 { 256 * threads } else { (VALUES / k).next_multiple_of(threads * 32) };
     let bytes = weights(format, rows, k);
     let w = Matrix::new(format, rows, k, &bytes);
     let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect();
-    let mut q = QuantRows::new(m, k);
+    let mut q = QuantRows::new(if two_terms { 2 * m } else { m }, k);
     for r in 0..m {
-        kernels.quantize_row(&x[r * k..][..k], q.row_mut(r));
+        let x = &x[r * k..][..k];
+        if two_terms {
+            let len = q.record_len();
+            let (first, second) = q.records_mut()[2 * r * len..][..2 * len].split_at_mut(len);
+            kernels.quantize_row_in_two_terms(x, row_mut(first, k), row_mut(second, k));
+        } else {
+            kernels.quantize_row(x, q.row_mut(r));
+        }
     }
     let inputs = Inputs { x: &x, q: &q };
     let mut y = vec![0.0; m * rows];
     let share = rows / threads;
-    let cached = cached(kernels, w, inputs, &mut y);
+    let cached = cached(kernels, w, columns, inputs, &mut y);
     let mut products = Vec::new();
     let mut reads = Vec::new();
     for _ in 0..RUNS {
@@ -62,7 +92,8 @@ fn run(format: Format, isa: Isa, m: usize, threads: usize, k: usize) {
         std::thread::scope(|scope| {
             for (t, part) in parts.iter_mut().enumerate() {
                 scope.spawn(move || {
-                    kernels.matmul(w.slice_rows(t * share..(t + 1) * share), inputs, &mut Tile::new(part, share));
+                    let w = w.slice_rows(t * share..(t + 1) * share);
+                    columns.multiply(kernels, w, inputs, &mut Tile::new(part, share));
                 });
             }
         });
@@ -78,9 +109,10 @@ fn run(format: Format, isa: Isa, m: usize, threads: usize, k: usize) {
     }
     let (time, read) = (fastest(products), fastest(reads));
     println!(
-        "{:8} {:11} {m:4} {:9.3} {:8.2} {:8.0}% {cached:9.2} {:9.1}",
+        "{:8} {:11} {:>4} {:9.3} {:8.2} {:8.0}% {cached:9.2} {:9.1}",
         format.name(),
         isa.name(),
+        format!("{}{m}", if two_terms { "2x" } else { "" }),
         time * 1e3,
         bytes.len() as f64 / time * 1e-9,
         100.0 * read / time,
@@ -89,13 +121,13 @@ fn run(format: Format, isa: Isa, m: usize, threads: usize, k: usize) {
 }
 
 /// GB/s of weights that stay in the cache, one thread.
-fn cached(kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>, y: &mut [f32]) -> f64 {
+fn cached(kernels: &Kernels, w: Matrix<'_>, columns: Columns, x: Inputs<'_>, y: &mut [f32]) -> f64 {
     let rows = ((256 << 10) / w.row_bytes()).min(w.rows());
     let w = w.slice_rows(0..rows);
-    let mut tile = Tile::new(&mut y[..x.q.rows() * rows], rows);
-    let times = (0..if x.q.rows() > 8 { 3 } else { 2000 }).map(|_| {
+    let mut tile = Tile::new(&mut y[..columns.m * rows], rows);
+    let times = (0..if columns.m > 8 { 3 } else { 2000 }).map(|_| {
         let start = Instant::now();
-        kernels.matmul(w, x, &mut tile);
+        columns.multiply(kernels, w, x, &mut tile);
         start.elapsed().as_secs_f64()
     });
     w.bytes().len() as f64 / fastest(times.collect()) * 1e-9

@@ -19,6 +19,13 @@ pub const BLOCK: usize = 32;
 /// Quants that share one sum: the finest sub-block of any weight format.
 pub const SUM_BLOCK: usize = 16;
 
+/// Adding 1.5·2²³ rounds to the nearest integer, ties to even, which the sum holds in its low bits.
+const MAGIC: f32 = 12_582_912.0;
+
+/// Steps of a second term in one of the first: half a step is then 64, and the sum of both terms' products of four codes
+/// still fits the 24 bits of an f32.
+const SECOND: f32 = 128.0;
+
 /// Blocks with no magnitude of at least this (2⁻¹⁰⁰) count as zero; the reciprocal of their scale could overflow.
 pub const TINY: f32 = f32::from_bits((127 - 100) << 23);
 
@@ -169,11 +176,6 @@ impl QuantRows {
         row_mut(&mut self.buffer[r * n..(r + 1) * n], cols)
     }
 
-    /// The records of row `r`, to be copied as they are.
-    pub fn records(&self, r: usize) -> &[Record] {
-        &self.buffer[r * self.record_len()..][..self.record_len()]
-    }
-
     /// Records of all rows, [`QuantRows::record_len`] each: threads split this slice by rows.
     pub fn records_mut(&mut self) -> &mut [Record] {
         let records = self.rows * self.record_len();
@@ -228,6 +230,47 @@ pub(crate) fn quantize_portable(x: &[f32], out: QuantRowMut<'_>) {
     end.fill(0);
 }
 
+/// [`quantize_portable`] into the first term, and what it leaves out into the second, in steps of 1/[`SECOND`] of its own.
+#[inline(always)]
+pub(crate) fn quantize_two_terms_portable(x: &[f32], first: QuantRowMut<'_>, second: QuantRowMut<'_>) {
+    let QuantRowMut { q, d, ds, bf16 } = first;
+    quantize_portable(x, QuantRowMut { q: &mut *q, d: &mut *d, ds, bf16 });
+    let (q, _) = q.as_chunks::<BLOCK>();
+    let (rest, _) = second.q.as_chunks_mut::<BLOCK>();
+    let (sums, _) = second.ds.as_chunks_mut::<2>();
+    let (blocks, end) = x.as_chunks::<BLOCK>();
+    for i in 0..q.len() {
+        second.d[i] = d[i] * (1.0 / SECOND);
+        if let Some(x) = blocks.get(i) {
+            quantize_rest(x, &q[i], d[i], &mut rest[i], &mut sums[i]);
+        } else {
+            let mut padded = [0.0; BLOCK];
+            if i == blocks.len() {
+                padded[..end.len()].copy_from_slice(end);
+            }
+            quantize_rest(&padded, &q[i], d[i], &mut rest[i], &mut sums[i]);
+        }
+    }
+    // The first term's are those of the whole value.
+    second.bf16.fill(0);
+}
+
+/// One block of a second term: `x ≈ d·(q + rest / SECOND)`.
+#[inline(always)]
+fn quantize_rest(x: &[f32; BLOCK], q: &[i8; BLOCK], d: f32, rest: &mut [i8; BLOCK], ds: &mut [f32; 2]) {
+    // Neither the zero of a tiny block nor the NaN of an irregular one.
+    let regular = d > 0.0;
+    for (half, ds) in ds.iter_mut().enumerate() {
+        let mut sum = 0;
+        for i in SUM_BLOCK * half..SUM_BLOCK * (half + 1) {
+            let v = (x[i] / d - f32::from(q[i])) * SECOND;
+            rest[i] = if regular { (v + MAGIC).to_bits() as i8 } else { 0 };
+            sum += i32::from(rest[i]);
+        }
+        *ds = d * (1.0 / SECOND) * sum as f32;
+    }
+}
+
 /// Rounds to bf16, ties to even; NaN stays NaN.
 #[inline(always)]
 fn to_bf16(v: f32) -> u16 {
@@ -237,8 +280,6 @@ fn to_bf16(v: f32) -> u16 {
 
 #[inline(always)]
 fn quantize_block(x: &[f32; BLOCK], q: &mut [i8; BLOCK], d: &mut f32, ds: &mut [f32; BLOCK / SUM_BLOCK]) {
-    /// Adding and taking away 1.5·2²³ rounds to the nearest integer, ties to even; the sum holds it in its low bits.
-    const MAGIC: f32 = 12_582_912.0;
     // Magnitudes compare as their bits do, NaN above all.
     let mut max = 0;
     for v in x {

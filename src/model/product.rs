@@ -2,7 +2,7 @@
 
 use crate::machine::touch;
 use crate::team::{Grid, Part, Team};
-use kernels::activations::{BLOCK, row_mut};
+use kernels::activations::row_mut;
 use kernels::qmatmul::GEMV_COLUMNS;
 use kernels::{Inputs, Kernels, Matrix, QuantRows, Tile};
 use std::cell::RefCell;
@@ -12,7 +12,7 @@ pub struct Batch {
     /// Values `[m, k]`.
     pub x: Vec<f32>,
     q: QuantRows,
-    /// For products in two terms, `[2m, k]`: row 2r is row r of `q`, row 2r + 1 what its rounding left out.
+    /// For products in two terms, `[2m, k]`: rows 2r and 2r + 1 are those of row r.
     fine: QuantRows,
     rows: usize,
     cols: usize,
@@ -84,19 +84,12 @@ impl Batch {
         if self.in_bf16(kernels) {
             return;
         }
-        let (cols, record_len) = (self.cols, self.q.record_len());
+        let (x, cols, record_len) = (&self.x, self.cols, self.q.record_len());
         self.fine.reshape(2 * self.rows, cols);
-        let (x, q) = (&self.x, &self.q);
         team.split(self.fine.records_mut(), 2 * record_len, |r, records| {
             let (first, second) = records.split_at_mut(record_len);
-            first.copy_from_slice(q.records(r));
-            let row = q.row(r);
-            with_buffer(cols, |rest| {
-                for (i, rest) in rest.iter_mut().enumerate() {
-                    *rest = x[r * cols + i] - row.d[i / BLOCK] * f32::from(row.q[i]);
-                }
-                kernels.quantize_row(rest, row_mut(second, cols));
-            });
+            let x = &x[r * cols..][..cols];
+            kernels.quantize_row_in_two_terms(x, row_mut(first, cols), row_mut(second, cols));
         });
     }
 
@@ -127,7 +120,7 @@ pub fn products<const N: usize>(
 }
 
 /// As [`products`], for inputs whose rounding the model amplifies: where the weights are quantised, activations are taken
-/// in bf16, or in two 8-bit terms, some 15 bits, where that is not faster. Two terms cost little for a token or two, whose
+/// in bf16, or in two 8-bit terms, some 14 bits, where that is not faster. Two terms cost little for a few tokens, whose
 /// time is that of reading the weights, and twice the time of one for a batch.
 ///
 /// # Panics
@@ -143,6 +136,10 @@ pub fn fine_products<const N: usize>(
         return shared(team, x, part, pairs, |w, mut y| kernels.matmul_bf16(w, x.inputs(), &mut y));
     }
     assert_eq!(x.fine.rows(), 2 * x.rows, "a refined batch");
+    if x.rows <= GEMV_COLUMNS {
+        let inputs = Inputs { x: &x.x, q: &x.fine };
+        return shared(team, x, part, pairs, |w, mut y| kernels.matmul_two_terms(w, inputs, &mut y));
+    }
     shared(team, x, part, pairs, |w, mut y| {
         if w.format().is_float() {
             return kernels.matmul(w, x.inputs(), &mut y);

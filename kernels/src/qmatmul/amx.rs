@@ -233,8 +233,6 @@ unsafe fn multiply_panel(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile
     multiply::<Hardware>(panel, x, at, y);
 }
 
-pub(super) use avx512::quantize;
-
 pub(super) fn product(format: Format) -> Product {
     let vectors = avx512::product(format);
     let Some(panels) = bf16::parts_of(format) else { return vectors };

@@ -170,6 +170,11 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
+    fn times_128(self, v: Pair) -> Pair {
+        has!([_mm256_slli_epi32::<7>(v[0]), _mm256_slli_epi32::<7>(v[1])])
+    }
+
+    #[inline(always)]
     fn dot_acc(self, acc: Pair, codes: Pair, x: Pair) -> Pair {
         [self.dot_acc_32(acc[0], codes[0], x[0]), self.dot_acc_32(acc[1], codes[1], x[1])]
     }
@@ -398,8 +403,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn odd_sums(self, p: &[f32; 16]) -> Self::Floats {
-        let v = self.load_f32(p);
+    fn odd_sums(self, v: Self::Floats) -> Self::Floats {
         let sums = both!(_mm256_add_ps(v, self.evens(v)));
         let zero = self.splat_f32(0.0);
         has!([_mm256_blend_ps::<0xaa>(zero[0], sums[0]), _mm256_blend_ps::<0xaa>(zero[1], sums[1])])
@@ -445,6 +449,11 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
         both!(_mm256_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn add_f32(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        both!(_mm256_add_ps(a, b))
     }
 
     #[inline(always)]

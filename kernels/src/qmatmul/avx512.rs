@@ -94,6 +94,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn times_128(self, v: __m512i) -> __m512i {
+        has!(_mm512_slli_epi32::<7>(v))
+    }
+
+    #[inline(always)]
     fn dot_acc(self, acc: __m512i, codes: __m512i, x: __m512i) -> __m512i {
         has!(_mm512_dpbusd_epi32(acc, codes, x))
     }
@@ -278,8 +283,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn odd_sums(self, p: &[f32; 16]) -> __m512 {
-        let v = self.load_f32(p);
+    fn odd_sums(self, v: __m512) -> __m512 {
         has!(_mm512_maskz_add_ps(0xaaaa, v, _mm512_moveldup_ps(v)))
     }
 
@@ -312,6 +316,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
         has!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn add_f32(self, a: __m512, b: __m512) -> __m512 {
+        has!(_mm512_add_ps(a, b))
     }
 
     #[inline(always)]

@@ -6,12 +6,12 @@
 use crate::activations::QuantRowMut;
 use crate::{Inputs, Matrix, Tile};
 
-/// Activation rows from `first` on times all rows of `w`, into the same rows of `y`. How many rows is the function's
-/// business. Shapes have been checked by [`crate::Kernels::matmul`].
+/// All activation rows times all rows of `w`. How many it can take is the function's business. Shapes have been checked
+/// by [`crate::Kernels::matmul`].
 ///
 /// # Safety
 /// The CPU has the level the function belongs to.
-pub(super) type Multiply = unsafe fn(w: Matrix<'_>, x: Inputs<'_>, first: usize, y: &mut Tile<'_>);
+pub(super) type Multiply = unsafe fn(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>);
 
 /// See [`crate::Kernels::quantize_row`].
 ///
@@ -19,11 +19,19 @@ pub(super) type Multiply = unsafe fn(w: Matrix<'_>, x: Inputs<'_>, first: usize,
 /// The CPU has the level the function belongs to.
 pub(super) type Quantize = unsafe fn(x: &[f32], out: QuantRowMut<'_>);
 
+/// See [`crate::Kernels::quantize_row_in_two_terms`].
+///
+/// # Safety
+/// The CPU has the level the function belongs to.
+pub(super) type QuantizeTwoTerms = unsafe fn(x: &[f32], first: QuantRowMut<'_>, second: QuantRowMut<'_>);
+
 /// The products of one format.
 #[derive(Clone, Copy)]
 pub(super) struct Product {
     /// One activation row, at most two, at most four.
     pub(super) gemv: [Multiply; 3],
+    /// The same with activations in two terms; see [`crate::Kernels::matmul_two_terms`].
+    pub(super) two_terms: [Multiply; 3],
     /// More than that.
     pub(super) gemm: Gemm,
     /// More than that, with activations in bf16; see [`crate::Kernels::matmul_bf16`].
@@ -39,12 +47,12 @@ pub(super) enum Gemm {
     Panels(super::gemm::Parts),
 }
 
-/// Defines the entry points of a level: `product(format)` and `quantize`. `tile`: the V and C of [`super::gemm`].
+/// Defines the entry points of a level: `product(format)`, `quantize` and `quantize_two_terms`. `tile`: the V and C of [`super::gemm`].
 /// `runs`: the `RUN` of [`super::simd::Simd::block_sums`] that is of use for codes up to 15, 31 and 63.
 macro_rules! entry_points {
     ($token:ty, tile($v:literal, $c:literal), runs($r8:literal, $r4:literal, $r2:literal), $features:literal) => {
-        use crate::activations::{QuantRowMut, quantize_portable};
-        use crate::qmatmul::entry::{Gemm, Product};
+        use crate::activations::{QuantRowMut, quantize_portable, quantize_two_terms_portable};
+        use crate::qmatmul::entry::{Gemm, Multiply, Product};
         use crate::qmatmul::formats::{self, Float, Quant};
         use crate::qmatmul::gemm::{Panel, Parts, Stretch, UnpackedRow};
         use crate::qmatmul::{gemm, gemv};
@@ -53,15 +61,19 @@ macro_rules! entry_points {
         // The functions below demand the features of the level and nothing else.
 
         #[target_feature(enable = $features)]
-        unsafe fn quant_gemv<F: Quant, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, first: usize, y: &mut Tile<'_>) {
+        unsafe fn quant_gemv<F: Quant, const M: usize, const TERMS: usize>(
+            w: Matrix<'_>,
+            x: Inputs<'_>,
+            y: &mut Tile<'_>,
+        ) {
             // SAFETY: the caller vouches for the features.
-            gemv::quantised::<$token, F, M>(unsafe { <$token>::new() }, w, x, first, y);
+            gemv::quantised::<$token, F, M, TERMS>(unsafe { <$token>::new() }, w, x, y);
         }
 
         #[target_feature(enable = $features)]
-        unsafe fn float_gemv<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, first: usize, y: &mut Tile<'_>) {
+        unsafe fn float_gemv<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
             // SAFETY: the caller vouches for the features.
-            gemv::float::<$token, F, M>(unsafe { <$token>::new() }, w, x, first, y);
+            gemv::float::<$token, F, M>(unsafe { <$token>::new() }, w, x, y);
         }
 
         #[target_feature(enable = $features)]
@@ -105,9 +117,19 @@ macro_rules! entry_points {
             quantize_portable(x, out);
         }
 
+        #[target_feature(enable = $features)]
+        pub(in crate::qmatmul) unsafe fn quantize_two_terms(
+            x: &[f32],
+            first: QuantRowMut<'_>,
+            second: QuantRowMut<'_>,
+        ) {
+            quantize_two_terms_portable(x, first, second);
+        }
+
         fn quant<F: Quant>() -> Product {
             Product {
-                gemv: [quant_gemv::<F, 1>, quant_gemv::<F, 2>, quant_gemv::<F, 4>],
+                gemv: [quant_gemv::<F, 1, 1>, quant_gemv::<F, 2, 1>, quant_gemv::<F, 4, 1>],
+                two_terms: [quant_gemv::<F, 1, 2>, quant_gemv::<F, 2, 2>, quant_gemv::<F, 4, 2>],
                 gemm: Gemm::Panels(Parts {
                     unpack: quant_unpack::<F>,
                     interleave,
@@ -132,8 +154,10 @@ macro_rules! entry_points {
         }
 
         fn float<F: Float>() -> Product {
+            let gemv: [Multiply; 3] = [float_gemv::<F, 1>, float_gemv::<F, 2>, float_gemv::<F, 4>];
             Product {
-                gemv: [float_gemv::<F, 1>, float_gemv::<F, 2>, float_gemv::<F, 4>],
+                gemv,
+                two_terms: gemv,
                 gemm: Gemm::Panels(Parts {
                     unpack: float_unpack::<F>,
                     interleave,

@@ -58,25 +58,26 @@ impl Ahead {
     }
 }
 
-/// Activation rows `first .. first + M`, as far as there are so many, times all weight rows.
+/// All activation rows, M of them or fewer, times all weight rows. `TERMS`: the rows of `x` that make an activation row.
 #[inline(always)]
-pub(super) fn quantised<S: Simd, F: Quant, const M: usize>(
+pub(super) fn quantised<S: Simd, F: Quant, const M: usize, const TERMS: usize>(
     s: S,
     w: Matrix<'_>,
     x: Inputs<'_>,
-    first: usize,
     y: &mut Tile<'_>,
 ) {
     let supers = w.row_bytes().div_ceil(size_of::<F::Super>());
-    let mut columns = [Column { q: &[], d: &[], ds: &[] }; M];
+    let mut columns = [[Column { q: &[], d: &[], ds: &[] }; TERMS]; M];
     for m in 0..M {
-        // Past the last activation row it is taken again, and its results are dropped.
-        let row = x.q.row((first + m).min(x.q.rows() - 1));
-        columns[m] = Column {
-            q: &bytemuck::cast_slice(row.q)[..supers],
-            d: &row.d.as_chunks().0[..supers],
-            ds: &row.ds.as_chunks().0[..supers],
-        };
+        for t in 0..TERMS {
+            // Past the last activation row it is taken again, and its results are dropped.
+            let row = x.q.row(TERMS * m.min(y.rows() - 1) + t);
+            columns[m][t] = Column {
+                q: &bytemuck::cast_slice(row.q)[..supers],
+                d: &row.d.as_chunks().0[..supers],
+                ds: &row.ds.as_chunks().0[..supers],
+            };
+        }
     }
     // Formats of more bits take less arithmetic a byte: row by row they come in the order they lie in, which the
     // prefetchers of the CPU reward.
@@ -90,9 +91,9 @@ pub(super) fn quantised<S: Simd, F: Quant, const M: usize>(
     };
     for n in (0..w.rows()).step_by(rows) {
         match rows {
-            4 => quantised_rows::<S, F, M, 4>(s, w, &columns, first, n, y),
-            2 => quantised_rows::<S, F, M, 2>(s, w, &columns, first, n, y),
-            _ => quantised_rows::<S, F, M, 1>(s, w, &columns, first, n, y),
+            4 => quantised_rows::<S, F, M, TERMS, 4>(s, w, &columns, n, y),
+            2 => quantised_rows::<S, F, M, TERMS, 2>(s, w, &columns, n, y),
+            _ => quantised_rows::<S, F, M, TERMS, 1>(s, w, &columns, n, y),
         }
     }
 }
@@ -116,11 +117,10 @@ struct Activations<'a> {
 /// Weight rows `n .. n + R`. Past the last one it is taken again, and its result dropped: a little work in vain at the
 /// edge instead of more code.
 #[inline(always)]
-fn quantised_rows<S: Simd, F: Quant, const M: usize, const R: usize>(
+fn quantised_rows<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
     s: S,
     w: Matrix<'_>,
-    x: &[Column<'_>; M],
-    first: usize,
+    x: &[[Column<'_>; TERMS]; M],
     n: usize,
     y: &mut Tile<'_>,
 ) {
@@ -146,68 +146,76 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const R: usize>(
         for r in 0..R {
             blocks[r] = if F::RAGGED && i == whole { &ends[r] } else { &rows[r][i] };
         }
-        let mut columns = [Activations { q: &x[0].q[i], d: &x[0].d[i], ds: &x[0].ds[i] }; M];
-        for m in 1..M {
-            columns[m] = Activations { q: &x[m].q[i], d: &x[m].d[i], ds: &x[m].ds[i] };
-        }
-        step::<S, F, M, R>(s, blocks, columns, &mut acc);
+        let columns = x.map(|terms| terms.map(|x| Activations { q: &x.q[i], d: &x.d[i], ds: &x.ds[i] }));
+        step::<S, F, M, TERMS, R>(s, blocks, columns, &mut acc);
     }
-    for m in 0..M.min(y.rows() - first) {
-        let out = &mut y.row_mut(first + m)[n..];
+    for m in 0..M.min(y.rows()) {
+        let out = &mut y.row_mut(m)[n..];
         for r in 0..R.min(out.len()) {
             let [first, second] = acc[r][m];
-            out[r] = s.sum(if S::CHAINS == 2 { s.fma(second, s.splat_f32(1.0), first) } else { first });
+            out[r] = s.sum(if S::CHAINS == 2 { s.add_f32(first, second) } else { first });
         }
     }
 }
 
 /// 256 values of R weight rows times as many of M activation rows.
 #[inline(always)]
-fn step<S: Simd, F: Quant, const M: usize, const R: usize>(
+fn step<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
     s: S,
     blocks: [&F::Super; R],
-    x: [Activations<'_>; M],
+    x: [[Activations<'_>; TERMS]; M],
     acc: &mut [[[S::Floats; 2]; M]; R],
 ) {
+    // The scale of the last term is that of `dot_two`.
+    let d = x.map(|x| s.load_f32_pairs(x[TERMS - 1].d));
+    let ds = x.map(|x| {
+        let first = s.load_f32(x[0].ds);
+        if TERMS == 2 { s.add_f32(first, s.load_f32(x[1].ds)) } else { first }
+    });
     let mut scales = [[s.splat_f32(0.0); M]; R];
     for r in 0..R {
         if let Some(pairs) = F::pairs(s, blocks[r]) {
             for m in 0..M {
-                scales[r][m] = s.mul(pairs, s.load_f32_pairs(x[m].d));
-                acc[r][m][0] = s.fma(pairs, s.odd_sums(x[m].ds), acc[r][m][0]);
+                scales[r][m] = s.mul(pairs, d[m]);
+                acc[r][m][0] = s.fma(pairs, s.odd_sums(ds[m]), acc[r][m][0]);
             }
             continue;
         }
         let Scales { scale, offset } = F::scales(s, blocks[r]);
         for m in 0..M {
-            scales[r][m] = s.mul(scale, s.load_f32_pairs(x[m].d));
-            let ds = s.load_f32(x[m].ds);
+            scales[r][m] = s.mul(scale, d[m]);
             acc[r][m][0] = match formats::centre::<S, F>() {
-                None => s.fma(offset, ds, acc[r][m][0]),
+                None => s.fma(offset, ds[m], acc[r][m][0]),
                 Some(0.0) => acc[r][m][0],
-                Some(centre) => s.fma(scale, s.mul(ds, s.splat_f32(-centre)), acc[r][m][0]),
+                Some(centre) => s.fma(scale, s.mul(ds[m], s.splat_f32(-centre)), acc[r][m][0]),
             };
         }
     }
-    sixty_four::<S, F, M, R, 0>(s, blocks, x, scales, acc);
-    sixty_four::<S, F, M, R, 1>(s, blocks, x, scales, acc);
-    sixty_four::<S, F, M, R, 2>(s, blocks, x, scales, acc);
-    sixty_four::<S, F, M, R, 3>(s, blocks, x, scales, acc);
+    sixty_four::<S, F, M, TERMS, R, 0>(s, blocks, x, scales, acc);
+    sixty_four::<S, F, M, TERMS, R, 1>(s, blocks, x, scales, acc);
+    sixty_four::<S, F, M, TERMS, R, 2>(s, blocks, x, scales, acc);
+    sixty_four::<S, F, M, TERMS, R, 3>(s, blocks, x, scales, acc);
 }
 
 /// Values 64J .. 64J + 64 of a step.
 #[inline(always)]
-fn sixty_four<S: Simd, F: Quant, const M: usize, const R: usize, const J: usize>(
+fn sixty_four<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize, const J: usize>(
     s: S,
     blocks: [&F::Super; R],
-    x: [Activations<'_>; M],
+    x: [[Activations<'_>; TERMS]; M],
     scales: [[S::Floats; M]; R],
     acc: &mut [[[S::Floats; 2]; M]; R],
 ) {
     for r in 0..R {
         let codes = F::codes::<S, J>(s, blocks[r]);
         for m in 0..M {
-            let dots = if F::SIGNED { s.dot_signed(codes, &x[m].q[J]) } else { s.dot(codes, &x[m].q[J]) };
+            let (q, low) = (&x[m][0].q[J], &x[m][TERMS - 1].q[J]);
+            let dots = match (F::SIGNED, TERMS) {
+                (false, 1) => s.dot(codes, q),
+                (false, _) => s.dot_two(codes, q, low),
+                (true, 1) => s.dot_signed(codes, q),
+                (true, _) => s.dot_two_signed(codes, q, low),
+            };
             let chain = J % S::CHAINS;
             acc[r][m][chain] = if F::FINE {
                 s.fma_spread::<J>(dots, scales[r][m], acc[r][m][chain])
@@ -218,15 +226,9 @@ fn sixty_four<S: Simd, F: Quant, const M: usize, const R: usize, const J: usize>
     }
 }
 
-/// Activation rows `first .. first + M`, as far as there are so many, times all weight rows, in f32.
+/// All activation rows, M of them or fewer, times all weight rows, in f32.
 #[inline(always)]
-pub(super) fn float<S: Simd, F: Float, const M: usize>(
-    s: S,
-    w: Matrix<'_>,
-    x: Inputs<'_>,
-    first: usize,
-    y: &mut Tile<'_>,
-) {
+pub(super) fn float<S: Simd, F: Float, const M: usize>(s: S, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
     let rows = match (M, S::CHAINS) {
         (1, 2) => 1,
         (1, _) => S::ROWS.0,
@@ -234,9 +236,9 @@ pub(super) fn float<S: Simd, F: Float, const M: usize>(
     };
     for n in (0..w.rows()).step_by(rows) {
         match rows {
-            4 => float_rows::<S, F, M, 4>(s, w, x, first, n, y),
-            2 => float_rows::<S, F, M, 2>(s, w, x, first, n, y),
-            _ => float_rows::<S, F, M, 1>(s, w, x, first, n, y),
+            4 => float_rows::<S, F, M, 4>(s, w, x, n, y),
+            2 => float_rows::<S, F, M, 2>(s, w, x, n, y),
+            _ => float_rows::<S, F, M, 1>(s, w, x, n, y),
         }
     }
 }
@@ -247,7 +249,6 @@ fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
     s: S,
     w: Matrix<'_>,
     x: Inputs<'_>,
-    first: usize,
     n: usize,
     y: &mut Tile<'_>,
 ) {
@@ -264,7 +265,7 @@ fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
     let mut xs: [&[[f32; 16]]; M] = [&[]; M];
     let mut x_ends = [[0.0; 16]; M];
     for m in 0..M {
-        let (start, end) = x.x[(first + m).min(x.q.rows() - 1) * k..][..k].split_at(whole * 16);
+        let (start, end) = x.x[m.min(y.rows() - 1) * k..][..k].split_at(whole * 16);
         xs[m] = &start.as_chunks().0[..whole];
         x_ends[m][..end.len()].copy_from_slice(end);
     }
@@ -292,8 +293,8 @@ fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
             }
         }
     }
-    for m in 0..M.min(y.rows() - first) {
-        let out = &mut y.row_mut(first + m)[n..];
+    for m in 0..M.min(y.rows()) {
+        let out = &mut y.row_mut(m)[n..];
         for r in 0..R.min(out.len()) {
             out[r] = s.sum(acc[r][m][0]) + s.sum(acc[r][m][1]);
         }

@@ -32,9 +32,9 @@ mod neon;
 mod scalar;
 mod simd;
 
-use crate::activations::{QuantRowMut, QuantRows, quantize_portable};
+use crate::activations::{QuantRowMut, QuantRows, quantize_portable, quantize_two_terms_portable};
 use crate::{Format, Isa, Kernels, Matrix, Tile};
-use entry::{Gemm, Product, Quantize};
+use entry::{Gemm, Multiply, Product, Quantize, QuantizeTwoTerms};
 
 pub(crate) use entry::entry_points;
 
@@ -53,33 +53,44 @@ pub struct Inputs<'a> {
 /// The functions of this family at one level.
 pub(crate) struct Table {
     quantize: Quantize,
+    quantize_two_terms: QuantizeTwoTerms,
     /// By format, in the order of [`Format::ALL`].
     products: Vec<Product>,
 }
 
 impl Table {
     pub(crate) fn of(isa: Isa) -> Table {
-        let (quantize, product): (Quantize, fn(Format) -> Product) = match isa {
-            Isa::Scalar => (quantize_portable, scalar::product),
+        type Level = (Quantize, QuantizeTwoTerms, fn(Format) -> Product);
+        let scalar: Level = (quantize_portable, quantize_two_terms_portable, scalar::product);
+        let (quantize, quantize_two_terms, product): Level = match isa {
+            Isa::Scalar => scalar,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => (avx2::entry::quantize, avx2::entry::product),
+            Isa::Avx2 => (avx2::entry::quantize, avx2::entry::quantize_two_terms, avx2::entry::product),
             #[cfg(target_arch = "x86_64")]
-            Isa::AvxVnni => (avx2::entry_vnni::quantize, avx2::entry_vnni::product),
+            Isa::AvxVnni => {
+                (avx2::entry_vnni::quantize, avx2::entry_vnni::quantize_two_terms, avx2::entry_vnni::product)
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni if crate::isa::bf16_products_are_fast() => (avx512::entry::quantize, bf16::product),
+            Isa::Avx512Vnni if crate::isa::bf16_products_are_fast() => {
+                (avx512::entry::quantize, avx512::entry::quantize_two_terms, bf16::product)
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => (avx512::entry::quantize, avx512::entry::product),
+            Isa::Avx512Vnni => (avx512::entry::quantize, avx512::entry::quantize_two_terms, avx512::entry::product),
             #[cfg(target_arch = "x86_64")]
-            Isa::Amx => (amx::quantize, amx::product),
+            Isa::Amx => (avx512::entry::quantize, avx512::entry::quantize_two_terms, amx::product),
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => (neon::entry::quantize, neon::entry::product),
+            Isa::Neon => (neon::entry::quantize, neon::entry::quantize_two_terms, neon::entry::product),
             #[cfg(target_arch = "aarch64")]
-            Isa::NeonDotprod => (neon::entry_dotprod::quantize, neon::entry_dotprod::product),
+            Isa::NeonDotprod => {
+                (neon::entry_dotprod::quantize, neon::entry_dotprod::quantize_two_terms, neon::entry_dotprod::product)
+            }
             #[cfg(target_arch = "aarch64")]
-            Isa::NeonI8mm => (neon::entry_i8mm::quantize, neon::entry_i8mm::product),
-            _ => (quantize_portable, scalar::product),
+            Isa::NeonI8mm => {
+                (neon::entry_i8mm::quantize, neon::entry_i8mm::quantize_two_terms, neon::entry_i8mm::product)
+            }
+            _ => scalar,
         };
-        Table { quantize, products: Format::ALL.iter().map(|&format| product(format)).collect() }
+        Table { quantize, quantize_two_terms, products: Format::ALL.iter().map(|&format| product(format)).collect() }
     }
 }
 
@@ -93,6 +104,21 @@ impl Kernels {
         assert_eq!((out.q.len(), out.d.len(), out.ds.len()), (k, k / 32, k / 16), "a row of {} values", x.len());
         // SAFETY: the table is that of an available level.
         unsafe { (self.qmatmul.quantize)(x, out) }
+    }
+
+    /// Quantises one row of activations to two terms, rows of [`QuantRows`] whose sum it is: what
+    /// [`Kernels::quantize_row`] makes of it, and what that leaves out, in steps of 1/128 of its own. Some 14 bits in
+    /// all. Every level gives the same bits.
+    ///
+    /// # Panics
+    /// As [`Kernels::quantize_row`], for either term.
+    pub fn quantize_row_in_two_terms(&self, x: &[f32], first: QuantRowMut<'_>, second: QuantRowMut<'_>) {
+        let k = x.len().next_multiple_of(256);
+        for out in [&first, &second] {
+            assert_eq!((out.q.len(), out.d.len(), out.ds.len()), (k, k / 32, k / 16), "a row of {} values", x.len());
+        }
+        // SAFETY: the table is that of an available level.
+        unsafe { (self.qmatmul.quantize_two_terms)(x, first, second) }
     }
 
     /// `y[m, n] = Σ_k w[n, k]·x[m, k]`; see [`crate::qmatmul`] for what is promised of the result.
@@ -115,12 +141,31 @@ impl Kernels {
         // SAFETY: the table is that of an available level.
         unsafe {
             match (m, &product.gemm) {
-                (1, _) => product.gemv[0](w, x, 0, y),
-                (2, _) => product.gemv[1](w, x, 0, y),
-                (3..=GEMV_COLUMNS, _) => product.gemv[2](w, x, 0, y),
-                (_, Gemm::Whole(multiply)) => multiply(w, x, 0, y),
+                (..=GEMV_COLUMNS, _) => few(m, &product.gemv)(w, x, y),
+                (_, Gemm::Whole(multiply)) => multiply(w, x, y),
                 (_, Gemm::Panels(parts)) => gemm::multiply(parts, w, x, y),
             }
+        }
+    }
+
+    /// As [`Kernels::matmul`] for up to [`GEMV_COLUMNS`] activation rows, where rows 2m and 2m + 1 of `x.q` are the two terms
+    /// of row m ([`Kernels::quantize_row_in_two_terms`]). Weights are unpacked, scaled and added up once for both terms.
+    ///
+    /// # Panics
+    /// As [`Kernels::matmul`], with 2m rows in `x.q` for quantised weights; if there are more rows.
+    pub fn matmul_two_terms(&self, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+        let (m, n, k) = (y.rows(), w.rows(), w.cols());
+        assert!(m <= GEMV_COLUMNS, "{m} rows in two terms");
+        assert_eq!(y.cols(), n, "output of {n} rows of weights");
+        if w.format().is_float() {
+            assert_eq!(x.x.len(), m * k, "f32 activations [{m}, {k}]");
+        } else {
+            assert_eq!((x.q.rows(), x.q.cols()), (2 * m, k), "two terms of quantised activations");
+        }
+        if m > 0 && n > 0 {
+            let product = &self.qmatmul.products[w.format() as usize];
+            // SAFETY: the table is that of an available level.
+            unsafe { few(m, &product.two_terms)(w, x, y) };
         }
     }
 
@@ -147,6 +192,11 @@ impl Kernels {
             unsafe { gemm::multiply(parts, w, x, y) };
         }
     }
+}
+
+/// The function for `m` activation rows, at most [`GEMV_COLUMNS`].
+fn few(m: usize, gemv: &[Multiply; 3]) -> Multiply {
+    gemv[m.saturating_sub(1).min(2)]
 }
 
 #[cfg(test)]

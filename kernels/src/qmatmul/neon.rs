@@ -274,6 +274,11 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
+    fn times_128(self, v: Self::Ints) -> Self::Ints {
+        four!(R => vshlq_n_s32::<7>(v[R]))
+    }
+
+    #[inline(always)]
     fn dot_acc(self, acc: Self::Ints, codes: Bytes, x: Bytes) -> Self::Ints {
         four!(R => self.dot_16(acc[R], vreinterpretq_s8_u8(codes[R]), vreinterpretq_s8_u8(x[R])))
     }
@@ -385,11 +390,8 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn odd_sums(self, p: &[f32; 16]) -> Self::Floats {
-        four!(R => {
-            let v = vld1q_f32(p[4 * R..].as_ptr());
-            vzip1q_f32(vdupq_n_f32(0.0), vpaddq_f32(v, v))
-        })
+    fn odd_sums(self, v: Self::Floats) -> Self::Floats {
+        four!(R => vzip1q_f32(vdupq_n_f32(0.0), vpaddq_f32(v[R], v[R])))
     }
 
     #[inline(always)]
@@ -431,6 +433,11 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     #[inline(always)]
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
         four!(R => vmulq_f32(a[R], b[R]))
+    }
+
+    #[inline(always)]
+    fn add_f32(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
+        four!(R => vaddq_f32(a[R], b[R]))
     }
 
     #[inline(always)]

@@ -13,14 +13,14 @@ const CHUNK: usize = 256;
 const COLUMNS: usize = 16;
 
 pub(super) fn product(_: Format) -> Product {
-    Product { gemv: [multiply; 3], gemm: Gemm::Whole(multiply), fine: None }
+    Product { gemv: [multiply; 3], two_terms: [multiply_two_terms; 3], gemm: Gemm::Whole(multiply), fine: None }
 }
 
-/// Activation rows from `from` on times all weight rows.
-pub(super) fn multiply(w: Matrix<'_>, x: Inputs<'_>, from: usize, y: &mut Tile<'_>) {
+/// All activation rows times all weight rows.
+pub(super) fn multiply(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
     let chunk_bytes = w.format().row_bytes(CHUNK).expect("a chunk is whole blocks");
     for n in 0..w.rows() {
-        for first in (from..y.rows()).step_by(COLUMNS) {
+        for first in (0..y.rows()).step_by(COLUMNS) {
             let columns = first..(first + COLUMNS).min(y.rows());
             let mut sums = [0.0; COLUMNS];
             for (c, bytes) in w.row(n).chunks(chunk_bytes).enumerate() {
@@ -35,6 +35,20 @@ pub(super) fn multiply(w: Matrix<'_>, x: Inputs<'_>, from: usize, y: &mut Tile<'
             for (sum, m) in sums.into_iter().zip(columns) {
                 y.row_mut(m)[n] = sum as f32;
             }
+        }
+    }
+}
+
+/// Activation rows in two terms, one after the other.
+fn multiply_two_terms(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+    if w.format().is_float() {
+        return multiply(w, x, y);
+    }
+    let mut terms = vec![0.0; x.q.rows() * w.rows()];
+    multiply(w, x, &mut Tile::new(&mut terms, w.rows()));
+    for (r, terms) in terms.chunks(2 * w.rows()).enumerate() {
+        for (n, y) in y.row_mut(r).iter_mut().enumerate() {
+            *y = terms[n] + terms[w.rows() + n];
         }
     }
 }

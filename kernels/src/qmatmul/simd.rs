@@ -93,7 +93,21 @@ pub(super) trait Simd: Copy {
     /// Codes from [`Simd::signed`].
     fn dot_signed(self, codes: Self::Bytes, x: &[i8; 64]) -> Self::Ints;
 
+    /// `128·dot(codes, x) + dot(codes, low)`: activations in two digits, the low one in -64..=64.
+    #[inline(always)]
+    fn dot_two(self, codes: Self::Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints {
+        self.dot_acc(self.times_128(self.dot(codes, x)), codes, self.load(bytemuck::cast_ref(low)))
+    }
+
+    /// [`Simd::dot_two`] with codes from [`Simd::signed`].
+    #[inline(always)]
+    fn dot_two_signed(self, codes: Self::Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints {
+        self.dot_acc_signed(self.times_128(self.dot_signed(codes, x)), codes, self.load(bytemuck::cast_ref(low)))
+    }
+
     fn zero_ints(self) -> Self::Ints;
+
+    fn times_128(self, v: Self::Ints) -> Self::Ints;
 
     /// `acc + dot(codes, x)`.
     fn dot_acc(self, acc: Self::Ints, codes: Self::Bytes, x: Self::Bytes) -> Self::Ints;
@@ -153,7 +167,7 @@ pub(super) trait Simd: Copy {
     fn odds(self, v: Self::Floats) -> Self::Floats;
 
     /// Zeros in the even lanes; each odd lane holds its value plus that of the lane before.
-    fn odd_sums(self, p: &[f32; 16]) -> Self::Floats;
+    fn odd_sums(self, v: Self::Floats) -> Self::Floats;
 
     /// Lane i is the signed byte i / 2 of `v`, lowest byte first.
     fn i8_pairs(self, v: u64) -> Self::Floats;
@@ -168,6 +182,8 @@ pub(super) trait Simd: Copy {
     fn widen_bf16(self, p: &[u8; 32]) -> Self::Floats;
 
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+
+    fn add_f32(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
 
     /// `a·b + c`, rounded once.
     fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
