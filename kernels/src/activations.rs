@@ -327,6 +327,26 @@ mod tests {
     }
 
     #[test]
+    fn two_terms_are_within_half_a_step_of_the_second() {
+        let x: Vec<f32> = (0..300).map(|i| ((i * 7919) % 613) as f32 - 306.0 + 0.37).collect();
+        let mut rows = QuantRows::new(2, x.len());
+        let len = rows.record_len();
+        let (first, second) = rows.records_mut().split_at_mut(len);
+        quantize_two_terms_portable(&x, row_mut(first, 300), row_mut(second, 300));
+        let (first, second) = (rows.row(0), rows.row(1));
+        for (i, &x) in x.iter().enumerate() {
+            let b = i / BLOCK;
+            assert_eq!(second.d[b], first.d[b] / 128.0);
+            let sum = first.d[b] * f32::from(first.q[i]) + second.d[b] * f32::from(second.q[i]);
+            assert!((x - sum).abs() <= 0.51 * second.d[b], "value {i}: {x} as {sum}");
+            assert!(second.q[i].unsigned_abs() <= 64);
+        }
+        assert!(second.q[300..].iter().all(|&q| q == 0) && second.ds[19..].iter().all(|&ds| ds == 0.0));
+        let sum: i32 = second.q[16..32].iter().map(|&q| i32::from(q)).sum();
+        assert_eq!(second.ds[1], second.d[0] * sum as f32);
+    }
+
+    #[test]
     fn halves_round_to_even() {
         let mut x = [0.0; 32];
         x[..6].copy_from_slice(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5]);

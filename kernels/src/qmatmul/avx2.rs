@@ -53,6 +53,21 @@ impl<const VNNI: bool> Avx2<VNNI> {
         })
     }
 
+    /// Lane i is 128 times four products with `x`, plus those with `low`; codes as above.
+    #[inline(always)]
+    fn dot_two_32(self, codes: __m256i, x: __m256i, low: __m256i) -> __m256i {
+        has!({
+            if VNNI {
+                let high = _mm256_slli_epi32::<7>(self.dot_32(codes, x));
+                _mm256_dpbusd_avx_epi32(high, codes, low)
+            } else {
+                let (high, low) = (_mm256_maddubs_epi16(codes, x), _mm256_maddubs_epi16(codes, low));
+                let high = _mm256_madd_epi16(high, _mm256_set1_epi16(128));
+                _mm256_add_epi32(high, _mm256_madd_epi16(low, _mm256_set1_epi16(1)))
+            }
+        })
+    }
+
     #[inline(always)]
     fn dot_32(self, codes: __m256i, x: __m256i) -> __m256i {
         has!(self.dot_acc_32(_mm256_setzero_si256(), codes, x))
@@ -167,11 +182,6 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     fn zero_ints(self) -> Pair {
         has!([_mm256_setzero_si256(); 2])
-    }
-
-    #[inline(always)]
-    fn times_128(self, v: Pair) -> Pair {
-        has!([_mm256_slli_epi32::<7>(v[0]), _mm256_slli_epi32::<7>(v[1])])
     }
 
     #[inline(always)]
@@ -346,6 +356,23 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         let magnitudes = both!(_mm256_abs_epi8(codes));
         let x = both!(_mm256_sign_epi8(x, codes));
         [self.dot_32(magnitudes[0], x[0]), self.dot_32(magnitudes[1], x[1])]
+    }
+
+    #[inline(always)]
+    fn dot_two(self, codes: Pair, x: &[i8; 64], low: &[i8; 64]) -> Pair {
+        let (x, low) = (self.activations(x), self.activations(low));
+        [self.dot_two_32(codes[0], x[0], low[0]), self.dot_two_32(codes[1], x[1], low[1])]
+    }
+
+    #[inline(always)]
+    fn dot_two_signed(self, codes: Pair, x: &[i8; 64], low: &[i8; 64]) -> Pair {
+        if VNNI {
+            return self.dot_two(codes, x, low);
+        }
+        let (x, low) = (self.activations(x), self.activations(low));
+        let magnitudes = both!(_mm256_abs_epi8(codes));
+        let (x, low) = (both!(_mm256_sign_epi8(x, codes)), both!(_mm256_sign_epi8(low, codes)));
+        [self.dot_two_32(magnitudes[0], x[0], low[0]), self.dot_two_32(magnitudes[1], x[1], low[1])]
     }
 
     #[inline(always)]

@@ -94,11 +94,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn times_128(self, v: __m512i) -> __m512i {
-        has!(_mm512_slli_epi32::<7>(v))
-    }
-
-    #[inline(always)]
     fn dot_acc(self, acc: __m512i, codes: __m512i, x: __m512i) -> __m512i {
         has!(_mm512_dpbusd_epi32(acc, codes, x))
     }
@@ -210,6 +205,20 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn dot_signed(self, codes: __m512i, x: &[i8; 64]) -> __m512i {
         self.dot(codes, x)
+    }
+
+    #[inline(always)]
+    fn dot_two(self, codes: __m512i, x: &[i8; 64], low: &[i8; 64]) -> __m512i {
+        let high = self.dot(codes, x);
+        has!({
+            let low = _mm512_loadu_si512(low.as_ptr().cast());
+            _mm512_dpbusd_epi32(_mm512_slli_epi32::<7>(high), codes, low)
+        })
+    }
+
+    #[inline(always)]
+    fn dot_two_signed(self, codes: __m512i, x: &[i8; 64], low: &[i8; 64]) -> __m512i {
+        self.dot_two(codes, x, low)
     }
 
     #[inline(always)]

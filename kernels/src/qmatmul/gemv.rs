@@ -17,44 +17,26 @@ use crate::{Matrix, Tile};
 /// Bytes of 256 values above which a format is read row by row: 5 bits a value and some.
 const MANY_BITS: usize = 192;
 
-/// What to ask memory for while rows `n .. n + R` are multiplied: the bytes [`AHEAD`] further along. Row n is followed by
-/// row n + R, so the end of a short row asks for the middle of one that is some groups ahead, and every line of the
-/// matrix is asked for once.
-struct Ahead {
-    /// Place in the first row of the group.
-    at: *const u8,
-    /// Bytes of that row that are left.
-    left: usize,
-    row_bytes: usize,
-    /// From the end of a row to the start of the row that follows it.
-    jump: usize,
-}
+/// What to ask memory for while groups of rows are multiplied: every line of the matrix once, in the order in which they
+/// lie, [`AHEAD`] bytes before its use in each row of the group.
+struct Ahead(*const u8);
 
 impl Ahead {
     #[inline(always)]
-    fn new<const R: usize>(row: &[u8]) -> Ahead {
-        let (groups, within) = (AHEAD / row.len(), AHEAD % row.len());
-        let at = row.as_ptr().wrapping_add(groups * R * row.len() + within);
-        Ahead { at, left: row.len() - within, row_bytes: row.len(), jump: (R - 1) * row.len() }
+    fn new(w: Matrix<'_>, rows: usize) -> Ahead {
+        // The last row of a group is needed when its first one is.
+        Ahead(w.bytes().as_ptr().wrapping_add(rows * AHEAD + (rows - 1) * w.row_bytes()))
     }
 
-    /// Asks for the next `bytes` bytes of R rows.
+    /// Asks for the next `bytes` bytes.
     #[inline(always)]
-    fn ask<const R: usize>(&mut self, bytes: usize) {
-        for r in 0..R {
-            let mut offset = 0;
-            while offset < bytes {
-                prefetch(self.at.wrapping_add(r * self.row_bytes + offset));
-                offset += 64;
-            }
+    fn ask(&mut self, bytes: usize) {
+        let mut offset = 0;
+        while offset < bytes {
+            prefetch(self.0.wrapping_add(offset));
+            offset += 64;
         }
-        self.at = self.at.wrapping_add(bytes);
-        if bytes < self.left {
-            self.left -= bytes;
-        } else {
-            self.at = self.at.wrapping_add(self.jump);
-            self.left = (self.left + self.row_bytes).saturating_sub(bytes);
-        }
+        self.0 = self.0.wrapping_add(bytes);
     }
 }
 
@@ -89,11 +71,12 @@ pub(super) fn quantised<S: Simd, F: Quant, const M: usize, const TERMS: usize>(
     } else {
         S::ROWS.0
     };
+    let mut ahead = Ahead::new(w, rows);
     for n in (0..w.rows()).step_by(rows) {
         match rows {
-            4 => quantised_rows::<S, F, M, TERMS, 4>(s, w, &columns, n, y),
-            2 => quantised_rows::<S, F, M, TERMS, 2>(s, w, &columns, n, y),
-            _ => quantised_rows::<S, F, M, TERMS, 1>(s, w, &columns, n, y),
+            4 => quantised_rows::<S, F, M, TERMS, 4>(s, w, &columns, n, &mut ahead, y),
+            2 => quantised_rows::<S, F, M, TERMS, 2>(s, w, &columns, n, &mut ahead, y),
+            _ => quantised_rows::<S, F, M, TERMS, 1>(s, w, &columns, n, &mut ahead, y),
         }
     }
 }
@@ -122,6 +105,7 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R
     w: Matrix<'_>,
     x: &[[Column<'_>; TERMS]; M],
     n: usize,
+    ahead: &mut Ahead,
     y: &mut Tile<'_>,
 ) {
     let super_bytes = size_of::<F::Super>();
@@ -139,9 +123,8 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R
         }
     }
     let mut acc = [[[s.splat_f32(0.0); 2]; M]; R];
-    let mut ahead = Ahead::new::<R>(w.row(n));
     for i in 0..if F::RAGGED { supers } else { whole } {
-        ahead.ask::<R>(super_bytes);
+        ahead.ask(R * super_bytes);
         let mut blocks = [&ends[0]; R];
         for r in 0..R {
             blocks[r] = if F::RAGGED && i == whole { &ends[r] } else { &rows[r][i] };
@@ -234,11 +217,12 @@ pub(super) fn float<S: Simd, F: Float, const M: usize>(s: S, w: Matrix<'_>, x: I
         (1, _) => S::ROWS.0,
         _ => S::ROWS.1,
     };
+    let mut ahead = Ahead::new(w, rows);
     for n in (0..w.rows()).step_by(rows) {
         match rows {
-            4 => float_rows::<S, F, M, 4>(s, w, x, n, y),
-            2 => float_rows::<S, F, M, 2>(s, w, x, n, y),
-            _ => float_rows::<S, F, M, 1>(s, w, x, n, y),
+            4 => float_rows::<S, F, M, 4>(s, w, x, n, &mut ahead, y),
+            2 => float_rows::<S, F, M, 2>(s, w, x, n, &mut ahead, y),
+            _ => float_rows::<S, F, M, 1>(s, w, x, n, &mut ahead, y),
         }
     }
 }
@@ -250,6 +234,7 @@ fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
     w: Matrix<'_>,
     x: Inputs<'_>,
     n: usize,
+    ahead: &mut Ahead,
     y: &mut Tile<'_>,
 ) {
     let k = w.cols();
@@ -270,9 +255,8 @@ fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
         x_ends[m][..end.len()].copy_from_slice(end);
     }
     let mut acc = [[[s.splat_f32(0.0); 2]; M]; R];
-    let mut ahead = Ahead::new::<R>(w.row(n));
     for i in 0..whole / 2 {
-        ahead.ask::<R>(2 * group_bytes);
+        ahead.ask(2 * R * group_bytes);
         for half in 0..2 {
             let g = 2 * i + half;
             for r in 0..R {

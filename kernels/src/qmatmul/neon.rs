@@ -269,13 +269,19 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn zero_ints(self) -> Self::Ints {
-        has!([vdupq_n_s32(0); 4])
+    fn dot_two(self, codes: Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints {
+        let high = self.dot(codes, x);
+        self.dot_acc(four!(R => vshlq_n_s32::<7>(high[R])), codes, self.load(bytemuck::cast_ref(low)))
     }
 
     #[inline(always)]
-    fn times_128(self, v: Self::Ints) -> Self::Ints {
-        four!(R => vshlq_n_s32::<7>(v[R]))
+    fn dot_two_signed(self, codes: Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints {
+        self.dot_two(codes, x, low)
+    }
+
+    #[inline(always)]
+    fn zero_ints(self) -> Self::Ints {
+        has!([vdupq_n_s32(0); 4])
     }
 
     #[inline(always)]

@@ -94,20 +94,12 @@ pub(super) trait Simd: Copy {
     fn dot_signed(self, codes: Self::Bytes, x: &[i8; 64]) -> Self::Ints;
 
     /// `128·dot(codes, x) + dot(codes, low)`: activations in two digits, the low one in -64..=64.
-    #[inline(always)]
-    fn dot_two(self, codes: Self::Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints {
-        self.dot_acc(self.times_128(self.dot(codes, x)), codes, self.load(bytemuck::cast_ref(low)))
-    }
+    fn dot_two(self, codes: Self::Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints;
 
     /// [`Simd::dot_two`] with codes from [`Simd::signed`].
-    #[inline(always)]
-    fn dot_two_signed(self, codes: Self::Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints {
-        self.dot_acc_signed(self.times_128(self.dot_signed(codes, x)), codes, self.load(bytemuck::cast_ref(low)))
-    }
+    fn dot_two_signed(self, codes: Self::Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints;
 
     fn zero_ints(self) -> Self::Ints;
-
-    fn times_128(self, v: Self::Ints) -> Self::Ints;
 
     /// `acc + dot(codes, x)`.
     fn dot_acc(self, acc: Self::Ints, codes: Self::Bytes, x: Self::Bytes) -> Self::Ints;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::activations::row_mut;
 use crate::conformance::{Guarded, Rng, assert_close, levels, scalar};
 
 /// What the weights or activations of a case look like.
@@ -113,6 +114,23 @@ fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
     q
 }
 
+/// Two terms of every row, `[2m, k]`.
+fn in_two_terms(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
+    let mut q = QuantRows::new(2 * m, k);
+    let len = q.record_len();
+    for (x, records) in x.chunks(k).zip(q.records_mut().chunks_mut(2 * len)).take(m) {
+        let (first, second) = records.split_at_mut(len);
+        kernels.quantize_row_in_two_terms(x, row_mut(first, k), row_mut(second, k));
+    }
+    q
+}
+
+fn product_of_two_terms(kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>, m: usize) -> Vec<f32> {
+    let mut y = Guarded::new(m * w.rows());
+    kernels.matmul_two_terms(w, x, &mut Tile::new(y.values(), w.rows()));
+    y.finish(&format!("{} {} two terms", kernels.isa(), w.format()))
+}
+
 fn product(kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>) -> Vec<f32> {
     let mut y = Guarded::new(x.q.rows() * w.rows());
     kernels.matmul(w, x, &mut Tile::new(y.values(), w.rows()));
@@ -131,7 +149,15 @@ fn check(kernels: &Kernels, format: Format, [m, n, k]: [usize; 3], patterns: [Pa
     let magnitude: Vec<f32> = x.chunks(k).map(|x| x.iter().map(|v| v.abs()).sum()).collect();
     let steps = 8.0 + k as f32 / 64.0;
     let what = format!("{} {format} m {m} n {n} k {k} {patterns:?}", kernels.isa());
-    assert_close(&what, &got, &want, |i| steps * f32::EPSILON * reach(format) * magnitude[i / n]);
+    let tolerance = |i: usize| steps * f32::EPSILON * reach(format) * magnitude[i / n];
+    assert_close(&what, &got, &want, tolerance);
+    if m <= GEMV_COLUMNS {
+        let q = in_two_terms(kernels, &x, m, k);
+        let inputs = Inputs { x: &x, q: &q };
+        let got = product_of_two_terms(kernels, w, inputs, m);
+        let want = product_of_two_terms(scalar(), w, inputs, m);
+        assert_close(&format!("{what}, two terms"), &got, &want, tolerance);
+    }
 }
 
 /// Row lengths around the edges of the kernels' steps.
@@ -211,6 +237,35 @@ fn a_value_does_not_depend_on_how_rows_are_shared_out_nor_on_its_neighbours() {
 }
 
 #[test]
+fn a_value_of_two_terms_does_not_depend_on_how_rows_are_shared_out_nor_on_its_neighbours() {
+    for kernels in levels() {
+        for &format in Format::ALL {
+            let mut rng = Rng(4);
+            let (n, k) = (21, 512);
+            let bytes = weights(format, Pattern::Random, n * k / format.block_len(), &mut rng);
+            let w = Matrix::new(format, n, k, &bytes);
+            let x = activations(Pattern::Random, 4, k, &mut rng);
+            let of_rows = |m: usize| {
+                let q = in_two_terms(kernels, &x, m, k);
+                let inputs = Inputs { x: &x[..m * k], q: &q };
+                let whole = product_of_two_terms(kernels, w, inputs, m);
+                let mut sliced = vec![0.0; m * n];
+                let mut tile = Tile::new(&mut sliced, n);
+                for rows in [0..1, 1..4, 4..21] {
+                    kernels.matmul_two_terms(w.slice_rows(rows.clone()), inputs, &mut tile.columns(rows));
+                }
+                assert_eq!(whole, sliced, "{} {format} m {m}", kernels.isa());
+                whole
+            };
+            let four = of_rows(4);
+            for m in 1..4 {
+                assert_eq!(of_rows(m), four[..m * n], "{} {format} m {m}", kernels.isa());
+            }
+        }
+    }
+}
+
+#[test]
 fn every_level_quantises_to_the_same_bits() {
     for kernels in levels() {
         let mut rng = Rng(1);
@@ -219,11 +274,14 @@ fn every_level_quantises_to_the_same_bits() {
             if len == 300 {
                 (x[40], x[100], x[150]) = (f32::NAN, f32::INFINITY, 1e-38);
             }
-            let (a, b) = (quantised(kernels, &x, 1, len), quantised(scalar(), &x, 1, len));
+            let (a, b) = (in_two_terms(kernels, &x, 1, len), in_two_terms(scalar(), &x, 1, len));
             let bits = |v: &[f32]| v.iter().map(|v| if v.is_nan() { 1 } else { v.to_bits() }).collect::<Vec<_>>();
-            assert_eq!(a.row(0).q, b.row(0).q, "{}", kernels.isa());
-            assert_eq!(bits(a.row(0).d), bits(b.row(0).d), "{}", kernels.isa());
-            assert_eq!(bits(a.row(0).ds), bits(b.row(0).ds), "{}", kernels.isa());
+            let one = quantised(kernels, &x, 1, len);
+            for (a, b) in [(a.row(0), b.row(0)), (a.row(1), b.row(1)), (one.row(0), b.row(0))] {
+                assert_eq!(a.q, b.q, "{}", kernels.isa());
+                assert_eq!(bits(a.d), bits(b.d), "{}", kernels.isa());
+                assert_eq!(bits(a.ds), bits(b.ds), "{}", kernels.isa());
+            }
         }
     }
 }
