@@ -155,7 +155,12 @@ impl Fitting {
             }
             if plan.weights_fit {
                 for (i, name) in kept.iter().enumerate() {
-                    gguf.prefetch(name);
+                    // What is streamed comes into memory when it is used.
+                    if plan.streaming.layers == 0 {
+                        gguf.load(name)
+                    } else {
+                        gguf.prefetch(name)
+                    }
                     progress.show(i as u64 + 1, kept.len() as u64);
                 }
             }

@@ -66,8 +66,43 @@ impl Bytes {
         let _ = range;
     }
 
+    /// Brings a range into this process's memory, from start to end, where the system can do so at once and in large
+    /// pages; elsewhere as [`Bytes::will_need`].
+    pub(super) fn load(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Self::Mapped(map, _) = self
+            && range.end <= map.len()
+        {
+            // By large pages, each read with one request and handed out whole.
+            const PAGE: usize = 2 << 20;
+            let mut start = range.start;
+            while start < range.end {
+                let end = (start + 1).next_multiple_of(PAGE).min(range.end);
+                if map.advise_range(memmap2::Advice::PopulateRead, start, end - start).is_err() {
+                    return self.will_need(start..range.end);
+                }
+                start = end;
+            }
+            return;
+        }
+        self.will_need(range);
+    }
+
+    /// Tells the system to hand out small pages in a range of which parts come and go.
+    pub(super) fn small_pages(&self, range: Range<usize>) {
+        #[cfg(target_os = "linux")]
+        if let Self::Mapped(map, _) = self
+            && range.end <= map.len()
+        {
+            let _ = map.advise_range(memmap2::Advice::NoHugePage, range.start, range.len());
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+
     /// Tells the system that a range is read here and there, so that it reads nothing ahead.
     pub(super) fn random(&self, range: Range<usize>) {
+        self.small_pages(range.clone());
         #[cfg(unix)]
         if let Self::Mapped(map, _) = self
             && range.end <= map.len()

@@ -351,6 +351,24 @@ impl Gguf {
         }
     }
 
+    /// Brings a tensor into this process's memory, from start to end, so that the first pass over it does not wait page by
+    /// page. Where the system cannot do that, as [`Gguf::prefetch`]. An unknown name is ignored.
+    pub fn load(&self, name: &str) {
+        if let Some(&(s, t)) = self.index.get(name) {
+            let shard = &self.shards[s];
+            shard.bytes.load(shard.tensors[t].range.clone());
+        }
+    }
+
+    /// Tells the system that a tensor comes and goes ([`Gguf::evict`]), so that its neighbours do not come with it. An
+    /// unknown name is ignored.
+    pub fn advise_transient(&self, name: &str) {
+        if let Some(&(s, t)) = self.index.get(name) {
+            let shard = &self.shards[s];
+            shard.bytes.small_pages(shard.tensors[t].range.clone());
+        }
+    }
+
     /// Tells the system that single rows of a tensor are read here and there: an embedding that is not also the head. An
     /// unknown name is ignored.
     pub fn advise_random(&self, name: &str) {

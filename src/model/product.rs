@@ -120,7 +120,7 @@ pub fn products<const N: usize>(
 }
 
 /// As [`products`], for inputs whose rounding the model amplifies: where the weights are quantised, activations are taken
-/// in bf16, or in two 8-bit terms, some 14 bits, where that is not faster. Two terms cost little for a few tokens, whose
+/// in bf16, or in two 8-bit terms, some 15 bits, where that is not faster. Two terms cost little for a few tokens, whose
 /// time is that of reading the weights, and twice the time of one for a batch.
 ///
 /// # Panics

@@ -41,6 +41,7 @@ impl<'g> Stream<'g> {
     /// What `streaming` says of a model of `n_layer` layers; `None` when nothing is streamed.
     pub fn new(gguf: &'g Gguf, n_layer: usize, streaming: &Streaming) -> Option<Stream<'g>> {
         let layers: Vec<_> = spread(n_layer, streaming.layers).map(|il| (il, feed_forward(il))).collect();
+        layers.iter().flat_map(|(_, names)| names).for_each(|name| gguf.advise_transient(name));
         (!layers.is_empty()).then_some(Stream { gguf, layers, uncached: streaming.uncached })
     }
 

@@ -53,16 +53,16 @@ impl<const VNNI: bool> Avx2<VNNI> {
         })
     }
 
-    /// Lane i is 128 times four products with `x`, plus those with `low`; codes as above.
+    /// Lane i is 256 times four products with `x`, plus those with `low`; codes as above.
     #[inline(always)]
     fn dot_two_32(self, codes: __m256i, x: __m256i, low: __m256i) -> __m256i {
         has!({
             if VNNI {
-                let high = _mm256_slli_epi32::<7>(self.dot_32(codes, x));
+                let high = _mm256_slli_epi32::<8>(self.dot_32(codes, x));
                 _mm256_dpbusd_avx_epi32(high, codes, low)
             } else {
                 let (high, low) = (_mm256_maddubs_epi16(codes, x), _mm256_maddubs_epi16(codes, low));
-                let high = _mm256_madd_epi16(high, _mm256_set1_epi16(128));
+                let high = _mm256_madd_epi16(high, _mm256_set1_epi16(256));
                 _mm256_add_epi32(high, _mm256_madd_epi16(low, _mm256_set1_epi16(1)))
             }
         })

@@ -212,7 +212,7 @@ impl Simd for Avx512 {
         let high = self.dot(codes, x);
         has!({
             let low = _mm512_loadu_si512(low.as_ptr().cast());
-            _mm512_dpbusd_epi32(_mm512_slli_epi32::<7>(high), codes, low)
+            _mm512_dpbusd_epi32(_mm512_slli_epi32::<8>(high), codes, low)
         })
     }
 

@@ -107,7 +107,7 @@ impl Kernels {
     }
 
     /// Quantises one row of activations to two terms, rows of [`QuantRows`] whose sum it is: what
-    /// [`Kernels::quantize_row`] makes of it, and what that leaves out, in steps of 1/128 of its own. Some 14 bits in
+    /// [`Kernels::quantize_row`] makes of it, and what that leaves out, in steps of 1/256 of its own. Some 15 bits in
     /// all. Every level gives the same bits.
     ///
     /// # Panics

@@ -271,7 +271,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     #[inline(always)]
     fn dot_two(self, codes: Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints {
         let high = self.dot(codes, x);
-        self.dot_acc(four!(R => vshlq_n_s32::<7>(high[R])), codes, self.load(bytemuck::cast_ref(low)))
+        self.dot_acc(four!(R => vshlq_n_s32::<8>(high[R])), codes, self.load(bytemuck::cast_ref(low)))
     }
 
     #[inline(always)]

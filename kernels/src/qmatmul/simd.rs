@@ -93,7 +93,7 @@ pub(super) trait Simd: Copy {
     /// Codes from [`Simd::signed`].
     fn dot_signed(self, codes: Self::Bytes, x: &[i8; 64]) -> Self::Ints;
 
-    /// `128·dot(codes, x) + dot(codes, low)`: activations in two digits, the low one in -64..=64.
+    /// `256·dot(codes, x) + dot(codes, low)`: activations in two digits.
     fn dot_two(self, codes: Self::Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints;
 
     /// [`Simd::dot_two`] with codes from [`Simd::signed`].
