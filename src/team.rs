@@ -2,7 +2,7 @@
 //!
 //! A token is a few hundred short parallel regions, so a region must cost well under a microsecond of overhead. The
 //! workers of a [`Team`] wait for the next region by spinning briefly and go to sleep when none comes; within a region
-//! the items are dealt out by one atomic counter, so a slow core takes fewer of them. Which thread computes an item
+//! the items are dealt out by atomic counters, so a slow core takes fewer of them. Which thread computes an item
 //! never changes its result: results do not depend on the number of threads.
 //!
 //! The methods hand out *disjoint* parts of output buffers, which is what makes their closures safe code.
@@ -207,16 +207,8 @@ impl Team {
         if n <= 1 || self.workers.is_empty() {
             return (0..n).for_each(f);
         }
-        let next = AtomicUsize::new(0);
-        self.run(&|| {
-            loop {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                if i >= n {
-                    break;
-                }
-                f(i);
-            }
-        });
+        let shares = Shares::new(n, self.threads());
+        self.run(&|| shares.work(&f));
     }
 
     /// Cuts `data` into pieces of `unit` values (the last may be shorter) and calls `f(i, piece i)` for each.
@@ -324,6 +316,47 @@ impl Team {
             let (tile, part) = unsafe { (grid.tile(&rows, &cols), parts.part(i)) };
             f(i, cols, tile, part);
         });
+    }
+}
+
+/// The items `0..n` of a region in even shares of consecutive ones, for what is consecutive is read ahead. Each thread
+/// begins with a share of its own, and who has finished one helps with the next.
+struct Shares {
+    /// The next item of each share.
+    next: [OwnLine<AtomicUsize>; MOST_SHARES],
+    /// Threads that have begun.
+    begun: AtomicUsize,
+    count: usize,
+    n: usize,
+}
+
+/// More threads than that begin with a share that another has begun.
+const MOST_SHARES: usize = 16;
+
+/// A value that shares its cache line with no other.
+#[repr(align(64))]
+struct OwnLine<T>(T);
+
+impl Shares {
+    fn new(n: usize, threads: usize) -> Shares {
+        let count = threads.min(MOST_SHARES);
+        let next = std::array::from_fn(|share| OwnLine(AtomicUsize::new(share * n / count)));
+        Shares { next, begun: AtomicUsize::new(0), count, n }
+    }
+
+    /// Calls `f` for items until none is left.
+    fn work(&self, f: impl Fn(usize)) {
+        let first = self.begun.fetch_add(1, Ordering::Relaxed);
+        for share in (first..first + self.count).map(|share| share % self.count) {
+            let end = (share + 1) * self.n / self.count;
+            loop {
+                let i = self.next[share].0.fetch_add(1, Ordering::Relaxed);
+                if i >= end {
+                    break;
+                }
+                f(i);
+            }
+        }
     }
 }
 

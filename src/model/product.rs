@@ -102,7 +102,7 @@ impl Batch {
 /// Rows of a product's output that one work item computes: enough items to share out evenly, each a whole number of the
 /// kernels' 32-row panels.
 pub fn strip(n: usize, threads: usize) -> usize {
-    (n / (threads * 4)).next_multiple_of(32).clamp(32, 256)
+    (n / (threads * 16)).next_multiple_of(32).clamp(32, 256)
 }
 
 /// Computes `y[m, n] = Σ_k w[n, k] · x[m, k]` for each pair of a matrix and its output, in one parallel region.
