@@ -41,6 +41,9 @@ test-arm: need-cargo ## run the tests as aarch64 programs, emulated as Cortex-A7
 test-arm-short: need-cargo ## the part of test-arm that a check of every commit can afford
 	scripts/test-arm.sh short
 
+test-amx: need-cargo ## run the tests of the AMX level on an emulated CPU with tiles, in some ten minutes (fifteen the first time)
+	scripts/test-amx.sh
+
 eval-demo: build ## score the demo model on its held-out questions, through the program
 	python3 models/demo/eval.py program target/release/qwen-edge models/demo-q8_0.gguf --mmproj models/mmproj-demo.gguf $(ARGS)
 
@@ -98,4 +101,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run install test check lint test-long test-arm test-arm-short bench bench-peer bench-vision synth budgets static static-arm dist deb answers reproducible clean help need-cargo
+.PHONY: build run install test check lint test-long test-arm test-arm-short test-amx bench bench-peer bench-vision synth budgets static static-arm dist deb answers reproducible clean help need-cargo

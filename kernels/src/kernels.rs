@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 /// Every kernel of one instruction-set level. The families add their methods in their own modules.
 pub struct Kernels {
-    isa: Isa,
+    pub(crate) isa: Isa,
     pub(crate) qmatmul: qmatmul::Table,
     pub(crate) vecmath: vecmath::Table,
     pub(crate) deltanet: deltanet::Table,

@@ -22,6 +22,8 @@ pub mod qmatmul;
 pub mod rows;
 mod simd;
 pub mod tile;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 pub mod vecmath;
 
 pub use activations::QuantRows;

@@ -1,7 +1,7 @@
 //! NEON: four f32 values, 32 registers.
 
 use super::Precision;
-use super::lanes::{Lanes, float_sums, functions};
+use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots};
 use std::arch::aarch64::*;
 
 #[derive(Clone, Copy)]
@@ -15,8 +15,7 @@ impl Lanes for Neon {
     const WIDEST: usize = 4;
     const PRECISION: Precision = Precision::F32;
     type V = float32x4_t;
-    type W = float32x4_t;
-    float_sums!();
+    products_of_dots!();
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> float32x4_t {
@@ -67,6 +66,17 @@ impl Lanes for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn to_words(x: &[f32], words: &mut [u32]) {
+        words.copy_from_slice(bytemuck::cast_slice(x));
+    }
+}
+
+// SAFETY: as above.
+impl Dots for Neon {
+    type W = float32x4_t;
+    float_sums!();
+
+    #[inline(always)]
     unsafe fn load_words(p: *const u32) -> float32x4_t {
         // SAFETY: see above.
         unsafe { vld1q_f32(p.cast()) }
@@ -80,10 +90,6 @@ impl Lanes for Neon {
     unsafe fn dot(acc: float32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         // SAFETY: see above.
         unsafe { vfmaq_f32(acc, a, b) }
-    }
-    #[inline(always)]
-    unsafe fn to_words(x: &[f32], words: &mut [u32]) {
-        words.copy_from_slice(bytemuck::cast_slice(x));
     }
 }
 

@@ -7,7 +7,6 @@
 //! Scores carry a factor log2 e, so that powers of two serve.
 
 use super::lanes::{Lanes, exp2};
-use super::product::rows_by_vectors;
 use super::{DenseHead, DenseScratch, GROUP};
 use crate::{Rows, Tile};
 
@@ -140,7 +139,7 @@ unsafe fn attend_block<L: Lanes>(q: Rows<'_>, head: &DenseHead, factor: f32, scr
         unsafe {
             for start in (0..seen).step_by(key_width) {
                 let panel = &head.keys[(first + start) * q_words..][..key_width * q_words];
-                rows_by_vectors::<L>((queries, q_words, q_words), n, panel, L::WIDE, |i, j, sum| {
+                L::rows_by_vectors((queries, q_words, q_words), n, panel, L::WIDE, |i, j, sum| {
                     L::store(scores[i * KEYS + start + j * L::N..][..L::N].as_mut_ptr(), sum);
                 });
             }
@@ -165,7 +164,7 @@ unsafe fn attend_block<L: Lanes>(q: Rows<'_>, head: &DenseHead, factor: f32, scr
             let values = &head.values[(panel * all_words + start) * width..][..depth * width];
             // SAFETY: the level as the caller; loads and stores go to whole vectors inside `output`.
             unsafe {
-                rows_by_vectors::<L>((words, p_words, depth), n, values, vectors, |i, j, sum| {
+                L::rows_by_vectors((words, p_words, depth), n, values, vectors, |i, j, sum| {
                     let out = &mut output[(i * panels + panel) * width + j * L::N..][..L::N];
                     L::store(out.as_mut_ptr(), L::add(sum, L::load(out.as_ptr())));
                 });

@@ -20,10 +20,6 @@ pub(super) trait Lanes: Copy {
 
     /// A vector of f32.
     type V: Copy;
-    /// A vector of words.
-    type W: Copy;
-    /// A vector of sums of products, before [`Lanes::join`].
-    type A: Copy;
 
     unsafe fn splat(x: f32) -> Self::V;
     unsafe fn load(p: *const f32) -> Self::V;
@@ -39,6 +35,30 @@ pub(super) trait Lanes: Copy {
     /// `a · 2^n` for whole `n` in `-126..=0`.
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
 
+    /// Values to words, as [`Precision::words`] counts them.
+    unsafe fn to_words(x: &[f32], words: &mut [u32]);
+
+    /// `row(i, vector, sum)` for the sums of products of each of the `m` rows of `x`, `stride` words apart and `words` long,
+    /// and a panel `[words, vectors]`.
+    unsafe fn rows_by_vectors(
+        x: (&[u32], usize, usize),
+        m: usize,
+        panel: &[u32],
+        vectors: usize,
+        row: impl FnMut(usize, usize, Self::V),
+    );
+}
+
+/// Words that an instruction multiplies lane by lane, which makes the products of a register block.
+///
+/// # Safety
+/// As of [`Lanes`].
+pub(super) trait Dots: Lanes {
+    /// A vector of words.
+    type W: Copy;
+    /// A vector of sums of products, before [`Dots::join`].
+    type A: Copy;
+
     unsafe fn load_words(p: *const u32) -> Self::W;
     /// The word at `p` in every lane.
     unsafe fn splat_word(p: *const u32) -> Self::W;
@@ -49,9 +69,25 @@ pub(super) trait Lanes: Copy {
     /// `sum` with what a group has given, which is `acc` times the group's scales of the row and of the columns. Floats
     /// have one group and no scales: that is `acc`.
     unsafe fn join(sum: Self::V, acc: Self::A, row: Self::V, columns: Self::V) -> Self::V;
-    /// Values to words, as [`Precision::words`] counts them.
-    unsafe fn to_words(x: &[f32], words: &mut [u32]);
 }
+
+/// Inside an implementation of [`Lanes`] for a level with [`Dots`].
+macro_rules! products_of_dots {
+    () => {
+        #[inline(always)]
+        unsafe fn rows_by_vectors(
+            x: (&[u32], usize, usize),
+            m: usize,
+            panel: &[u32],
+            vectors: usize,
+            row: impl FnMut(usize, usize, Self::V),
+        ) {
+            // SAFETY: as the caller.
+            unsafe { $crate::dense::product::rows_by_vectors::<Self>(x, m, panel, vectors, row) }
+        }
+    };
+}
+pub(super) use products_of_dots;
 
 /// `2^x` for `x ≤ 0`, within 3e-7 relative; `2^-126` below -126; NaN stays NaN.
 ///
@@ -78,7 +114,7 @@ pub(super) unsafe fn exp2<L: Lanes>(x: L::V) -> L::V {
     }
 }
 
-/// Inside an implementation of [`Lanes`]: sums of float products are floats.
+/// Inside an implementation of [`Dots`]: sums of float products are floats.
 macro_rules! float_sums {
     () => {
         type A = Self::V;
@@ -127,7 +163,7 @@ pub(super) use f32_vectors_of;
 /// The functions of one level and precision: entry points with the CPU features, everything below them inlined.
 macro_rules! functions {
     ($name:ident, $lanes:ty $(, $features:literal)?) => {
-        pub(super) const $name: $crate::dense::Functions = {
+        pub(in crate::dense) const $name: $crate::dense::Functions = {
             use $crate::dense::{DenseHead, DenseScratch, Functions, Product, attend, lanes::Lanes, product};
             use $crate::{Rows, Tile};
 

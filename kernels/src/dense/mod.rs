@@ -19,6 +19,8 @@ mod product;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
+mod x86_amx;
+#[cfg(target_arch = "x86_64")]
 mod x86_avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512;
@@ -34,6 +36,9 @@ pub enum Precision {
     F32,
     /// Values as 13-bit multiples of a scale, two a word: a scale, then the words of [`GROUP`] values, and so on.
     Int16,
+    /// Values as the sum of two bf16 ones, `high + low`, which keeps 16 bits: the high halves of 32 values in 16 words, then
+    /// their low halves.
+    SplitBf16,
 }
 
 /// Values that share a scale.
@@ -45,13 +50,14 @@ impl Precision {
         match self {
             Precision::F32 => cols,
             Precision::Int16 => cols.div_ceil(2) + cols.div_ceil(GROUP),
+            Precision::SplitBf16 => cols.next_multiple_of(32),
         }
     }
 
     /// Words of a scale, and of a group of words with its scale.
     const fn group(self) -> (usize, usize) {
         match self {
-            Precision::F32 => (0, usize::MAX),
+            Precision::F32 | Precision::SplitBf16 => (0, usize::MAX),
             Precision::Int16 => (1, 1 + GROUP / 2),
         }
     }
@@ -165,51 +171,55 @@ struct Functions {
 #[derive(Clone, Copy)]
 pub(crate) struct Table {
     f32: Functions,
-    /// Where the CPU multiplies 16-bit integers faster than f32.
-    int16: Option<Functions>,
+    /// What the CPU multiplies faster than f32.
+    packed: Option<(Precision, Functions)>,
 }
 
 impl Table {
     pub(crate) fn of(isa: Isa) -> Table {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Table { f32: x86_avx2::F32, int16: Some(x86_int16::AVX2) },
+            Isa::Avx2 => Table { f32: x86_avx2::F32, packed: Some((Precision::Int16, x86_int16::AVX2)) },
             #[cfg(target_arch = "x86_64")]
-            Isa::AvxVnni => Table { f32: x86_avx2::F32, int16: Some(x86_int16::AVXVNNI) },
+            Isa::AvxVnni => Table { f32: x86_avx2::F32, packed: Some((Precision::Int16, x86_int16::AVXVNNI)) },
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni | Isa::Amx => Table { f32: x86_avx512::F32, int16: Some(x86_int16::AVX512) },
+            Isa::Avx512Vnni => Table { f32: x86_avx512::F32, packed: Some((Precision::Int16, x86_int16::AVX512)) },
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => Table { f32: x86_avx512::F32, packed: Some((Precision::SplitBf16, x86_amx::SPLIT)) },
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm => Table { f32: arm_neon::F32, int16: None },
-            _ => Table { f32: portable::F32, int16: None },
+            Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm => Table { f32: arm_neon::F32, packed: None },
+            _ => Table { f32: portable::F32, packed: None },
         }
     }
 
     fn of_precision(&self, precision: Precision) -> &Functions {
         match precision {
             Precision::F32 => &self.f32,
-            Precision::Int16 => self.int16.as_ref().expect("the precision comes from `dense_precision`"),
+            _ => match &self.packed {
+                Some((packed, functions)) if *packed == precision => functions,
+                _ => panic!("{precision:?} is not of `dense_precision`"),
+            },
         }
     }
 }
 
 // In every method below:
-// SAFETY: a `Kernels` is only made for a level this CPU has (`Kernels::select`), and the integer functions only stand
+// SAFETY: a `Kernels` is only made for a level this CPU has (`Kernels::select`), and the packed functions only stand
 // in its table where the CPU has their instructions; the shapes they rely on are asserted before the call.
 impl Kernels {
-    /// The fastest precision for weights of `format`: 13-bit integers for 16-bit and quantised ones where the CPU
-    /// multiplies them faster than f32. They keep the embeddings of a vision tower within 1e-3 of those of f32 products.
+    /// The fastest precision for weights of `format`: for 16-bit and quantised ones 13-bit integers or pairs of bf16, where
+    /// the CPU multiplies them faster than f32. Both keep the embeddings of a vision tower within 1e-3 of those of f32
+    /// products.
     pub fn dense_precision(&self, format: Format) -> Precision {
-        match format {
-            Format::F32 => Precision::F32,
-            _ if self.dense.int16.is_some() => Precision::Int16,
+        match &self.dense.packed {
+            Some((packed, _)) if format != Format::F32 => *packed,
             _ => Precision::F32,
         }
     }
 
     /// Every precision there is at this level, for measurements and tests.
     pub fn dense_precisions(&self) -> impl Iterator<Item = Precision> {
-        let int16 = self.dense.int16.map(|_| Precision::Int16);
-        std::iter::once(Precision::F32).chain(int16)
+        std::iter::once(Precision::F32).chain(self.dense.packed.map(|(precision, _)| precision))
     }
 
     /// Writes a row of values as words.

@@ -1,7 +1,7 @@
 //! Plain Rust on any CPU.
 
 use super::Precision;
-use super::lanes::{Lanes, float_sums, functions};
+use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots};
 
 /// Four f32 values.
 #[derive(Clone, Copy)]
@@ -18,8 +18,7 @@ impl Lanes for Four {
     const WIDEST: usize = 3;
     const PRECISION: Precision = Precision::F32;
     type V = [f32; 4];
-    type W = [f32; 4];
-    float_sums!();
+    products_of_dots!();
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::V {
@@ -63,6 +62,16 @@ impl Lanes for Four {
         each(|i| a[i] * f32::from_bits(((n[i] as i32 + 127) as u32) << 23))
     }
     #[inline(always)]
+    unsafe fn to_words(x: &[f32], words: &mut [u32]) {
+        words.copy_from_slice(bytemuck::cast_slice(x));
+    }
+}
+
+impl Dots for Four {
+    type W = [f32; 4];
+    float_sums!();
+
+    #[inline(always)]
     unsafe fn load_words(p: *const u32) -> Self::W {
         // SAFETY: valid for four words, as the trait demands.
         unsafe { p.cast::<[f32; 4]>().read_unaligned() }
@@ -75,10 +84,6 @@ impl Lanes for Four {
     #[inline(always)]
     unsafe fn dot(acc: Self::V, a: Self::W, b: Self::W) -> Self::V {
         each(|i| acc[i] + a[i] * b[i])
-    }
-    #[inline(always)]
-    unsafe fn to_words(x: &[f32], words: &mut [u32]) {
-        words.copy_from_slice(bytemuck::cast_slice(x));
     }
 }
 

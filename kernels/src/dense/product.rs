@@ -1,6 +1,6 @@
 //! The register block and the product made of it.
 
-use super::lanes::Lanes;
+use super::lanes::{Dots, Lanes};
 use super::{DenseScratch, Product, Store};
 use crate::decode::decode_row;
 use crate::{Format, Matrix, Tile};
@@ -14,7 +14,7 @@ use crate::{Format, Matrix, Tile};
 /// The CPU has the level; `words` is not 0; `x[i]` are valid for `words` words and `panel` for `words · NV` vectors.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
-unsafe fn block<L: Lanes, const MR: usize, const NV: usize>(
+unsafe fn block<L: Dots, const MR: usize, const NV: usize>(
     x: [*const u32; MR],
     panel: *const u32,
     words: usize,
@@ -60,7 +60,7 @@ unsafe fn block<L: Lanes, const MR: usize, const NV: usize>(
 /// The CPU has the level.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
-unsafe fn rows_by_panel<L: Lanes, const MR: usize, const NV: usize>(
+unsafe fn rows_by_panel<L: Dots, const MR: usize, const NV: usize>(
     (x, stride, words): (&[u32], usize, usize),
     m: usize,
     panel: &[u32],
@@ -82,12 +82,12 @@ unsafe fn rows_by_panel<L: Lanes, const MR: usize, const NV: usize>(
     }
 }
 
-/// [`rows_by_panel`] for a panel of `vectors` vectors, known at run time: `row(i, vector, sum)`.
+/// [`Lanes::rows_by_vectors`] by register blocks: [`rows_by_panel`] for a width known at run time.
 ///
 /// # Safety
 /// The CPU has the level.
 #[inline(always)]
-pub(super) unsafe fn rows_by_vectors<L: Lanes>(
+pub(super) unsafe fn rows_by_vectors<L: Dots>(
     x: (&[u32], usize, usize),
     m: usize,
     panel: &[u32],
@@ -198,7 +198,7 @@ pub(super) unsafe fn product<L: Lanes>(product: &Product<'_>, y: &mut Tile<'_>, 
         // SAFETY: the level as the caller; the vector loads and stores below stay inside `sums`, `row_sums` and `out`,
         // which are at least `L::N` long from their offset on.
         unsafe {
-            rows_by_vectors::<L>((x, words, words), m, &scratch.panel, L::WIDE, |i, j, sum| {
+            L::rows_by_vectors((x, words, words), m, &scratch.panel, L::WIDE, |i, j, sum| {
                 if j >= vectors {
                     return;
                 }

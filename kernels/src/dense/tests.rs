@@ -4,10 +4,34 @@ use super::*;
 use crate::conformance::{Rng, levels, scalar};
 use crate::decode::decode_row;
 
+/// The level amx with emulated tiles, where the CPU has what it needs beside them.
+fn emulated_tiles() -> Option<&'static Kernels> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use crate::{attention, deltanet, qmatmul, vecmath};
+        static KERNELS: std::sync::LazyLock<Option<Kernels>> = std::sync::LazyLock::new(|| {
+            let packed = Some((Precision::SplitBf16, x86_amx::emulated()?));
+            let isa = Isa::Avx512Vnni;
+            Some(Kernels {
+                isa,
+                qmatmul: qmatmul::Table::of(isa),
+                vecmath: vecmath::Table::of(isa),
+                deltanet: deltanet::Table::of(isa),
+                attention: attention::Table::of(isa),
+                dense: Table { f32: x86_avx512::F32, packed },
+            })
+        });
+        KERNELS.as_ref()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
 /// Each level with each of its precisions.
 fn variants() -> Vec<(&'static Kernels, Precision)> {
     std::iter::once(scalar())
         .chain(levels())
+        .chain(emulated_tiles())
         .flat_map(|kernels| kernels.dense_precisions().map(move |precision| (kernels, precision)))
         .collect()
 }
@@ -18,6 +42,8 @@ fn tolerance(precision: Precision) -> f64 {
         Precision::F32 => 2e-6,
         // Half a unit of the largest value, which may be larger than others: those of these tests are uniform.
         Precision::Int16 => 2.0 / 4095.0,
+        // 2⁻¹⁷ of each factor by the rounding of its low half, and 2⁻¹⁶ for the product of the low halves.
+        Precision::SplitBf16 => 4.0 / 65536.0,
     }
 }
 
@@ -115,7 +141,11 @@ fn attention_agrees_with_f64_at_every_level_and_head_size() {
                 for c in 0..d {
                     let want = p.iter().zip(0..).map(|(p, j)| p * f64::from(v[j * d + c])).sum::<f64>() / sum;
                     let got = f64::from(out[i * (d + 1) + c]);
-                    let tolerance = if precision == Precision::F32 { 1e-5 } else { 0.01 };
+                    let tolerance = match precision {
+                        Precision::F32 => 1e-5,
+                        Precision::Int16 => 0.01,
+                        Precision::SplitBf16 => 1e-3,
+                    };
                     assert!((got - want).abs() <= tolerance, "{what} at {i}, {c}: {got}, {want}");
                 }
                 assert_eq!(out[i * (d + 1) + d], 0.5, "{what}: guard");

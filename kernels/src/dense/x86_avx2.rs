@@ -1,7 +1,7 @@
 //! AVX2 with FMA: eight f32 values.
 
 use super::Precision;
-use super::lanes::{Lanes, float_sums, functions};
+use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -15,8 +15,7 @@ impl Lanes for Avx2 {
     const WIDEST: usize = 3;
     const PRECISION: Precision = Precision::F32;
     type V = __m256;
-    type W = __m256;
-    float_sums!();
+    products_of_dots!();
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {
@@ -67,6 +66,17 @@ impl Lanes for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn to_words(x: &[f32], words: &mut [u32]) {
+        words.copy_from_slice(bytemuck::cast_slice(x));
+    }
+}
+
+// SAFETY: as above.
+impl Dots for Avx2 {
+    type W = __m256;
+    float_sums!();
+
+    #[inline(always)]
     unsafe fn load_words(p: *const u32) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_loadu_ps(p.cast()) }
@@ -80,10 +90,6 @@ impl Lanes for Avx2 {
     unsafe fn dot(acc: __m256, a: __m256, b: __m256) -> __m256 {
         // SAFETY: see above.
         unsafe { _mm256_fmadd_ps(a, b, acc) }
-    }
-    #[inline(always)]
-    unsafe fn to_words(x: &[f32], words: &mut [u32]) {
-        words.copy_from_slice(bytemuck::cast_slice(x));
     }
 }
 

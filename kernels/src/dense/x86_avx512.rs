@@ -1,7 +1,7 @@
 //! AVX-512: sixteen f32 values.
 
 use super::Precision;
-use super::lanes::{Lanes, float_sums, functions};
+use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -15,8 +15,7 @@ impl Lanes for Avx512 {
     const WIDEST: usize = 5;
     const PRECISION: Precision = Precision::F32;
     type V = __m512;
-    type W = __m512;
-    float_sums!();
+    products_of_dots!();
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
@@ -64,6 +63,17 @@ impl Lanes for Avx512 {
         unsafe { _mm512_scalef_ps(a, n) }
     }
     #[inline(always)]
+    unsafe fn to_words(x: &[f32], words: &mut [u32]) {
+        words.copy_from_slice(bytemuck::cast_slice(x));
+    }
+}
+
+// SAFETY: as above.
+impl Dots for Avx512 {
+    type W = __m512;
+    float_sums!();
+
+    #[inline(always)]
     unsafe fn load_words(p: *const u32) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_loadu_ps(p.cast()) }
@@ -77,10 +87,6 @@ impl Lanes for Avx512 {
     unsafe fn dot(acc: __m512, a: __m512, b: __m512) -> __m512 {
         // SAFETY: see above.
         unsafe { _mm512_fmadd_ps(a, b, acc) }
-    }
-    #[inline(always)]
-    unsafe fn to_words(x: &[f32], words: &mut [u32]) {
-        words.copy_from_slice(bytemuck::cast_slice(x));
     }
 }
 

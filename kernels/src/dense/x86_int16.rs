@@ -4,7 +4,7 @@
 //! A quant is `round(value / d)` for `d` the largest magnitude of its group over [`LARGEST`]. The sum of a group then
 //! fits: `GROUP · LARGEST² < 2^31`.
 
-use super::lanes::{Lanes, f32_vectors_of, functions};
+use super::lanes::{Dots, Lanes, f32_vectors_of, functions, products_of_dots};
 use super::x86_avx2::Avx2;
 use super::x86_avx512::Avx512;
 use super::{GROUP, Precision};
@@ -90,9 +90,20 @@ macro_rules! lanes {
             const WIDE: usize = $wide;
             const WIDEST: usize = $widest;
             const PRECISION: Precision = Precision::Int16;
+            f32_vectors_of!($floats);
+            products_of_dots!();
+
+            #[inline(always)]
+            unsafe fn to_words(x: &[f32], words: &mut [u32]) {
+                // SAFETY: see above; every level here contains AVX2.
+                unsafe { to_words(x, words) }
+            }
+        }
+
+        // SAFETY: as above.
+        impl Dots for $name {
             type W = $w;
             type A = $w;
-            f32_vectors_of!($floats);
 
             #[inline(always)]
             unsafe fn load_words(p: *const u32) -> $w {
@@ -118,11 +129,6 @@ macro_rules! lanes {
             unsafe fn join(sum: $v, acc: $w, row: $v, columns: $v) -> $v {
                 // SAFETY: see above.
                 unsafe { $mul_add($to_f32(acc), $mul(row, columns), sum) }
-            }
-            #[inline(always)]
-            unsafe fn to_words(x: &[f32], words: &mut [u32]) {
-                // SAFETY: see above; every level here contains AVX2.
-                unsafe { to_words(x, words) }
             }
         }
     };
