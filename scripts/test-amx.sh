@@ -68,7 +68,7 @@ unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 initrd=$work/initrd
 program=$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/$target/release/qwen-edge
 rm -rf "$initrd"
-mkdir -p "$initrd"/{bin,proc,tmp} "$initrd$here/tests" "$initrd$(dirname "$program")"
+mkdir -p "$initrd"/{bin,dev,proc,tmp} "$initrd$here/tests" "$initrd$(dirname "$program")"
 install "$work/root/usr/bin/busybox" "$initrd/bin/"
 cargo build --release --locked --target $target
 tests() { cargo test --release --locked --target $target --no-run "$@" 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'; }
@@ -96,8 +96,9 @@ boot() { # boot "KERNEL PARAMETERS" "COMMANDS": succeeds if the commands do
   kernel=$(echo "$work"/root/boot/vmlinuz-*)
   cat >"$initrd/init" <<INIT
 #!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
 /bin/busybox --install /bin
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
 run() {
 $2
 }
