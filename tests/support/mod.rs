@@ -110,9 +110,11 @@ impl Tensors {
     }
 }
 
-/// The kernels of every level this CPU has.
+/// The kernels of every level this CPU has, or of the one that `QWEN_EDGE_TEST_ISA` names (for emulators, which are slow).
 pub fn levels() -> Vec<&'static Kernels> {
-    Isa::available().into_iter().map(|isa| Kernels::select(Some(isa)).unwrap()).collect()
+    let named = std::env::var("QWEN_EDGE_TEST_ISA").ok().map(|name| name.parse().unwrap());
+    let levels = named.map_or_else(Isa::available, |isa: Isa| vec![isa]);
+    levels.into_iter().map(|isa| Kernels::select(Some(isa)).unwrap()).collect()
 }
 
 /// A context of `n_ctx` positions with batches of up to `n_batch`.
