@@ -340,7 +340,9 @@ struct OwnLine<T>(T);
 impl Shares {
     fn new(n: usize, threads: usize) -> Shares {
         let count = threads.min(MOST_SHARES);
-        let next = std::array::from_fn(|share| OwnLine(AtomicUsize::new(share * n / count)));
+        // Shares past the last are not looked at: a token has hundreds of regions, and no time to divide in vain.
+        let first = |share| if share < count { share * n / count } else { 0 };
+        let next = std::array::from_fn(|share| OwnLine(AtomicUsize::new(first(share))));
         Shares { next, begun: AtomicUsize::new(0), count, n }
     }
 

@@ -110,11 +110,7 @@ impl Bytes {
     /// Tells the system to hand out small pages in a range of which parts come and go.
     pub(super) fn small_pages(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
-        if let Self::Mapped(map, _) = self
-            && range.end <= map.len()
-        {
-            let _ = map.advise_range(memmap2::Advice::NoHugePage, range.start, range.len());
-        }
+        self.advise(range, memmap2::Advice::NoHugePage);
         #[cfg(not(target_os = "linux"))]
         let _ = range;
     }
@@ -123,13 +119,19 @@ impl Bytes {
     pub(super) fn random(&self, range: Range<usize>) {
         self.small_pages(range.clone());
         #[cfg(unix)]
+        self.advise(range, memmap2::Advice::Random);
+        #[cfg(not(unix))]
+        let _ = range;
+    }
+
+    /// Advice about a range of a mapping.
+    #[cfg(unix)]
+    fn advise(&self, range: Range<usize>, advice: memmap2::Advice) {
         if let Self::Mapped(map, _) = self
             && range.end <= map.len()
         {
-            let _ = map.advise_range(memmap2::Advice::Random, range.start, range.len());
+            let _ = map.advise_range(advice, range.start, range.len());
         }
-        #[cfg(not(unix))]
-        let _ = range;
     }
 
     /// Keeps the mapped pages in memory, reading them all now.

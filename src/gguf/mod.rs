@@ -20,6 +20,7 @@ use map::Bytes;
 use metadata::Metadata;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use tensors::Entry;
 
@@ -342,39 +343,42 @@ impl Gguf {
         self.shards[0].version
     }
 
+    /// The file a tensor is in, and where.
+    fn place(&self, name: &str) -> Option<(&Bytes, Range<usize>)> {
+        let &(s, t) = self.index.get(name)?;
+        let shard = &self.shards[s];
+        Some((&shard.bytes, shard.tensors[t].range.clone()))
+    }
+
     /// Has the system read a tensor into its page cache, from start to end, so that the first pass over it does not wait
     /// page by page. Returns when the last of it is being read. An unknown name is ignored.
     pub fn prefetch(&self, name: &str) {
-        if let Some(&(s, t)) = self.index.get(name) {
-            let shard = &self.shards[s];
-            shard.bytes.will_need(shard.tensors[t].range.clone());
+        if let Some((bytes, range)) = self.place(name) {
+            bytes.will_need(range);
         }
     }
 
     /// Brings a tensor into this process's memory, from start to end, so that the first pass over it does not wait page by
     /// page. Where the system cannot do that, as [`Gguf::prefetch`]. An unknown name is ignored.
     pub fn load(&self, name: &str) {
-        if let Some(&(s, t)) = self.index.get(name) {
-            let shard = &self.shards[s];
-            shard.bytes.load(shard.tensors[t].range.clone());
+        if let Some((bytes, range)) = self.place(name) {
+            bytes.load(range);
         }
     }
 
     /// Tells the system that a tensor comes and goes ([`Gguf::evict`]), so that its neighbours do not come with it. An
     /// unknown name is ignored.
     pub fn advise_transient(&self, name: &str) {
-        if let Some(&(s, t)) = self.index.get(name) {
-            let shard = &self.shards[s];
-            shard.bytes.small_pages(shard.tensors[t].range.clone());
+        if let Some((bytes, range)) = self.place(name) {
+            bytes.small_pages(range);
         }
     }
 
     /// Tells the system that single rows of a tensor are read here and there: an embedding that is not also the head. An
     /// unknown name is ignored.
     pub fn advise_random(&self, name: &str) {
-        if let Some(&(s, t)) = self.index.get(name) {
-            let shard = &self.shards[s];
-            shard.bytes.random(shard.tensors[t].range.clone());
+        if let Some((bytes, range)) = self.place(name) {
+            bytes.random(range);
         }
     }
 
@@ -405,17 +409,15 @@ impl Gguf {
     /// Takes a tensor's pages out of this process's resident memory, for weights that were copied into another layout.
     /// The tensor stays readable. An unknown name is ignored.
     pub fn evict(&self, name: &str) {
-        if let Some(&(s, t)) = self.index.get(name) {
-            let shard = &self.shards[s];
-            shard.bytes.evict(shard.tensors[t].range.clone());
+        if let Some((bytes, range)) = self.place(name) {
+            bytes.evict(range);
         }
     }
 
     /// Takes a tensor that was evicted out of the system's page cache too. An unknown name is ignored.
     pub fn uncache(&self, name: &str) {
-        if let Some(&(s, t)) = self.index.get(name) {
-            let shard = &self.shards[s];
-            shard.bytes.uncache(shard.tensors[t].range.clone());
+        if let Some((bytes, range)) = self.place(name) {
+            bytes.uncache(range);
         }
     }
 
