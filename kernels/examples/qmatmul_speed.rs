@@ -11,7 +11,6 @@
 //! what the arithmetic alone allows. Every thread works on rows of its own; figures are those of the fastest
 //! run, since other load can only add time. The read rate of the memory, by plain sums with the same number of threads, is measured beside each.
 
-use qwen_edge_kernels::activations::row_mut;
 use qwen_edge_kernels::memory::read;
 use qwen_edge_kernels::{Format, Inputs, Isa, Kernels, Matrix, QuantRows, Tile};
 use std::time::Instant;
@@ -69,13 +68,14 @@ fn run(format: Format, isa: Isa, columns: Columns, threads: usize, k: usize) {
     let bytes = weights(format, rows, k);
     let w = Matrix::new(format, rows, k, &bytes);
     let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect();
-    let mut q = QuantRows::new(if two_terms { 2 * m } else { m }, k);
+    let mut q = if two_terms { QuantRows::in_two_terms(m, k) } else { QuantRows::new(m, k) };
+    let layout = q.layout();
     for r in 0..m {
         let x = &x[r * k..][..k];
         if two_terms {
-            let len = q.record_len();
+            let len = layout.record_len();
             let (first, second) = q.records_mut()[2 * r * len..][..2 * len].split_at_mut(len);
-            kernels.quantize_row_in_two_terms(x, row_mut(first, k), row_mut(second, k));
+            kernels.quantize_row_in_two_terms(x, layout.row_mut(first), layout.row_mut(second));
         } else {
             kernels.quantize_row(x, q.row_mut(r));
         }

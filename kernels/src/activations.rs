@@ -5,6 +5,8 @@
 //! times their scale, for formats with an offset. One f32 scale for 32 values is finer than the f16 scales or 256-value
 //! blocks of other runtimes.
 //!
+//! Up to [`GEMV_COLUMNS`] rows lie in the [order of lanes](Order::Lanes), more lie in the order of their values.
+//!
 //! Where the CPU has fast products of bf16, the rows also carry the values rounded to bf16.
 //!
 //! A block that holds a NaN or an infinity gets a NaN scale and zero quants: every product it enters is NaN, so the
@@ -12,6 +14,9 @@
 
 use crate::{Isa, isa};
 use std::sync::LazyLock;
+
+/// Most activation rows that go through the matrix-vector kernels.
+pub const GEMV_COLUMNS: usize = 4;
 
 /// Values that share one scale.
 pub const BLOCK: usize = 32;
@@ -29,13 +34,104 @@ const SECOND: f32 = 256.0;
 /// Blocks with no magnitude of at least this (2⁻¹⁰⁰) count as zero; the reciprocal of their scale could overflow.
 pub const TINY: f32 = f32::from_bits((127 - 100) << 23);
 
+/// How the quants, scales and sums of 256 values follow each other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// As the values do.
+    Values,
+    /// In four vectors of 16 lanes, where what shares a lane belongs to the same 16 values: their products are added up as
+    /// integers, and scaled once.
+    ///
+    /// ```text
+    /// quants 64v + 16b + 4m + i, all below 4    byte i of lane 4b + v of vector m
+    /// sum of values 64v + 16b ..                lane 4b + v
+    /// scale of values 64v + 32c .., c below 2   place 4c + v
+    /// ```
+    Lanes,
+}
+
+impl Order {
+    /// Where quant `k` of a row stands.
+    pub fn quant(self, k: usize) -> usize {
+        let (v, b, m, i) = (k / 64 % 4, k / 16 % 4, k / 4 % 4, k % 4);
+        match self {
+            Order::Values => k,
+            Order::Lanes => k / 256 * 256 + 64 * m + 16 * b + 4 * v + i,
+        }
+    }
+
+    /// Where the scale of value `k` stands.
+    pub fn scale(self, k: usize) -> usize {
+        let block = k / BLOCK;
+        match self {
+            Order::Values => block,
+            Order::Lanes => block / 8 * 8 + 4 * (block % 2) + block % 8 / 2,
+        }
+    }
+
+    /// Where the sum that value `k` is a part of stands.
+    pub fn sum(self, k: usize) -> usize {
+        let block = k / SUM_BLOCK;
+        match self {
+            Order::Values => block,
+            Order::Lanes => block / 16 * 16 + 4 * (block % 4) + block % 16 / 4,
+        }
+    }
+}
+
+/// How a row lies in memory.
+#[derive(Clone, Copy)]
+pub struct Layout {
+    cols: usize,
+    order: Order,
+    /// Bytes of the parts: quants, scales, sums, filling, bf16 values. A multiple of 64 in all.
+    parts: [usize; 5],
+}
+
+impl Layout {
+    /// That of each of `rows` rows of `cols` values.
+    fn new(rows: usize, cols: usize) -> Layout {
+        let k = padded(cols);
+        let (d, ds) = (k / BLOCK * 4, k / SUM_BLOCK * 4);
+        let used = k + d + ds;
+        let order = if rows <= GEMV_COLUMNS { Order::Lanes } else { Order::Values };
+        let bf16 = if has_bf16() { 2 * k } else { 0 };
+        Layout { cols, order, parts: [k, d, ds, used.next_multiple_of(64) - used, bf16] }
+    }
+
+    /// [`Record`]s a row takes.
+    pub fn record_len(&self) -> usize {
+        self.parts.iter().sum::<usize>() / 64
+    }
+
+    /// Views one row's records as its fields.
+    ///
+    /// # Panics
+    /// If `records` is not one row long.
+    pub fn row_mut<'a>(&self, records: &'a mut [Record]) -> QuantRowMut<'a> {
+        assert_eq!(records.len(), self.record_len(), "records of a row of {}", self.cols);
+        let [q_len, d_len, ds_len, filling, _] = self.parts;
+        let (q, rest) = bytemuck::cast_slice_mut(records).split_at_mut(q_len);
+        let (d, rest) = rest.split_at_mut(d_len);
+        let (ds, rest) = rest.split_at_mut(ds_len);
+        QuantRowMut {
+            q: bytemuck::cast_slice_mut::<u8, i8>(q),
+            d: bytemuck::cast_slice_mut(d),
+            ds: bytemuck::cast_slice_mut(ds),
+            bf16: bytemuck::cast_slice_mut(&mut rest[filling..]),
+            order: self.order,
+        }
+    }
+}
+
 /// Rows of quantised activations `[m, k]`. Rows are records of one buffer, so that threads can fill disjoint rows.
 pub struct QuantRows {
     buffer: Vec<Record>,
+    /// Activation rows.
     rows: usize,
-    cols: usize,
-    /// [`parts`] of a row.
-    parts: [usize; 5],
+    /// Rows of quants to each.
+    terms: usize,
+    layout: Layout,
 }
 
 /// 64 bytes of a row's record; gives the buffer its alignment.
@@ -54,6 +150,8 @@ pub struct QuantRow<'a> {
     pub ds: &'a [f32],
     /// Values as bf16, `[k]`; empty where the CPU has no use for them.
     pub bf16: &'a [u16],
+    /// The order of all but the bf16 values.
+    pub order: Order,
 }
 
 /// One row, to be written; fields as in [`QuantRow`].
@@ -66,6 +164,8 @@ pub struct QuantRowMut<'a> {
     pub ds: &'a mut [f32],
     /// Values as bf16, `[k]`, zeros past the end of x; empty where the CPU has no use for them.
     pub bf16: &'a mut [u16],
+    /// The order of all but the bf16 values.
+    pub order: Order,
 }
 
 /// Rows of bf16 that a tile holds: [`QuantRows`] with bf16 values are completed to so many with rows of zeros.
@@ -83,50 +183,58 @@ fn padded(cols: usize) -> usize {
     cols.next_multiple_of(256)
 }
 
-/// Bytes of the parts of one row's record: quants, scales, sums, filling, bf16 values. A multiple of 64 in all.
-fn parts(cols: usize) -> [usize; 5] {
-    let k = padded(cols);
-    let (d, ds) = (k / BLOCK * 4, k / SUM_BLOCK * 4);
-    let used = k + d + ds;
-    [k, d, ds, used.next_multiple_of(64) - used, if has_bf16() { 2 * k } else { 0 }]
-}
-
-/// [`Record`]s of one row.
-fn record_len(cols: usize) -> usize {
-    parts(cols).iter().sum::<usize>() / 64
-}
-
 /// [`Record`]s of a buffer.
-fn buffer_len(rows: usize, cols: usize) -> usize {
+fn buffer_len(rows: usize, layout: &Layout) -> usize {
     let rows = if has_bf16() { rows.next_multiple_of(TILE_ROWS) } else { rows };
-    record_len(cols) * rows
+    layout.record_len() * rows
 }
 
 impl QuantRows {
     /// Room for `rows` rows of `cols` values, all zero.
     pub fn new(rows: usize, cols: usize) -> Self {
-        QuantRows { buffer: vec![bytemuck::Zeroable::zeroed(); buffer_len(rows, cols)], rows, cols, parts: parts(cols) }
+        Self::with_terms(1, rows, cols)
     }
 
-    /// Gives the buffer another shape, keeping its memory. Contents are unspecified afterwards.
+    /// Room for `rows` rows in two terms: rows 2r and 2r + 1 are those of row r.
+    pub fn in_two_terms(rows: usize, cols: usize) -> Self {
+        Self::with_terms(2, rows, cols)
+    }
+
+    fn with_terms(terms: usize, rows: usize, cols: usize) -> Self {
+        let layout = Layout::new(rows, cols);
+        let buffer = vec![bytemuck::Zeroable::zeroed(); buffer_len(terms * rows, &layout)];
+        QuantRows { buffer, rows, terms, layout }
+    }
+
+    /// Gives the buffer another shape, keeping its memory and the number of terms. Contents are unspecified afterwards.
     pub fn reshape(&mut self, rows: usize, cols: usize) {
-        self.buffer.resize(buffer_len(rows, cols), bytemuck::Zeroable::zeroed());
-        (self.rows, self.cols, self.parts) = (rows, cols, parts(cols));
+        (self.rows, self.layout) = (rows, Layout::new(rows, cols));
+        self.buffer.resize(buffer_len(self.rows(), &self.layout), bytemuck::Zeroable::zeroed());
     }
 
     /// Bytes that rows of `cols` values take, each.
     pub fn row_bytes(cols: usize) -> usize {
-        64 * record_len(cols)
+        64 * Layout::new(0, cols).record_len()
     }
 
-    /// Number of rows.
+    /// Number of rows of quants.
     pub fn rows(&self) -> usize {
-        self.rows
+        self.terms * self.rows
+    }
+
+    /// How each row lies in memory.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The order of each row.
+    pub fn order(&self) -> Order {
+        self.layout.order
     }
 
     /// Values in a row.
     pub fn cols(&self) -> usize {
-        self.cols
+        self.layout.cols
     }
 
     /// Row `r`.
@@ -136,9 +244,9 @@ impl QuantRows {
     // Called for every tile of a product: the checks are cheap where they are inlined.
     #[inline(always)]
     pub fn row(&self, r: usize) -> QuantRow<'_> {
-        assert!(r < self.rows, "row {r} of {}", self.rows);
-        let n = self.record_len();
-        let [q_len, d_len, ds_len, filling, _] = self.parts;
+        assert!(r < self.rows(), "row {r} of {}", self.rows());
+        let n = self.layout.record_len();
+        let [q_len, d_len, ds_len, filling, _] = self.layout.parts;
         let (q, rest) = bytemuck::cast_slice(&self.buffer[r * n..(r + 1) * n]).split_at(q_len);
         let (d, rest) = rest.split_at(d_len);
         let (ds, rest) = rest.split_at(ds_len);
@@ -147,6 +255,7 @@ impl QuantRows {
             d: bytemuck::cast_slice(d),
             ds: bytemuck::cast_slice(ds),
             bf16: bytemuck::cast_slice(&rest[filling..]),
+            order: self.layout.order,
         }
     }
 
@@ -157,9 +266,10 @@ impl QuantRows {
     /// If there is no such row, if its padded end is before `k + len`, or if rows carry no bf16 values.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn bf16(&self, r: usize, k: usize, len: usize) -> (*const u8, usize) {
-        let [q, d, ds, filling, bf16] = self.parts;
-        assert!(r < self.rows && k + len <= bf16 / 2, "values {k} .. of {} rows, row {r} of {}", self.cols, self.rows);
-        let stride = 64 * self.record_len();
+        let [q, d, ds, filling, bf16] = self.layout.parts;
+        let (rows, cols) = (self.rows(), self.cols());
+        assert!(r < rows && k + len <= bf16 / 2, "values {k} .. of {cols}, row {r} of {rows}");
+        let stride = 64 * self.layout.record_len();
         let start = r * stride + q + d + ds + filling + 2 * k;
         let end = start + (TILE_ROWS - 1) * stride + 2 * len;
         // Steps of 16 rows from the first on end within the buffer, which has a multiple of 16 rows.
@@ -171,46 +281,55 @@ impl QuantRows {
     /// # Panics
     /// If there is no such row.
     pub fn row_mut(&mut self, r: usize) -> QuantRowMut<'_> {
-        assert!(r < self.rows, "row {r} of {}", self.rows);
-        let (n, cols) = (self.record_len(), self.cols);
-        row_mut(&mut self.buffer[r * n..(r + 1) * n], cols)
+        assert!(r < self.rows(), "row {r} of {}", self.rows());
+        let n = self.layout.record_len();
+        self.layout.row_mut(&mut self.buffer[r * n..(r + 1) * n])
     }
 
-    /// Records of all rows, [`QuantRows::record_len`] each: threads split this slice by rows.
+    /// Records of all rows, [`Layout::record_len`] each: threads split this slice by rows.
     pub fn records_mut(&mut self) -> &mut [Record] {
-        let records = self.rows * self.record_len();
+        let records = self.rows() * self.layout.record_len();
         &mut self.buffer[..records]
-    }
-
-    /// [`Record`]s a row takes.
-    pub fn record_len(&self) -> usize {
-        self.parts.iter().sum::<usize>() / 64
-    }
-}
-
-/// Views one row's records, for a row of `cols` values, as its fields.
-///
-/// # Panics
-/// If `records` is not one row long.
-pub fn row_mut(records: &mut [Record], cols: usize) -> QuantRowMut<'_> {
-    assert_eq!(records.len(), record_len(cols), "records of a row of {cols}");
-    let [q_len, d_len, ds_len, filling, _] = parts(cols);
-    let (q, rest) = bytemuck::cast_slice_mut(records).split_at_mut(q_len);
-    let (d, rest) = rest.split_at_mut(d_len);
-    let (ds, rest) = rest.split_at_mut(ds_len);
-    QuantRowMut {
-        q: bytemuck::cast_slice_mut::<u8, i8>(q),
-        d: bytemuck::cast_slice_mut(d),
-        ds: bytemuck::cast_slice_mut(ds),
-        bf16: bytemuck::cast_slice_mut(&mut rest[filling..]),
     }
 }
 
 /// The quantiser; see the top of this file. Written so that the compiler turns it into vector code: each level compiles
 /// it with its own features, and all give the same bits.
 #[inline(always)]
-pub(crate) fn quantize_portable(x: &[f32], out: QuantRowMut<'_>) {
-    let (q, d, ds) = (out.q.as_chunks_mut::<BLOCK>().0, out.d, out.ds.as_chunks_mut::<2>().0);
+pub(crate) fn quantize_portable(x: &[f32], mut out: QuantRowMut<'_>) {
+    quantize_in_order(x, &mut out);
+    put_in_order(&mut out);
+}
+
+/// Brings a row whose parts are in the order of its values into its own order.
+#[inline(always)]
+fn put_in_order(row: &mut QuantRowMut<'_>) {
+    if row.order == Order::Values {
+        return;
+    }
+    let (q, d, ds) = (row.q.as_chunks_mut::<256>().0, row.d.as_chunks_mut::<8>().0, row.ds.as_chunks_mut::<16>().0);
+    for ((q, d), ds) in q.iter_mut().zip(d).zip(ds) {
+        let groups: [[[u32; 4]; 4]; 4] = bytemuck::pod_read_unaligned(bytemuck::bytes_of(q));
+        let (scales, sums) = (*d, *ds);
+        let mut lanes = groups;
+        for v in 0..4 {
+            for b in 0..4 {
+                for m in 0..4 {
+                    lanes[m][b][v] = groups[v][b][m];
+                }
+                ds[4 * b + v] = sums[4 * v + b];
+            }
+            d[v] = scales[2 * v];
+            d[4 + v] = scales[2 * v + 1];
+        }
+        *q = bytemuck::cast(lanes);
+    }
+}
+
+/// [`quantize_portable`], in the order of the values.
+#[inline(always)]
+fn quantize_in_order(x: &[f32], out: &mut QuantRowMut<'_>) {
+    let (q, d, ds) = (out.q.as_chunks_mut::<BLOCK>().0, &mut *out.d, out.ds.as_chunks_mut::<2>().0);
     let (blocks, end) = x.as_chunks::<BLOCK>();
     for i in 0..q.len() {
         if let Some(x) = blocks.get(i) {
@@ -232,10 +351,9 @@ pub(crate) fn quantize_portable(x: &[f32], out: QuantRowMut<'_>) {
 
 /// [`quantize_portable`] into the first term, and what it leaves out into the second, in steps of 1/[`SECOND`] of its own.
 #[inline(always)]
-pub(crate) fn quantize_two_terms_portable(x: &[f32], first: QuantRowMut<'_>, second: QuantRowMut<'_>) {
-    let QuantRowMut { q, d, ds, bf16 } = first;
-    quantize_portable(x, QuantRowMut { q: &mut *q, d: &mut *d, ds, bf16 });
-    let (q, _) = q.as_chunks::<BLOCK>();
+pub(crate) fn quantize_two_terms_portable(x: &[f32], mut first: QuantRowMut<'_>, mut second: QuantRowMut<'_>) {
+    quantize_in_order(x, &mut first);
+    let (q, d) = (first.q.as_chunks::<BLOCK>().0, &*first.d);
     let (rest, _) = second.q.as_chunks_mut::<BLOCK>();
     let (sums, _) = second.ds.as_chunks_mut::<2>();
     let (blocks, end) = x.as_chunks::<BLOCK>();
@@ -253,6 +371,8 @@ pub(crate) fn quantize_two_terms_portable(x: &[f32], first: QuantRowMut<'_>, sec
     }
     // The first term's are those of the whole value.
     second.bf16.fill(0);
+    put_in_order(&mut first);
+    put_in_order(&mut second);
 }
 
 /// One block of a second term: `x ≈ d·(q + rest / SECOND)`.
@@ -304,8 +424,9 @@ fn quantize_block(x: &[f32; BLOCK], q: &mut [i8; BLOCK], d: &mut f32, ds: &mut [
 mod tests {
     use super::*;
 
+    /// As the first of so many rows that they stay in the order of their values.
     fn quantize(x: &[f32]) -> QuantRows {
-        let mut rows = QuantRows::new(1, x.len());
+        let mut rows = QuantRows::new(GEMV_COLUMNS + 1, x.len());
         quantize_portable(x, rows.row_mut(0));
         rows
     }
@@ -315,7 +436,7 @@ mod tests {
         let x: Vec<f32> = (0..300).map(|i| ((i * 7919) % 613) as f32 - 306.0 + 0.37).collect();
         let rows = quantize(&x);
         let row = rows.row(0);
-        assert_eq!(row.q.len(), 512);
+        assert_eq!((row.q.len(), row.order), (512, Order::Values));
         for (i, &x) in x.iter().enumerate() {
             let d = row.d[i / BLOCK];
             assert!((x - d * f32::from(row.q[i])).abs() <= 0.5001 * d, "value {i}");
@@ -327,12 +448,32 @@ mod tests {
     }
 
     #[test]
+    fn the_order_of_lanes_holds_each_quant_scale_and_sum_once_where_it_says() {
+        let x: Vec<f32> = (0..700).map(|i| ((i * 7919) % 613) as f32 - 306.0 + 0.37).collect();
+        let in_order = quantize(&x);
+        let mut in_lanes = QuantRows::new(GEMV_COLUMNS, x.len());
+        quantize_portable(&x, in_lanes.row_mut(0));
+        let (row, lanes) = (in_order.row(0), in_lanes.row(0));
+        assert_eq!(lanes.order, Order::Lanes);
+        let mut seen = vec![false; row.q.len()];
+        for k in 0..row.q.len() {
+            let order = lanes.order;
+            assert!(!std::mem::replace(&mut seen[order.quant(k)], true), "quant {k}");
+            assert_eq!(lanes.q[order.quant(k)], row.q[k], "quant {k}");
+            assert_eq!(lanes.d[order.scale(k)], row.d[k / BLOCK], "scale of {k}");
+            assert_eq!(lanes.ds[order.sum(k)], row.ds[k / SUM_BLOCK], "sum of {k}");
+            // A lane of the four vectors belongs to one sum, and lane l to sum l.
+            assert_eq!(order.quant(k) % 64 / 4, order.sum(k) % 16, "lane of {k}");
+        }
+    }
+
+    #[test]
     fn two_terms_are_within_a_step_of_the_second() {
         let x: Vec<f32> = (0..300).map(|i| ((i * 7919) % 613) as f32 - 306.0 + 0.37).collect();
-        let mut rows = QuantRows::new(2, x.len());
-        let len = rows.record_len();
-        let (first, second) = rows.records_mut().split_at_mut(len);
-        quantize_two_terms_portable(&x, row_mut(first, 300), row_mut(second, 300));
+        let mut rows = QuantRows::in_two_terms(GEMV_COLUMNS + 1, x.len());
+        let layout = rows.layout();
+        let (first, second) = rows.records_mut().split_at_mut(layout.record_len());
+        quantize_two_terms_portable(&x, layout.row_mut(first), layout.row_mut(&mut second[..layout.record_len()]));
         let (first, second) = (rows.row(0), rows.row(1));
         for (i, &x) in x.iter().enumerate() {
             let b = i / BLOCK;

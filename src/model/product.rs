@@ -2,7 +2,6 @@
 
 use crate::machine::touch;
 use crate::team::{Grid, Part, Team};
-use kernels::activations::row_mut;
 use kernels::qmatmul::GEMV_COLUMNS;
 use kernels::{Inputs, Kernels, Matrix, QuantRows, Tile};
 use std::cell::RefCell;
@@ -21,7 +20,13 @@ pub struct Batch {
 impl Batch {
     /// Room for `rows` rows of `cols` values.
     pub fn new(rows: usize, cols: usize) -> Batch {
-        Batch { x: vec![0.0; rows * cols], q: QuantRows::new(rows, cols), fine: QuantRows::new(0, cols), rows, cols }
+        Batch {
+            x: vec![0.0; rows * cols],
+            q: QuantRows::new(rows, cols),
+            fine: QuantRows::in_two_terms(0, cols),
+            rows,
+            cols,
+        }
     }
 
     /// Bytes that each row of `cols` values takes, with or without the two terms of [`Batch::refine`].
@@ -46,10 +51,10 @@ impl Batch {
 
     /// Calls `fill(row number, row)` for every row, then brings the row into its 8-bit form.
     pub fn fill(&mut self, team: &mut Team, kernels: &Kernels, fill: impl Fn(usize, &mut [f32]) + Sync) {
-        let (cols, record_len) = (self.cols, self.q.record_len());
-        team.split2((&mut self.x, cols), (self.q.records_mut(), record_len), |r, x, records| {
+        let (cols, layout) = (self.cols, self.q.layout());
+        team.split2((&mut self.x, cols), (self.q.records_mut(), layout.record_len()), |r, x, records| {
             fill(r, x);
-            kernels.quantize_row(x, row_mut(records, cols));
+            kernels.quantize_row(x, layout.row_mut(records));
         });
     }
 
@@ -61,10 +66,11 @@ impl Batch {
         (extra, unit): (&mut [f32], usize),
         fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
     ) {
-        let (cols, record_len) = (self.cols, self.q.record_len());
-        team.split3((extra, unit), (&mut self.x, cols), (self.q.records_mut(), record_len), |r, extra, x, records| {
+        let (cols, layout) = (self.cols, self.q.layout());
+        let records = (self.q.records_mut(), layout.record_len());
+        team.split3((extra, unit), (&mut self.x, cols), records, |r, extra, x, records| {
             fill(r, extra, x);
-            kernels.quantize_row(x, row_mut(records, cols));
+            kernels.quantize_row(x, layout.row_mut(records));
         });
     }
 
@@ -84,12 +90,13 @@ impl Batch {
         if self.in_bf16(kernels) {
             return;
         }
-        let (x, cols, record_len) = (&self.x, self.cols, self.q.record_len());
-        self.fine.reshape(2 * self.rows, cols);
-        team.split(self.fine.records_mut(), 2 * record_len, |r, records| {
-            let (first, second) = records.split_at_mut(record_len);
+        let (x, cols) = (&self.x, self.cols);
+        self.fine.reshape(self.rows, cols);
+        let layout = self.fine.layout();
+        team.split(self.fine.records_mut(), 2 * layout.record_len(), |r, records| {
+            let (first, second) = records.split_at_mut(layout.record_len());
             let x = &x[r * cols..][..cols];
-            kernels.quantize_row_in_two_terms(x, row_mut(first, cols), row_mut(second, cols));
+            kernels.quantize_row_in_two_terms(x, layout.row_mut(first), layout.row_mut(second));
         });
     }
 

@@ -1,6 +1,6 @@
 //! The levels AVX2 and AVX-VNNI: two registers a vector. They differ in one thing, the product of bytes.
 
-use super::simd::{Line, Simd, generic_block_sums};
+use super::simd::{Codes, Line, Simd, generic_block_sums, generic_dots};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -53,24 +53,19 @@ impl<const VNNI: bool> Avx2<VNNI> {
         })
     }
 
-    /// Lane i is 256 times four products with `x`, plus those with `low`; codes as above.
+    /// Half b of vector m of the result is made of group m of half b of each of the given vectors.
     #[inline(always)]
-    fn dot_two_32(self, codes: __m256i, x: __m256i, low: __m256i) -> __m256i {
+    fn exchange_4(self, [p, q, r, s]: [__m256i; 4]) -> [__m256i; 4] {
         has!({
-            if VNNI {
-                let high = _mm256_slli_epi32::<8>(self.dot_32(codes, x));
-                _mm256_dpbusd_avx_epi32(high, codes, low)
-            } else {
-                let (high, low) = (_mm256_maddubs_epi16(codes, x), _mm256_maddubs_epi16(codes, low));
-                let high = _mm256_madd_epi16(high, _mm256_set1_epi16(256));
-                _mm256_add_epi32(high, _mm256_madd_epi16(low, _mm256_set1_epi16(1)))
-            }
+            let (pq_low, pq_high) = (_mm256_unpacklo_epi32(p, q), _mm256_unpackhi_epi32(p, q));
+            let (rs_low, rs_high) = (_mm256_unpacklo_epi32(r, s), _mm256_unpackhi_epi32(r, s));
+            [
+                _mm256_unpacklo_epi64(pq_low, rs_low),
+                _mm256_unpackhi_epi64(pq_low, rs_low),
+                _mm256_unpacklo_epi64(pq_high, rs_high),
+                _mm256_unpackhi_epi64(pq_high, rs_high),
+            ]
         })
-    }
-
-    #[inline(always)]
-    fn dot_32(self, codes: __m256i, x: __m256i) -> __m256i {
-        has!(self.dot_acc_32(_mm256_setzero_si256(), codes, x))
     }
 
     /// Row i of the result is made of group i (four bytes) of each of the given rows.
@@ -80,13 +75,8 @@ impl<const VNNI: bool> Avx2<VNNI> {
             // Fours of rows within each half, then the halves.
             let mut b = a;
             for i in 0..2 {
-                let [p, q, r, s] = [a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]];
-                let (pq_low, pq_high) = (_mm256_unpacklo_epi32(p, q), _mm256_unpackhi_epi32(p, q));
-                let (rs_low, rs_high) = (_mm256_unpacklo_epi32(r, s), _mm256_unpackhi_epi32(r, s));
-                b[4 * i] = _mm256_unpacklo_epi64(pq_low, rs_low);
-                b[4 * i + 1] = _mm256_unpackhi_epi64(pq_low, rs_low);
-                b[4 * i + 2] = _mm256_unpacklo_epi64(pq_high, rs_high);
-                b[4 * i + 3] = _mm256_unpackhi_epi64(pq_high, rs_high);
+                let rows = self.exchange_4([a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]]);
+                b[4 * i..4 * i + 4].copy_from_slice(&rows);
             }
             let mut c = b;
             for j in 0..4 {
@@ -95,12 +85,6 @@ impl<const VNNI: bool> Avx2<VNNI> {
             }
             c
         })
-    }
-
-    /// The two registers of 64 activations.
-    #[inline(always)]
-    fn activations(self, x: &[i8; 64]) -> Pair {
-        self.load(bytemuck::cast_ref(x))
     }
 
     /// 0xff where bit i of `bits` is set.
@@ -135,7 +119,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 
     const SIGNED_BIAS: f32 = if VNNI { 128.0 } else { 0.0 };
     const ROWS: (usize, usize) = (2, 1);
-    const CHAINS: usize = 1;
+    const IN_ORDER: bool = false;
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> Pair {
@@ -177,6 +161,41 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
             }
         }
         c
+    }
+
+    #[inline(always)]
+    fn exchange(self, v: [Pair; 4]) -> [Pair; 4] {
+        let first = self.exchange_4([v[0][0], v[1][0], v[2][0], v[3][0]]);
+        let second = self.exchange_4([v[0][1], v[1][1], v[2][1], v[3][1]]);
+        [[first[0], second[0]], [first[1], second[1]], [first[2], second[2]], [first[3], second[3]]]
+    }
+
+    #[inline(always)]
+    fn dots(self, kind: Codes, codes: [Pair; 4], x: &[[i8; 64]; 4]) -> Pair {
+        if VNNI || !matches!(kind, Codes::UpTo(..=63)) {
+            return generic_dots(self, kind, codes, x);
+        }
+        let mut pairs = codes;
+        for m in 0..4 {
+            let x = self.load(bytemuck::cast_ref(&x[m]));
+            pairs[m] = both!(_mm256_maddubs_epi16(codes[m], x));
+        }
+        // Two pairs of products reach 4·63·127, four 8·31·127: both below 2¹⁵.
+        let (first, second) =
+            (both!(_mm256_add_epi16(pairs[0], pairs[1])), both!(_mm256_add_epi16(pairs[2], pairs[3])));
+        let ones = has!([_mm256_set1_epi16(1); 2]);
+        if matches!(kind, Codes::UpTo(..=31)) {
+            let all = both!(_mm256_add_epi16(first, second));
+            return both!(_mm256_madd_epi16(all, ones));
+        }
+        let (first, second) = (both!(_mm256_madd_epi16(first, ones)), both!(_mm256_madd_epi16(second, ones)));
+        both!(_mm256_add_epi32(first, second))
+    }
+
+    #[inline(always)]
+    fn two_digits(self, high: Pair, low: Pair) -> Pair {
+        let high = has!([_mm256_slli_epi32::<8>(high[0]), _mm256_slli_epi32::<8>(high[1])]);
+        both!(_mm256_add_epi32(high, low))
     }
 
     #[inline(always)]
@@ -306,6 +325,22 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
+    fn fields_32_exchanged<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 128]) -> [Pair; 4] {
+        let ([a, b], [c, d]) = (self.load(p[..64].try_into().unwrap()), self.load(p[64..].try_into().unwrap()));
+        let groups = self.exchange_4([a, b, c, d]);
+        let mut out = [[a; 2]; 4];
+        for m in 0..4 {
+            out[m] = has!({
+                let mask = _mm256_set1_epi8(MASK as i8);
+                let low = _mm256_srl_epi32(groups[m], _mm_cvtsi32_si128(LOW as i32));
+                let high = _mm256_srl_epi32(groups[m], _mm_cvtsi32_si128(HIGH as i32));
+                [_mm256_and_si256(low, mask), _mm256_and_si256(high, mask)]
+            });
+        }
+        out
+    }
+
+    #[inline(always)]
     fn shift_left<const SHIFT: u32>(self, v: Pair) -> Pair {
         has!({
             let count = _mm_cvtsi32_si128(SHIFT as i32);
@@ -341,41 +376,6 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn dot(self, codes: Pair, x: &[i8; 64]) -> Pair {
-        let x = self.activations(x);
-        [self.dot_32(codes[0], x[0]), self.dot_32(codes[1], x[1])]
-    }
-
-    #[inline(always)]
-    fn dot_signed(self, codes: Pair, x: &[i8; 64]) -> Pair {
-        if VNNI {
-            return self.dot(codes, x);
-        }
-        // |w|·(x with the sign of w); |-128| is 128 as u8, and 2·128·127 < 2¹⁵. x is never -128, so it can be negated.
-        let x = self.activations(x);
-        let magnitudes = both!(_mm256_abs_epi8(codes));
-        let x = both!(_mm256_sign_epi8(x, codes));
-        [self.dot_32(magnitudes[0], x[0]), self.dot_32(magnitudes[1], x[1])]
-    }
-
-    #[inline(always)]
-    fn dot_two(self, codes: Pair, x: &[i8; 64], low: &[i8; 64]) -> Pair {
-        let (x, low) = (self.activations(x), self.activations(low));
-        [self.dot_two_32(codes[0], x[0], low[0]), self.dot_two_32(codes[1], x[1], low[1])]
-    }
-
-    #[inline(always)]
-    fn dot_two_signed(self, codes: Pair, x: &[i8; 64], low: &[i8; 64]) -> Pair {
-        if VNNI {
-            return self.dot_two(codes, x, low);
-        }
-        let (x, low) = (self.activations(x), self.activations(low));
-        let magnitudes = both!(_mm256_abs_epi8(codes));
-        let (x, low) = (both!(_mm256_sign_epi8(x, codes)), both!(_mm256_sign_epi8(low, codes)));
-        [self.dot_two_32(magnitudes[0], x[0], low[0]), self.dot_two_32(magnitudes[1], x[1], low[1])]
-    }
-
-    #[inline(always)]
     fn splat_f32(self, v: f32) -> Self::Floats {
         has!([_mm256_set1_ps(v); 2])
     }
@@ -386,74 +386,8 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn load_f32_pairs(self, p: &[f32; 8]) -> Self::Floats {
-        has!({
-            let v = _mm256_loadu_ps(p.as_ptr());
-            [
-                _mm256_permutevar8x32_ps(v, _mm256_set_epi32(3, 3, 2, 2, 1, 1, 0, 0)),
-                _mm256_permutevar8x32_ps(v, _mm256_set_epi32(7, 7, 6, 6, 5, 5, 4, 4)),
-            ]
-        })
-    }
-
-    #[inline(always)]
     fn splat_f16(self, h: u16) -> Self::Floats {
         has!([_mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(h)))); 2])
-    }
-
-    #[inline(always)]
-    fn f16_pairs(self, h: [u16; 8]) -> Self::Floats {
-        let h: [i16; 8] = bytemuck::cast(h);
-        has!({
-            let h = _mm_set_epi16(h[7], h[6], h[5], h[4], h[3], h[2], h[1], h[0]);
-            [_mm256_cvtph_ps(_mm_unpacklo_epi16(h, h)), _mm256_cvtph_ps(_mm_unpackhi_epi16(h, h))]
-        })
-    }
-
-    #[inline(always)]
-    fn f16_halves(self, w: [u32; 8]) -> Self::Floats {
-        let w: [i32; 8] = bytemuck::cast(w);
-        has!([
-            _mm256_cvtph_ps(_mm_set_epi32(w[3], w[2], w[1], w[0])),
-            _mm256_cvtph_ps(_mm_set_epi32(w[7], w[6], w[5], w[4])),
-        ])
-    }
-
-    #[inline(always)]
-    fn evens(self, v: Self::Floats) -> Self::Floats {
-        both!(_mm256_moveldup_ps(v))
-    }
-
-    #[inline(always)]
-    fn odds(self, v: Self::Floats) -> Self::Floats {
-        both!(_mm256_movehdup_ps(v))
-    }
-
-    #[inline(always)]
-    fn odd_sums(self, v: Self::Floats) -> Self::Floats {
-        let sums = both!(_mm256_add_ps(v, self.evens(v)));
-        let zero = self.splat_f32(0.0);
-        has!([_mm256_blend_ps::<0xaa>(zero[0], sums[0]), _mm256_blend_ps::<0xaa>(zero[1], sums[1])])
-    }
-
-    #[inline(always)]
-    fn i8_pairs(self, v: u64) -> Self::Floats {
-        has!({
-            let v = _mm_cvtsi64_si128(v as i64);
-            let v = _mm_unpacklo_epi8(v, v);
-            [
-                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v)),
-                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(v, v))),
-            ]
-        })
-    }
-
-    #[inline(always)]
-    fn widen_i8(self, v: [u64; 2]) -> Self::Floats {
-        has!([
-            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(v[0] as i64))),
-            _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_cvtsi64_si128(v[1] as i64))),
-        ])
     }
 
     #[inline(always)]
@@ -474,6 +408,59 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
+    fn sixteen_i8(self, v: [u64; 2]) -> Self::Floats {
+        has!({
+            let order = _mm_set_epi8(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+            let v = _mm_shuffle_epi8(_mm_set_epi64x(v[1] as i64, v[0] as i64), order);
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(v, v))),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn eight_i8(self, v: u64) -> Self::Floats {
+        has!({
+            let order = _mm_set_epi8(7, 5, 3, 1, 7, 5, 3, 1, 6, 4, 2, 0, 6, 4, 2, 0);
+            let v = _mm_shuffle_epi8(_mm_cvtsi64_si128(v as i64), order);
+            [
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v)),
+                _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(v, v))),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn eight_f32(self, p: &[f32; 8]) -> Self::Floats {
+        has!([_mm256_broadcast_ps(&_mm_loadu_ps(p.as_ptr())), _mm256_broadcast_ps(&_mm_loadu_ps(p[4..].as_ptr()))])
+    }
+
+    #[inline(always)]
+    fn eight_f16(self, h: [u16; 8]) -> Self::Floats {
+        let h: [i16; 8] = bytemuck::cast(h);
+        has!({
+            let h = _mm_set_epi16(h[7], h[5], h[3], h[1], h[6], h[4], h[2], h[0]);
+            [_mm256_cvtph_ps(_mm_unpacklo_epi64(h, h)), _mm256_cvtph_ps(_mm_unpackhi_epi64(h, h))]
+        })
+    }
+
+    #[inline(always)]
+    fn eight_f16_pairs(self, w: [u32; 8]) -> [Self::Floats; 2] {
+        let w: [i32; 8] = bytemuck::cast(w);
+        has!({
+            let first = _mm256_cvtph_ps(_mm_set_epi32(w[6], w[4], w[2], w[0]));
+            let second = _mm256_cvtph_ps(_mm_set_epi32(w[7], w[5], w[3], w[1]));
+            let low = _mm256_set_epi32(6, 4, 2, 0, 6, 4, 2, 0);
+            let high = _mm256_set_epi32(7, 5, 3, 1, 7, 5, 3, 1);
+            [
+                [_mm256_permutevar8x32_ps(first, low), _mm256_permutevar8x32_ps(second, low)],
+                [_mm256_permutevar8x32_ps(first, high), _mm256_permutevar8x32_ps(second, high)],
+            ]
+        })
+    }
+
+    #[inline(always)]
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
         both!(_mm256_mul_ps(a, b))
     }
@@ -486,34 +473,6 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
         both!(_mm256_fmadd_ps(a, b, c))
-    }
-
-    #[inline(always)]
-    fn fma_spread<const J: usize>(self, dots: Pair, scales: Self::Floats, acc: Self::Floats) -> Self::Floats {
-        has!({
-            let j = (4 * J % 8) as i32;
-            let [a, b, c, d] = [j, j + 1, j + 2, j + 3];
-            let v = scales[J / 2];
-            let low = _mm256_permutevar8x32_ps(v, _mm256_set_epi32(b, b, b, b, a, a, a, a));
-            let high = _mm256_permutevar8x32_ps(v, _mm256_set_epi32(d, d, d, d, c, c, c, c));
-            [
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[0]), low, acc[0]),
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[1]), high, acc[1]),
-            ]
-        })
-    }
-
-    #[inline(always)]
-    fn fma_spread_evens<const J: usize>(self, dots: Pair, pairs: Self::Floats, acc: Self::Floats) -> Self::Floats {
-        has!({
-            let j = (4 * J % 8) as i32;
-            let low = _mm256_permutevar8x32_ps(pairs[J / 2], _mm256_set1_epi32(j));
-            let high = _mm256_permutevar8x32_ps(pairs[J / 2], _mm256_set1_epi32(j + 2));
-            [
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[0]), low, acc[0]),
-                _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[1]), high, acc[1]),
-            ]
-        })
     }
 
     #[inline(always)]

@@ -33,7 +33,7 @@ impl Simd for Avx512 {
 
     const SIGNED_BIAS: f32 = 128.0;
     const ROWS: (usize, usize) = (4, 2);
-    const CHAINS: usize = 2;
+    const IN_ORDER: bool = true;
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> __m512i {
@@ -65,13 +65,8 @@ impl Simd for Avx512 {
             // in quarter q.
             let mut b = a;
             for i in 0..4 {
-                let [p, q, r, s] = [a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]];
-                let (pq_low, pq_high) = (_mm512_unpacklo_epi32(p, q), _mm512_unpackhi_epi32(p, q));
-                let (rs_low, rs_high) = (_mm512_unpacklo_epi32(r, s), _mm512_unpackhi_epi32(r, s));
-                b[4 * i] = _mm512_unpacklo_epi64(pq_low, rs_low);
-                b[4 * i + 1] = _mm512_unpackhi_epi64(pq_low, rs_low);
-                b[4 * i + 2] = _mm512_unpacklo_epi64(pq_high, rs_high);
-                b[4 * i + 3] = _mm512_unpackhi_epi64(pq_high, rs_high);
+                let rows = self.exchange([a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]]);
+                b[4 * i..4 * i + 4].copy_from_slice(&rows);
             }
             // Then the quarters.
             let mut c = b;
@@ -89,6 +84,20 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn exchange(self, [p, q, r, s]: [__m512i; 4]) -> [__m512i; 4] {
+        has!({
+            let (pq_low, pq_high) = (_mm512_unpacklo_epi32(p, q), _mm512_unpackhi_epi32(p, q));
+            let (rs_low, rs_high) = (_mm512_unpacklo_epi32(r, s), _mm512_unpackhi_epi32(r, s));
+            [
+                _mm512_unpacklo_epi64(pq_low, rs_low),
+                _mm512_unpackhi_epi64(pq_low, rs_low),
+                _mm512_unpacklo_epi64(pq_high, rs_high),
+                _mm512_unpackhi_epi64(pq_high, rs_high),
+            ]
+        })
+    }
+
+    #[inline(always)]
     fn zero_ints(self) -> __m512i {
         has!(_mm512_setzero_si512())
     }
@@ -101,6 +110,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn dot_acc_signed(self, acc: __m512i, codes: __m512i, x: __m512i) -> __m512i {
         self.dot_acc(acc, codes, x)
+    }
+
+    #[inline(always)]
+    fn two_digits(self, high: __m512i, low: __m512i) -> __m512i {
+        has!(_mm512_add_epi32(_mm512_slli_epi32::<8>(high), low))
     }
 
     #[inline(always)]
@@ -163,6 +177,64 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn fields_32_exchanged<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 128]) -> [__m512i; 4] {
+        let [first, second] = [self.load(p[..64].try_into().unwrap()), self.load(p[64..].try_into().unwrap())];
+        let mut out = [first; 4];
+        for m in 0..4 {
+            out[m] = has!({
+                // Groups m and 4 + m of the four times 32 bytes, twice.
+                let order = _mm512_set_epi32(28, 20, 12, 4, 24, 16, 8, 0, 28, 20, 12, 4, 24, 16, 8, 0);
+                let order = _mm512_add_epi32(order, _mm512_set1_epi32(m as i32));
+                let groups = _mm512_permutex2var_epi32(first, order, second);
+                let (low, high) = (LOW as i64 * 0x1_0000_0001, HIGH as i64 * 0x1_0000_0001);
+                let counts = _mm512_set_epi64(high, high, high, high, low, low, low, low);
+                _mm512_and_si512(_mm512_srlv_epi32(groups, counts), _mm512_set1_epi8(MASK as i8))
+            });
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn nibbles_exchanged<const AT: usize, const B: usize>(self, blocks: &[[u8; B]; 8]) -> [__m512i; 4] {
+        let (even, odd) = if (AT, B) == (2, 18) {
+            // A block is nine words: of two registers each, one permutation picks the last eight of every other block.
+            let bytes: &[u8] = blocks.as_flattened();
+            let at = |i: usize| self.load(bytes[i..i + 64].try_into().unwrap());
+            has!({
+                let words = _mm512_set_epi16(
+                    62, 61, 60, 59, 58, 57, 56, 55, 44, 43, 42, 41, 40, 39, 38, 37, 26, 25, 24, 23, 22, 21, 20, 19, 8,
+                    7, 6, 5, 4, 3, 2, 1,
+                );
+                let later = _mm512_add_epi16(words, _mm512_set1_epi16(1));
+                (_mm512_permutex2var_epi16(at(0), words, at(64)), _mm512_permutex2var_epi16(at(16), later, at(80)))
+            })
+        } else {
+            let every_other = |first: usize| {
+                has!({
+                    let at = |i: usize| _mm_loadu_si128(blocks[first + 2 * i][AT..][..16].as_ptr().cast());
+                    let v = _mm512_castsi128_si512(at(0));
+                    let v = _mm512_mask_broadcast_i32x4(v, 0x00f0, at(1));
+                    let v = _mm512_mask_broadcast_i32x4(v, 0x0f00, at(2));
+                    _mm512_mask_broadcast_i32x4(v, 0xf000, at(3))
+                })
+            };
+            (every_other(0), every_other(1))
+        };
+        let mut out = [even; 4];
+        for m in 0..4 {
+            out[m] = has!({
+                // Group m of the four, twice.
+                let order = _mm512_set_epi32(28, 24, 20, 16, 28, 24, 20, 16, 12, 8, 4, 0, 12, 8, 4, 0);
+                let order = _mm512_add_epi32(order, _mm512_set1_epi32(m as i32));
+                let groups = _mm512_permutex2var_epi32(even, order, odd);
+                let counts = _mm512_set_epi64(0x4_0000_0004, 0x4_0000_0004, 0, 0, 0x4_0000_0004, 0x4_0000_0004, 0, 0);
+                _mm512_and_si512(_mm512_srlv_epi32(groups, counts), _mm512_set1_epi8(15))
+            });
+        }
+        out
+    }
+
+    #[inline(always)]
     fn shift_left<const SHIFT: u32>(self, v: __m512i) -> __m512i {
         has!(_mm512_slli_epi32::<SHIFT>(v))
     }
@@ -198,30 +270,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn dot(self, codes: __m512i, x: &[i8; 64]) -> __m512i {
-        has!(_mm512_dpbusd_epi32(_mm512_setzero_si512(), codes, _mm512_loadu_si512(x.as_ptr().cast())))
-    }
-
-    #[inline(always)]
-    fn dot_signed(self, codes: __m512i, x: &[i8; 64]) -> __m512i {
-        self.dot(codes, x)
-    }
-
-    #[inline(always)]
-    fn dot_two(self, codes: __m512i, x: &[i8; 64], low: &[i8; 64]) -> __m512i {
-        let high = self.dot(codes, x);
-        has!({
-            let low = _mm512_loadu_si512(low.as_ptr().cast());
-            _mm512_dpbusd_epi32(_mm512_slli_epi32::<8>(high), codes, low)
-        })
-    }
-
-    #[inline(always)]
-    fn dot_two_signed(self, codes: __m512i, x: &[i8; 64], low: &[i8; 64]) -> __m512i {
-        self.dot_two(codes, x, low)
-    }
-
-    #[inline(always)]
     fn splat_f32(self, v: f32) -> __m512 {
         has!(_mm512_set1_ps(v))
     }
@@ -229,14 +277,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn load_f32(self, p: &[f32; 16]) -> __m512 {
         has!(_mm512_loadu_ps(p.as_ptr()))
-    }
-
-    #[inline(always)]
-    fn load_f32_pairs(self, p: &[f32; 8]) -> __m512 {
-        has!({
-            let v = _mm512_castps256_ps512(_mm256_loadu_ps(p.as_ptr()));
-            _mm512_permutexvar_ps(_mm512_set_epi32(7, 7, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, 0, 0), v)
-        })
     }
 
     #[inline(always)]
@@ -251,62 +291,18 @@ impl Simd for Avx512 {
             for i in 0..8 {
                 h[i] = u16::from_le_bytes([blocks[i][0], blocks[i][1]]);
             }
-            return self.f16_pairs(h);
+            return self.eight_f16(h);
         }
-        // The numbers are words 0, 9, 18, .. 63 of two registers: one permutation picks them, twice each.
+        // The numbers are words 0, 9, 18, .. 63 of two registers: one permutation picks them.
         let bytes: &[u8] = blocks.as_flattened();
         let (low, high) = (self.load(bytes[..64].try_into().unwrap()), self.load(bytes[64..128].try_into().unwrap()));
         has!({
             let words = _mm512_set_epi16(
-                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 63, 63, 54, 54, 45, 45, 36, 36, 27, 27, 18, 18, 9, 9,
-                0, 0,
+                0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 63, 45, 27, 9, 63, 45, 27, 9, 54, 36, 18, 0, 54, 36,
+                18, 0,
             );
             _mm512_cvtph_ps(_mm512_castsi512_si256(_mm512_permutex2var_epi16(low, words, high)))
         })
-    }
-
-    #[inline(always)]
-    fn f16_pairs(self, h: [u16; 8]) -> __m512 {
-        let h: [i16; 8] = bytemuck::cast(h);
-        has!({
-            let h = _mm_set_epi16(h[7], h[6], h[5], h[4], h[3], h[2], h[1], h[0]);
-            let twice = _mm256_set_m128i(_mm_unpackhi_epi16(h, h), _mm_unpacklo_epi16(h, h));
-            _mm512_cvtph_ps(twice)
-        })
-    }
-
-    #[inline(always)]
-    fn f16_halves(self, w: [u32; 8]) -> __m512 {
-        let w: [i32; 8] = bytemuck::cast(w);
-        has!(_mm512_cvtph_ps(_mm256_set_epi32(w[7], w[6], w[5], w[4], w[3], w[2], w[1], w[0])))
-    }
-
-    #[inline(always)]
-    fn evens(self, v: __m512) -> __m512 {
-        has!(_mm512_moveldup_ps(v))
-    }
-
-    #[inline(always)]
-    fn odds(self, v: __m512) -> __m512 {
-        has!(_mm512_movehdup_ps(v))
-    }
-
-    #[inline(always)]
-    fn odd_sums(self, v: __m512) -> __m512 {
-        has!(_mm512_maskz_add_ps(0xaaaa, v, _mm512_moveldup_ps(v)))
-    }
-
-    #[inline(always)]
-    fn i8_pairs(self, v: u64) -> __m512 {
-        has!({
-            let v = _mm_cvtsi64_si128(v as i64);
-            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_unpacklo_epi8(v, v)))
-        })
-    }
-
-    #[inline(always)]
-    fn widen_i8(self, v: [u64; 2]) -> __m512 {
-        has!(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_set_epi64x(v[1] as i64, v[0] as i64))))
     }
 
     #[inline(always)]
@@ -323,6 +319,52 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn sixteen_i8(self, v: [u64; 2]) -> __m512 {
+        has!({
+            let order = _mm_set_epi8(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+            let v = _mm_shuffle_epi8(_mm_set_epi64x(v[1] as i64, v[0] as i64), order);
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v))
+        })
+    }
+
+    #[inline(always)]
+    fn eight_i8(self, v: u64) -> __m512 {
+        has!({
+            let order = _mm_set_epi8(7, 5, 3, 1, 7, 5, 3, 1, 6, 4, 2, 0, 6, 4, 2, 0);
+            let v = _mm_shuffle_epi8(_mm_cvtsi64_si128(v as i64), order);
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v))
+        })
+    }
+
+    #[inline(always)]
+    fn eight_f32(self, p: &[f32; 8]) -> __m512 {
+        has!({
+            let v = _mm512_castps256_ps512(_mm256_loadu_ps(p.as_ptr()));
+            _mm512_shuffle_f32x4::<0x50>(v, v)
+        })
+    }
+
+    #[inline(always)]
+    fn eight_f16(self, h: [u16; 8]) -> __m512 {
+        let h: [i16; 8] = bytemuck::cast(h);
+        has!({
+            let h = _mm_set_epi16(h[7], h[5], h[3], h[1], h[6], h[4], h[2], h[0]);
+            _mm512_cvtph_ps(_mm256_set_m128i(_mm_unpackhi_epi64(h, h), _mm_unpacklo_epi64(h, h)))
+        })
+    }
+
+    #[inline(always)]
+    fn eight_f16_pairs(self, w: [u32; 8]) -> [__m512; 2] {
+        let w: [i32; 8] = bytemuck::cast(w);
+        has!({
+            let v = _mm512_cvtph_ps(_mm256_set_epi32(w[7], w[6], w[5], w[4], w[3], w[2], w[1], w[0]));
+            let low = _mm512_set_epi32(14, 10, 6, 2, 14, 10, 6, 2, 12, 8, 4, 0, 12, 8, 4, 0);
+            let high = _mm512_set_epi32(15, 11, 7, 3, 15, 11, 7, 3, 13, 9, 5, 1, 13, 9, 5, 1);
+            [_mm512_permutexvar_ps(low, v), _mm512_permutexvar_ps(high, v)]
+        })
+    }
+
+    #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
         has!(_mm512_mul_ps(a, b))
     }
@@ -335,25 +377,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         has!(_mm512_fmadd_ps(a, b, c))
-    }
-
-    #[inline(always)]
-    fn fma_spread<const J: usize>(self, dots: __m512i, scales: __m512, acc: __m512) -> __m512 {
-        has!({
-            let j = 4 * J as i32;
-            let [a, b, c, d] = [j, j + 1, j + 2, j + 3];
-            let lanes = _mm512_set_epi32(d, d, d, d, c, c, c, c, b, b, b, b, a, a, a, a);
-            _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), _mm512_permutexvar_ps(lanes, scales), acc)
-        })
-    }
-
-    #[inline(always)]
-    fn fma_spread_evens<const J: usize>(self, dots: __m512i, pairs: __m512, acc: __m512) -> __m512 {
-        has!({
-            let [a, b] = [4 * J as i32, 4 * J as i32 + 2];
-            let lanes = _mm512_set_epi32(b, b, b, b, b, b, b, b, a, a, a, a, a, a, a, a);
-            _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), _mm512_permutexvar_ps(lanes, pairs), acc)
-        })
     }
 
     #[inline(always)]

@@ -66,12 +66,7 @@ unsafe fn unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
     let mut end = None;
     let block = gemm::completed::<F::Super>(bytes, &mut end);
     let Scales { scale, offset } = formats::affine::<_, F>(s, block);
-    let codes = [
-        F::codes::<_, 0>(s, block),
-        F::codes::<_, 1>(s, block),
-        F::codes::<_, 2>(s, block),
-        F::codes::<_, 3>(s, block),
-    ];
+    let codes = formats::codes::<_, F>(s, block);
     for j in 0..4 {
         // Codes are u8 at this level, the bias of signed ones is in the offset.
         let quarters = [
@@ -82,7 +77,7 @@ unsafe fn unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
         ];
         let mut values = [_mm512_setzero_ps(); 4];
         for i in 0..4 {
-            let lane = _mm512_set1_epi32((4 * j + i) as i32);
+            let lane = _mm512_set1_epi32((4 * i + j) as i32);
             let scale = _mm512_permutexvar_ps(lane, scale);
             let offset = _mm512_permutexvar_ps(lane, offset);
             values[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(quarters[i])), scale, offset);

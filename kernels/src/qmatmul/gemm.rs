@@ -36,9 +36,9 @@ const SUBS: usize = ROW_BYTES / 16;
 pub(super) struct UnpackedRow {
     /// 512 codes, or 128 f32 values.
     values: [Line; ROW_BYTES / 64],
-    /// Scales of the sub-blocks.
+    /// Scales of the sub-blocks, each 16 in the order of lanes.
     scales: [Line; SUBS / 16],
-    /// Offsets of the sub-blocks.
+    /// Offsets of the sub-blocks, likewise.
     offsets: [Line; SUBS / 16],
 }
 
@@ -162,10 +162,10 @@ pub(super) fn unpack_quantised<S: Simd, F: Quant>(s: S, row: &[u8], stretch: usi
         let bytes = bytes.get(i * super_bytes..).unwrap_or(&[]);
         let mut end = None;
         let block = completed::<F::Super>(bytes, &mut end);
-        s.store(F::codes::<S, 0>(s, block), &mut out.values[4 * i].0);
-        s.store(F::codes::<S, 1>(s, block), &mut out.values[4 * i + 1].0);
-        s.store(F::codes::<S, 2>(s, block), &mut out.values[4 * i + 2].0);
-        s.store(F::codes::<S, 3>(s, block), &mut out.values[4 * i + 3].0);
+        let codes = formats::codes::<S, F>(s, block);
+        for j in 0..4 {
+            s.store(codes[j], &mut out.values[4 * i + j].0);
+        }
         let Scales { scale, offset } = formats::affine::<S, F>(s, block);
         s.store_f32(scale, bytemuck::cast_mut(&mut out.scales[i]));
         s.store_f32(offset, bytemuck::cast_mut(&mut out.offsets[i]));
@@ -207,9 +207,10 @@ pub(super) fn interleave<S: Simd>(s: S, rows: &[UnpackedRow; 16], v: usize, pane
         }
         let scales = s.transpose(scales);
         let offsets = s.transpose(offsets);
-        for t in 0..16 {
-            s.store(scales[t], &mut panel.scales[16 * i + t][v].0);
-            s.store(offsets[t], &mut panel.offsets[16 * i + t][v].0);
+        for lane in 0..16 {
+            let sub = 16 * i + 4 * (lane % 4) + lane / 4;
+            s.store(scales[lane], &mut panel.scales[sub][v].0);
+            s.store(offsets[lane], &mut panel.offsets[sub][v].0);
         }
     }
 }

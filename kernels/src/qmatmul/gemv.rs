@@ -63,7 +63,7 @@ pub(super) fn quantised<S: Simd, F: Quant, const M: usize, const TERMS: usize>(
     }
     // Formats of more bits take less arithmetic a byte: row by row they come in the order they lie in, which the
     // prefetchers of the CPU reward.
-    let in_order = S::CHAINS == 2 && size_of::<F::Super>() > MANY_BITS;
+    let in_order = S::IN_ORDER && size_of::<F::Super>() > MANY_BITS;
     let rows = if M > 1 {
         S::ROWS.1
     } else if in_order {
@@ -122,7 +122,7 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R
             bytemuck::bytes_of_mut(&mut ends[r])[..end.len()].copy_from_slice(end);
         }
     }
-    let mut acc = [[[s.splat_f32(0.0); 2]; M]; R];
+    let mut acc = [[s.splat_f32(0.0); M]; R];
     for i in 0..if F::RAGGED { supers } else { whole } {
         ahead.ask(R * super_bytes);
         let mut blocks = [&ends[0]; R];
@@ -135,8 +135,7 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R
     for m in 0..M.min(y.rows()) {
         let out = &mut y.row_mut(m)[n..];
         for r in 0..R.min(out.len()) {
-            let [first, second] = acc[r][m];
-            out[r] = s.sum(if S::CHAINS == 2 { s.add_f32(first, second) } else { first });
+            out[r] = s.sum(acc[r][m]);
         }
     }
 }
@@ -147,64 +146,29 @@ fn step<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
     s: S,
     blocks: [&F::Super; R],
     x: [[Activations<'_>; TERMS]; M],
-    acc: &mut [[[S::Floats; 2]; M]; R],
+    acc: &mut [[S::Floats; M]; R],
 ) {
-    // The scale of the last term is that of `dot_two`.
-    let d = x.map(|x| s.load_f32_pairs(x[TERMS - 1].d));
+    // The scale of the last term is that of the two together.
+    let d = x.map(|x| s.eight_f32(x[TERMS - 1].d));
     let ds = x.map(|x| {
         let first = s.load_f32(x[0].ds);
         if TERMS == 2 { s.add_f32(first, s.load_f32(x[1].ds)) } else { first }
     });
-    let mut scales = [[s.splat_f32(0.0); M]; R];
+    let kind = formats::kind::<F>();
     for r in 0..R {
-        if let Some(pairs) = F::pairs(s, blocks[r]) {
-            for m in 0..M {
-                scales[r][m] = s.mul(pairs, d[m]);
-                acc[r][m][0] = s.fma(pairs, s.odd_sums(ds[m]), acc[r][m][0]);
-            }
-            continue;
-        }
         let Scales { scale, offset } = F::scales(s, blocks[r]);
+        let codes = F::exchanged(s, blocks[r]);
         for m in 0..M {
-            scales[r][m] = s.mul(scale, d[m]);
-            acc[r][m][0] = match formats::centre::<S, F>() {
-                None => s.fma(offset, ds[m], acc[r][m][0]),
-                Some(0.0) => acc[r][m][0],
-                Some(centre) => s.fma(scale, s.mul(ds[m], s.splat_f32(-centre)), acc[r][m][0]),
+            acc[r][m] = match formats::centre::<S, F>() {
+                None => s.fma(offset, ds[m], acc[r][m]),
+                Some(0.0) => acc[r][m],
+                Some(centre) => s.fma(scale, s.mul(ds[m], s.splat_f32(-centre)), acc[r][m]),
             };
-        }
-    }
-    sixty_four::<S, F, M, TERMS, R, 0>(s, blocks, x, scales, acc);
-    sixty_four::<S, F, M, TERMS, R, 1>(s, blocks, x, scales, acc);
-    sixty_four::<S, F, M, TERMS, R, 2>(s, blocks, x, scales, acc);
-    sixty_four::<S, F, M, TERMS, R, 3>(s, blocks, x, scales, acc);
-}
-
-/// Values 64J .. 64J + 64 of a step.
-#[inline(always)]
-fn sixty_four<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize, const J: usize>(
-    s: S,
-    blocks: [&F::Super; R],
-    x: [[Activations<'_>; TERMS]; M],
-    scales: [[S::Floats; M]; R],
-    acc: &mut [[[S::Floats; 2]; M]; R],
-) {
-    for r in 0..R {
-        let codes = F::codes::<S, J>(s, blocks[r]);
-        for m in 0..M {
-            let (q, low) = (&x[m][0].q[J], &x[m][TERMS - 1].q[J]);
-            let dots = match (F::SIGNED, TERMS) {
-                (false, 1) => s.dot(codes, q),
-                (false, _) => s.dot_two(codes, q, low),
-                (true, 1) => s.dot_signed(codes, q),
-                (true, _) => s.dot_two_signed(codes, q, low),
-            };
-            let chain = J % S::CHAINS;
-            acc[r][m][chain] = if F::FINE {
-                s.fma_spread::<J>(dots, scales[r][m], acc[r][m][chain])
-            } else {
-                s.fma_spread_evens::<J>(dots, scales[r][m], acc[r][m][chain])
-            };
+            let mut dots = s.dots(kind, codes, x[m][0].q);
+            if TERMS == 2 {
+                dots = s.two_digits(dots, s.dots(kind, codes, x[m][1].q));
+            }
+            acc[r][m] = s.fma(s.to_f32(dots), s.mul(scale, d[m]), acc[r][m]);
         }
     }
 }
@@ -212,9 +176,9 @@ fn sixty_four<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: us
 /// All activation rows, M of them or fewer, times all weight rows, in f32.
 #[inline(always)]
 pub(super) fn float<S: Simd, F: Float, const M: usize>(s: S, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
-    let rows = match (M, S::CHAINS) {
-        (1, 2) => 1,
-        (1, _) => S::ROWS.0,
+    let rows = match (M, S::IN_ORDER) {
+        (1, true) => 1,
+        (1, false) => S::ROWS.0,
         _ => S::ROWS.1,
     };
     let mut ahead = Ahead::new(w, rows);

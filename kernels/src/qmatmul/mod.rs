@@ -32,21 +32,20 @@ mod neon;
 mod scalar;
 mod simd;
 
-use crate::activations::{QuantRowMut, QuantRows, quantize_portable, quantize_two_terms_portable};
+pub use crate::activations::GEMV_COLUMNS;
+use crate::activations::{Order, QuantRowMut, QuantRows, quantize_portable, quantize_two_terms_portable};
 use crate::{Format, Isa, Kernels, Matrix, Tile};
 use entry::{Gemm, Multiply, Product, Quantize, QuantizeTwoTerms};
 
 pub(crate) use entry::entry_points;
-
-/// Most activation rows that go through the matrix-vector kernels.
-pub const GEMV_COLUMNS: usize = 4;
 
 /// Activation rows `[m, k]` in both forms. Which one is read depends on the weights: [`crate::Format::is_float`].
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// f32 values, `[m, k]`: read with float weights only, may be empty otherwise.
     pub x: &'a [f32],
-    /// 8-bit values: read with quantised weights only. Its row count is m in either case.
+    /// 8-bit values: read with quantised weights only. Its row count is m in either case, and its order what
+    /// [`QuantRows`] gives so many rows.
     pub q: &'a QuantRows,
 }
 
@@ -133,6 +132,7 @@ impl Kernels {
             assert_eq!(x.x.len(), m * k, "f32 activations [{m}, {k}]");
         } else {
             assert_eq!(x.q.cols(), k, "quantised activations");
+            assert_eq!(x.q.order() == Order::Lanes, m <= GEMV_COLUMNS, "the order of {m} rows");
         }
         let product = &self.qmatmul.products[w.format() as usize];
         if m == 0 || n == 0 {
@@ -161,6 +161,7 @@ impl Kernels {
             assert_eq!(x.x.len(), m * k, "f32 activations [{m}, {k}]");
         } else {
             assert_eq!((x.q.rows(), x.q.cols()), (2 * m, k), "two terms of quantised activations");
+            assert_eq!(x.q.order(), Order::Lanes, "the order of {m} rows in two terms");
         }
         if m > 0 && n > 0 {
             let product = &self.qmatmul.products[w.format() as usize];

@@ -2,7 +2,7 @@
 //! has `sdot`; the level "i8mm" has `smmla`, two rows by two rows at once, for the panel product. Both instructions
 //! are written in assembly, for their intrinsics are not stable.
 
-use super::simd::{Line, Simd, generic_block_sums};
+use super::simd::{Codes, Line, Simd, generic_block_sums, generic_dots};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -113,19 +113,20 @@ impl<const LEVEL: u8> Neon<LEVEL> {
         })
     }
 
-    /// Four 32-bit values of four rows, exchanged.
+    /// Vector m of the result is made of group m of each of the given vectors.
     #[inline(always)]
-    fn transpose_4(self, a: [uint32x4_t; 4]) -> [uint32x4_t; 4] {
+    fn exchange_4(self, a: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
         has!({
+            let a = four!(R => vreinterpretq_u32_u8(a[R]));
             let (p, q) = (vtrn1q_u32(a[0], a[1]), vtrn2q_u32(a[0], a[1]));
             let (r, s) = (vtrn1q_u32(a[2], a[3]), vtrn2q_u32(a[2], a[3]));
             let (p, q) = (vreinterpretq_u64_u32(p), vreinterpretq_u64_u32(q));
             let (r, s) = (vreinterpretq_u64_u32(r), vreinterpretq_u64_u32(s));
             [
-                vreinterpretq_u32_u64(vtrn1q_u64(p, r)),
-                vreinterpretq_u32_u64(vtrn1q_u64(q, s)),
-                vreinterpretq_u32_u64(vtrn2q_u64(p, r)),
-                vreinterpretq_u32_u64(vtrn2q_u64(q, s)),
+                vreinterpretq_u8_u64(vtrn1q_u64(p, r)),
+                vreinterpretq_u8_u64(vtrn1q_u64(q, s)),
+                vreinterpretq_u8_u64(vtrn2q_u64(p, r)),
+                vreinterpretq_u8_u64(vtrn2q_u64(q, s)),
             ]
         })
     }
@@ -138,7 +139,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
 
     const SIGNED_BIAS: f32 = 0.0;
     const ROWS: (usize, usize) = (2, 1);
-    const CHAINS: usize = 1;
+    const IN_ORDER: bool = false;
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> Bytes {
@@ -171,18 +172,25 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
         // Sixteen squares of 4 by 4 groups: rows 4i .., columns 4j ...
         for i in 0..4 {
             for j in 0..4 {
-                let square = self.transpose_4(has!([
-                    vreinterpretq_u32_u8(a[4 * i][j]),
-                    vreinterpretq_u32_u8(a[4 * i + 1][j]),
-                    vreinterpretq_u32_u8(a[4 * i + 2][j]),
-                    vreinterpretq_u32_u8(a[4 * i + 3][j]),
-                ]));
+                let square = self.exchange_4([a[4 * i][j], a[4 * i + 1][j], a[4 * i + 2][j], a[4 * i + 3][j]]);
                 for r in 0..4 {
-                    c[4 * j + r][i] = has!(vreinterpretq_u8_u32(square[r]));
+                    c[4 * j + r][i] = square[r];
                 }
             }
         }
         c
+    }
+
+    #[inline(always)]
+    fn exchange(self, v: [Bytes; 4]) -> [Bytes; 4] {
+        let mut out = v;
+        for b in 0..4 {
+            let quarter = self.exchange_4([v[0][b], v[1][b], v[2][b], v[3][b]]);
+            for m in 0..4 {
+                out[m][b] = quarter[m];
+            }
+        }
+        out
     }
 
     #[inline(always)]
@@ -229,6 +237,27 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
+    fn fields_32_exchanged<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 128]) -> [Bytes; 4] {
+        let at = |i: usize| has!(vld1q_u8(p[16 * i..].as_ptr()));
+        let first = self.exchange_4([at(0), at(2), at(4), at(6)]);
+        let second = self.exchange_4([at(1), at(3), at(5), at(7)]);
+        let mut out = [first; 4];
+        for m in 0..4 {
+            out[m] = has!({
+                let (low, high) = (vdupq_n_s8(-(LOW as i8)), vdupq_n_s8(-(HIGH as i8)));
+                let mask = vdupq_n_u8(MASK);
+                [
+                    vandq_u8(vshlq_u8(first[m], low), mask),
+                    vandq_u8(vshlq_u8(second[m], low), mask),
+                    vandq_u8(vshlq_u8(first[m], high), mask),
+                    vandq_u8(vshlq_u8(second[m], high), mask),
+                ]
+            });
+        }
+        out
+    }
+
+    #[inline(always)]
     fn shift_left<const SHIFT: u32>(self, v: Bytes) -> Bytes {
         four!(R => vshlq_u8(v[R], vdupq_n_s8(SHIFT as i8)))
     }
@@ -257,26 +286,32 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn dot(self, codes: Bytes, x: &[i8; 64]) -> Self::Ints {
-        let x = self.load(bytemuck::cast_ref(x));
-        self.dot_acc(self.zero_ints(), codes, x)
+    fn dots(self, kind: Codes, codes: [Bytes; 4], x: &[[i8; 64]; 4]) -> Self::Ints {
+        if LEVEL >= DOTPROD || !matches!(kind, Codes::UpTo(..=63)) {
+            return generic_dots(self, kind, codes, x);
+        }
+        let x = [
+            self.load(bytemuck::cast_ref(&x[0])),
+            self.load(bytemuck::cast_ref(&x[1])),
+            self.load(bytemuck::cast_ref(&x[2])),
+            self.load(bytemuck::cast_ref(&x[3])),
+        ];
+        four!(R => {
+            // Four products reach 4·63·127 < 2¹⁵.
+            let (codes, x) = (codes.map(|v| vreinterpretq_s8_u8(v[R])), x.map(|v| vreinterpretq_s8_u8(v[R])));
+            let mut low = vmull_s8(vget_low_s8(codes[0]), vget_low_s8(x[0]));
+            let mut high = vmull_high_s8(codes[0], x[0]);
+            for m in 1..4 {
+                low = vmlal_s8(low, vget_low_s8(codes[m]), vget_low_s8(x[m]));
+                high = vmlal_high_s8(high, codes[m], x[m]);
+            }
+            vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))
+        })
     }
 
     #[inline(always)]
-    fn dot_signed(self, codes: Bytes, x: &[i8; 64]) -> Self::Ints {
-        // Codes below 128 are the same number signed or not.
-        self.dot(codes, x)
-    }
-
-    #[inline(always)]
-    fn dot_two(self, codes: Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints {
-        let high = self.dot(codes, x);
-        self.dot_acc(four!(R => vshlq_n_s32::<8>(high[R])), codes, self.load(bytemuck::cast_ref(low)))
-    }
-
-    #[inline(always)]
-    fn dot_two_signed(self, codes: Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints {
-        self.dot_two(codes, x, low)
+    fn two_digits(self, high: Self::Ints, low: Self::Ints) -> Self::Ints {
+        four!(R => vaddq_s32(vshlq_n_s32::<8>(high[R]), low[R]))
     }
 
     #[inline(always)]
@@ -357,70 +392,8 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn load_f32_pairs(self, p: &[f32; 8]) -> Self::Floats {
-        has!({
-            let (a, b) = (vld1q_f32(p.as_ptr()), vld1q_f32(p[4..].as_ptr()));
-            [vzip1q_f32(a, a), vzip2q_f32(a, a), vzip1q_f32(b, b), vzip2q_f32(b, b)]
-        })
-    }
-
-    #[inline(always)]
     fn splat_f16(self, h: u16) -> Self::Floats {
         has!([vdupq_laneq_f32::<0>(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h)))); 4])
-    }
-
-    #[inline(always)]
-    fn f16_pairs(self, h: [u16; 8]) -> Self::Floats {
-        has!({
-            let h = vld1q_u16(h.as_ptr());
-            let low = vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(h)));
-            let high = vcvt_f32_f16(vreinterpret_f16_u16(vget_high_u16(h)));
-            [vzip1q_f32(low, low), vzip2q_f32(low, low), vzip1q_f32(high, high), vzip2q_f32(high, high)]
-        })
-    }
-
-    #[inline(always)]
-    fn f16_halves(self, w: [u32; 8]) -> Self::Floats {
-        let w: [u64; 4] = bytemuck::cast(w);
-        four!(R => vcvt_f32_f16(vreinterpret_f16_u64(vcreate_u64(w[R]))))
-    }
-
-    #[inline(always)]
-    fn evens(self, v: Self::Floats) -> Self::Floats {
-        four!(R => vtrn1q_f32(v[R], v[R]))
-    }
-
-    #[inline(always)]
-    fn odds(self, v: Self::Floats) -> Self::Floats {
-        four!(R => vtrn2q_f32(v[R], v[R]))
-    }
-
-    #[inline(always)]
-    fn odd_sums(self, v: Self::Floats) -> Self::Floats {
-        four!(R => vzip1q_f32(vdupq_n_f32(0.0), vpaddq_f32(v[R], v[R])))
-    }
-
-    #[inline(always)]
-    fn i8_pairs(self, v: u64) -> Self::Floats {
-        has!({
-            let v = vcreate_u8(v);
-            let low: uint64x1_t = vreinterpret_u64_u8(vzip1_u8(v, v));
-            let high: uint64x1_t = vreinterpret_u64_u8(vzip2_u8(v, v));
-            self.widen_i8([vget_lane_u64::<0>(low), vget_lane_u64::<0>(high)])
-        })
-    }
-
-    #[inline(always)]
-    fn widen_i8(self, v: [u64; 2]) -> Self::Floats {
-        has!({
-            let (a, b) = (vmovl_s8(vcreate_s8(v[0])), vmovl_s8(vcreate_s8(v[1])));
-            [
-                vcvtq_f32_s32(vmovl_s16(vget_low_s16(a))),
-                vcvtq_f32_s32(vmovl_s16(vget_high_s16(a))),
-                vcvtq_f32_s32(vmovl_s16(vget_low_s16(b))),
-                vcvtq_f32_s32(vmovl_s16(vget_high_s16(b))),
-            ]
-        })
     }
 
     #[inline(always)]
@@ -437,6 +410,61 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
+    fn sixteen_i8(self, v: [u64; 2]) -> Self::Floats {
+        has!({
+            let order = vcombine_u8(vcreate_u8(0x0d09_0501_0c08_0400), vcreate_u8(0x0f0b_0703_0e0a_0602));
+            let v = vqtbl1q_s8(vcombine_s8(vcreate_s8(v[0]), vcreate_s8(v[1])), order);
+            let (a, b) = (vmovl_s8(vget_low_s8(v)), vmovl_high_s8(v));
+            [
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(a))),
+                vcvtq_f32_s32(vmovl_high_s16(a)),
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(b))),
+                vcvtq_f32_s32(vmovl_high_s16(b)),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn eight_i8(self, v: u64) -> Self::Floats {
+        has!({
+            let v = vcreate_s8(v);
+            let v = vmovl_s8(vuzp1_s8(v, vext_s8::<1>(v, v)));
+            let (even, odd) = (vcvtq_f32_s32(vmovl_s16(vget_low_s16(v))), vcvtq_f32_s32(vmovl_high_s16(v)));
+            [even, even, odd, odd]
+        })
+    }
+
+    #[inline(always)]
+    fn eight_f32(self, p: &[f32; 8]) -> Self::Floats {
+        has!({
+            let (even, odd) = (vld1q_f32(p.as_ptr()), vld1q_f32(p[4..].as_ptr()));
+            [even, even, odd, odd]
+        })
+    }
+
+    #[inline(always)]
+    fn eight_f16(self, h: [u16; 8]) -> Self::Floats {
+        has!({
+            let h = vld1q_u16(h.as_ptr());
+            let even = vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(vuzp1q_u16(h, h))));
+            let odd = vcvt_f32_f16(vreinterpret_f16_u16(vget_low_u16(vuzp2q_u16(h, h))));
+            [even, even, odd, odd]
+        })
+    }
+
+    #[inline(always)]
+    fn eight_f16_pairs(self, w: [u32; 8]) -> [Self::Floats; 2] {
+        let halves = |shift: u32| {
+            let mut h = [0; 8];
+            for i in 0..8 {
+                h[i] = (w[i] >> shift) as u16;
+            }
+            h
+        };
+        [self.eight_f16(halves(0)), self.eight_f16(halves(16))]
+    }
+
+    #[inline(always)]
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
         four!(R => vmulq_f32(a[R], b[R]))
     }
@@ -449,33 +477,6 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     #[inline(always)]
     fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
         four!(R => vfmaq_f32(c[R], a[R], b[R]))
-    }
-
-    #[inline(always)]
-    fn fma_spread<const J: usize>(self, dots: Self::Ints, scales: Self::Floats, acc: Self::Floats) -> Self::Floats {
-        let v = self.to_f32(dots);
-        has!([
-            vfmaq_laneq_f32::<0>(acc[0], v[0], scales[J]),
-            vfmaq_laneq_f32::<1>(acc[1], v[1], scales[J]),
-            vfmaq_laneq_f32::<2>(acc[2], v[2], scales[J]),
-            vfmaq_laneq_f32::<3>(acc[3], v[3], scales[J]),
-        ])
-    }
-
-    #[inline(always)]
-    fn fma_spread_evens<const J: usize>(
-        self,
-        dots: Self::Ints,
-        pairs: Self::Floats,
-        acc: Self::Floats,
-    ) -> Self::Floats {
-        let v = self.to_f32(dots);
-        has!([
-            vfmaq_laneq_f32::<0>(acc[0], v[0], pairs[J]),
-            vfmaq_laneq_f32::<0>(acc[1], v[1], pairs[J]),
-            vfmaq_laneq_f32::<2>(acc[2], v[2], pairs[J]),
-            vfmaq_laneq_f32::<2>(acc[3], v[3], pairs[J]),
-        ])
     }
 
     #[inline(always)]

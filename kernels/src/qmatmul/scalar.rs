@@ -65,7 +65,7 @@ fn dot(weights: &[f32], x: Inputs<'_>, w: Matrix<'_>, m: usize, start: usize) ->
         let row = x.q.row(m);
         for (i, &w) in weights.iter().enumerate() {
             let k = start + i;
-            sum += f64::from(w) * f64::from(row.d[k / 32]) * f64::from(row.q[k]);
+            sum += f64::from(w) * f64::from(row.d[row.order.scale(k)]) * f64::from(row.q[row.order.quant(k)]);
         }
     }
     sum

@@ -27,8 +27,8 @@ pub(super) trait Simd: Copy {
     /// Weight rows multiplied at once by one activation row, and by several.
     const ROWS: (usize, usize);
 
-    /// Sums that the products of a row are dealt out to, one or two: independent chains where rows go one by one.
-    const CHAINS: usize;
+    /// Whether one activation row meets the rows of wide formats one by one, in the order in which they lie in memory.
+    const IN_ORDER: bool;
 
     // Bytes.
 
@@ -47,6 +47,10 @@ pub(super) trait Simd: Copy {
     /// Row i of the result is made of group i (four bytes) of each of the given rows.
     fn transpose(self, rows: [Self::Bytes; 16]) -> [Self::Bytes; 16];
 
+    /// Quarter b of vector m of the result is made of group m of quarter b of each of the given vectors: 256 values in the
+    /// [order of lanes](crate::activations::Order::Lanes).
+    fn exchange(self, v: [Self::Bytes; 4]) -> [Self::Bytes; 4];
+
     /// Eight groups of eight bytes, each lowest byte first.
     fn groups(self, groups: [u64; 8]) -> Self::Bytes;
 
@@ -63,6 +67,22 @@ pub(super) trait Simd: Copy {
 
     /// `(p[i] >> SHIFT) & MASK`.
     fn fields_64<const SHIFT: u32, const MASK: u8>(self, p: &[u8; 64]) -> Self::Bytes;
+
+    /// Four times [`Simd::fields_32`], of the 32 bytes at `p[32v]` for v in 0..4, [exchanged](Simd::exchange).
+    fn fields_32_exchanged<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 128]) -> [Self::Bytes; 4];
+
+    /// Four times [`Simd::nibbles`], of the 16 bytes from AT on of blocks 2v and 2v + 1 for v in 0..4,
+    /// [exchanged](Simd::exchange).
+    #[inline(always)]
+    fn nibbles_exchanged<const AT: usize, const B: usize>(self, blocks: &[[u8; B]; 8]) -> [Self::Bytes; 4] {
+        let half = |i: usize| blocks[i][AT..].first_chunk().expect("16 bytes of a block");
+        self.exchange([
+            self.nibbles(half(0), half(1)),
+            self.nibbles(half(2), half(3)),
+            self.nibbles(half(4), half(5)),
+            self.nibbles(half(6), half(7)),
+        ])
+    }
 
     /// `v << SHIFT` of bytes; no bit may leave its byte.
     fn shift_left<const SHIFT: u32>(self, v: Self::Bytes) -> Self::Bytes;
@@ -87,19 +107,16 @@ pub(super) trait Simd: Copy {
 
     // Products of bytes. Lane i sums the bytes 4i .. 4i + 4. Activations are in -127..=127.
 
-    /// Codes in 0..=127.
-    fn dot(self, codes: Self::Bytes, x: &[i8; 64]) -> Self::Ints;
-
-    /// Codes from [`Simd::signed`].
-    fn dot_signed(self, codes: Self::Bytes, x: &[i8; 64]) -> Self::Ints;
-
-    /// `256·dot(codes, x) + dot(codes, low)`: activations in two digits.
-    fn dot_two(self, codes: Self::Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints;
-
-    /// [`Simd::dot_two`] with codes from [`Simd::signed`].
-    fn dot_two_signed(self, codes: Self::Bytes, x: &[i8; 64], low: &[i8; 64]) -> Self::Ints;
-
     fn zero_ints(self) -> Self::Ints;
+
+    /// The sum of four products of vectors, of codes of this kind.
+    #[inline(always)]
+    fn dots(self, kind: Codes, codes: [Self::Bytes; 4], x: &[[i8; 64]; 4]) -> Self::Ints {
+        generic_dots(self, kind, codes, x)
+    }
+
+    /// `256·high + low`.
+    fn two_digits(self, high: Self::Ints, low: Self::Ints) -> Self::Ints;
 
     /// `acc + dot(codes, x)`.
     fn dot_acc(self, acc: Self::Ints, codes: Self::Bytes, x: Self::Bytes) -> Self::Ints;
@@ -130,48 +147,43 @@ pub(super) trait Simd: Copy {
 
     fn load_f32(self, p: &[f32; 16]) -> Self::Floats;
 
-    /// Lane i is `p[i / 2]`.
-    fn load_f32_pairs(self, p: &[f32; 8]) -> Self::Floats;
-
     /// The f16 number `h` in all lanes.
     fn splat_f16(self, h: u16) -> Self::Floats;
-
-    /// Lane i is the f16 number `h[i / 2]`.
-    fn f16_pairs(self, h: [u16; 8]) -> Self::Floats;
-
-    /// Lane i is the f16 number at the start of `blocks[i / 2]`.
-    #[inline(always)]
-    fn f16_of_blocks<const B: usize>(self, blocks: &[[u8; B]; 8]) -> Self::Floats {
-        let mut h = [0; 8];
-        for i in 0..8 {
-            h[i] = u16::from_le_bytes([blocks[i][0], blocks[i][1]]);
-        }
-        self.f16_pairs(h)
-    }
-
-    /// Lane i is the f16 number in half i % 2 of `words[i / 2]`, the low half first.
-    fn f16_halves(self, words: [u32; 8]) -> Self::Floats;
-
-    /// Lane i is lane i of `v` without its lowest bit.
-    fn evens(self, v: Self::Floats) -> Self::Floats;
-
-    /// Lane i is lane i of `v` with its lowest bit set.
-    fn odds(self, v: Self::Floats) -> Self::Floats;
-
-    /// Zeros in the even lanes; each odd lane holds its value plus that of the lane before.
-    fn odd_sums(self, v: Self::Floats) -> Self::Floats;
-
-    /// Lane i is the signed byte i / 2 of `v`, lowest byte first.
-    fn i8_pairs(self, v: u64) -> Self::Floats;
-
-    /// Lane i is the signed byte i of `v`, lowest byte first.
-    fn widen_i8(self, v: [u64; 2]) -> Self::Floats;
 
     /// 16 f16 numbers.
     fn widen_f16(self, p: &[u8; 32]) -> Self::Floats;
 
     /// 16 bf16 numbers.
     fn widen_bf16(self, p: &[u8; 32]) -> Self::Floats;
+
+    // What belongs to 16 or 32 of 256 values, in the order of lanes: lane 4b + v is that of values 64v + 16b ...
+
+    /// The signed bytes of `v`, each for 16 values, lowest byte first.
+    fn sixteen_i8(self, v: [u64; 2]) -> Self::Floats;
+
+    /// The signed bytes of `v`, each for 32 values, lowest byte first.
+    fn eight_i8(self, v: u64) -> Self::Floats;
+
+    /// The numbers at `p`, each for 32 values; those of even blocks of 32 stand first.
+    fn eight_f32(self, p: &[f32; 8]) -> Self::Floats;
+
+    /// The f16 numbers `h`, each for 32 values.
+    fn eight_f16(self, h: [u16; 8]) -> Self::Floats;
+
+    /// The f16 numbers in the low and in the high halves of `words`, each for 32 values.
+    fn eight_f16_pairs(self, words: [u32; 8]) -> [Self::Floats; 2];
+
+    /// The f16 numbers at the starts of blocks, each for 32 values.
+    #[inline(always)]
+    fn f16_of_blocks<const B: usize>(self, blocks: &[[u8; B]; 8]) -> Self::Floats {
+        let mut h = [0; 8];
+        for i in 0..8 {
+            h[i] = u16::from_le_bytes([blocks[i][0], blocks[i][1]]);
+        }
+        self.eight_f16(h)
+    }
+
+    // Arithmetic.
 
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
 
@@ -180,16 +192,31 @@ pub(super) trait Simd: Copy {
     /// `a·b + c`, rounded once.
     fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
 
-    /// `acc + dots[i]·scales[4J + i / 4]`, rounded once: products of the J-th 64 of 256 values, a scale for each 16.
-    fn fma_spread<const J: usize>(self, dots: Self::Ints, scales: Self::Floats, acc: Self::Floats) -> Self::Floats;
-
-    /// `acc + dots[i]·pairs[4J + 2·(i / 8)]`, rounded once: as [`Simd::fma_spread`] with a scale for each 32, in even
-    /// lanes.
-    fn fma_spread_evens<const J: usize>(self, dots: Self::Ints, pairs: Self::Floats, acc: Self::Floats)
-    -> Self::Floats;
-
     /// The sum of all lanes: halves added, then quarters, then eighths, then the last two.
     fn sum(self, v: Self::Floats) -> f32;
+}
+
+/// What codes are.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Codes {
+    /// Those of [`Simd::signed`].
+    Signed,
+    /// At least 0, and at most so much; no more than 127.
+    UpTo(u8),
+}
+
+/// [`Simd::dots`] one product after another.
+#[inline(always)]
+pub(super) fn generic_dots<S: Simd>(s: S, kind: Codes, codes: [S::Bytes; 4], x: &[[i8; 64]; 4]) -> S::Ints {
+    let mut sums = s.zero_ints();
+    for m in 0..4 {
+        let x = s.load(bytemuck::cast_ref(&x[m]));
+        sums = match kind {
+            Codes::Signed => s.dot_acc_signed(sums, codes[m], x),
+            Codes::UpTo(_) => s.dot_acc(sums, codes[m], x),
+        };
+    }
+    sums
 }
 
 /// [`Simd::block_sums`] by broadcasting each group of the activations.

@@ -1,5 +1,4 @@
 use super::*;
-use crate::activations::row_mut;
 use crate::conformance::{Guarded, Rng, assert_close, levels, scalar};
 use crate::decode::decode_row;
 
@@ -117,11 +116,11 @@ fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
 
 /// Two terms of every row, `[2m, k]`.
 fn in_two_terms(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
-    let mut q = QuantRows::new(2 * m, k);
-    let len = q.record_len();
-    for (x, records) in x.chunks(k).zip(q.records_mut().chunks_mut(2 * len)).take(m) {
-        let (first, second) = records.split_at_mut(len);
-        kernels.quantize_row_in_two_terms(x, row_mut(first, k), row_mut(second, k));
+    let mut q = QuantRows::in_two_terms(m, k);
+    let layout = q.layout();
+    for (x, records) in x.chunks(k).zip(q.records_mut().chunks_mut(2 * layout.record_len())).take(m) {
+        let (first, second) = records.split_at_mut(layout.record_len());
+        kernels.quantize_row_in_two_terms(x, layout.row_mut(first), layout.row_mut(second));
     }
     q
 }

@@ -91,7 +91,7 @@ impl Quant for IQ2_XXS {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        scales(s, b, 0.125, s.i8_pairs(odd(top_nibbles(b, 6, 8))))
+        scales(s, b, 0.125, s.eight_i8(odd(top_nibbles(b, 6, 8))))
     }
 
     #[inline(always)]
@@ -113,7 +113,7 @@ impl Quant for IQ2_XS {
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let integers = [odd(spread_nibbles(u32_at(b, 66))), odd(spread_nibbles(u32_at(b, 70)))];
-        scales(s, b, 0.125, s.widen_i8(integers))
+        scales(s, b, 0.125, s.sixteen_i8(integers))
     }
 
     #[inline(always)]
@@ -136,7 +136,7 @@ impl Quant for IQ2_S {
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let integers = [odd(spread_nibbles(u32_at(b, 74))), odd(spread_nibbles(u32_at(b, 78)))];
-        scales(s, b, 0.125, s.widen_i8(integers))
+        scales(s, b, 0.125, s.sixteen_i8(integers))
     }
 
     #[inline(always)]
@@ -159,7 +159,7 @@ impl Quant for IQ3_XXS {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        scales(s, b, 0.25, s.i8_pairs(odd(top_nibbles(b, 66, 4))))
+        scales(s, b, 0.25, s.eight_i8(odd(top_nibbles(b, 66, 4))))
     }
 
     #[inline(always)]
@@ -183,7 +183,7 @@ impl Quant for IQ3_S {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        scales(s, b, 1.0, s.i8_pairs(odd(spread_nibbles(u32_at(b, 106)))))
+        scales(s, b, 1.0, s.eight_i8(odd(spread_nibbles(u32_at(b, 106)))))
     }
 
     #[inline(always)]

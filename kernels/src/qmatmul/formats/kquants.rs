@@ -52,7 +52,7 @@ fn scales_and_mins<S: Simd, const AT: usize>(s: S, b: &[u8]) -> Scales<S> {
     let mins = u64::from(q & SIX) | u64::from(r >> 4 & FOUR | (q >> 6 & TWO) << 4) << 32;
     // The sign of dmin is its top bit.
     let minus_dmin = s.splat_f16(u16_at(b, 2) ^ 0x8000);
-    Scales { scale: s.mul(splat_f16(s, b, 0), s.i8_pairs(scales)), offset: s.mul(minus_dmin, s.i8_pairs(mins)) }
+    Scales { scale: s.mul(splat_f16(s, b, 0), s.eight_i8(scales)), offset: s.mul(minus_dmin, s.eight_i8(mins)) }
 }
 
 /// Two bits of values 64J .. from the 64 bytes at `AT`, in the order of `Q2_K`.
@@ -88,8 +88,8 @@ impl Quant for Q2_K {
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let (p, q) = (u64_at(b, 0), u64_at(b, 8));
-        let scales = s.widen_i8([p & const { bytes(15) }, q & const { bytes(15) }]);
-        let mins = s.widen_i8([p >> 4 & const { bytes(15) }, q >> 4 & const { bytes(15) }]);
+        let scales = s.sixteen_i8([p & const { bytes(15) }, q & const { bytes(15) }]);
+        let mins = s.sixteen_i8([p >> 4 & const { bytes(15) }, q >> 4 & const { bytes(15) }]);
         let minus_dmin = s.splat_f16(u16_at(b, 82) ^ 0x8000);
         Scales { scale: s.mul(splat_f16(s, b, 80), scales), offset: s.mul(minus_dmin, mins) }
     }
@@ -115,7 +115,7 @@ impl Quant for Q3_K {
         let high = u64::from(high);
         let first = low & const { bytes(15) } | (high & TWO) << 4 | (high >> 2 & TWO) << 36;
         let second = low >> 4 & const { bytes(15) } | (high >> 4 & TWO) << 4 | (high >> 6 & TWO) << 36;
-        let integers = s.widen_i8([minus_32(first), minus_32(second)]);
+        let integers = s.sixteen_i8([minus_32(first), minus_32(second)]);
         Scales::centred(s, s.mul(splat_f16(s, b, 108), integers))
     }
 
@@ -141,6 +141,11 @@ impl Quant for Q4_K {
     #[inline(always)]
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         s.fields_32::<0, 4, 15>(part(b, 16 + 32 * J))
+    }
+
+    #[inline(always)]
+    fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
+        s.fields_32_exchanged::<0, 4, 15>(part(b, 16))
     }
 }
 
@@ -174,7 +179,7 @@ impl Quant for Q6_K {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        let integers = s.widen_i8([u64_at(b, 192), u64_at(b, 200)]);
+        let integers = s.sixteen_i8([u64_at(b, 192), u64_at(b, 200)]);
         Scales::centred(s, s.mul(splat_f16(s, b, 208), integers))
     }
 
@@ -200,7 +205,7 @@ impl Quant for IQ4_XS {
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let integers = minus_32(spread_nibbles(u32_at(b, 4)) | spread_crumbs(u16_at(b, 2)) << 4);
-        Scales::centred(s, s.mul(splat_f16(s, b, 0), s.i8_pairs(integers)))
+        Scales::centred(s, s.mul(splat_f16(s, b, 0), s.eight_i8(integers)))
     }
 
     #[inline(always)]

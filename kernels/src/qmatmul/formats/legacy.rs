@@ -14,19 +14,15 @@ pub(crate) struct MXFP4;
 /// Levels of the non-linear 4-bit formats.
 pub(super) const IQ4_LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
-/// The pairs of f16 numbers that start eight blocks.
+/// Scales and offsets from the pairs of f16 numbers that start eight blocks.
 #[inline(always)]
-fn pairs_of_blocks<S: Simd, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Floats {
-    s.f16_halves([
-        u32_at(&b[0], 0),
-        u32_at(&b[1], 0),
-        u32_at(&b[2], 0),
-        u32_at(&b[3], 0),
-        u32_at(&b[4], 0),
-        u32_at(&b[5], 0),
-        u32_at(&b[6], 0),
-        u32_at(&b[7], 0),
-    ])
+fn scales_of_pairs<S: Simd, const B: usize>(s: S, b: &[[u8; B]; 8]) -> Scales<S> {
+    let mut words = [0; 8];
+    for i in 0..8 {
+        words[i] = u32_at(&b[i], 0);
+    }
+    let [scale, offset] = s.eight_f16_pairs(words);
+    Scales { scale, offset }
 }
 
 /// Nibble pairs at `AT` of blocks 2J and 2J + 1.
@@ -62,6 +58,11 @@ impl Quant for Q4_0 {
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         nibbles::<S, J, 2, 18>(s, b)
     }
+
+    #[inline(always)]
+    fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
+        s.nibbles_exchanged::<2, 18>(b)
+    }
 }
 
 impl Quant for Q4_1 {
@@ -74,17 +75,17 @@ impl Quant for Q4_1 {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales::of_pairs(s, pairs_of_blocks(s, b))
-    }
-
-    #[inline(always)]
-    fn pairs<S: Simd>(s: S, b: &Self::Super) -> Option<S::Floats> {
-        Some(pairs_of_blocks(s, b))
+        scales_of_pairs(s, b)
     }
 
     #[inline(always)]
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         nibbles::<S, J, 4, 20>(s, b)
+    }
+
+    #[inline(always)]
+    fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
+        s.nibbles_exchanged::<4, 20>(b)
     }
 }
 
@@ -117,12 +118,7 @@ impl Quant for Q5_1 {
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
-        Scales::of_pairs(s, pairs_of_blocks(s, b))
-    }
-
-    #[inline(always)]
-    fn pairs<S: Simd>(s: S, b: &Self::Super) -> Option<S::Floats> {
-        Some(pairs_of_blocks(s, b))
+        scales_of_pairs(s, b)
     }
 
     #[inline(always)]
@@ -167,6 +163,15 @@ impl Quant for IQ4_NL {
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         s.lookup_signed(&IQ4_LEVELS, nibbles::<S, J, 2, 18>(s, b))
     }
+
+    #[inline(always)]
+    fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
+        let mut codes = s.nibbles_exchanged::<2, 18>(b);
+        for m in 0..4 {
+            codes[m] = s.lookup_signed(&IQ4_LEVELS, codes[m]);
+        }
+        codes
+    }
 }
 
 /// Half the scale of an `MXFP4` block, `2^(e − 128)`.
@@ -187,10 +192,11 @@ impl Quant for MXFP4 {
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
         let mut scales = [0.0; 8];
-        for (scale, b) in scales.iter_mut().zip(b) {
-            *scale = mxfp4_scale(b[0]);
+        for i in 0..4 {
+            scales[i] = mxfp4_scale(b[2 * i][0]);
+            scales[4 + i] = mxfp4_scale(b[2 * i + 1][0]);
         }
-        Scales::centred(s, s.load_f32_pairs(&scales))
+        Scales::centred(s, s.eight_f32(&scales))
     }
 
     #[inline(always)]

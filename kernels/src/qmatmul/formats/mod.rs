@@ -11,7 +11,7 @@ mod float;
 mod kquants;
 mod legacy;
 
-use super::simd::Simd;
+use super::simd::{Codes, Simd};
 
 pub(super) use codebook::*;
 pub(super) use float::*;
@@ -19,7 +19,7 @@ pub(super) use kquants::*;
 pub(super) use legacy::*;
 
 /// A quantised format.
-pub(super) trait Quant: 'static {
+pub(super) trait Quant: Sized + 'static {
     /// The bytes of 256 values.
     type Super: bytemuck::Pod;
 
@@ -38,18 +38,29 @@ pub(super) trait Quant: 'static {
     /// The code that stands for zero, of formats where that is the same everywhere: `value = scale·(code − centre)`.
     const CENTRE: Option<f32>;
 
-    /// The scale of each 16 values, and the offset unless there is a [`Quant::CENTRE`].
+    /// The scale of each 16 values, and the offset unless there is a [`Quant::CENTRE`], in the order of lanes.
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S>;
-
-    /// Scale (even lanes) and offset (odd lanes) of each 32 values, of formats whose blocks hold them side by side: less
-    /// work than [`Quant::scales`].
-    #[inline(always)]
-    fn pairs<S: Simd>(_: S, _: &Self::Super) -> Option<S::Floats> {
-        None
-    }
 
     /// The codes of values 64J .. 64J + 64, in order.
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes;
+
+    /// The codes of all values in the [order of lanes](crate::activations::Order::Lanes).
+    #[inline(always)]
+    fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
+        s.exchange(codes::<S, Self>(s, b))
+    }
+}
+
+/// What a format's codes are.
+#[inline(always)]
+pub(super) fn kind<F: Quant>() -> Codes {
+    if F::SIGNED { Codes::Signed } else { Codes::UpTo(F::MAX_CODE) }
+}
+
+/// The codes of 256 values, in order.
+#[inline(always)]
+pub(super) fn codes<S: Simd, F: Quant>(s: S, b: &F::Super) -> [S::Bytes; 4] {
+    [F::codes::<S, 0>(s, b), F::codes::<S, 1>(s, b), F::codes::<S, 2>(s, b), F::codes::<S, 3>(s, b)]
 }
 
 /// The centre of a format's codes as level `S` has them, with the bias of signed ones.
@@ -69,7 +80,7 @@ pub(super) fn affine<S: Simd, F: Quant>(s: S, b: &F::Super) -> Scales<S> {
     }
 }
 
-/// Scale and offset of each 16 of 256 values.
+/// Scale and offset of each 16 of 256 values: those of values 64v + 16b .. in lane 4b + v.
 #[derive(Clone, Copy)]
 pub(super) struct Scales<S: Simd> {
     pub scale: S::Floats,
@@ -77,12 +88,6 @@ pub(super) struct Scales<S: Simd> {
 }
 
 impl<S: Simd> Scales<S> {
-    /// For formats with [`Quant::pairs`].
-    #[inline(always)]
-    fn of_pairs(s: S, pairs: S::Floats) -> Self {
-        Scales { scale: s.evens(pairs), offset: s.odds(pairs) }
-    }
-
     /// For formats with a [`Quant::CENTRE`].
     #[inline(always)]
     fn centred(s: S, scale: S::Floats) -> Self {
