@@ -96,7 +96,7 @@ pub(super) trait Simd: Copy {
     /// `-v` where bit i of `bits` is set.
     fn negate_where(self, v: Self::Bytes, bits: u64) -> Self::Bytes;
 
-    /// Signed codes in the form that [`Simd::dot_signed`] takes: with [`Simd::SIGNED_BIAS`] added.
+    /// Signed codes in the form that products take: with [`Simd::SIGNED_BIAS`] added.
     fn signed(self, v: Self::Bytes) -> Self::Bytes;
 
     /// [`Simd::signed`] of a lookup.
@@ -105,11 +105,12 @@ pub(super) trait Simd: Copy {
         self.signed(self.lookup(bytemuck::cast_ref(table), indices))
     }
 
-    // Products of bytes. Lane i sums the bytes 4i .. 4i + 4. Activations are in -127..=127.
+    // Products of bytes. Lane i sums the bytes 4i .. 4i + 4. Codes are in 0..=127, or those of [`Simd::signed`];
+    // activations are in -127..=127.
 
     fn zero_ints(self) -> Self::Ints;
 
-    /// The sum of four products of vectors, of codes of this kind.
+    /// The sum of the products of four vectors, with codes of this kind.
     #[inline(always)]
     fn dots(self, kind: Codes, codes: [Self::Bytes; 4], x: &[[i8; 64]; 4]) -> Self::Ints {
         generic_dots(self, kind, codes, x)
@@ -118,10 +119,10 @@ pub(super) trait Simd: Copy {
     /// `256·high + low`.
     fn two_digits(self, high: Self::Ints, low: Self::Ints) -> Self::Ints;
 
-    /// `acc + dot(codes, x)`.
+    /// `acc` and the products of codes in 0..=127.
     fn dot_acc(self, acc: Self::Ints, codes: Self::Bytes, x: Self::Bytes) -> Self::Ints;
 
-    /// `acc + dot_signed(codes, x)`.
+    /// `acc` and the products of codes from [`Simd::signed`].
     fn dot_acc_signed(self, acc: Self::Ints, codes: Self::Bytes, x: Self::Bytes) -> Self::Ints;
 
     /// The sums over G groups of four codes: `lines[g][v + i]` holds group g of 16 weight rows, `x[c][g]` that of
