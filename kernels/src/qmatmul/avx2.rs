@@ -118,8 +118,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type Floats = [__m256; 2];
 
     const SIGNED_BIAS: f32 = if VNNI { 128.0 } else { 0.0 };
-    const ROWS: (usize, usize) = (2, 1);
-    const IN_ORDER: bool = false;
+    const ROWS: usize = 1;
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> Pair {

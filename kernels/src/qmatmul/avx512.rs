@@ -32,8 +32,7 @@ impl Simd for Avx512 {
     type Floats = __m512;
 
     const SIGNED_BIAS: f32 = 128.0;
-    const ROWS: (usize, usize) = (4, 2);
-    const IN_ORDER: bool = true;
+    const ROWS: usize = 4;
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> __m512i {
@@ -196,17 +195,22 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn nibbles_exchanged<const AT: usize, const B: usize>(self, blocks: &[[u8; B]; 8]) -> [__m512i; 4] {
-        let (even, odd) = if (AT, B) == (2, 18) {
+        let bytes: &[u8] = blocks.as_flattened();
+        let at = |i: usize| self.load(bytes[i..i + 64].try_into().unwrap());
+        // Two registers of 16 bytes of four blocks, and where group 0 of each block is, those of even blocks first.
+        let (first, second, places) = if B == 16 {
+            (at(0), at(64), [0, 8, 16, 24, 4, 12, 20, 28])
+        } else if (AT, B) == (2, 18) {
             // A block is nine words: of two registers each, one permutation picks the last eight of every other block.
-            let bytes: &[u8] = blocks.as_flattened();
-            let at = |i: usize| self.load(bytes[i..i + 64].try_into().unwrap());
             has!({
                 let words = _mm512_set_epi16(
                     62, 61, 60, 59, 58, 57, 56, 55, 44, 43, 42, 41, 40, 39, 38, 37, 26, 25, 24, 23, 22, 21, 20, 19, 8,
                     7, 6, 5, 4, 3, 2, 1,
                 );
                 let later = _mm512_add_epi16(words, _mm512_set1_epi16(1));
-                (_mm512_permutex2var_epi16(at(0), words, at(64)), _mm512_permutex2var_epi16(at(16), later, at(80)))
+                let even = _mm512_permutex2var_epi16(at(0), words, at(64));
+                let odd = _mm512_permutex2var_epi16(at(16), later, at(80));
+                (even, odd, [0, 4, 8, 12, 16, 20, 24, 28])
             })
         } else {
             let every_other = |first: usize| {
@@ -218,15 +222,15 @@ impl Simd for Avx512 {
                     _mm512_mask_broadcast_i32x4(v, 0xf000, at(3))
                 })
             };
-            (every_other(0), every_other(1))
+            (every_other(0), every_other(1), [0, 4, 8, 12, 16, 20, 24, 28])
         };
-        let mut out = [even; 4];
+        let mut out = [first; 4];
         for m in 0..4 {
             out[m] = has!({
-                // Group m of the four, twice.
-                let order = _mm512_set_epi32(28, 24, 20, 16, 28, 24, 20, 16, 12, 8, 4, 0, 12, 8, 4, 0);
+                let [a, b, c, d, e, f, g, h] = places;
+                let order = _mm512_set_epi32(h, g, f, e, h, g, f, e, d, c, b, a, d, c, b, a);
                 let order = _mm512_add_epi32(order, _mm512_set1_epi32(m as i32));
-                let groups = _mm512_permutex2var_epi32(even, order, odd);
+                let groups = _mm512_permutex2var_epi32(first, order, second);
                 let counts = _mm512_set_epi64(0x4_0000_0004, 0x4_0000_0004, 0, 0, 0x4_0000_0004, 0x4_0000_0004, 0, 0);
                 _mm512_and_si512(_mm512_srlv_epi32(groups, counts), _mm512_set1_epi8(15))
             });

@@ -1,11 +1,12 @@
 //! Matrix times a few vectors: the loop of decoding, bound by the memory that holds the weights.
 //!
-//! Weights are unpacked once for all activation rows. Several weight rows run side by side, as independent chains for the
-//! arithmetic, or one by one, where the order of reading counts for more. For each 256 values and each pair of rows:
+//! Weights are unpacked once for all activation rows. Weight rows run side by side or one by one, as the level likes it
+//! best. For each 256 values and each pair of rows, where a lane stands for
+//! [16 of the values](crate::activations::Order::Lanes):
 //!
 //! ```text
 //! acc ← acc + offset[16]·ds[16]                       Σq·d of each 16 activations, precomputed
-//! acc ← acc + f32(dot(codes, q))·(scale·d)[16]        four times, 64 codes each
+//! acc ← acc + f32(Σ codes·q [16])·(scale·d)[16]       four times 64 products, added up as integers
 //! ```
 
 use super::Inputs;
@@ -63,14 +64,7 @@ pub(super) fn quantised<S: Simd, F: Quant, const M: usize, const TERMS: usize>(
     }
     // Formats of more bits take less arithmetic a byte: row by row they come in the order they lie in, which the
     // prefetchers of the CPU reward.
-    let in_order = S::IN_ORDER && size_of::<F::Super>() > MANY_BITS;
-    let rows = if M > 1 {
-        S::ROWS.1
-    } else if in_order {
-        1
-    } else {
-        S::ROWS.0
-    };
+    let rows = if M > 1 || S::ROWS == 4 && size_of::<F::Super>() > MANY_BITS { 1 } else { S::ROWS };
     let mut ahead = Ahead::new(w, rows);
     for n in (0..w.rows()).step_by(rows) {
         match rows {
@@ -176,15 +170,12 @@ fn step<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
 /// All activation rows, M of them or fewer, times all weight rows, in f32.
 #[inline(always)]
 pub(super) fn float<S: Simd, F: Float, const M: usize>(s: S, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
-    let rows = match (M, S::IN_ORDER) {
-        (1, true) => 1,
-        (1, false) => S::ROWS.0,
-        _ => S::ROWS.1,
-    };
+    // Where a vector is one register, a row at a time is read in the order of memory, and two share the loads of several
+    // activation rows; where it is more, there are registers for the latter with one row alone.
+    let rows = if (M > 1) == (S::ROWS == 4) { 2 } else { 1 };
     let mut ahead = Ahead::new(w, rows);
     for n in (0..w.rows()).step_by(rows) {
         match rows {
-            4 => float_rows::<S, F, M, 4>(s, w, x, n, &mut ahead, y),
             2 => float_rows::<S, F, M, 2>(s, w, x, n, &mut ahead, y),
             _ => float_rows::<S, F, M, 1>(s, w, x, n, &mut ahead, y),
         }

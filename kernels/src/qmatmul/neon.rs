@@ -116,8 +116,8 @@ impl<const LEVEL: u8> Neon<LEVEL> {
     /// Vector m of the result is made of group m of each of the given vectors.
     #[inline(always)]
     fn exchange_4(self, a: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
+        let a: [uint32x4_t; 4] = four!(R => vreinterpretq_u32_u8(a[R]));
         has!({
-            let a = four!(R => vreinterpretq_u32_u8(a[R]));
             let (p, q) = (vtrn1q_u32(a[0], a[1]), vtrn2q_u32(a[0], a[1]));
             let (r, s) = (vtrn1q_u32(a[2], a[3]), vtrn2q_u32(a[2], a[3]));
             let (p, q) = (vreinterpretq_u64_u32(p), vreinterpretq_u64_u32(q));
@@ -138,8 +138,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     type Floats = [float32x4_t; 4];
 
     const SIGNED_BIAS: f32 = 0.0;
-    const ROWS: (usize, usize) = (2, 1);
-    const IN_ORDER: bool = false;
+    const ROWS: usize = 2;
 
     #[inline(always)]
     fn load(self, p: &[u8; 64]) -> Bytes {

@@ -24,11 +24,9 @@ pub(super) trait Simd: Copy {
     /// What [`Simd::signed`] adds to signed codes; the drivers take it off again through the activations' sums.
     const SIGNED_BIAS: f32;
 
-    /// Weight rows multiplied at once by one activation row, and by several.
-    const ROWS: (usize, usize);
-
-    /// Whether one activation row meets the rows of wide formats one by one, in the order in which they lie in memory.
-    const IN_ORDER: bool;
+    /// Weight rows of a quantised format that one activation row meets at once, 1, 2 or 4. Where they are 4, those of wide
+    /// formats are met one by one all the same, in the order in which they lie in memory.
+    const ROWS: usize;
 
     // Bytes.
 

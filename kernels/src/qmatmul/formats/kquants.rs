@@ -1,7 +1,7 @@
 //! Super-blocks of 256 values with a scale for 16 or 32. Small integer scales are unpacked in general registers, four or
 //! eight bytes at a time; the arithmetic on them is the vectors'.
 
-use super::legacy::IQ4_LEVELS;
+use super::legacy::{IQ4_LEVELS, iq4_codes};
 use super::{Quant, Scales, part, splat_f16, u16_at, u32_at, u64_at};
 use crate::qmatmul::simd::Simd;
 
@@ -211,5 +211,10 @@ impl Quant for IQ4_XS {
     #[inline(always)]
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         s.lookup_signed(&IQ4_LEVELS, s.nibbles(part(b, 8 + 32 * J), part(b, 24 + 32 * J)))
+    }
+
+    #[inline(always)]
+    fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
+        iq4_codes(s, s.nibbles_exchanged::<0, 16>(bytemuck::cast_ref(part::<128>(b, 8))))
     }
 }

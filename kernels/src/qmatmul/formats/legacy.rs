@@ -166,12 +166,17 @@ impl Quant for IQ4_NL {
 
     #[inline(always)]
     fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
-        let mut codes = s.nibbles_exchanged::<2, 18>(b);
-        for m in 0..4 {
-            codes[m] = s.lookup_signed(&IQ4_LEVELS, codes[m]);
-        }
-        codes
+        iq4_codes(s, s.nibbles_exchanged::<2, 18>(b))
     }
+}
+
+/// The codes of the non-linear 4-bit formats.
+#[inline(always)]
+pub(super) fn iq4_codes<S: Simd>(s: S, mut nibbles: [S::Bytes; 4]) -> [S::Bytes; 4] {
+    for m in 0..4 {
+        nibbles[m] = s.lookup_signed(&IQ4_LEVELS, nibbles[m]);
+    }
+    nibbles
 }
 
 /// Half the scale of an `MXFP4` block, `2^(e − 128)`.
