@@ -118,7 +118,7 @@ impl<'m, 'g> Context<'m, 'g> {
             rope: Rope::new(&config.rope),
             caches,
             scratch: Scratch::new(config, settings.n_batch),
-            head: Batch::new(1, config.n_embd),
+            head: Batch::new(config.forms, 1, config.n_embd),
             logits: vec![0.0; model.n_vocab],
             history: Vec::new(),
             next_position: 0,

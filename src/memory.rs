@@ -478,6 +478,7 @@ mod tests {
     use super::*;
     use crate::model::LayerKind;
     use crate::model::config::RopeConfig;
+    use kernels::activations::Forms;
 
     /// The published 0.8B model.
     fn config() -> Config {
@@ -498,6 +499,7 @@ mod tests {
             head_k_dim: 128,
             head_v_dim: 128,
             rope: RopeConfig { n_rot: 64, freq_base: 1e7, sections: [11, 11, 10], yarn: None },
+            forms: Forms::QUANTS,
         }
     }
 

@@ -5,7 +5,7 @@ mod support;
 use qwen_edge::context::{Context, Settings, text_slots};
 use qwen_edge::model::attention::KvType;
 use qwen_edge::team::Team;
-use support::{FLOAT, Fixture, QUANTISED, assert_close, context, distance, levels, mean_kl, read};
+use support::{FLOAT, Fixture, QUANTISED, allowed, assert_close, context, distance, levels, mean_kl, read};
 
 /// What the f32 model may be off by when the same tokens are read in other batches.
 const TOLERANCE: f32 = 1e-3;
@@ -38,7 +38,7 @@ fn any_number_of_threads_gives_the_same_bits() {
 
 #[test]
 fn any_chunk_length_gives_the_same_logits() {
-    for (name, tolerance) in FLOAT.map(|(name, golden)| (name, golden / 2.0)) {
+    for (name, golden) in FLOAT {
         let fixture = Fixture::open(name);
         let model = fixture.model();
         // Long enough for several chunks of the chunkwise delta rule and of attention over the context.
@@ -46,6 +46,8 @@ fn any_chunk_length_gives_the_same_logits() {
         for kernels in levels() {
             let run = |chunk| read(&mut context(&model, kernels, prompt.len(), chunk), &prompt, chunk);
             let whole = run(512);
+            // Where activations are rounded to words, the last bit of a sum can make a whole step of it.
+            let tolerance = allowed([golden[0] / 2.0, 1.5 * golden[1]], kernels, 512);
             for chunk in [1, 7, 64] {
                 assert_close(&run(chunk), &whole, tolerance, &format!("{name}, {}, chunk {chunk}", kernels.isa()));
             }
@@ -92,7 +94,7 @@ fn a_stopped_prefill_says_how_far_it_came_and_can_go_on() {
 
 #[test]
 fn rewinding_into_a_batch_equals_never_having_read_the_rest() {
-    for (name, tolerance) in FLOAT.map(|(name, golden)| (name, golden / 2.0)) {
+    for (name, tolerance) in FLOAT.map(|(name, [exact, _])| (name, exact / 2.0)) {
         let fixture = Fixture::open(name);
         let (model, prompt) = (fixture.model(), fixture.prompt());
         let (draft, other) = (&prompt[20..28], &prompt[5..12]);
@@ -126,9 +128,10 @@ fn drafts_can_be_taken_back_again_and_again() {
     let (model, prompt) = (fixture.model(), fixture.prompt());
     let tolerance = 2.0 * TOLERANCE;
     for kernels in levels() {
-        let whole = read(&mut context(&model, kernels, 64, 64), &prompt[..60], 64);
-        let mut context = context(&model, kernels, 64, 64);
-        read(&mut context, &prompt[..12], 12);
+        // Never more rows than are multiplied without words, whose rounding would cover traces of the drafts.
+        let whole = read(&mut context(&model, kernels, 64, 4), &prompt[..60], 4);
+        let mut context = context(&model, kernels, 64, 4);
+        read(&mut context, &prompt[..12], 4);
         // Each round reads four tokens of which the last ones are wrong.
         for round in 0..12 {
             let at = 12 + round * 2;
@@ -140,7 +143,7 @@ fn drafts_can_be_taken_back_again_and_again() {
             assert_close(&verified, expected, tolerance, &format!("{}, round {round}", kernels.isa()));
             context.rewind(2);
         }
-        let rest = read(&mut context, &prompt[36..60], 24);
+        let rest = read(&mut context, &prompt[36..60], 4);
         assert_close(&rest, &whole[36 * model.n_vocab..], tolerance, &format!("{}, the rest", kernels.isa()));
     }
 }

@@ -11,6 +11,7 @@
 //! what the arithmetic alone allows. Every thread works on rows of its own; figures are those of the fastest
 //! run, since other load can only add time. The read rate of the memory, by plain sums with the same number of threads, is measured beside each.
 
+use qwen_edge_kernels::activations::Forms;
 use qwen_edge_kernels::memory::read;
 use qwen_edge_kernels::{Format, Inputs, Isa, Kernels, Matrix, QuantRows, Tile};
 use std::time::Instant;
@@ -68,7 +69,8 @@ fn run(format: Format, isa: Isa, columns: Columns, threads: usize, k: usize) {
     let bytes = weights(format, rows, k);
     let w = Matrix::new(format, rows, k, &bytes);
     let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect();
-    let mut q = if two_terms { QuantRows::in_two_terms(m, k) } else { QuantRows::new(m, k) };
+    let forms = Forms { quants: true, ..Forms::of([format]) };
+    let mut q = if two_terms { QuantRows::in_two_terms(m, k) } else { QuantRows::new(forms, m, k) };
     let layout = q.layout();
     for r in 0..m {
         let x = &x[r * k..][..k];
@@ -133,14 +135,16 @@ fn cached(kernels: &Kernels, w: Matrix<'_>, columns: Columns, x: Inputs<'_>, y: 
     w.bytes().len() as f64 / fastest(times.collect()) * 1e-9
 }
 
-/// Blocks of noise with tame scales.
+/// Blocks of noise with tame scales, or floats of tame exponents.
 fn weights(format: Format, rows: usize, k: usize) -> Vec<u8> {
     let mut state = 1u64;
+    let exponents = if matches!(format, Format::F16 | Format::BF16) { 0x3000_3000_3000_3000 } else { 0 };
     let mut bytes = Vec::with_capacity(rows * format.row_bytes(k).expect("whole blocks"));
     while bytes.len() < bytes.capacity() {
         state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
         // 0x2e and 0x3c as the high byte of any f16 field keep it finite.
-        bytes.extend((state >> 8).to_le_bytes().map(|b| b & 0x3f));
+        let noise = u64::from_le_bytes((state >> 8).to_le_bytes().map(|b| b & 0x3f));
+        bytes.extend((noise | exponents).to_le_bytes());
     }
     bytes.truncate(rows * format.row_bytes(k).expect("whole blocks"));
     bytes

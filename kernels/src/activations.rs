@@ -1,18 +1,21 @@
-//! Activations in the 8-bit form the integer products take.
+//! Activations in the forms that integer products take: 8-bit quants for quantised weights, 13-bit words for weights in
+//! 16-bit floats.
 //!
-//! Each row is cut into blocks of [`BLOCK`] values: `x[i] ≈ d[b]·q[i]`, `d = max|x| / 127` over the block in f32,
+//! For quants, each row is cut into blocks of [`BLOCK`] values: `x[i] ≈ d[b]·q[i]`, `d = max|x| / 127` over the block in f32,
 //! `q = round(x / d)` in `-127..=127` (never -128, so that sign tricks hold). Beside them stand the sums of 16 quants,
 //! times their scale, for formats with an offset. One f32 scale for 32 values is finer than the f16 scales or 256-value
 //! blocks of other runtimes.
 //!
 //! Up to [`GEMV_COLUMNS`] rows lie in the [order of lanes](Order::Lanes), more lie in the order of their values.
 //!
-//! Where the CPU has fast products of bf16, the rows also carry the values rounded to bf16.
+//! Where the CPU has fast products of bf16, rows with quants also carry the values rounded to bf16. Words are those of
+//! [`Precision::Int16`].
 //!
 //! A block that holds a NaN or an infinity gets a NaN scale and zero quants: every product it enters is NaN, so the
 //! accident stays visible. A block whose largest magnitude is below [`TINY`] is stored as zeros.
 
-use crate::{Isa, isa};
+use crate::dense::Precision;
+use crate::{Format, Isa, isa};
 use std::sync::LazyLock;
 
 /// Most activation rows that go through the matrix-vector kernels.
@@ -79,24 +82,49 @@ impl Order {
     }
 }
 
+/// The forms that rows are kept in: those that the weights they meet ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forms {
+    /// 8-bit quants, for quantised weights.
+    pub quants: bool,
+    /// 13-bit words, for weights in 16-bit floats. Up to [`GEMV_COLUMNS`] rows do without them.
+    pub words: bool,
+}
+
+impl Forms {
+    /// Quants alone.
+    pub const QUANTS: Forms = Forms { quants: true, words: false };
+
+    /// What rows need that meet weights of these formats.
+    pub fn of(formats: impl IntoIterator<Item = Format>) -> Forms {
+        formats.into_iter().fold(Forms { quants: false, words: false }, |forms, format| Forms {
+            quants: forms.quants || !format.is_float(),
+            words: forms.words || matches!(format, Format::F16 | Format::BF16),
+        })
+    }
+}
+
 /// How a row lies in memory.
 #[derive(Clone, Copy)]
 pub struct Layout {
     cols: usize,
     order: Order,
-    /// Bytes of the parts: quants, scales, sums, filling, bf16 values. A multiple of 64 in all.
-    parts: [usize; 5],
+    /// Bytes of the parts: quants, scales, sums, filling, bf16 values, words. A multiple of 64 in all.
+    parts: [usize; 6],
 }
 
 impl Layout {
-    /// That of each of `rows` rows of `cols` values.
-    fn new(rows: usize, cols: usize) -> Layout {
-        let k = padded(cols);
+    /// That of each of `rows` rows of `cols` values in the forms asked for, as far as this CPU has a use for them.
+    fn new(forms: Forms, rows: usize, cols: usize) -> Layout {
+        let k = if forms.quants { padded(cols) } else { 0 };
         let (d, ds) = (k / BLOCK * 4, k / SUM_BLOCK * 4);
-        let used = k + d + ds;
         let order = if rows <= GEMV_COLUMNS { Order::Lanes } else { Order::Values };
         let bf16 = if has_bf16() { 2 * k } else { 0 };
-        Layout { cols, order, parts: [k, d, ds, used.next_multiple_of(64) - used, bf16] }
+        let words = if forms.words && rows > GEMV_COLUMNS && has_words() { Precision::Int16.words(cols) } else { 0 };
+        let words = (4 * words).next_multiple_of(64);
+        // At least a record, so that threads can split rows of nothing too.
+        let filled = (k + d + ds).next_multiple_of(64).max(if bf16 + words == 0 { 64 } else { 0 });
+        Layout { cols, order, parts: [k, d, ds, filled - (k + d + ds), bf16, words] }
     }
 
     /// [`Record`]s a row takes.
@@ -110,23 +138,29 @@ impl Layout {
     /// If `records` is not one row long.
     pub fn row_mut<'a>(&self, records: &'a mut [Record]) -> QuantRowMut<'a> {
         assert_eq!(records.len(), self.record_len(), "records of a row of {}", self.cols);
-        let [q_len, d_len, ds_len, filling, _] = self.parts;
+        let [q_len, d_len, ds_len, filling, bf16_len, _] = self.parts;
         let (q, rest) = bytemuck::cast_slice_mut(records).split_at_mut(q_len);
         let (d, rest) = rest.split_at_mut(d_len);
         let (ds, rest) = rest.split_at_mut(ds_len);
+        let (bf16, words) = rest[filling..].split_at_mut(bf16_len);
+        let words: &mut [u32] = bytemuck::cast_slice_mut(words);
+        let n_words = Precision::Int16.words(self.cols).min(words.len());
         QuantRowMut {
             q: bytemuck::cast_slice_mut::<u8, i8>(q),
             d: bytemuck::cast_slice_mut(d),
             ds: bytemuck::cast_slice_mut(ds),
-            bf16: bytemuck::cast_slice_mut(&mut rest[filling..]),
+            bf16: bytemuck::cast_slice_mut(bf16),
+            words: &mut words[..n_words],
             order: self.order,
         }
     }
 }
 
-/// Rows of quantised activations `[m, k]`. Rows are records of one buffer, so that threads can fill disjoint rows.
+/// Rows of activations `[m, k]` in the forms of products. Rows are records of one buffer, so that threads can fill disjoint
+/// rows.
 pub struct QuantRows {
     buffer: Vec<Record>,
+    forms: Forms,
     /// Activation rows.
     rows: usize,
     /// Rows of quants to each.
@@ -139,7 +173,8 @@ pub struct QuantRows {
 #[repr(C, align(64))]
 pub struct Record([u8; 64]);
 
-/// One row, to be read. All fields cover k rounded up to a multiple of 256, with zeros past k.
+/// One row, to be read. All fields cover k rounded up to a multiple of 256, with zeros past k; they are empty in rows without
+/// quants.
 #[derive(Clone, Copy)]
 pub struct QuantRow<'a> {
     /// Quants, `[k]`.
@@ -154,7 +189,7 @@ pub struct QuantRow<'a> {
     pub order: Order,
 }
 
-/// One row, to be written; fields as in [`QuantRow`].
+/// One row, to be written; fields as in [`QuantRow`], and the words.
 pub struct QuantRowMut<'a> {
     /// Quants.
     pub q: &'a mut [i8],
@@ -164,7 +199,9 @@ pub struct QuantRowMut<'a> {
     pub ds: &'a mut [f32],
     /// Values as bf16, `[k]`, zeros past the end of x; empty where the CPU has no use for them.
     pub bf16: &'a mut [u16],
-    /// The order of all but the bf16 values.
+    /// Values as words, as many as [`Precision::words`] says; empty in rows without them.
+    pub words: &'a mut [u32],
+    /// The order of quants, scales and sums.
     pub order: Order,
 }
 
@@ -178,6 +215,12 @@ fn has_bf16() -> bool {
     *HAS
 }
 
+/// Whether a level of this CPU multiplies words.
+fn has_words() -> bool {
+    static HAS: LazyLock<bool> = LazyLock::new(|| Isa::Avx2.is_available());
+    *HAS
+}
+
 /// Columns of a record: a whole number of 256-value super-blocks, so that kernels may read past a ragged end.
 fn padded(cols: usize) -> usize {
     cols.next_multiple_of(256)
@@ -185,36 +228,42 @@ fn padded(cols: usize) -> usize {
 
 /// [`Record`]s of a buffer.
 fn buffer_len(rows: usize, layout: &Layout) -> usize {
-    let rows = if has_bf16() { rows.next_multiple_of(TILE_ROWS) } else { rows };
+    let rows = if layout.parts[4] > 0 { rows.next_multiple_of(TILE_ROWS) } else { rows };
     layout.record_len() * rows
 }
 
 impl QuantRows {
     /// Room for `rows` rows of `cols` values, all zero.
-    pub fn new(rows: usize, cols: usize) -> Self {
-        Self::with_terms(1, rows, cols)
+    pub fn new(forms: Forms, rows: usize, cols: usize) -> Self {
+        Self::with_terms(forms, 1, rows, cols)
     }
 
-    /// Room for `rows` rows in two terms: rows 2r and 2r + 1 are those of row r.
+    /// Room for the quants of `rows` rows in two terms: rows 2r and 2r + 1 are those of row r.
     pub fn in_two_terms(rows: usize, cols: usize) -> Self {
-        Self::with_terms(2, rows, cols)
+        Self::with_terms(Forms::QUANTS, 2, rows, cols)
     }
 
-    fn with_terms(terms: usize, rows: usize, cols: usize) -> Self {
-        let layout = Layout::new(rows, cols);
+    fn with_terms(forms: Forms, terms: usize, rows: usize, cols: usize) -> Self {
+        let layout = Layout::new(forms, rows, cols);
         let buffer = vec![bytemuck::Zeroable::zeroed(); buffer_len(terms * rows, &layout)];
-        QuantRows { buffer, rows, terms, layout }
+        QuantRows { buffer, forms, rows, terms, layout }
     }
 
-    /// Gives the buffer another shape, keeping its memory and the number of terms. Contents are unspecified afterwards.
+    /// Gives the buffer another shape, keeping its memory, the forms and the number of terms. Contents are unspecified
+    /// afterwards.
     pub fn reshape(&mut self, rows: usize, cols: usize) {
-        (self.rows, self.layout) = (rows, Layout::new(rows, cols));
+        (self.rows, self.layout) = (rows, Layout::new(self.forms, rows, cols));
         self.buffer.resize(buffer_len(self.rows(), &self.layout), bytemuck::Zeroable::zeroed());
     }
 
-    /// Bytes that rows of `cols` values take, each.
-    pub fn row_bytes(cols: usize) -> usize {
-        64 * Layout::new(0, cols).record_len()
+    /// Bytes that rows of `cols` values take, each, at most.
+    pub fn row_bytes(forms: Forms, cols: usize) -> usize {
+        64 * Layout::new(forms, usize::MAX, cols).record_len()
+    }
+
+    /// The forms of the rows.
+    pub fn forms(&self) -> Forms {
+        self.forms
     }
 
     /// Number of rows of quants.
@@ -246,7 +295,7 @@ impl QuantRows {
     pub fn row(&self, r: usize) -> QuantRow<'_> {
         assert!(r < self.rows(), "row {r} of {}", self.rows());
         let n = self.layout.record_len();
-        let [q_len, d_len, ds_len, filling, _] = self.layout.parts;
+        let [q_len, d_len, ds_len, filling, bf16_len, _] = self.layout.parts;
         let (q, rest) = bytemuck::cast_slice(&self.buffer[r * n..(r + 1) * n]).split_at(q_len);
         let (d, rest) = rest.split_at(d_len);
         let (ds, rest) = rest.split_at(ds_len);
@@ -254,9 +303,21 @@ impl QuantRows {
             q: bytemuck::cast_slice::<u8, i8>(q),
             d: bytemuck::cast_slice(d),
             ds: bytemuck::cast_slice(ds),
-            bf16: bytemuck::cast_slice(&rest[filling..]),
+            bf16: bytemuck::cast_slice(&rest[filling..filling + bf16_len]),
             order: self.layout.order,
         }
+    }
+
+    /// The words of all rows, and how many there are from one row to the next: a row's are the first [`Precision::words`] of
+    /// these. None in rows without words.
+    pub(crate) fn words(&self) -> (&[u32], usize) {
+        let [.., words_len] = self.layout.parts;
+        if words_len == 0 {
+            return (&[], 0);
+        }
+        let row = 64 * self.layout.record_len();
+        let all: &[u32] = bytemuck::cast_slice(&self.buffer[..self.rows() * self.layout.record_len()]);
+        (&all[(row - words_len) / 4..], row / 4)
     }
 
     /// Where the bf16 values from value `k` of row `r` on lie, and the bytes from one row to the next. `len` values may
@@ -266,7 +327,7 @@ impl QuantRows {
     /// If there is no such row, if its padded end is before `k + len`, or if rows carry no bf16 values.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn bf16(&self, r: usize, k: usize, len: usize) -> (*const u8, usize) {
-        let [q, d, ds, filling, bf16] = self.layout.parts;
+        let [q, d, ds, filling, bf16, _] = self.layout.parts;
         let (rows, cols) = (self.rows(), self.cols());
         assert!(r < rows && k + len <= bf16 / 2, "values {k} .. of {cols}, row {r} of {rows}");
         let stride = 64 * self.layout.record_len();
@@ -426,7 +487,7 @@ mod tests {
 
     /// As the first of so many rows that they stay in the order of their values.
     fn quantize(x: &[f32]) -> QuantRows {
-        let mut rows = QuantRows::new(GEMV_COLUMNS + 1, x.len());
+        let mut rows = QuantRows::new(Forms::QUANTS, GEMV_COLUMNS + 1, x.len());
         quantize_portable(x, rows.row_mut(0));
         rows
     }
@@ -451,7 +512,7 @@ mod tests {
     fn the_order_of_lanes_holds_each_quant_scale_and_sum_once_where_it_says() {
         let x: Vec<f32> = (0..700).map(|i| ((i * 7919) % 613) as f32 - 306.0 + 0.37).collect();
         let in_order = quantize(&x);
-        let mut in_lanes = QuantRows::new(GEMV_COLUMNS, x.len());
+        let mut in_lanes = QuantRows::new(Forms::QUANTS, GEMV_COLUMNS, x.len());
         quantize_portable(&x, in_lanes.row_mut(0));
         let (row, lanes) = (in_order.row(0), in_lanes.row(0));
         assert_eq!(lanes.order, Order::Lanes);

@@ -24,6 +24,8 @@ mod simd;
 pub mod tile;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 pub mod vecmath;
 
 pub use activations::QuantRows;

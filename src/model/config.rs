@@ -20,6 +20,7 @@
 
 use super::Error;
 use crate::gguf::Gguf;
+use kernels::activations::Forms;
 
 /// The architecture name this program runs.
 pub const ARCHITECTURE: &str = "qwen35";
@@ -69,6 +70,8 @@ pub struct Config {
     pub head_v_dim: usize,
     /// Rotary embedding.
     pub rope: RopeConfig,
+    /// The forms of activations that the weights' formats ask for.
+    pub forms: Forms,
 }
 
 /// Rotary position embedding of the attention layers.
@@ -172,6 +175,7 @@ impl Config {
             head_k_dim: keys.dim("ssm.state_size")?,
             head_v_dim: inner / n_v_head,
             rope: keys.rope(head_dim)?,
+            forms: forms(gguf),
         };
         if config.conv_kernel > 64 {
             return Err(keys.wrong("ssm.conv_kernel", "at most 64 taps", config.conv_kernel));
@@ -228,6 +232,18 @@ impl Config {
     pub fn group(&self) -> usize {
         self.n_head / self.n_head_kv
     }
+}
+
+/// What the matrices that activations are multiplied with ask for: all but those that are decoded when they are bound, and an
+/// embedding that is not the head too.
+fn forms(gguf: &Gguf) -> Forms {
+    let untied = gguf.tensor("output.weight").is_some();
+    let decoded = |name: &str| {
+        ["ssm_alpha.weight", "ssm_beta.weight", "ssm_conv1d.weight"].iter().any(|end| name.ends_with(end))
+            || untied && name == "token_embd.weight"
+    };
+    let matrices = gguf.tensors().filter(|tensor| tensor.shape.len() == 2 && !decoded(tensor.name));
+    Forms::of(matrices.filter_map(|tensor| tensor.ty.format()))
 }
 
 /// Reads keys below the architecture's prefix.

@@ -66,9 +66,9 @@ impl Scratch {
         Scratch {
             x: zeros(config.n_embd),
             out: zeros(config.n_embd),
-            h: Batch::new(n_batch, config.n_embd),
-            core: Batch::new(n_batch, config.value_dim().max(config.n_head * config.head_dim)),
-            wide: Batch::new(n_batch, config.n_ff),
+            h: Batch::new(config.forms, n_batch, config.n_embd),
+            core: Batch::new(config.forms, n_batch, config.value_dim().max(config.n_head * config.head_dim)),
+            wide: Batch::new(config.forms, n_batch, config.n_ff),
             proj: zeros(proj),
             up: zeros(config.n_ff.max(config.value_dim())),
             alpha_beta: zeros(2 * config.n_v_head),
@@ -90,9 +90,9 @@ impl Scratch {
         let proj = config.conv_channels().max(config.query_dim() + 2 * config.kv_dim());
         let up = config.n_ff.max(config.value_dim());
         let plain = 2 * config.n_embd + proj + up + 2 * config.n_v_head + config.rope.n_rot;
-        let batches = Batch::row_bytes(config.n_embd, true)
-            + Batch::row_bytes(core, false)
-            + Batch::row_bytes(config.n_ff, false);
+        let batches = Batch::row_bytes(config.forms, config.n_embd, true)
+            + Batch::row_bytes(config.forms, core, false)
+            + Batch::row_bytes(config.forms, config.n_ff, false);
         n_batch * (4 * plain + batches)
     }
 }

@@ -53,7 +53,7 @@ impl Drafter {
         Drafter {
             cache: KvCache::new(config, n_ctx, kv),
             n_pair: 0,
-            joint: Batch::new(BATCH, 2 * config.n_embd),
+            joint: Batch::new(config.forms, BATCH, 2 * config.n_embd),
             scratch: Scratch::new(config, BATCH),
             y: Vec::new(),
         }
@@ -61,7 +61,7 @@ impl Drafter {
 
     /// Bytes that a memory for `n_ctx` pairs takes when it is full.
     pub fn bytes(config: &Config, n_ctx: usize, kv: KvType) -> usize {
-        let joint = 2 * config.n_embd * 21 / 4;
+        let joint = Batch::row_bytes(config.forms, 2 * config.n_embd, false);
         2 * config.n_head_kv * kv.row_bytes(config.head_dim) * n_ctx + Scratch::bytes(config, BATCH) + BATCH * joint
     }
 

@@ -2,6 +2,7 @@
 
 use crate::machine::touch;
 use crate::team::{Grid, Part, Team};
+use kernels::activations::Forms;
 use kernels::qmatmul::GEMV_COLUMNS;
 use kernels::{Inputs, Kernels, Matrix, QuantRows, Tile};
 use std::cell::RefCell;
@@ -18,20 +19,16 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Room for `rows` rows of `cols` values.
-    pub fn new(rows: usize, cols: usize) -> Batch {
-        Batch {
-            x: vec![0.0; rows * cols],
-            q: QuantRows::new(rows, cols),
-            fine: QuantRows::in_two_terms(0, cols),
-            rows,
-            cols,
-        }
+    /// Room for `rows` rows of `cols` values that meet weights which ask for `forms`.
+    pub fn new(forms: Forms, rows: usize, cols: usize) -> Batch {
+        let (q, fine) = (QuantRows::new(forms, rows, cols), QuantRows::in_two_terms(0, cols));
+        Batch { x: vec![0.0; rows * cols], q, fine, rows, cols }
     }
 
     /// Bytes that each row of `cols` values takes, with or without the two terms of [`Batch::refine`].
-    pub fn row_bytes(cols: usize, refined: bool) -> usize {
-        4 * cols + if refined { 3 } else { 1 } * QuantRows::row_bytes(cols)
+    pub fn row_bytes(forms: Forms, cols: usize, refined: bool) -> usize {
+        let terms = if refined && forms.quants { 2 * QuantRows::row_bytes(Forms::QUANTS, cols) } else { 0 };
+        4 * cols + QuantRows::row_bytes(forms, cols) + terms
     }
 
     /// Makes the system give the memory of all rows now.
@@ -49,7 +46,7 @@ impl Batch {
         }
     }
 
-    /// Calls `fill(row number, row)` for every row, then brings the row into its 8-bit form.
+    /// Calls `fill(row number, row)` for every row, then brings the row into the forms of products.
     pub fn fill(&mut self, team: &mut Team, kernels: &Kernels, fill: impl Fn(usize, &mut [f32]) + Sync) {
         let (cols, layout) = (self.cols, self.q.layout());
         team.split2((&mut self.x, cols), (self.q.records_mut(), layout.record_len()), |r, x, records| {
@@ -82,12 +79,12 @@ impl Batch {
 
     /// Whether [`fine_products`] of these rows take little longer than others.
     pub fn refines_cheaply(&self, kernels: &Kernels) -> bool {
-        self.rows <= GEMV_COLUMNS || self.in_bf16(kernels)
+        self.rows <= GEMV_COLUMNS || self.in_bf16(kernels) || !self.q.forms().quants
     }
 
     /// Prepares the rows for [`fine_products`].
     pub fn refine(&mut self, team: &mut Team, kernels: &Kernels) {
-        if self.in_bf16(kernels) {
+        if self.in_bf16(kernels) || !self.q.forms().quants {
             return;
         }
         let (x, cols) = (&self.x, self.cols);
@@ -139,6 +136,9 @@ pub fn fine_products<const N: usize>(
     part: Part,
     pairs: [(Matrix<'_>, &mut [f32]); N],
 ) {
+    if !x.q.forms().quants {
+        return products(team, kernels, x, part, pairs);
+    }
     if x.in_bf16(kernels) {
         return shared(team, x, part, pairs, |w, mut y| kernels.matmul_bf16(w, x.inputs(), &mut y));
     }

@@ -1,7 +1,7 @@
 //! NEON: four f32 values, 32 registers.
 
 use super::Precision;
-use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots};
+use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots, turn_4};
 use std::arch::aarch64::*;
 
 #[derive(Clone, Copy)]
@@ -64,6 +64,10 @@ impl Lanes for Neon {
             let exponent = vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127));
             vmulq_f32(a, vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent)))
         }
+    }
+    #[inline(always)]
+    unsafe fn turn(rows: &[u32], depth: usize, stride: usize, panel: &mut [u32], width: usize) {
+        turn_4(rows, depth, stride, panel, width);
     }
     #[inline(always)]
     unsafe fn to_words(x: &[f32], words: &mut [u32]) {

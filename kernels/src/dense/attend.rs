@@ -6,9 +6,10 @@
 //! `m' = max(m, max_j s_j)`, `p_j = 2^(s_j − m')`, `l' = l·2^(m − m') + Σ p_j`, `o' = o·2^(m − m') + Σ p_j v_j`.
 //! Scores carry a factor log2 e, so that powers of two serve.
 
-use super::lanes::{Lanes, exp2};
+use super::lanes::{Lanes, Sums, exp2};
 use super::{DenseHead, DenseScratch, GROUP};
 use crate::{Rows, Tile};
+use std::marker::PhantomData;
 
 /// Keys of a block: its scores for [`QUERIES`] queries stay in the second-level cache.
 const KEYS: usize = 256;
@@ -104,6 +105,29 @@ pub(super) unsafe fn attend<L: Lanes>(
     }
 }
 
+/// Scores of some keys, in rows of [`KEYS`].
+struct Scores<'a, L>(&'a mut [f32], PhantomData<L>);
+
+impl<L: Lanes> Sums<L::V> for Scores<'_, L> {
+    #[inline(always)]
+    unsafe fn take(&mut self, i: usize, j: usize, sum: L::V) {
+        // SAFETY: the level as the caller; a whole vector of the slice.
+        unsafe { L::store(self.0[i * KEYS + j * L::N..][..L::N].as_mut_ptr(), sum) };
+    }
+}
+
+/// Outputs that sums are added to, rows so many values apart.
+struct Outputs<'a, L>(&'a mut [f32], usize, PhantomData<L>);
+
+impl<L: Lanes> Sums<L::V> for Outputs<'_, L> {
+    #[inline(always)]
+    unsafe fn take(&mut self, i: usize, j: usize, sum: L::V) {
+        let out = &mut self.0[i * self.1 + j * L::N..][..L::N];
+        // SAFETY: the level as the caller; a whole vector of the slice.
+        unsafe { L::store(out.as_mut_ptr(), L::add(sum, L::load(out.as_ptr()))) };
+    }
+}
+
 /// Leaves the unnormalised outputs `[queries, padded head_dim]` in `scratch.output` and the sums in `scratch.sums`.
 #[inline(always)]
 unsafe fn attend_block<L: Lanes>(q: Rows<'_>, head: &DenseHead, factor: f32, scratch: &mut DenseScratch) {
@@ -135,13 +159,12 @@ unsafe fn attend_block<L: Lanes>(q: Rows<'_>, head: &DenseHead, factor: f32, scr
 
     for first in (0..head.n_keys).step_by(KEYS) {
         let seen = KEYS.min(head.n_keys - first);
-        // SAFETY: the level as the caller; stores go to whole vectors inside `scores`, whose rows are `KEYS` long.
+        // SAFETY: the level as the caller.
         unsafe {
             for start in (0..seen).step_by(key_width) {
                 let panel = &head.keys[(first + start) * q_words..][..key_width * q_words];
-                L::rows_by_vectors((queries, q_words, q_words), n, panel, L::WIDE, |i, j, sum| {
-                    L::store(scores[i * KEYS + start + j * L::N..][..L::N].as_mut_ptr(), sum);
-                });
+                let mut out = Scores::<L>(&mut scores[start..], PhantomData);
+                L::rows_by_vectors((queries, q_words, q_words), n, panel, L::WIDE, &mut out);
             }
         }
         for i in 0..n {
@@ -162,12 +185,10 @@ unsafe fn attend_block<L: Lanes>(q: Rows<'_>, head: &DenseHead, factor: f32, scr
         let depth = L::PRECISION.words(seen);
         for panel in 0..panels {
             let values = &head.values[(panel * all_words + start) * width..][..depth * width];
-            // SAFETY: the level as the caller; loads and stores go to whole vectors inside `output`.
+            // SAFETY: the level as the caller.
             unsafe {
-                L::rows_by_vectors((words, p_words, depth), n, values, vectors, |i, j, sum| {
-                    let out = &mut output[(i * panels + panel) * width + j * L::N..][..L::N];
-                    L::store(out.as_mut_ptr(), L::add(sum, L::load(out.as_ptr())));
-                });
+                let mut out = Outputs::<L>(&mut output[panel * width..], panels * width, PhantomData);
+                L::rows_by_vectors((words, p_words, depth), n, values, vectors, &mut out);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The vector operations the drivers of this family are written in.
 
 use super::Precision;
+use crate::Format;
 
 /// A level's vectors and one precision's words. Implementations are stateless markers; a function of the level's CPU
 /// features calls them inlined.
@@ -38,15 +39,36 @@ pub(super) trait Lanes: Copy {
     /// Values to words, as [`Precision::words`] counts them.
     unsafe fn to_words(x: &[f32], words: &mut [u32]);
 
-    /// `row(i, vector, sum)` for the sums of products of each of the `m` rows of `x`, `stride` words apart and `words` long,
-    /// and a panel `[words, vectors]`.
+    /// A row of bytes in `format` to words; `false` where there is no shorter way than by f32.
+    unsafe fn bytes_to_words(_format: Format, _bytes: &[u8], _words: &mut [u32]) -> bool {
+        false
+    }
+
+    /// [`Lanes::N`] rows of `depth` words, `stride` apart, to the first columns of a panel `[depth, width]`. The stride is
+    /// `depth` completed to whole vectors, at least.
+    unsafe fn turn(rows: &[u32], depth: usize, stride: usize, panel: &mut [u32], width: usize);
+
+    /// Gives `out` the sums of products of each of the `m` rows of `x`, `stride` words apart and `words` long, and a panel
+    /// `[words, vectors]`.
     unsafe fn rows_by_vectors(
         x: (&[u32], usize, usize),
         m: usize,
         panel: &[u32],
         vectors: usize,
-        row: impl FnMut(usize, usize, Self::V),
+        out: &mut impl Sums<Self::V>,
     );
+}
+
+/// What becomes of sums of products. Not a closure: those may be compiled on their own, without the level's features.
+pub(super) trait Sums<V> {
+    /// Takes the sums of row `i` and vector `j` of the columns.
+    ///
+    /// # Safety
+    /// The CPU has the level; there is such a row and such a vector.
+    unsafe fn take(&mut self, i: usize, j: usize, sum: V);
+
+    /// Called for every word of every register block: time to ask for memory that is needed soon.
+    fn meanwhile(&mut self) {}
 }
 
 /// Words that an instruction multiplies lane by lane, which makes the products of a register block.
@@ -80,14 +102,52 @@ macro_rules! products_of_dots {
             m: usize,
             panel: &[u32],
             vectors: usize,
-            row: impl FnMut(usize, usize, Self::V),
+            out: &mut impl $crate::dense::lanes::Sums<Self::V>,
         ) {
             // SAFETY: as the caller.
-            unsafe { $crate::dense::product::rows_by_vectors::<Self>(x, m, panel, vectors, row) }
+            unsafe { $crate::dense::product::rows_by_vectors::<Self>(x, m, panel, vectors, out) }
         }
     };
 }
 pub(super) use products_of_dots;
+
+/// [`Lanes::turn`] of four rows.
+#[inline(always)]
+pub(super) fn turn_4(rows: &[u32], depth: usize, stride: usize, panel: &mut [u32], width: usize) {
+    let rows: [&[u32]; 4] = std::array::from_fn(|j| &rows[j * stride..][..depth]);
+    for (i, out) in panel.chunks_mut(width).take(depth).enumerate() {
+        out[..4].copy_from_slice(&[rows[0][i], rows[1][i], rows[2][i], rows[3][i]]);
+    }
+}
+
+/// Inside an implementation of [`Lanes`]: [`Lanes::turn`] by squares in registers.
+#[cfg(target_arch = "x86_64")]
+macro_rules! turn_squares {
+    ($n:literal, $transpose:path, $load:ident, $store:ident) => {
+        #[inline(always)]
+        unsafe fn turn(rows: &[u32], depth: usize, stride: usize, panel: &mut [u32], width: usize) {
+            assert!(depth > 0 && stride >= depth.next_multiple_of($n) && rows.len() >= $n * stride);
+            assert!(width >= $n && panel.len() >= (depth - 1) * width + $n);
+            for first in (0..depth).step_by($n) {
+                // SAFETY: the CPU as the caller; rows reach to the next multiple of their length, and there are `depth` lines of
+                // the panel.
+                unsafe {
+                    let mut square = [$load(rows.as_ptr().add(first).cast()); $n];
+                    for r in 1..$n {
+                        square[r] = $load(rows.as_ptr().add(r * stride + first).cast());
+                    }
+                    let square = $transpose(square);
+                    let panel = panel.as_mut_ptr().add(first * width);
+                    for i in 0..$n.min(depth - first) {
+                        $store(panel.add(i * width).cast(), square[i]);
+                    }
+                }
+            }
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(super) use turn_squares;
 
 /// `2^x` for `x ≤ 0`, within 3e-7 relative; `2^-126` below -126; NaN stays NaN.
 ///
@@ -148,6 +208,9 @@ macro_rules! f32_vectors_of {
         $crate::dense::lanes::f32_vectors_of!($other: max(a: Self::V, b: Self::V) -> Self::V);
         $crate::dense::lanes::f32_vectors_of!($other: round(a: Self::V) -> Self::V);
         $crate::dense::lanes::f32_vectors_of!($other: scale(a: Self::V, n: Self::V) -> Self::V);
+        $crate::dense::lanes::f32_vectors_of!(
+            $other: turn(rows: &[u32], depth: usize, stride: usize, panel: &mut [u32], width: usize) -> ()
+        );
     };
     ($other:ty: $name:ident($($arg:ident: $ty:ty),*) -> $out:ty) => {
         #[inline(always)]

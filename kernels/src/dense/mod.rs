@@ -25,6 +25,8 @@ mod x86_avx2;
 #[cfg(target_arch = "x86_64")]
 mod x86_avx512;
 #[cfg(target_arch = "x86_64")]
+mod x86_halves;
+#[cfg(target_arch = "x86_64")]
 mod x86_int16;
 
 use crate::{Format, Isa, Kernels, Matrix, Rows, Tile};
@@ -150,19 +152,27 @@ pub struct DenseScratch {
 }
 
 /// A product, shapes checked: `y[m, n] = Σ_k w[n, k]·x[m, k] + bias[n]`, or added to y.
-struct Product<'a> {
-    w: Matrix<'a>,
-    bias: &'a [f32],
-    /// `[m, words of k]`.
-    x: &'a [u32],
-    store: Store,
+pub(crate) struct Product<'a> {
+    pub(crate) w: Matrix<'a>,
+    /// Empty for zeros.
+    pub(crate) bias: &'a [f32],
+    /// `[m, words of k]`, rows `stride` words apart.
+    pub(crate) x: &'a [u32],
+    pub(crate) stride: usize,
+    pub(crate) store: Store,
 }
+
+/// Writes a row of values as words; see [`Kernels::dense_row`].
+///
+/// # Safety
+/// The CPU has the level the function belongs to.
+pub(crate) type ToWords = unsafe fn(x: &[f32], words: &mut [u32]);
 
 /// The functions of one precision at one level. They are `unsafe` because each needs the CPU features of its level.
 #[derive(Clone, Copy)]
-struct Functions {
-    row: unsafe fn(x: &[f32], words: &mut [u32]),
-    product: unsafe fn(&Product<'_>, y: &mut Tile<'_>, scratch: &mut DenseScratch),
+pub(crate) struct Functions {
+    pub(crate) row: ToWords,
+    pub(crate) product: unsafe fn(&Product<'_>, y: &mut Tile<'_>, scratch: &mut DenseScratch),
     pack: unsafe fn(k: Rows<'_>, v: Rows<'_>, first: usize, head: &mut DenseHead),
     attend: unsafe fn(q: Rows<'_>, head: &DenseHead, scale: f32, out: &mut Tile<'_>, scratch: &mut DenseScratch),
 }
@@ -190,6 +200,11 @@ impl Table {
             Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm => Table { f32: arm_neon::F32, packed: None },
             _ => Table { f32: portable::F32, packed: None },
         }
+    }
+
+    /// The functions for words of [`Precision::Int16`], where the level has them.
+    pub(crate) fn int16(&self) -> Option<Functions> {
+        self.packed.filter(|(precision, _)| *precision == Precision::Int16).map(|(_, functions)| functions)
     }
 
     fn of_precision(&self, precision: Precision) -> &Functions {
@@ -252,8 +267,9 @@ impl Kernels {
         assert!(first + m <= x.rows(), "rows {first}.. of {}", x.rows());
         let words = x.row_words();
         let x_words = &x.words[first * words..(first + m) * words];
+        let product = Product { w, bias, x: x_words, stride: words, store };
         // SAFETY: see above.
-        unsafe { (self.dense.of_precision(x.precision).product)(&Product { w, bias, x: x_words, store }, y, scratch) }
+        unsafe { (self.dense.of_precision(x.precision).product)(&product, y, scratch) }
     }
 
     /// Packs keys and values `first..` of a head that has `n_keys` in all, both `[n, head_dim]`. The part that begins at

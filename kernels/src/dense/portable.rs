@@ -1,7 +1,7 @@
 //! Plain Rust on any CPU.
 
 use super::Precision;
-use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots};
+use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots, turn_4};
 
 /// Four f32 values.
 #[derive(Clone, Copy)]
@@ -60,6 +60,10 @@ impl Lanes for Four {
     #[inline(always)]
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V {
         each(|i| a[i] * f32::from_bits(((n[i] as i32 + 127) as u32) << 23))
+    }
+    #[inline(always)]
+    unsafe fn turn(rows: &[u32], depth: usize, stride: usize, panel: &mut [u32], width: usize) {
+        turn_4(rows, depth, stride, panel, width);
     }
     #[inline(always)]
     unsafe fn to_words(x: &[f32], words: &mut [u32]) {

@@ -1,9 +1,12 @@
 //! The register block and the product made of it.
 
-use super::lanes::{Dots, Lanes};
+use super::lanes::{Dots, Lanes, Sums};
 use super::{DenseScratch, Product, Store};
 use crate::decode::decode_row;
+use crate::memory::prefetch;
 use crate::{Format, Matrix, Tile};
+use std::marker::PhantomData;
+use std::ops::Range;
 
 /// `acc[i][j] = Σ_w x[i][w] · panel[w][j]`: `MR` rows of words times a panel of `NV` vectors, `words` deep.
 ///
@@ -18,6 +21,7 @@ unsafe fn block<L: Dots, const MR: usize, const NV: usize>(
     x: [*const u32; MR],
     panel: *const u32,
     words: usize,
+    out: &mut impl Sums<L::V>,
 ) -> [[L::V; NV]; MR] {
     let (scale_words, group_words) = L::PRECISION.group();
     // SAFETY: offsets stay below the lengths the caller vouches for, which are not zero.
@@ -28,6 +32,7 @@ unsafe fn block<L: Dots, const MR: usize, const NV: usize>(
             let end = words.min(start.saturating_add(group_words));
             let mut acc = [[L::nothing(); NV]; MR];
             for w in start + scale_words..end {
+                out.meanwhile();
                 let p = panel.add(w * NV * L::N);
                 let mut wide = [L::load_words(p); NV];
                 for j in 1..NV {
@@ -53,8 +58,8 @@ unsafe fn block<L: Dots, const MR: usize, const NV: usize>(
     }
 }
 
-/// Calls `row(i, sums of row i)` for each of the `m` rows of `x`, `stride` words apart and `words` long, times a panel of
-/// `NV` vectors. The last block repeats rows rather than having kernels of its own.
+/// Gives `out` the sums of the rows `range` of `x`, `stride` words apart and `words` long, times a panel of `NV` vectors. The
+/// last block repeats rows.
 ///
 /// # Safety
 /// The CPU has the level.
@@ -62,23 +67,25 @@ unsafe fn block<L: Dots, const MR: usize, const NV: usize>(
 #[allow(clippy::needless_range_loop)]
 unsafe fn rows_by_panel<L: Dots, const MR: usize, const NV: usize>(
     (x, stride, words): (&[u32], usize, usize),
-    m: usize,
+    range: Range<usize>,
     panel: &[u32],
-    mut row: impl FnMut(usize, &[L::V; NV]),
+    out: &mut impl Sums<L::V>,
 ) {
-    assert!(words > 0 && panel.len() >= words * NV * L::N && (m == 0 || x.len() >= (m - 1) * stride + words));
-    let mut first = 0;
-    while first < m {
+    assert!(words > 0 && panel.len() >= words * NV * L::N);
+    assert!(range.is_empty() || x.len() >= (range.end - 1) * stride + words);
+    for first in range.clone().step_by(MR) {
         let mut rows = [x.as_ptr(); MR];
         for i in 0..MR {
-            rows[i] = x[(first + i).min(m - 1) * stride..].as_ptr();
+            rows[i] = x[(first + i).min(range.end - 1) * stride..].as_ptr();
         }
         // SAFETY: the level as the caller; every row and the panel are as long as asserted above.
-        let acc = unsafe { block::<L, MR, NV>(rows, panel.as_ptr(), words) };
-        for i in 0..MR.min(m - first) {
-            row(first + i, &acc[i]);
+        let acc = unsafe { block::<L, MR, NV>(rows, panel.as_ptr(), words, out) };
+        for i in 0..MR.min(range.end - first) {
+            for j in 0..NV {
+                // SAFETY: the level as the caller.
+                unsafe { out.take(first + i, j, acc[i][j]) };
+            }
         }
-        first += MR;
     }
 }
 
@@ -92,17 +99,15 @@ pub(super) unsafe fn rows_by_vectors<L: Dots>(
     m: usize,
     panel: &[u32],
     vectors: usize,
-    mut row: impl FnMut(usize, usize, L::V),
+    out: &mut impl Sums<L::V>,
 ) {
     macro_rules! with {
-        ($mr:literal, $nv:literal) => {
-            rows_by_panel::<L, $mr, $nv>(x, m, panel, |i, sums| {
-                #[allow(clippy::needless_range_loop)]
-                for j in 0..$nv {
-                    row(i, j, sums[j]);
-                }
-            })
-        };
+        ($mr:literal, $nv:literal) => {{
+            // The last rows, where they are few, go by two.
+            let whole = if m % $mr <= $mr - 2 { m / $mr * $mr } else { m };
+            rows_by_panel::<L, $mr, $nv>(x, 0..whole, panel, out);
+            rows_by_panel::<L, 2, $nv>(x, whole..m, panel, out);
+        }};
     }
     // SAFETY: as the caller.
     unsafe {
@@ -119,39 +124,48 @@ pub(super) unsafe fn rows_by_vectors<L: Dots>(
     }
 }
 
-/// Rows that are decoded side by side before they are turned into columns; widths are multiples of it.
-const TURN: usize = 8;
+/// Most columns of a panel in products.
+const WIDEST_PANEL: usize = 64;
 
-/// Decodes up to `width` rows of `w` from `first` on into a panel `[words, width]`, zeros in the columns without a row.
+/// Bytes that come from memory together.
+const LINE: usize = 64;
+
+/// Values of K whose panel is multiplied before the next is decoded: it stays in the second-level cache, and sums are not
+/// often fetched and stored. Whole blocks of every format and whole groups of every precision.
+const STRETCH: usize = 1024;
+
+/// Decodes the values `cols` of the rows of `w` from `first` on into a panel `[words, vectors]`; columns without a row have
+/// values of no meaning.
 ///
 /// # Safety
 /// The CPU has the level.
 #[inline(always)]
-unsafe fn pack_weights<L: Lanes>(w: Matrix<'_>, first: usize, width: usize, scratch: &mut DenseScratch) {
-    let depth = L::PRECISION.words(w.cols());
+unsafe fn pack_weights<L: Lanes>(
+    w: Matrix<'_>,
+    first: usize,
+    cols: Range<usize>,
+    vectors: usize,
+    scratch: &mut DenseScratch,
+) {
+    let depth = L::PRECISION.words(cols.len());
+    let width = vectors * L::N;
+    let bytes = |cols: usize| w.format().row_bytes(cols).expect("whole blocks");
+    let bytes = bytes(cols.start)..bytes(cols.end);
     let DenseScratch { panel, row, words, .. } = scratch;
-    row.resize(w.cols(), 0.0);
-    words.resize(depth * TURN, 0);
+    // Whole cache lines, an odd number of them: columns of rows are not all to fall on the same few places of the cache.
+    let stride = (depth.div_ceil(16) | 1) * 16;
+    row.resize(cols.len(), 0.0);
+    words.resize(stride * L::N, 0);
     panel.resize(depth * width, 0);
-    for start in (0..width).step_by(TURN) {
-        for (j, words) in words.chunks_exact_mut(depth).enumerate() {
-            match first + start + j {
-                // SAFETY: as the caller.
-                r if r < w.rows() => unsafe { decode::<L>(w.format(), w.row(r), row, words) },
-                _ => words.fill(0),
-            }
+    for vector in (0..width).step_by(L::N) {
+        for (r, words) in words.chunks_exact_mut(stride).enumerate() {
+            // Past the last row it is taken again; its results are dropped.
+            let bytes = &w.row((first + vector + r).min(w.rows() - 1))[bytes.clone()];
+            // SAFETY: as the caller.
+            unsafe { decode::<L>(w.format(), bytes, row, &mut words[..depth]) };
         }
-        turn(words, depth, panel, start, width);
-    }
-}
-
-/// Writes [`TURN`] rows of `depth` words as columns `start..` of a panel `[depth, width]`.
-#[inline(always)]
-pub(super) fn turn(rows: &[u32], depth: usize, panel: &mut [u32], start: usize, width: usize) {
-    let rows: [&[u32]; TURN] = std::array::from_fn(|j| &rows[j * depth..][..depth]);
-    for (i, out) in panel.chunks_exact_mut(width).enumerate() {
-        let out: &mut [u32; TURN] = (&mut out[start..start + TURN]).try_into().expect("as long as the range");
-        *out = std::array::from_fn(|j| rows[j][i]);
+        // SAFETY: as the caller.
+        unsafe { L::turn(words, depth, stride, &mut panel[vector..], width) };
     }
 }
 
@@ -161,6 +175,10 @@ pub(super) fn turn(rows: &[u32], depth: usize, panel: &mut [u32], start: usize, 
 /// The CPU has the level.
 #[inline(always)]
 unsafe fn decode<L: Lanes>(format: Format, bytes: &[u8], row: &mut [f32], words: &mut [u32]) {
+    // SAFETY: as the caller.
+    if unsafe { L::bytes_to_words(format, bytes, words) } {
+        return;
+    }
     if format == Format::F16 {
         use half::slice::HalfFloatSliceExt;
         if let Ok(values) = bytemuck::try_cast_slice::<u8, half::f16>(bytes) {
@@ -174,46 +192,115 @@ unsafe fn decode<L: Lanes>(format: Format, bytes: &[u8], row: &mut [f32], words:
     unsafe { L::to_words(row, words) }
 }
 
+/// Columns of the output that a panel has.
+struct Columns<'a, 'y, L> {
+    y: &'a mut Tile<'y>,
+    first: usize,
+    n: usize,
+    /// Whether sums are added to what is there.
+    add: bool,
+    /// What sums are added to in any case.
+    begin: [f32; WIDEST_PANEL],
+    /// Weights of the next panel.
+    ahead: Ahead,
+    level: PhantomData<L>,
+}
+
+/// Rows of bytes to be asked for, a line at a time.
+struct Ahead {
+    /// The next line.
+    at: *const u8,
+    /// Lines left in its row, and in all rows.
+    row: usize,
+    all: usize,
+    /// Lines of a row.
+    lines: usize,
+    /// Bytes from the end of a row to the next.
+    skip: usize,
+}
+
+impl Ahead {
+    /// `rows` rows of `len` bytes, `stride` apart, wherever they may be.
+    fn new(at: *const u8, rows: usize, len: usize, stride: usize) -> Ahead {
+        let lines = len.div_ceil(LINE);
+        Ahead { at, row: lines, all: rows * lines, lines, skip: stride.wrapping_sub(lines * LINE) }
+    }
+
+    #[inline(always)]
+    fn ask(&mut self) {
+        if self.all > 0 {
+            prefetch(self.at);
+            self.all -= 1;
+            self.row -= 1;
+            self.at = self.at.wrapping_add(LINE);
+            if self.row == 0 {
+                self.at = self.at.wrapping_add(self.skip);
+                self.row = self.lines;
+            }
+        }
+    }
+}
+
+impl<L: Lanes> Sums<L::V> for Columns<'_, '_, L> {
+    #[inline(always)]
+    fn meanwhile(&mut self) {
+        self.ahead.ask();
+    }
+
+    #[inline(always)]
+    unsafe fn take(&mut self, i: usize, j: usize, sum: L::V) {
+        let Columns { y, first, n, add, begin, .. } = self;
+        let out = &mut y.row_mut(i)[*first..*first + *n][j * L::N..];
+        // SAFETY: the level as the caller; loads and stores are of whole vectors in slices that are at least as long.
+        unsafe {
+            let sum = L::add(sum, L::load(begin[j * L::N..][..L::N].as_ptr()));
+            if out.len() >= L::N {
+                let sum = if *add { L::add(sum, L::load(out.as_ptr())) } else { sum };
+                L::store(out.as_mut_ptr(), sum);
+            } else {
+                let mut last = [0.0; 16];
+                L::store(last.as_mut_ptr(), sum);
+                for (value, sum) in out.iter_mut().zip(&last) {
+                    *value = if *add { *value + sum } else { *sum };
+                }
+            }
+        }
+    }
+}
+
 /// The product of [`super::Kernels::dense_matmul`].
 ///
 /// # Safety
 /// The CPU has the level, and the shapes agree.
 #[inline(always)]
 pub(super) unsafe fn product<L: Lanes>(product: &Product<'_>, y: &mut Tile<'_>, scratch: &mut DenseScratch) {
-    let Product { w, bias, x, store } = *product;
-    let width = L::WIDE * L::N;
-    let words = L::PRECISION.words(w.cols());
+    let Product { w, bias, x, stride, store } = *product;
     let m = y.rows();
-    let mut sums = vec![0.0; width];
-    for first in (0..w.rows()).step_by(width) {
-        let n = width.min(w.rows() - first);
-        // SAFETY: the level as the caller.
-        unsafe { pack_weights::<L>(w, first, width, scratch) };
-        sums[..n].fill(0.0);
-        if !bias.is_empty() {
-            sums[..n].copy_from_slice(&bias[first..first + n]);
-        }
+    for first in (0..w.rows()).step_by(L::WIDE * L::N) {
+        let n = (L::WIDE * L::N).min(w.rows() - first);
         let vectors = n.div_ceil(L::N);
-        let mut row_sums = vec![0.0; width];
-        // SAFETY: the level as the caller; the vector loads and stores below stay inside `sums`, `row_sums` and `out`,
-        // which are at least `L::N` long from their offset on.
-        unsafe {
-            L::rows_by_vectors((x, words, words), m, &scratch.panel, L::WIDE, |i, j, sum| {
-                if j >= vectors {
-                    return;
-                }
-                let sum = L::add(sum, L::load(sums[j * L::N..][..L::N].as_ptr()));
-                let out = &mut y.row_mut(i)[first..first + n][j * L::N..];
-                if out.len() >= L::N {
-                    let sum = if store == Store::Add { L::add(sum, L::load(out.as_ptr())) } else { sum };
-                    L::store(out.as_mut_ptr(), sum);
-                } else {
-                    L::store(row_sums.as_mut_ptr(), sum);
-                    for (value, sum) in out.iter_mut().zip(&row_sums) {
-                        *value = if store == Store::Add { *value + sum } else { *sum };
-                    }
-                }
-            });
+        for start in (0..w.cols()).step_by(STRETCH) {
+            let cols = start..w.cols().min(start + STRETCH);
+            let words = L::PRECISION.words(cols.len());
+            let mut begin = [0.0; WIDEST_PANEL];
+            if start == 0 && !bias.is_empty() {
+                begin[..n].copy_from_slice(&bias[first..first + n]);
+            }
+            let add = start > 0 || store == Store::Add;
+            let x = &x[L::PRECISION.words(start)..];
+            // The next panel's weights: of the same rows, or of those behind them, which may be behind the matrix as well. It
+            // is often a part of a larger one.
+            let next = if cols.end < w.cols() { (first, cols.end) } else { (first + L::WIDE * L::N, 0) };
+            let bytes = |cols: usize| w.format().row_bytes(cols).expect("whole blocks");
+            let at = w.bytes().as_ptr().wrapping_add(next.0 * w.row_bytes() + bytes(next.1));
+            let len = bytes(w.cols().min(next.1 + STRETCH)) - bytes(next.1);
+            let ahead = Ahead::new(at, L::WIDE * L::N, len, w.row_bytes());
+            let mut out = Columns { y: &mut *y, first, n, add, begin, ahead, level: PhantomData::<L> };
+            // SAFETY: the level as the caller.
+            unsafe {
+                pack_weights::<L>(w, first, cols, vectors, scratch);
+                L::rows_by_vectors((x, stride, words), m, &scratch.panel, vectors, &mut out);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! are loaded serve three products instead of two.
 
 use super::Precision;
-use super::lanes::{Lanes, f32_vectors_of, functions};
+use super::lanes::{Lanes, Sums, f32_vectors_of, functions};
 use super::x86_avx512::Avx512;
 use crate::tiles::{Hardware, Tiles};
 use std::arch::x86_64::*;
@@ -49,7 +49,7 @@ impl<T: Tiles> Lanes for Split<T> {
         m: usize,
         panel: &[u32],
         vectors: usize,
-        mut row: impl FnMut(usize, usize, __m512),
+        out: &mut impl Sums<__m512>,
     ) {
         assert!(words > 0 && words.is_multiple_of(GROUP_WORDS) && panel.len() >= words * vectors * Self::N);
         assert!(m == 0 || x.len() >= (m - 1) * stride + words);
@@ -78,7 +78,10 @@ impl<T: Tiles> Lanes for Split<T> {
                 for i in first..m.min(first + SIDE) {
                     for j in first_vector..=last_vector {
                         // SAFETY: see above; a vector of the row of c.
-                        row(i, j, unsafe { Self::load(c[i - start][(j - first_vector) * Self::N..].as_ptr()) });
+                        unsafe {
+                            let sum = Self::load(c[i - start][(j - first_vector) * Self::N..].as_ptr());
+                            out.take(i, j, sum);
+                        }
                     }
                 }
             }

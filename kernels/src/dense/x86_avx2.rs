@@ -1,7 +1,7 @@
 //! AVX2 with FMA: eight f32 values.
 
 use super::Precision;
-use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots};
+use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots, turn_squares};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -16,6 +16,7 @@ impl Lanes for Avx2 {
     const PRECISION: Precision = Precision::F32;
     type V = __m256;
     products_of_dots!();
+    turn_squares!(8, crate::transpose::transpose_8, _mm256_loadu_si256, _mm256_storeu_si256);
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m256 {

@@ -1,7 +1,7 @@
 //! AVX-512: sixteen f32 values.
 
 use super::Precision;
-use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots};
+use super::lanes::{Dots, Lanes, float_sums, functions, products_of_dots, turn_squares};
 use std::arch::x86_64::*;
 
 #[derive(Clone, Copy)]
@@ -16,6 +16,7 @@ impl Lanes for Avx512 {
     const PRECISION: Precision = Precision::F32;
     type V = __m512;
     products_of_dots!();
+    turn_squares!(16, crate::transpose::transpose_16, _mm512_loadu_si512, _mm512_storeu_si512);
 
     #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {

@@ -7,7 +7,9 @@
 use super::lanes::{Dots, Lanes, f32_vectors_of, functions, products_of_dots};
 use super::x86_avx2::Avx2;
 use super::x86_avx512::Avx512;
+use super::x86_halves::{row_by_256, row_by_512};
 use super::{GROUP, Precision};
+use crate::Format;
 use std::arch::x86_64::*;
 
 /// The largest quant.
@@ -17,6 +19,18 @@ const LARGEST: f32 = 4095.0;
 const NOTHING: f32 = 1e-30;
 
 const _: () = assert!(GROUP as u64 * 4095 * 4095 < 1 << 31 && GROUP.is_multiple_of(16));
+
+/// The scale of a group with this largest magnitude.
+#[inline(always)]
+pub(super) fn scale_of(largest: f32) -> f32 {
+    largest * (1.0 / LARGEST)
+}
+
+/// What values of such a group are multiplied by.
+#[inline(always)]
+pub(super) fn inverse_of(largest: f32) -> f32 {
+    if largest.is_finite() && largest > NOTHING { LARGEST / largest } else { 0.0 }
+}
 
 /// Values to groups of words.
 ///
@@ -64,9 +78,8 @@ unsafe fn group_to_words(x: &[f32; GROUP], words: &mut [u32; 1 + GROUP / 2]) {
         let largest = _mm_max_epi32(largest, _mm_shuffle_epi32::<0b01_00_11_10>(largest));
         let largest = _mm_max_epi32(largest, _mm_shuffle_epi32::<0b10_11_00_01>(largest));
         let largest = f32::from_bits(_mm_cvtsi128_si32(largest) as u32);
-        let inverse = if largest.is_finite() && largest > NOTHING { LARGEST / largest } else { 0.0 };
-        words[0] = (largest * (1.0 / LARGEST)).to_bits();
-        let inverse = _mm256_set1_ps(inverse);
+        words[0] = scale_of(largest).to_bits();
+        let inverse = _mm256_set1_ps(inverse_of(largest));
         let quants = words[1..].as_chunks_mut::<8>().0;
         for (sixteen, out) in eights.as_chunks::<2>().0.iter().zip(quants) {
             let quant = |eight: &[f32; 8]| _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(eight.as_ptr()), inverse));
@@ -79,7 +92,7 @@ unsafe fn group_to_words(x: &[f32; GROUP], words: &mut [u32; 1 + GROUP / 2]) {
 
 /// The parts that differ from level to level: whose floats, the vector of integers, its operations.
 macro_rules! lanes {
-    ($name:ident, $floats:ty, $wide:literal, $widest:literal, $v:ty, $w:ty, $zero:ident, $load:ident, $splat:ident,
+    ($name:ident, $floats:ty, $wide:literal, $widest:literal, $row:ident, $v:ty, $w:ty, $zero:ident, $load:ident, $splat:ident,
      $dot:expr, $to_f32:ident, $mul:ident, $mul_add:ident) => {
         #[derive(Clone, Copy)]
         struct $name;
@@ -97,6 +110,18 @@ macro_rules! lanes {
             unsafe fn to_words(x: &[f32], words: &mut [u32]) {
                 // SAFETY: see above; every level here contains AVX2.
                 unsafe { to_words(x, words) }
+            }
+            #[inline(always)]
+            unsafe fn bytes_to_words(format: Format, bytes: &[u8], words: &mut [u32]) -> bool {
+                // SAFETY: see above.
+                unsafe {
+                    match format {
+                        Format::BF16 => $row::<true>(bytes, words),
+                        Format::F16 => $row::<false>(bytes, words),
+                        _ => return false,
+                    }
+                }
+                true
             }
         }
 
@@ -149,6 +174,7 @@ lanes!(
     Avx2,
     2,
     3,
+    row_by_256,
     __m256,
     __m256i,
     _mm256_setzero_si256,
@@ -164,6 +190,7 @@ lanes!(
     Avx2,
     2,
     3,
+    row_by_256,
     __m256,
     __m256i,
     _mm256_setzero_si256,
@@ -179,6 +206,7 @@ lanes!(
     Avx512,
     4,
     5,
+    row_by_512,
     __m512,
     __m512i,
     _mm512_setzero_si512,

@@ -1,6 +1,7 @@
 //! The levels AVX2 and AVX-VNNI: two registers a vector. They differ in one thing, the product of bytes.
 
 use super::simd::{Codes, Line, Simd, generic_block_sums, generic_dots};
+use crate::transpose::{transpose_8, transpose_halves};
 use std::arch::asm;
 use std::arch::x86_64::*;
 
@@ -55,36 +56,8 @@ impl<const VNNI: bool> Avx2<VNNI> {
 
     /// Half b of vector m of the result is made of group m of half b of each of the given vectors.
     #[inline(always)]
-    fn exchange_4(self, [p, q, r, s]: [__m256i; 4]) -> [__m256i; 4] {
-        has!({
-            let (pq_low, pq_high) = (_mm256_unpacklo_epi32(p, q), _mm256_unpackhi_epi32(p, q));
-            let (rs_low, rs_high) = (_mm256_unpacklo_epi32(r, s), _mm256_unpackhi_epi32(r, s));
-            [
-                _mm256_unpacklo_epi64(pq_low, rs_low),
-                _mm256_unpackhi_epi64(pq_low, rs_low),
-                _mm256_unpacklo_epi64(pq_high, rs_high),
-                _mm256_unpackhi_epi64(pq_high, rs_high),
-            ]
-        })
-    }
-
-    /// Row i of the result is made of group i (four bytes) of each of the given rows.
-    #[inline(always)]
-    fn transpose_8(self, a: [__m256i; 8]) -> [__m256i; 8] {
-        has!({
-            // Fours of rows within each half, then the halves.
-            let mut b = a;
-            for i in 0..2 {
-                let rows = self.exchange_4([a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]]);
-                b[4 * i..4 * i + 4].copy_from_slice(&rows);
-            }
-            let mut c = b;
-            for j in 0..4 {
-                c[j] = _mm256_permute2x128_si256::<0x20>(b[j], b[4 + j]);
-                c[4 + j] = _mm256_permute2x128_si256::<0x31>(b[j], b[4 + j]);
-            }
-            c
-        })
+    fn exchange_4(self, a: [__m256i; 4]) -> [__m256i; 4] {
+        has!(transpose_halves(a))
     }
 
     /// 0xff where bit i of `bits` is set.
@@ -153,7 +126,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
                 for r in 1..8 {
                     square[r] = a[8 * i + r][j];
                 }
-                let square = self.transpose_8(square);
+                let square = has!(transpose_8(square));
                 for r in 0..8 {
                     c[8 * j + r][i] = square[r];
                 }

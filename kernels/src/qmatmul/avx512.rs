@@ -2,6 +2,7 @@
 //! so signed ones carry a bias of 128.
 
 use super::simd::Simd;
+use crate::transpose::{transpose_16, transpose_quarters};
 use std::arch::x86_64::*;
 
 /// Proof of AVX-512 F, BW, VL, DQ and VNNI, AVX2, FMA and F16C.
@@ -59,41 +60,12 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn transpose(self, a: [__m512i; 16]) -> [__m512i; 16] {
-        has!({
-            // Pairs, then fours of rows within each 128-bit quarter: b[4i + j] holds columns 4q + j of rows 4i .. 4i + 4
-            // in quarter q.
-            let mut b = a;
-            for i in 0..4 {
-                let rows = self.exchange([a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]]);
-                b[4 * i..4 * i + 4].copy_from_slice(&rows);
-            }
-            // Then the quarters.
-            let mut c = b;
-            for j in 0..4 {
-                let [p, q, r, s] = [b[j], b[4 + j], b[8 + j], b[12 + j]];
-                let (even_low, odd_low) = (_mm512_shuffle_i32x4::<0x88>(p, q), _mm512_shuffle_i32x4::<0xdd>(p, q));
-                let (even_high, odd_high) = (_mm512_shuffle_i32x4::<0x88>(r, s), _mm512_shuffle_i32x4::<0xdd>(r, s));
-                c[j] = _mm512_shuffle_i32x4::<0x88>(even_low, even_high);
-                c[8 + j] = _mm512_shuffle_i32x4::<0xdd>(even_low, even_high);
-                c[4 + j] = _mm512_shuffle_i32x4::<0x88>(odd_low, odd_high);
-                c[12 + j] = _mm512_shuffle_i32x4::<0xdd>(odd_low, odd_high);
-            }
-            c
-        })
+        has!(transpose_16(a))
     }
 
     #[inline(always)]
-    fn exchange(self, [p, q, r, s]: [__m512i; 4]) -> [__m512i; 4] {
-        has!({
-            let (pq_low, pq_high) = (_mm512_unpacklo_epi32(p, q), _mm512_unpackhi_epi32(p, q));
-            let (rs_low, rs_high) = (_mm512_unpacklo_epi32(r, s), _mm512_unpackhi_epi32(r, s));
-            [
-                _mm512_unpacklo_epi64(pq_low, rs_low),
-                _mm512_unpackhi_epi64(pq_low, rs_low),
-                _mm512_unpacklo_epi64(pq_high, rs_high),
-                _mm512_unpackhi_epi64(pq_high, rs_high),
-            ]
-        })
+    fn exchange(self, a: [__m512i; 4]) -> [__m512i; 4] {
+        has!(transpose_quarters(a))
     }
 
     #[inline(always)]

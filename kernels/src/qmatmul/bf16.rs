@@ -135,6 +135,7 @@ unsafe fn multiply(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) 
 mod tests {
     use super::super::amx;
     use super::*;
+    use crate::activations::Forms;
     use crate::conformance::{Guarded, Rng, assert_close, scalar};
     use crate::decode::decode_row;
     use crate::{Isa, Kernels, Matrix, QuantRows};
@@ -155,7 +156,7 @@ mod tests {
     }
 
     fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
-        let mut q = QuantRows::new(m, k);
+        let mut q = QuantRows::new(Forms::QUANTS, m, k);
         for r in 0..m {
             kernels.quantize_row(&x[r * k..][..k], q.row_mut(r));
         }

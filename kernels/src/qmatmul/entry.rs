@@ -45,6 +45,8 @@ pub(super) enum Gemm {
     Whole(Multiply),
     /// The driver of [`super::gemm`] with these parts.
     Panels(super::gemm::Parts),
+    /// The product of the vision tower: weights and activations as 13-bit words.
+    Words(crate::dense::Functions),
 }
 
 /// Defines the entry points of a level: `product(format)`, `quantize` and `quantize_two_terms`. `tile`: the V and C of [`super::gemm`].

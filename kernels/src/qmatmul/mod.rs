@@ -2,7 +2,8 @@
 //! `y[m, n] = Σ_k w[n, k]·x[m, k]`.
 //!
 //! Weights stay as they lie in the file. Quantised formats multiply the 8-bit activations of [`QuantRows`]; the float
-//! formats multiply the f32 activations.
+//! formats multiply the f32 activations, or, more than [`GEMV_COLUMNS`] rows of them and 16-bit floats, their 13-bit words,
+//! where the level multiplies those faster: [`crate::dense`].
 //!
 //! Promises, for every level:
 //! - A value `y[m, n]` is computed by one fixed sequence of operations that depends on weight row n and activation row m
@@ -34,18 +35,20 @@ mod simd;
 
 pub use crate::activations::GEMV_COLUMNS;
 use crate::activations::{Order, QuantRowMut, QuantRows, quantize_portable, quantize_two_terms_portable};
+use crate::dense::{self, DenseScratch, Precision, Store, ToWords};
 use crate::{Format, Isa, Kernels, Matrix, Tile};
 use entry::{Gemm, Multiply, Product, Quantize, QuantizeTwoTerms};
+use std::cell::RefCell;
 
 pub(crate) use entry::entry_points;
 
-/// Activation rows `[m, k]` in both forms. Which one is read depends on the weights: [`crate::Format::is_float`].
+/// Activation rows `[m, k]` in all forms. Which one is read depends on the weights: [`crate::activations::Forms::of`].
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// f32 values, `[m, k]`: read with float weights only, may be empty otherwise.
     pub x: &'a [f32],
-    /// 8-bit values: read with quantised weights only. Its row count is m in either case, and its order what
-    /// [`QuantRows`] gives so many rows.
+    /// 8-bit values, read with quantised weights, and words, read with 16-bit floats. Its row count is m in any case, and its
+    /// order what [`QuantRows`] gives so many rows.
     pub q: &'a QuantRows,
 }
 
@@ -53,6 +56,8 @@ pub struct Inputs<'a> {
 pub(crate) struct Table {
     quantize: Quantize,
     quantize_two_terms: QuantizeTwoTerms,
+    /// Makes words of values, at levels that multiply them.
+    to_words: Option<ToWords>,
     /// By format, in the order of [`Format::ALL`].
     products: Vec<Product>,
 }
@@ -89,20 +94,35 @@ impl Table {
             }
             _ => scalar,
         };
-        Table { quantize, quantize_two_terms, products: Format::ALL.iter().map(|&format| product(format)).collect() }
+        let words = dense::Table::of(isa).int16();
+        let product = |format| match (format, words) {
+            (Format::F16 | Format::BF16, Some(words)) => Product { gemm: Gemm::Words(words), ..product(format) },
+            _ => product(format),
+        };
+        let products = Format::ALL.iter().map(|&format| product(format)).collect();
+        Table { quantize, quantize_two_terms, to_words: words.map(|words| words.row), products }
     }
 }
 
 impl Kernels {
-    /// Quantises one row of activations; see [`crate::activations`]. Every level gives the same bits.
+    /// Brings one row of activations into the forms that `out` has room for; see [`crate::activations`]. Every level gives the
+    /// same bits; words are only written at levels that multiply them.
     ///
     /// # Panics
     /// If `out` is not of the size that [`QuantRows`] gives a row of `x.len()` values.
-    pub fn quantize_row(&self, x: &[f32], out: QuantRowMut<'_>) {
-        let k = x.len().next_multiple_of(256);
-        assert_eq!((out.q.len(), out.d.len(), out.ds.len()), (k, k / 32, k / 16), "a row of {} values", x.len());
-        // SAFETY: the table is that of an available level.
-        unsafe { (self.qmatmul.quantize)(x, out) }
+    pub fn quantize_row(&self, x: &[f32], mut out: QuantRowMut<'_>) {
+        let words = std::mem::take(&mut out.words);
+        if let (Some(to_words), false) = (self.qmatmul.to_words, words.is_empty()) {
+            assert_eq!(words.len(), Precision::Int16.words(x.len()), "words of {} values", x.len());
+            // SAFETY: the table is that of an available level.
+            unsafe { to_words(x, words) };
+        }
+        if !out.q.is_empty() {
+            let k = x.len().next_multiple_of(256);
+            assert_eq!((out.q.len(), out.d.len(), out.ds.len()), (k, k / 32, k / 16), "a row of {} values", x.len());
+            // SAFETY: as above.
+            unsafe { (self.qmatmul.quantize)(x, out) }
+        }
     }
 
     /// Quantises one row of activations to two terms, rows of [`QuantRows`] whose sum it is: what
@@ -124,16 +144,13 @@ impl Kernels {
     ///
     /// # Panics
     /// If the shapes disagree: `w [n, k]`, `x.q` of m rows; `x.q` of k columns for quantised weights or `x.x` of m·k
-    /// values for float ones; `y [m, n]`.
+    /// values for float ones; `y [m, n]`. If rows are not in the form that the weights take.
     pub fn matmul(&self, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
         let (m, n, k) = (x.q.rows(), w.rows(), w.cols());
         assert_eq!((y.rows(), y.cols()), (m, n), "output of {m} rows of activations by {n} rows of weights");
-        if w.format().is_float() {
-            assert_eq!(x.x.len(), m * k, "f32 activations [{m}, {k}]");
-        } else {
-            assert_eq!(x.q.cols(), k, "quantised activations");
-            assert_eq!(x.q.order() == Order::Lanes, m <= GEMV_COLUMNS, "the order of {m} rows");
-        }
+        check_inputs(w, x, m);
+        let lanes = w.format().is_float() || (x.q.order() == Order::Lanes) == (m <= GEMV_COLUMNS);
+        assert!(lanes, "the order of {m} rows");
         let product = &self.qmatmul.products[w.format() as usize];
         if m == 0 || n == 0 {
             return;
@@ -144,6 +161,12 @@ impl Kernels {
                 (..=GEMV_COLUMNS, _) => few(m, &product.gemv)(w, x, y),
                 (_, Gemm::Whole(multiply)) => multiply(w, x, y),
                 (_, Gemm::Panels(parts)) => gemm::multiply(parts, w, x, y),
+                (_, Gemm::Words(functions)) => {
+                    let (words, stride) = x.q.words();
+                    assert!(!words.is_empty() && x.q.cols() == k, "activations in words");
+                    let product = dense::Product { w, bias: &[], x: words, stride, store: Store::Set };
+                    SCRATCH.with_borrow_mut(|scratch| (functions.product)(&product, y, scratch));
+                }
             }
         }
     }
@@ -154,13 +177,12 @@ impl Kernels {
     /// # Panics
     /// As [`Kernels::matmul`], with 2m rows in `x.q` for quantised weights; if there are more rows.
     pub fn matmul_two_terms(&self, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
-        let (m, n, k) = (y.rows(), w.rows(), w.cols());
+        let (m, n) = (y.rows(), w.rows());
         assert!(m <= GEMV_COLUMNS, "{m} rows in two terms");
         assert_eq!(y.cols(), n, "output of {n} rows of weights");
-        if w.format().is_float() {
-            assert_eq!(x.x.len(), m * k, "f32 activations [{m}, {k}]");
-        } else {
-            assert_eq!((x.q.rows(), x.q.cols()), (2 * m, k), "two terms of quantised activations");
+        check_inputs(w, x, m);
+        if !w.format().is_float() {
+            assert_eq!(x.q.rows(), 2 * m, "two terms of quantised activations");
             assert_eq!(x.q.order(), Order::Lanes, "the order of {m} rows in two terms");
         }
         if m > 0 && n > 0 {
@@ -168,6 +190,12 @@ impl Kernels {
             // SAFETY: the table is that of an available level.
             unsafe { few(m, &product.two_terms)(w, x, y) };
         }
+    }
+
+    /// Whether more than [`GEMV_COLUMNS`] activation rows meet weights of `format` as 13-bit words, and the weights too:
+    /// values are rounded to 1/8190 of the largest of their 128.
+    pub fn multiplies_words(&self, format: Format) -> bool {
+        matches!(self.qmatmul.products[format as usize].gemm, Gemm::Words(_))
     }
 
     /// Whether this level multiplies activations in bf16: [`Kernels::matmul_bf16`].
@@ -186,12 +214,27 @@ impl Kernels {
         }
         let (m, n) = (x.q.rows(), w.rows());
         assert_eq!((y.rows(), y.cols()), (m, n), "output of {m} rows of activations by {n} rows of weights");
-        assert_eq!(x.q.cols(), w.cols(), "quantised activations");
+        check_inputs(w, x, m);
         let parts = self.qmatmul.products[w.format() as usize].fine.as_ref().expect("a level with bf16 products");
         if m > 0 && n > 0 {
             // SAFETY: the table is that of an available level.
             unsafe { gemm::multiply(parts, w, x, y) };
         }
+    }
+}
+
+thread_local! {
+    /// The panel of [`Gemm::Words`].
+    static SCRATCH: RefCell<DenseScratch> = RefCell::default();
+}
+
+/// Panics unless the m rows of `x` are there in the form that few rows of these weights take.
+fn check_inputs(w: Matrix<'_>, x: Inputs<'_>, m: usize) {
+    let k = w.cols();
+    if w.format().is_float() {
+        assert_eq!(x.x.len(), m * k, "f32 activations [{m}, {k}]");
+    } else {
+        assert!(x.q.cols() == k && x.q.forms().quants, "quantised activations of {k} values");
     }
 }
 

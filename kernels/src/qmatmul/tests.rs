@@ -1,4 +1,5 @@
 use super::*;
+use crate::activations::Forms;
 use crate::conformance::{Guarded, Rng, assert_close, levels, scalar};
 use crate::decode::decode_row;
 
@@ -106,8 +107,10 @@ fn activations(pattern: Pattern, m: usize, k: usize, rng: &mut Rng) -> Vec<f32> 
         .collect()
 }
 
+const BOTH: Forms = Forms { quants: true, words: true };
+
 fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
-    let mut q = QuantRows::new(m, k);
+    let mut q = QuantRows::new(BOTH, m, k);
     for r in 0..m {
         kernels.quantize_row(&x[r * k..][..k], q.row_mut(r));
     }
@@ -149,7 +152,13 @@ fn check(kernels: &Kernels, format: Format, [m, n, k]: [usize; 3], patterns: [Pa
     let steps = 8.0 + k as f32 / 64.0;
     let what = format!("{} {format} m {m} n {n} k {k} {patterns:?}", kernels.isa());
     let tolerance = |i: usize| steps * f32::EPSILON * reach(format) * magnitude[i / n];
-    if kernels.isa() == Isa::Amx && m > GEMV_COLUMNS && !format.is_float() {
+    if m > GEMV_COLUMNS && kernels.multiplies_words(format) {
+        let (want, terms) = by_words(w, &x);
+        assert_close(&what, &got, &want, |i| steps * f32::EPSILON * terms[i]);
+        let (want, terms) = by_f64(w, &x);
+        let rounding = rounding_of_words(w, &x);
+        assert_close(&what, &got, &want, |i| rounding[i] + steps * f32::EPSILON * terms[i]);
+    } else if kernels.isa() == Isa::Amx && m > GEMV_COLUMNS && !format.is_float() {
         // Both factors of each product are rounded to 8 bits, from f32 and not from the quants.
         let (want, terms) = by_f64(w, &x);
         assert_close(&what, &got, &want, |i| (1.0 / 256.0 + 1.0 / 65536.0) * terms[i] + tolerance(i));
@@ -165,13 +174,51 @@ fn check(kernels: &Kernels, format: Format, [m, n, k]: [usize; 3], patterns: [Pa
     }
 }
 
-/// The product with f32 activations `[m, k]`, and the sum of the magnitudes of its terms.
-fn by_f64(w: Matrix<'_>, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let (n, k) = (w.rows(), w.cols());
-    let mut values = vec![0.0; n * k];
-    for (r, values) in values.chunks_mut(k).enumerate() {
+/// The rows of `w`, decoded.
+fn decoded(w: Matrix<'_>) -> Vec<f32> {
+    let mut values = vec![0.0; w.rows() * w.cols()];
+    for (r, values) in values.chunks_mut(w.cols()).enumerate() {
         decode_row(w.format(), w.row(r), values);
     }
+    values
+}
+
+/// A row as 13-bit integers, each with the scale of its 128.
+fn words(row: &[f32]) -> Vec<(f32, f32)> {
+    let group = |values: &[f32]| {
+        let largest = values.iter().fold(0.0, |a: f32, v| a.max(v.abs()));
+        let inverse = if largest > 1e-30 { 4095.0 / largest } else { 0.0 };
+        values.iter().map(|v| ((v * inverse).round_ties_even(), largest * (1.0 / 4095.0))).collect::<Vec<_>>()
+    };
+    row.chunks(128).flat_map(group).collect()
+}
+
+/// The product of the words of `w` and of `x [m, k]`, and the sum of the magnitudes of its terms.
+fn by_words(w: Matrix<'_>, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let k = w.cols();
+    let weights: Vec<_> = decoded(w).chunks(k).map(words).collect();
+    let term = |((q, d), (p, e)): (&(f32, f32), &(f32, f32))| [q, p, d, e].iter().map(|&&v| f64::from(v)).product();
+    let cells = x.chunks(k).map(words).flat_map(|x| {
+        let terms = |w: &Vec<_>| x.iter().zip(w).map(term).collect::<Vec<f64>>();
+        weights.iter().map(terms).collect::<Vec<_>>()
+    });
+    cells.map(|t| (t.iter().sum::<f64>() as f32, t.iter().map(|t| t.abs()).sum::<f64>() as f32)).unzip()
+}
+
+/// What the product of words may be off by: half a unit of the largest of a group, and a thousandth of that for the product by
+/// the scale's inverse, in each factor of each term.
+fn rounding_of_words(w: Matrix<'_>, x: &[f32]) -> Vec<f32> {
+    let (k, weights) = (w.cols(), decoded(w));
+    let unit = |group: &[f32]| 0.5005 * group.iter().fold(0.0, |a: f32, v| a.max(v.abs())) / 4095.0;
+    let sum = |group: &[f32]| group.iter().map(|v| v.abs()).sum::<f32>();
+    let group = |(x, w): (&[f32], &[f32])| unit(x) * sum(w) + unit(w) * sum(x) + x.len() as f32 * unit(x) * unit(w);
+    let cell = |x: &[f32], w: &[f32]| x.chunks(128).zip(w.chunks(128)).map(group).sum();
+    x.chunks(k).flat_map(|x| weights.chunks(k).map(|w| cell(x, w)).collect::<Vec<_>>()).collect()
+}
+
+/// The product with f32 activations `[m, k]`, and the sum of the magnitudes of its terms.
+fn by_f64(w: Matrix<'_>, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let (k, values) = (w.cols(), decoded(w));
     let terms =
         |x: &[f32], w: &[f32]| -> Vec<f64> { x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w)).collect() };
     let cells = x.chunks(k).flat_map(|x| values.chunks(k).map(|w| terms(x, w)).collect::<Vec<_>>());
@@ -332,7 +379,7 @@ fn the_reference_multiplies_by_hand() {
         bytes.extend(q.iter().map(|&q| q as u8));
     }
     let w = Matrix::new(Format::Q8_0, 2, 32, &bytes);
-    let mut q = QuantRows::new(2, 32);
+    let mut q = QuantRows::new(Forms::QUANTS, 2, 32);
     let mut x = [0.0; 32];
     (x[0], x[1], x[2]) = (127.0, 10.0, 1.0);
     scalar().quantize_row(&x, q.row_mut(0));
@@ -346,7 +393,7 @@ fn the_reference_multiplies_by_hand() {
 fn float_weights_take_the_f32_activations() {
     let w = [1.0f32, 2.0, 3.0, -1.0, 0.0, 0.5];
     let w = Matrix::new(Format::F32, 2, 3, bytemuck::cast_slice(&w));
-    let q = QuantRows::new(1, 0);
+    let q = QuantRows::new(Forms::of([Format::F32]), 1, 3);
     let mut y = [0.0; 2];
     scalar().matmul(w, Inputs { x: &[1.0, 10.0, 100.0], q: &q }, &mut Tile::new(&mut y, 2));
     assert_eq!(y, [321.0, 49.0]);
