@@ -65,7 +65,7 @@ impl Format {
         (len / self.block_len()).checked_mul(self.block_bytes())
     }
 
-    /// Whether products use the f32 activations as they are, rather than their 8-bit form.
+    /// Whether products of few activation rows use the f32 values as they are, rather than their 8-bit form.
     pub const fn is_float(self) -> bool {
         matches!(self, Format::F32 | Format::F16 | Format::BF16)
     }

@@ -1,5 +1,6 @@
 //! Products of float matrices with many rows, and full attention made of such products: the work of a vision tower,
-//! whose inputs have thousands of rows and whose weights are used whole for every input.
+//! whose inputs have thousands of rows and whose weights are used whole for every input, and of batches of a language model
+//! that meet weights in 16-bit floats ([`crate::qmatmul`]).
 //!
 //! Operands are rows of 32-bit *words*: one f32 value, or two 16-bit integers that one instruction multiplies and adds,
 //! with a scale for every 128 values. One driver serves both, over the few vector operations of [`lanes::Lanes`]:

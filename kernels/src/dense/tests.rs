@@ -227,3 +227,33 @@ fn rows_of_zeros_and_of_extremes_stay_what_they_are_and_alone() {
         assert!(y[5 * n..].iter().all(|v| v.is_finite()), "{what}: another row");
     }
 }
+
+#[test]
+fn weights_in_16_bit_floats_give_the_bits_that_their_f32_values_give() {
+    for (kernels, precision) in variants() {
+        for (n, k) in [(1, 1), (17, 127), (66, 300), (16, 1024), (9, 1600)] {
+            for format in [Format::F16, Format::BF16] {
+                let mut values = Rng(12).values(n * k, 1.0);
+                // A group of zeros, subnormal ones of either format, and the largest.
+                values[..k.min(128)].fill(0.0);
+                for (i, odd) in [6e-8, -3e-6, 1e-39, 65504.0, 3e38].into_iter().enumerate() {
+                    values[(i + 1) * 131 % (n * k)] = odd;
+                }
+                let halves = encode(format, &values);
+                let mut decoded = vec![0.0; n * k];
+                decode_row(format, &halves, &mut decoded);
+                let wide = encode(Format::F32, &decoded);
+                let input = rows(kernels, precision, &Rng(13).values(7 * k, 1.0), k);
+                let product = |format, bytes: &[u8]| {
+                    let mut y = vec![0.0f32; 7 * n];
+                    let mut tile = Tile::new(&mut y, n);
+                    let w = Matrix::new(format, n, k, bytes);
+                    kernels.dense_matmul(w, &[], (&input, 0), Store::Set, &mut tile, &mut DenseScratch::default());
+                    y.iter().map(|v| if v.is_finite() { Some(v.to_bits()) } else { None }).collect::<Vec<_>>()
+                };
+                let what = format!("{} {precision:?} {format} [{n}, {k}]", kernels.isa());
+                assert_eq!(product(format, &halves), product(Format::F32, &wide), "{what}");
+            }
+        }
+    }
+}
