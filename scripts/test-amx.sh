@@ -41,7 +41,8 @@ fetch() {
 }
 
 bochs() {
-  mkdir -p bochs
+  rm -rf bochs
+  mkdir bochs
   tar xf bochs_3.0*.orig.tar.xz --strip-components 1 -C bochs || fail "Debian 13 has another Bochs than 3.0 now"
   cd bochs
   patch -p1 <"$here/scripts/bochs-amx.patch"
@@ -52,14 +53,14 @@ bochs() {
   make -j"$(nproc)" bochs
 }
 
-step() { # step FUNCTION: once, in target/amx
-  test -e "$work/$1.done" && return
+step() { # step FUNCTION [FILE]: once, in target/amx, and again when FILE is newer
+  test -e "$work/$1.done" && ! test "${2:-}" -nt "$work/$1.done" && return
   echo "==> $1, once: $work/$1.log"
   (set -e; cd "$work"; "$1") >"$work/$1.log" 2>&1 || { tail -n 5 "$work/$1.log" >&2; fail "$1 failed: $work/$1.log"; }
   touch "$work/$1.done"
 }
 step fetch
-step bochs
+step bochs scripts/bochs-amx.patch
 
 # --- what runs in there: static binaries, and their data at the paths that the tests know ---
 target=x86_64-unknown-linux-gnu
@@ -153,7 +154,7 @@ BOCHSRC
 echo "==> with AMX"
 boot "" "
 export QWEN_EDGE_TEST_ISA=amx
-/qwen_edge_kernels --test-threads 1 --quiet
+/qwen_edge_kernels --test-threads 2 --quiet
 cd $here
 /golden --test-threads 1 --quiet --nocapture
 /vision --test-threads 1 --quiet --nocapture every_level
