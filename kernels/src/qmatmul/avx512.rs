@@ -1,7 +1,7 @@
 //! The level AVX-512-VNNI: one register a vector. Codes may be any u8 (`vpdpbusd` does not saturate between products),
 //! so signed ones carry a bias of 128.
 
-use super::simd::Simd;
+use super::simd::{Simd, generic_groups_at};
 use crate::transpose::{transpose_16, transpose_quarters};
 use std::arch::x86_64::*;
 
@@ -107,6 +107,21 @@ impl Simd for Avx512 {
     fn groups(self, g: [u64; 8]) -> __m512i {
         let g: [i64; 8] = bytemuck::cast(g);
         has!(_mm512_set_epi64(g[7], g[6], g[5], g[4], g[3], g[2], g[1], g[0]))
+    }
+
+    #[inline(always)]
+    fn groups_at<const N: usize>(self, table: &[[u8; 4]; N], p: &[u8; 16], high: u16) -> __m512i {
+        if N <= 256 {
+            return generic_groups_at(self, table, p, high);
+        }
+        // The mask keeps every index within the table.
+        assert!(N.is_power_of_two());
+        has!({
+            let low = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.as_ptr().cast()));
+            let indices = _mm512_mask_or_epi32(low, high, low, _mm512_set1_epi32(256));
+            let indices = _mm512_and_si512(indices, _mm512_set1_epi32(N as i32 - 1));
+            _mm512_i32gather_epi32::<4>(indices, table.as_ptr().cast())
+        })
     }
 
     #[inline(always)]

@@ -52,6 +52,12 @@ pub(super) trait Simd: Copy {
     /// Eight groups of eight bytes, each lowest byte first.
     fn groups(self, groups: [u64; 8]) -> Self::Bytes;
 
+    /// 16 entries of a table of groups: entry `p[i] | (high >> i & 1) << 8`, below N, for each i.
+    #[inline(always)]
+    fn groups_at<const N: usize>(self, table: &[[u8; 4]; N], p: &[u8; 16], high: u16) -> Self::Bytes {
+        generic_groups_at(self, table, p, high)
+    }
+
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
 
     /// Wrapping sum of bytes.
@@ -216,6 +222,21 @@ pub(super) fn generic_dots<S: Simd>(s: S, kind: Codes, codes: [S::Bytes; 4], x: 
         };
     }
     sums
+}
+
+/// [`Simd::groups_at`] one after another.
+#[inline(always)]
+pub(super) fn generic_groups_at<S: Simd, const N: usize>(
+    s: S,
+    table: &[[u8; 4]; N],
+    p: &[u8; 16],
+    high: u16,
+) -> S::Bytes {
+    let mut groups = [[0; 4]; 16];
+    for i in 0..16 {
+        groups[i] = table[usize::from(p[i]) | usize::from(high >> i & 1) << 8];
+    }
+    s.load(bytemuck::cast_ref(&groups))
 }
 
 /// [`Simd::block_sums`] by broadcasting each group of the activations.

@@ -2,7 +2,7 @@
 //! Signed values of at most ±62 become codes by adding 64.
 
 use super::kquants::spread_nibbles;
-use super::{Quant, Scales, splat_f16, u16_at, u32_at, u64_at};
+use super::{Quant, Scales, part, splat_f16, u16_at, u32_at, u64_at};
 use crate::decode::grids;
 use crate::qmatmul::simd::Simd;
 
@@ -15,31 +15,27 @@ pub(crate) struct IQ3_S;
 /// What is added to a signed value to make its code.
 const CENTRE: u8 = 64;
 
-/// Sign bits for seven stored ones: the eighth makes their number even.
-static EVEN_PARITY: [u8; 128] = {
-    let mut table = [0; 128];
-    let mut i = 0;
-    while i < 128 {
-        table[i] = (i | (i.count_ones() as usize & 1) << 7) as u8;
-        i += 1;
-    }
-    table
-};
-
-/// 32 sign bits from the four 7-bit groups of `w`.
+/// Eight sign bits from the seven of each byte: the last makes their number even.
 #[inline(always)]
-fn signs_of_word(w: u32) -> u64 {
-    let mut signs = 0;
-    for t in 0..4 {
-        signs |= u64::from(EVEN_PARITY[(w >> (7 * t) & 127) as usize]) << (8 * t);
-    }
-    signs
+fn with_parity(signs: u64) -> u64 {
+    let p = signs ^ signs >> 4;
+    let p = p ^ p >> 2;
+    let p = p ^ p >> 1;
+    signs | (p & 0x0101_0101_0101_0101) << 7
+}
+
+/// 64 sign bits from the four 7-bit groups of each of two words.
+#[inline(always)]
+fn signs_of_words(first: u32, second: u32) -> u64 {
+    let w = u64::from(first) | u64::from(second) << 32;
+    let group = |t: u32| (w & 0x0000_007f_0000_007f << (7 * t)) << t;
+    with_parity(group(0) | group(1) | group(2) | group(3))
 }
 
 /// Codes from magnitudes and signs.
 #[inline(always)]
-fn centre<S: Simd>(s: S, magnitudes: [u64; 8], signs: u64) -> S::Bytes {
-    s.add(s.negate_where(s.groups(magnitudes), signs), s.splat(CENTRE))
+fn centre<S: Simd>(s: S, magnitudes: S::Bytes, signs: u64) -> S::Bytes {
+    s.add(s.negate_where(magnitudes, signs), s.splat(CENTRE))
 }
 
 /// Scales `d·unit·integers`.
@@ -75,12 +71,6 @@ macro_rules! eight {
     };
 }
 
-/// Two grid entries of four values.
-#[inline(always)]
-fn pair(a: [u8; 4], b: [u8; 4]) -> u64 {
-    u64::from(u32::from_le_bytes(a)) | u64::from(u32::from_le_bytes(b)) << 32
-}
-
 impl Quant for IQ2_XXS {
     type Super = [u8; 66];
     const RAGGED: bool = false;
@@ -98,7 +88,7 @@ impl Quant for IQ2_XXS {
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let at = 2 + 16 * J;
         let magnitudes = eight!(T => u64::from_le_bytes(grids::IQ2_XXS[usize::from(b[at + T / 4 * 8 + T % 4])]));
-        centre(s, magnitudes, signs_of_word(u32_at(b, at + 4)) | signs_of_word(u32_at(b, at + 12)) << 32)
+        centre(s, s.groups(magnitudes), signs_of_words(u32_at(b, at + 4), u32_at(b, at + 12)))
     }
 }
 
@@ -118,10 +108,18 @@ impl Quant for IQ2_XS {
 
     #[inline(always)]
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
-        let q = eight!(T => u16_at(b, 2 + 16 * J + 2 * T));
-        let magnitudes = eight!(T => u64::from_le_bytes(grids::IQ2_XS[usize::from(q[T] & 511)]));
-        let signs = eight!(T => EVEN_PARITY[usize::from(q[T] >> 9)]);
-        centre(s, magnitudes, u64::from_le_bytes(signs))
+        let (first, second) = (u64_at(b, 2 + 16 * J), u64_at(b, 10 + 16 * J));
+        let magnitudes = eight!(T => {
+            let q = if T < 4 { first >> (16 * T) } else { second >> (16 * (T - 4)) };
+            u64::from_le_bytes(grids::IQ2_XS[(q & 511) as usize])
+        });
+        // The top seven bits of each u16, as bytes.
+        let top = |q: u64| {
+            let q = q >> 9 & 0x007f_007f_007f_007f;
+            let q = (q | q >> 8) & 0x0000_ffff_0000_ffff;
+            (q | q >> 16) & 0xffff_ffff
+        };
+        centre(s, s.groups(magnitudes), with_parity(top(first) | top(second) << 32))
     }
 }
 
@@ -145,7 +143,7 @@ impl Quant for IQ2_S {
         let magnitudes = eight!(T => {
             u64::from_le_bytes(grids::IQ2_S[usize::from(b[2 + 8 * J + T]) | (high >> (2 * T) & 3) << 8])
         });
-        centre(s, magnitudes, u64_at(b, 34 + 8 * J))
+        centre(s, s.groups(magnitudes), u64_at(b, 34 + 8 * J))
     }
 }
 
@@ -165,10 +163,8 @@ impl Quant for IQ3_XXS {
     #[inline(always)]
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let at = 2 + 16 * J;
-        let magnitudes = eight!(T => {
-            pair(grids::IQ3_XXS[usize::from(b[at + 2 * T])], grids::IQ3_XXS[usize::from(b[at + 2 * T + 1])])
-        });
-        let signs = signs_of_word(u32_at(b, 66 + 8 * J)) | signs_of_word(u32_at(b, 70 + 8 * J)) << 32;
+        let magnitudes = s.groups_at(&grids::IQ3_XXS, part(b, at), 0);
+        let signs = signs_of_words(u32_at(b, 66 + 8 * J), u32_at(b, 70 + 8 * J));
         centre(s, magnitudes, signs)
     }
 }
@@ -189,12 +185,7 @@ impl Quant for IQ3_S {
     #[inline(always)]
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let at = 2 + 16 * J;
-        let high = usize::from(u16_at(b, 66 + 2 * J));
-        let magnitudes = eight!(T => {
-            let first = usize::from(b[at + 2 * T]) | (high >> (2 * T) & 1) << 8;
-            let second = usize::from(b[at + 2 * T + 1]) | (high >> (2 * T + 1) & 1) << 8;
-            pair(grids::IQ3_S[first], grids::IQ3_S[second])
-        });
+        let magnitudes = s.groups_at(&grids::IQ3_S, part(b, at), u16_at(b, 66 + 2 * J));
         centre(s, magnitudes, u64_at(b, 74 + 8 * J))
     }
 }
