@@ -268,63 +268,40 @@ fn batches_around_every_tile_edge_agree_with_the_reference() {
     }
 }
 
+/// A way to multiply: quantised or in two terms.
+type Way = (fn(&Kernels, &[f32], usize, usize) -> QuantRows, fn(&Kernels, Matrix<'_>, Inputs<'_>, &mut Tile<'_>));
+
 #[test]
 fn a_value_does_not_depend_on_how_rows_are_shared_out_nor_on_its_neighbours() {
+    // Up to four rows are one sequence of operations, more are another; there are no more than four in two terms.
+    let ways: [(Way, &[std::ops::RangeInclusive<usize>]); 2] =
+        [((quantised, Kernels::matmul), &[1..=4, 5..=9]), ((in_two_terms, Kernels::matmul_two_terms), &[1..=4])];
+    let (n, k) = (37, 768);
     for kernels in levels() {
         for &format in Format::ALL {
             let mut rng = Rng(3);
-            let (n, k) = (37, 768);
             let bytes = weights(format, Pattern::Random, n * k / format.block_len(), &mut rng);
             let w = Matrix::new(format, n, k, &bytes);
             let x = activations(Pattern::Random, 9, k, &mut rng);
-            let of_rows = |m: usize| {
-                let q = quantised(kernels, &x, m, k);
-                let inputs = Inputs { x: &x[..m * k], q: &q };
-                let whole = product(kernels, w, inputs);
-                let mut sliced = vec![0.0; m * n];
-                let mut tile = Tile::new(&mut sliced, n);
-                for rows in [0..1, 1..4, 4..23, 23..37] {
-                    kernels.matmul(w.slice_rows(rows.clone()), inputs, &mut tile.columns(rows));
+            for ((quantise, multiply), batches) in ways {
+                let of_rows = |m: usize| {
+                    let q = quantise(kernels, &x, m, k);
+                    let inputs = Inputs { x: &x[..m * k], q: &q };
+                    let (mut whole, mut sliced) = (vec![0.0; m * n], vec![0.0; m * n]);
+                    multiply(kernels, w, inputs, &mut Tile::new(&mut whole, n));
+                    let mut tile = Tile::new(&mut sliced, n);
+                    for rows in [0..1, 1..4, 4..23, 23..37] {
+                        multiply(kernels, w.slice_rows(rows.clone()), inputs, &mut tile.columns(rows));
+                    }
+                    assert_eq!(whole, sliced, "{} {format} m {m}", kernels.isa());
+                    whole
+                };
+                for batch in batches {
+                    let all = of_rows(*batch.end());
+                    for m in batch.clone() {
+                        assert_eq!(of_rows(m), all[..m * n], "{} {format} m {m}", kernels.isa());
+                    }
                 }
-                assert_eq!(whole, sliced, "{} {format} m {m}", kernels.isa());
-                whole
-            };
-            let four = of_rows(4);
-            for m in 1..4 {
-                assert_eq!(of_rows(m), four[..m * n], "{} {format} m {m}", kernels.isa());
-            }
-            let nine = of_rows(9);
-            for m in 5..9 {
-                assert_eq!(of_rows(m), nine[..m * n], "{} {format} m {m}", kernels.isa());
-            }
-        }
-    }
-}
-
-#[test]
-fn a_value_of_two_terms_does_not_depend_on_how_rows_are_shared_out_nor_on_its_neighbours() {
-    for kernels in levels() {
-        for &format in Format::ALL {
-            let mut rng = Rng(4);
-            let (n, k) = (21, 512);
-            let bytes = weights(format, Pattern::Random, n * k / format.block_len(), &mut rng);
-            let w = Matrix::new(format, n, k, &bytes);
-            let x = activations(Pattern::Random, 4, k, &mut rng);
-            let of_rows = |m: usize| {
-                let q = in_two_terms(kernels, &x, m, k);
-                let inputs = Inputs { x: &x[..m * k], q: &q };
-                let whole = product_of_two_terms(kernels, w, inputs, m);
-                let mut sliced = vec![0.0; m * n];
-                let mut tile = Tile::new(&mut sliced, n);
-                for rows in [0..1, 1..4, 4..21] {
-                    kernels.matmul_two_terms(w.slice_rows(rows.clone()), inputs, &mut tile.columns(rows));
-                }
-                assert_eq!(whole, sliced, "{} {format} m {m}", kernels.isa());
-                whole
-            };
-            let four = of_rows(4);
-            for m in 1..4 {
-                assert_eq!(of_rows(m), four[..m * n], "{} {format} m {m}", kernels.isa());
             }
         }
     }
