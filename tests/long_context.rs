@@ -1,6 +1,8 @@
 //! Positions a short prompt never reaches, against values recorded by `tests/reference/long_context.py`.
 
-use kernels::{Isa, Kernels};
+mod support;
+
+use kernels::Kernels;
 use qwen_edge::context::{Context, Settings, text_slots};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
@@ -70,8 +72,8 @@ fn compare_all(n: usize, kernels: &'static Kernels, kv: KvType, n_batch: usize, 
 
 #[test]
 fn logits_are_those_of_an_independent_implementation_near_and_far_at_every_level() {
-    for isa in Isa::available() {
-        compare_all(600, Kernels::select(Some(isa)).unwrap(), KvType::F16, 512, 2e-3);
+    for kernels in support::levels() {
+        compare_all(600, kernels, KvType::F16, 512, 2e-3);
     }
     compare_all(2100, Kernels::select(None).unwrap(), KvType::F16, 512, 2e-3);
 }
