@@ -41,7 +41,7 @@ test-arm: need-cargo ## run the tests as aarch64 programs, emulated as Cortex-A7
 test-arm-short: need-cargo ## the part of test-arm that a check of every commit can afford
 	scripts/test-arm.sh short
 
-test-amx: need-cargo ## run the tests of the AMX level on an emulated CPU with tiles: a quarter of an hour or more
+test-amx: need-cargo ## run the tests of the AMX level on an emulated CPU with tiles: ten minutes or more
 	scripts/test-amx.sh
 
 eval-demo: build ## score the demo model on its held-out questions, through the program

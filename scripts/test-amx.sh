@@ -5,8 +5,9 @@
 #   - the demo model's answer, which must be the one that the scalar level gives on this machine
 #   - the same kernel without AMX: the level is refused, and the program runs at the one below
 #
-# Takes a quarter of an hour or more, and five minutes more the first time: Debian packages (60 MB) and the sources of Bochs are fetched and
-# built in target/amx. Nothing is installed. Emulation shows what is right, and nothing of speed.
+# Takes ten minutes or more, half of it compiling, and five minutes more the first time: Debian packages (60 MB) and the
+# sources of Bochs are fetched and built in target/amx. Nothing is installed. Emulation shows what is right, and nothing of
+# speed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
