@@ -132,7 +132,7 @@ const LINE: usize = 64;
 
 /// Values of K whose panel is multiplied before the next is decoded: it stays in the second-level cache, and sums are not
 /// often fetched and stored. Whole blocks of every format and whole groups of every precision.
-const STRETCH: usize = 1024;
+const STRETCH: usize = 2048;
 
 /// Decodes the values `cols` of the rows of `w` from `first` on into a panel `[words, vectors]`; columns without a row have
 /// values of no meaning.
@@ -206,29 +206,31 @@ struct Columns<'a, 'y, L> {
     level: PhantomData<L>,
 }
 
-/// Rows of bytes to be asked for, a line at a time.
+/// Rows of bytes to be asked for, some lines at a time.
 struct Ahead {
     /// The next line.
     at: *const u8,
     /// Lines left in its row, and in all rows.
     row: usize,
     all: usize,
-    /// Lines of a row.
+    /// Lines of a row, and lines to be asked for at a time.
     lines: usize,
+    each: usize,
     /// Bytes from the end of a row to the next.
     skip: usize,
 }
 
 impl Ahead {
-    /// `rows` rows of `len` bytes, `stride` apart, wherever they may be.
-    fn new(at: *const u8, rows: usize, len: usize, stride: usize) -> Ahead {
+    /// `rows` rows of `len` bytes, `stride` apart, wherever they may be, for `times` occasions to ask.
+    fn new(at: *const u8, rows: usize, len: usize, stride: usize, times: usize) -> Ahead {
         let lines = len.div_ceil(LINE);
-        Ahead { at, row: lines, all: rows * lines, lines, skip: stride.wrapping_sub(lines * LINE) }
+        let each = (rows * lines).div_ceil(times);
+        Ahead { at, row: lines, all: rows * lines, lines, each, skip: stride.wrapping_sub(lines * LINE) }
     }
 
     #[inline(always)]
     fn ask(&mut self) {
-        if self.all > 0 {
+        for _ in 0..self.each.min(self.all) {
             prefetch(self.at);
             self.all -= 1;
             self.row -= 1;
@@ -294,7 +296,8 @@ pub(super) unsafe fn product<L: Lanes>(product: &Product<'_>, y: &mut Tile<'_>, 
             let bytes = |cols: usize| w.format().row_bytes(cols).expect("whole blocks");
             let at = w.bytes().as_ptr().wrapping_add(next.0 * w.row_bytes() + bytes(next.1));
             let len = bytes(w.cols().min(next.1 + STRETCH)) - bytes(next.1);
-            let ahead = Ahead::new(at, L::WIDE * L::N, len, w.row_bytes());
+            // Six rows are a block of most widths.
+            let ahead = Ahead::new(at, L::WIDE * L::N, len, w.row_bytes(), m.div_ceil(6).max(1) * words);
             let mut out = Columns { y: &mut *y, first, n, add, begin, ahead, level: PhantomData::<L> };
             // SAFETY: the level as the caller.
             unsafe {
