@@ -203,9 +203,11 @@ impl Table {
         }
     }
 
-    /// The functions for words of [`Precision::Int16`], where the level has them.
-    pub(crate) fn int16(&self) -> Option<Functions> {
-        self.packed.filter(|(precision, _)| *precision == Precision::Int16).map(|(_, functions)| functions)
+    /// The functions for words of [`Precision::Int16`], where the level has them. One with tiles has those of the level
+    /// below.
+    pub(crate) fn int16(isa: Isa) -> Option<Functions> {
+        let isa = if isa == Isa::Amx { Isa::Avx512Vnni } else { isa };
+        Table::of(isa).packed.filter(|(precision, _)| *precision == Precision::Int16).map(|(_, functions)| functions)
     }
 
     fn of_precision(&self, precision: Precision) -> &Functions {

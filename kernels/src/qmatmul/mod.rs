@@ -94,7 +94,7 @@ impl Table {
             }
             _ => scalar,
         };
-        let words = dense::Table::of(isa).int16();
+        let words = dense::Table::int16(isa);
         let product = |format| match (format, words) {
             (Format::F16 | Format::BF16, Some(words)) => Product { gemm: Gemm::Words(words), ..product(format) },
             _ => product(format),
