@@ -3,46 +3,19 @@
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/scratch.rs"]
+mod scratch;
 mod support;
 
 use kernels::Kernels;
 use program::program;
 use qwen_edge::gguf::writer::{TensorSpec, Writer};
 use qwen_edge::gguf::{Gguf, TensorType};
+use scratch::Scratch;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 use support::{FLOAT, Fixture, Tensors, assert_close, path, rows};
-
-/// A directory for the files of one test, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let dir = std::env::temp_dir().join(format!("qwen-edge-logits-{name}-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Scratch(dir)
-    }
-
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    fn files(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(&self.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn logits(model: &Path, tokens: &Path, output: &Path, extra: &[&str]) -> Output {
     let mut command = program();

@@ -3,9 +3,12 @@
 use gguf_sample::{bytes_of, sample, visit};
 use qwen_edge::gguf::writer::Writer;
 use qwen_edge::gguf::{Error, Gguf, TensorType, Value};
+use scratch::Scratch;
 use std::path::PathBuf;
 
 mod gguf_sample;
+#[path = "support/scratch.rs"]
+mod scratch;
 
 fn open(bytes: Vec<u8>) -> Result<Gguf, Error> {
     Gguf::from_bytes(bytes)
@@ -24,29 +27,6 @@ fn assert_refused(bytes: Vec<u8>, parts: &[&str]) {
     let message = refusal(bytes);
     for part in parts {
         assert!(message.contains(part), "{message:?} does not say {part:?}");
-    }
-}
-
-/// A directory for the files of one test, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("qwen-edge-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -195,9 +175,9 @@ fn split_files_open_from_any_of_them() {
     assert!(message(&renamed).contains("NAME-00002-of-00003.gguf"));
     scratch.write(&name(3), &parts[1]);
     assert!(message(&paths[0]).contains("split.no: expected 2, found 1"), "{}", message(&paths[0]));
-    scratch.write(&name(3), &part(2, &["b"]));
+    scratch.write(&name(3), part(2, &["b"]));
     assert!(message(&paths[0]).contains("tensor b occurs twice"), "{}", message(&paths[0]));
-    scratch.write(&name(3), &part(2, &[]));
+    scratch.write(&name(3), part(2, &[]));
     assert!(message(&paths[0]).contains("expected 3 tensors"), "{}", message(&paths[0]));
     std::fs::remove_file(&paths[2]).unwrap();
     assert!(message(&paths[0]).contains(&name(3)), "{}", message(&paths[0]));
@@ -207,7 +187,7 @@ fn split_files_open_from_any_of_them() {
 #[test]
 fn a_mapped_file_stays_readable_after_its_pages_are_given_back() {
     let scratch = Scratch::new("evict");
-    let path = scratch.write("model.gguf", &bytes_of(&sample()));
+    let path = scratch.write("model.gguf", bytes_of(&sample()));
     let gguf = Gguf::open(&path).unwrap();
     let before = visit(&gguf);
     gguf.prefetch("matrix");

@@ -2,37 +2,17 @@
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/scratch.rs"]
+mod scratch;
 
 use program::program;
 use qwen_edge::gguf::writer::Writer;
 use qwen_edge::gguf::{Gguf, TensorType};
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
+use scratch::Scratch;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
-
-/// Files of one test, removed at its end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("qwen-edge-inspect-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        Self(dir)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn inspect(path: &Path, args: &[&str]) -> Output {
     program().arg("inspect").arg(path).args(args).output().unwrap()
@@ -76,7 +56,7 @@ fn problems(report: &Value) -> Vec<&str> {
 #[test]
 fn a_text_model_is_described_with_its_memory() {
     let scratch = Scratch::new("text");
-    let path = scratch.write("model.gguf", &Synth::text(&options(true)).to_bytes());
+    let path = scratch.write("model.gguf", Synth::text(&options(true)).to_bytes());
     let report = json(&path);
     assert_eq!((&report["kind"], &report["runs"]), (&"text".into(), &true.into()), "{report:#}");
     let model = &report["model"];
@@ -124,7 +104,7 @@ fn the_memory_of_the_published_sizes_is_the_known_one() {
             newer: false,
             seed: 0,
         });
-        let path = scratch.write("model.gguf", &synth.header());
+        let path = scratch.write("model.gguf", synth.header());
         std::fs::File::options().write(true).open(&path).unwrap().set_len(synth.file_bytes()).unwrap();
         let report = json(&path);
         for need in report["memory"].as_array().unwrap() {
@@ -143,7 +123,7 @@ fn a_vocabulary_alone_is_said_to_be_one() {
     for (key, value) in full.keys().filter(|(key, _)| !key.starts_with("qwen35.")) {
         writer.key(key, value);
     }
-    let path = scratch.write("vocab.gguf", &writer.header());
+    let path = scratch.write("vocab.gguf", writer.header());
     let report = json(&path);
     assert_eq!((&report["kind"], &report["runs"]), (&"vocabulary".into(), &false.into()), "{report:#}");
     assert_eq!(report["tokenizer"]["n_tokens"], 2112);
@@ -156,7 +136,7 @@ fn a_vocabulary_alone_is_said_to_be_one() {
 fn a_vision_tower_is_said_to_be_one() {
     let scratch = Scratch::new("vision");
     let synth = Synth::vision(&Options { quant: Quant::F16, ..options(false) });
-    let path = scratch.write("mmproj.gguf", &synth.to_bytes());
+    let path = scratch.write("mmproj.gguf", synth.to_bytes());
     let report = json(&path);
     assert_eq!((&report["kind"], &report["runs"]), (&"vision".into(), &true.into()), "{report:#}");
     assert_eq!(report["vision"]["n_out"], 256);
@@ -169,7 +149,7 @@ fn another_architecture_is_named_with_what_is_supported() {
     let mut writer = Writer::new();
     writer.string("general.architecture", "llama").string("general.name", "Some\x1b[31m Llama");
     writer.tensor("token_embd.weight", TensorType::IQ1_S, &[4, 256]);
-    let path = scratch.write("llama.gguf", &writer.to_bytes(|tensor| vec![0; tensor.bytes()]));
+    let path = scratch.write("llama.gguf", writer.to_bytes(|tensor| vec![0; tensor.bytes()]));
     let report = json(&path);
     assert_eq!((&report["kind"], &report["runs"]), (&"other".into(), &false.into()));
     let text = text(&path);
@@ -190,7 +170,7 @@ fn templates_are_told_apart() {
         if let Some(template) = template {
             writer.string("tokenizer.chat_template", template);
         }
-        let report = json(&scratch.write("vocab.gguf", &writer.header()));
+        let report = json(&scratch.write("vocab.gguf", writer.header()));
         let template = &report["chat_template"];
         // That a vocabulary has no weights is one problem; a template that cannot be read is another.
         let sound = problems(&report).len() == 1;
@@ -214,12 +194,12 @@ fn templates_are_told_apart() {
 fn what_is_missing_is_named() {
     let scratch = Scratch::new("missing");
     let bytes = changed(|name, ty| (name != "blk.1.ssm_out.weight").then_some(ty));
-    let report = json(&scratch.write("missing.gguf", &bytes));
+    let report = json(&scratch.write("missing.gguf", bytes));
     assert_eq!(report["runs"], false);
     assert!(problems(&report)[0].contains("blk.1.ssm_out.weight"), "{:?}", problems(&report));
 
     let bytes = changed(|name, ty| Some(if name == "blk.0.ffn_up.weight" { TensorType::TQ2_0 } else { ty }));
-    let report = json(&scratch.write("type.gguf", &bytes));
+    let report = json(&scratch.write("type.gguf", bytes));
     assert!(problems(&report).iter().any(|p| p.contains("without kernels: TQ2_0")), "{:?}", problems(&report));
     assert!(problems(&report).iter().any(|p| p.contains("blk.0.ffn_up.weight")), "{:?}", problems(&report));
 }
@@ -232,7 +212,7 @@ fn a_vocabulary_without_merges_is_named() {
     for (key, value) in full.keys().filter(|(key, _)| !key.ends_with(".merges")) {
         writer.key(key, value);
     }
-    let report = json(&scratch.write("vocab.gguf", &writer.header()));
+    let report = json(&scratch.write("vocab.gguf", writer.header()));
     assert_eq!(report["runs"], false);
     assert!(problems(&report)[0].contains("merges"), "{:?}", problems(&report));
 }

@@ -2,10 +2,14 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "support/scratch.rs"]
+mod scratch;
+
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, Vocab};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, tcgetattr};
+use scratch::Scratch;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
@@ -17,36 +21,12 @@ use std::time::{Duration, Instant};
 /// Longer than anything takes here on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A directory with a small model of random weights, removed at the end.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let dir = std::env::temp_dir().join(format!("qwen-edge-signals-{name}-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        Scratch(dir)
-    }
-
-    /// Writes a model whose answer to anything goes on until the context is full.
-    fn model(&self) -> PathBuf {
-        let n_vocab = Vocab::published_cut(1088).tokens.len();
-        let dims = Dims { n_embd: 256, n_layer: 4, n_ff: 512, n_vocab, ..Dims::of(Size::B0_8) };
-        let synth = Synth::text(&Options { dims, quant: Quant::Q8_0, mtp: false, newer: false, seed: 1 });
-        let path = self.0.join("model.gguf");
-        fs::write(&path, synth.to_bytes()).unwrap();
-        path
-    }
-
-    fn files(&self) -> Vec<String> {
-        let names = fs::read_dir(&self.0).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-        names.collect()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// Writes a small model of random weights whose answer to anything goes on until the context is full.
+fn model(scratch: &Scratch) -> PathBuf {
+    let n_vocab = Vocab::published_cut(1088).tokens.len();
+    let dims = Dims { n_embd: 256, n_layer: 4, n_ff: 512, n_vocab, ..Dims::of(Size::B0_8) };
+    let synth = Synth::text(&Options { dims, quant: Quant::Q8_0, mtp: false, newer: false, seed: 1 });
+    scratch.write("model.gguf", synth.to_bytes())
 }
 
 /// A started program; killed when a test fails.
@@ -119,7 +99,7 @@ fn sigterm_ends_an_answer_at_once_and_the_parent_sees_why() {
         return println!("skipped: starts the program");
     }
     let scratch = Scratch::new("term");
-    let mut program = answering(&scratch.model());
+    let mut program = answering(&model(&scratch));
     let start = Instant::now();
     program.send(Signal::TERM);
     let status = program.wait();
@@ -134,7 +114,7 @@ fn ctrl_c_stops_an_answer_and_is_reported_as_shells_do() {
         return println!("skipped: starts the program");
     }
     let scratch = Scratch::new("int");
-    let mut program = answering(&scratch.model());
+    let mut program = answering(&model(&scratch));
     program.send(Signal::INT);
     let mut rest = String::new();
     program.0.stdout.as_mut().unwrap().read_to_string(&mut rest).unwrap();
@@ -186,7 +166,7 @@ fn a_chat_that_waits_costs_nothing_and_sigterm_leaves_the_terminal_as_it_was() {
     let before = modes(&theirs);
     let side = || Stdio::from(theirs.try_clone().unwrap());
     let mut command = program();
-    command.arg("run").arg(scratch.model()).args(["--ctx", "512"]).env("TERM", "xterm");
+    command.arg("run").arg(model(&scratch)).args(["--ctx", "512"]).env("TERM", "xterm");
     let mut program = Program::start(command.stdin(side()).stdout(side()).stderr(side()));
     // Somebody reads what it shows.
     let mut screen = File::from(ours);

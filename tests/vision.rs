@@ -3,6 +3,8 @@
 
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/scratch.rs"]
+mod scratch;
 
 use kernels::Kernels;
 use program::program;
@@ -15,6 +17,7 @@ use qwen_edge::vision::tower::{self, Hands};
 use qwen_edge::vision::video::{Options, Video};
 use qwen_edge::vision::{GridThw, Picture, PixelValues, VisionModel};
 use safetensors::SafeTensors;
+use scratch::Scratch;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -131,7 +134,7 @@ fn embeddings_are_those_of_the_reference_at_every_level() {
 
 #[test]
 fn sixteen_bit_weights_give_the_embeddings_of_float_products_at_every_level() {
-    let directory = Directory::new("sixteen-bit");
+    let directory = Scratch::new("sixteen-bit");
     let path = directory.0.join("mmproj.gguf");
     let path = path.to_str().unwrap();
     let args = ["synth", "--size", "tiny", "--quant", "f16", "--mmproj", "-o", path];
@@ -227,32 +230,10 @@ fn complaint(args: &[&str]) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Directory {
-        let path = std::env::temp_dir().join(format!("qwen-edge-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Directory(path)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.0.join(name);
-        std::fs::write(&path, bytes).unwrap();
-        path.to_str().unwrap().to_owned()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn the_command_writes_what_the_reference_computes() {
     let golden = Golden::open();
-    let directory = Directory::new("vision-command");
+    let directory = Scratch::new("vision-command");
     let out = directory.0.join("out.safetensors");
     let mmproj = data("mmproj.gguf");
     let image = data("image.png");
@@ -278,7 +259,7 @@ fn the_command_writes_what_the_reference_computes() {
 
 #[test]
 fn pictures_that_are_none_get_a_clear_error() {
-    let directory = Directory::new("bad-pictures");
+    let directory = Scratch::new("bad-pictures");
     let mmproj = data("mmproj.gguf");
     let png = std::fs::read(data("image.png")).unwrap();
     let mut wide = Vec::new();
@@ -295,7 +276,7 @@ fn pictures_that_are_none_get_a_clear_error() {
         ("wide.png", wide, "10000 x 1 pixels is too thin"),
         ("huge.bmp", bmp, "60000 x 60000 pixels is too large"),
     ] {
-        let path = directory.write(name, &bytes);
+        let path = directory.write(name, &bytes).to_str().unwrap().to_owned();
         let out = directory.0.join("out.safetensors");
         let said = complaint(&["vision", mmproj.to_str().unwrap(), &path, "-o", out.to_str().unwrap()]);
         assert!(said.contains(says) && said.contains(name), "{name}: {said}");
@@ -310,7 +291,7 @@ fn pictures_that_are_none_get_a_clear_error() {
 
 #[test]
 fn vision_files_that_are_none_get_a_clear_error() {
-    let directory = Directory::new("bad-mmproj");
+    let directory = Scratch::new("bad-mmproj");
     let bytes = std::fs::read(data("mmproj.gguf")).unwrap();
     let image = data("image.png");
     let swapped = |from: &str, to: &str| {
@@ -340,7 +321,7 @@ fn vision_files_that_are_none_get_a_clear_error() {
         ("layers.gguf", with_number("clip.vision.block_count", 3), "no tensor v.blk.2.ln1.weight"),
         ("cut.gguf", bytes[..bytes.len() - 9].to_vec(), "cut.gguf"),
     ] {
-        let path = directory.write(name, &bytes);
+        let path = directory.write(name, &bytes).to_str().unwrap().to_owned();
         let said = complaint(&["vision", &path, image.to_str().unwrap(), "-o", "/dev/null"]);
         assert!(said.contains(says), "{name}: {said}");
     }
@@ -350,7 +331,7 @@ fn vision_files_that_are_none_get_a_clear_error() {
 }
 
 /// A text model and a vision tower of random weights that belong together.
-fn synthetic(directory: &Directory) -> (String, String) {
+fn synthetic(directory: &Scratch) -> (String, String) {
     let path = |name: &str| directory.0.join(name).to_str().unwrap().to_owned();
     let (model, mmproj) = (path("model.gguf"), path("mmproj-f32.gguf"));
     for (out, more) in [(&model, &[][..]), (&mmproj, &["--mmproj"])] {
@@ -363,7 +344,7 @@ fn synthetic(directory: &Directory) -> (String, String) {
 
 #[test]
 fn an_answer_is_about_the_pictures_given() {
-    let directory = Directory::new("run-image");
+    let directory = Scratch::new("run-image");
     let (model, _) = synthetic(&directory);
     let image = data("image.png").to_str().unwrap().to_owned();
     let frames = data("frames").to_str().unwrap().to_owned();
@@ -393,7 +374,7 @@ fn an_answer_is_about_the_pictures_given() {
 
 #[test]
 fn pictures_without_their_tower_or_place_get_a_clear_error() {
-    let directory = Directory::new("run-bad-image");
+    let directory = Scratch::new("run-bad-image");
     let (model, mmproj) = synthetic(&directory);
     let image = data("image.png").to_str().unwrap().to_owned();
     let run = |more: &[&str]| complaint(&[&["run", &model, "-p", "x <image>", "-n", "1", "-q"][..], more].concat());
@@ -421,7 +402,7 @@ fn fed(args: &[&str], input: &[u8]) -> (Vec<u8>, String) {
 #[test]
 fn a_picture_comes_from_a_file_a_pipe_or_a_url_and_its_times_are_told() {
     use base64::Engine;
-    let directory = Directory::new("image-sources");
+    let directory = Scratch::new("image-sources");
     let (model, _) = synthetic(&directory);
     let bytes = std::fs::read(data("frames/000.png")).unwrap();
     // Broken into lines, as tools write base64.
@@ -443,7 +424,7 @@ fn a_picture_comes_from_a_file_a_pipe_or_a_url_and_its_times_are_told() {
 
 #[test]
 fn caps_on_time_and_memory_are_kept_and_said() {
-    let directory = Directory::new("image-caps");
+    let directory = Scratch::new("image-caps");
     let (model, _) = synthetic(&directory);
     let image = data("image.png").to_str().unwrap().to_owned();
     let base = ["run", &model, "--json", "--greedy", "-n", "1", "--ctx", "512", "--threads", "1", "-p", "What?"];
@@ -463,7 +444,7 @@ fn caps_on_time_and_memory_are_kept_and_said() {
 
 #[test]
 fn logits_with_a_picture_do_not_depend_on_how_the_prompt_writes_its_place() {
-    let directory = Directory::new("logits-image");
+    let directory = Scratch::new("logits-image");
     let (model, _) = synthetic(&directory);
     let gguf = Gguf::open(Path::new(&model)).unwrap();
     let vocabulary = qwen_edge::tokenizer::Tokenizer::from_gguf(&gguf).unwrap();
@@ -471,7 +452,7 @@ fn logits_with_a_picture_do_not_depend_on_how_the_prompt_writes_its_place() {
     let image = data("image.png").to_str().unwrap().to_owned();
     let out = directory.0.join("logits.safetensors");
     let logits = |name: &str, tokens: &[u32], image: &str, more: &[&str]| {
-        let tokens = directory.write(name, serde_json::to_string(tokens).unwrap().as_bytes());
+        let tokens = directory.write(name, serde_json::to_string(tokens).unwrap()).to_str().unwrap().to_owned();
         let args = ["logits", &model, "--tokens", &tokens, "-o", out.to_str().unwrap(), "--image", image];
         fed(&[&args[..], more].concat(), b"");
         std::fs::read(&out).unwrap()
@@ -491,7 +472,7 @@ fn logits_with_a_picture_do_not_depend_on_how_the_prompt_writes_its_place() {
 
 #[test]
 fn clips_that_are_none_get_a_clear_error() {
-    let directory = Directory::new("bad-clips");
+    let directory = Scratch::new("bad-clips");
     let (model, _) = synthetic(&directory);
     let empty = directory.0.join("empty");
     std::fs::create_dir(&empty).unwrap();
@@ -500,7 +481,7 @@ fn clips_that_are_none_get_a_clear_error() {
     std::fs::copy(data("frames/000.png"), mixed.join("0.png")).unwrap();
     std::fs::write(mixed.join("1.png"), b"not one").unwrap();
     let image = data("image.png").to_str().unwrap().to_owned();
-    let mp4 = directory.write("clip.mp4", b"\0\0\0\x20ftypisom and no more");
+    let mp4 = directory.write("clip.mp4", b"\0\0\0\x20ftypisom and no more").to_str().unwrap().to_owned();
     for (clip, says) in [
         (empty.to_str().unwrap(), "no frames found"),
         (mixed.to_str().unwrap(), "1.png\": not a JPEG"),
