@@ -320,14 +320,14 @@ impl Team {
 }
 
 /// The items `0..n` of a region in even shares of consecutive ones, for what is consecutive is read ahead. Each thread
-/// begins with a share of its own, and who has finished one helps with the next.
+/// takes a share of its own from the front, and who has finished one takes from the back of the next: its owner goes on
+/// in order.
 struct Shares {
-    /// The next item of each share.
-    next: [OwnLine<AtomicUsize>; MOST_SHARES],
+    /// What is left of each: see [`left`].
+    shares: [OwnLine<AtomicU64>; MOST_SHARES],
     /// Threads that have begun.
     begun: AtomicUsize,
     count: usize,
-    n: usize,
 }
 
 /// More threads than that begin with a share that another has begun.
@@ -337,26 +337,39 @@ const MOST_SHARES: usize = 16;
 #[repr(align(64))]
 struct OwnLine<T>(T);
 
+/// In a share: one item at its back.
+const BACK: u64 = 1 << 32;
+
+/// The items that are left of a share, which is its front in the lower half, its back in the upper one. Everyone who finds it
+/// empty may have moved the front past the back, by one.
+fn left(share: u64) -> Range<u64> {
+    share % BACK..share / BACK
+}
+
 impl Shares {
     fn new(n: usize, threads: usize) -> Shares {
+        debug_assert!((n as u64) < BACK / 2, "{n} items: fronts leave their half");
         let count = threads.min(MOST_SHARES);
+        let start = |share| (share * n / count) as u64;
         // Shares past the last are not looked at: a token has hundreds of regions, and no time to divide in vain.
-        let first = |share| if share < count { share * n / count } else { 0 };
-        let next = std::array::from_fn(|share| OwnLine(AtomicUsize::new(first(share))));
-        Shares { next, begun: AtomicUsize::new(0), count, n }
+        let share = |i| if i < count { start(i) + start(i + 1) * BACK } else { 0 };
+        Shares { shares: std::array::from_fn(|i| OwnLine(AtomicU64::new(share(i)))), begun: AtomicUsize::new(0), count }
     }
 
     /// Calls `f` for items until none is left.
     fn work(&self, f: impl Fn(usize)) {
-        let first = self.begun.fetch_add(1, Ordering::Relaxed);
-        for share in (first..first + self.count).map(|share| share % self.count) {
-            let end = (share + 1) * self.n / self.count;
-            loop {
-                let i = self.next[share].0.fetch_add(1, Ordering::Relaxed);
-                if i >= end {
-                    break;
-                }
-                f(i);
+        let own = self.begun.fetch_add(1, Ordering::Relaxed) % self.count;
+        loop {
+            let item = left(self.shares[own].0.fetch_add(1, Ordering::Relaxed));
+            if item.is_empty() {
+                break;
+            }
+            f(item.start as usize);
+        }
+        for other in (own + 1..own + self.count).map(|share| share % self.count) {
+            let take = |share| (!left(share).is_empty()).then_some(share - BACK);
+            while let Ok(share) = self.shares[other].0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+                f(left(share).end as usize - 1);
             }
         }
     }
@@ -523,6 +536,20 @@ mod tests {
                 assert_eq!(sum.into_inner(), expected);
             }
         }
+    }
+
+    #[test]
+    fn a_share_is_taken_in_order_from_the_front_and_by_helpers_from_the_back() {
+        let taken = std::cell::RefCell::new(Vec::new());
+        let shares = Shares::new(9, 2);
+        shares.work(|i| {
+            taken.borrow_mut().push(i);
+            if i == 7 {
+                // The owner of this share comes late.
+                shares.work(|i| taken.borrow_mut().push(i));
+            }
+        });
+        assert_eq!(taken.into_inner(), [0, 1, 2, 3, 8, 7, 4, 5, 6]);
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl Batch {
     }
 }
 
-/// Rows of a product's output that one work item computes: enough items to share out evenly, each a whole number of the
+/// Rows of outputs, `n` in all, that one work item computes: enough items to share out evenly, each a whole number of the
 /// kernels' 32-row panels.
 pub fn strip(n: usize, threads: usize) -> usize {
     (n / (threads * 16)).next_multiple_of(32).clamp(32, 256)
@@ -173,10 +173,11 @@ fn shared<const N: usize>(
     product: impl Fn(Matrix<'_>, Tile<'_>) + Sync,
 ) {
     let weights = pairs.each_ref().map(|(w, _)| *w);
-    let threads = team.threads();
+    // Items of all products are of one size, so that even shares of them take the same time.
+    let width = strip(weights.iter().map(Matrix::rows).sum(), team.threads());
     let mut grids = pairs.map(|(w, y)| {
         assert_eq!(y.len(), x.rows * w.rows(), "output of a product");
-        Grid::strips(y, w.rows(), strip(w.rows(), threads))
+        Grid::strips(y, w.rows(), width)
     });
     let before = team.enter(part);
     team.grids(&mut grids, |i, _, cols, tile| product(weights[i].slice_rows(cols), tile));
