@@ -91,6 +91,8 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type Floats = [__m256; 2];
 
     const SIGNED_BIAS: f32 = if VNNI { 128.0 } else { 0.0 };
+    const IN_PLACE_32: bool = VNNI;
+    const IN_PLACE_16: bool = false;
     const ROWS: usize = 1;
 
     #[inline(always)]
@@ -297,16 +299,19 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn fields_32_exchanged<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 128]) -> [Pair; 4] {
+    fn nibbles_32_exchanged(self, p: &[u8; 128]) -> [Pair; 4] {
         let ([a, b], [c, d]) = (self.load(p[..64].try_into().unwrap()), self.load(p[64..].try_into().unwrap()));
         let groups = self.exchange_4([a, b, c, d]);
         let mut out = [[a; 2]; 4];
         for m in 0..4 {
             out[m] = has!({
-                let mask = _mm256_set1_epi8(MASK as i8);
-                let low = _mm256_srl_epi32(groups[m], _mm_cvtsi32_si128(LOW as i32));
-                let high = _mm256_srl_epi32(groups[m], _mm_cvtsi32_si128(HIGH as i32));
-                [_mm256_and_si256(low, mask), _mm256_and_si256(high, mask)]
+                let low = _mm256_set1_epi8(15);
+                let high = if VNNI {
+                    _mm256_andnot_si256(low, groups[m])
+                } else {
+                    _mm256_and_si256(_mm256_srli_epi32::<4>(groups[m]), low)
+                };
+                [_mm256_and_si256(groups[m], low), high]
             });
         }
         out

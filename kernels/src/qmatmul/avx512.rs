@@ -33,6 +33,8 @@ impl Simd for Avx512 {
     type Floats = __m512;
 
     const SIGNED_BIAS: f32 = 128.0;
+    const IN_PLACE_32: bool = true;
+    const IN_PLACE_16: bool = true;
     const ROWS: usize = 4;
 
     #[inline(always)]
@@ -163,25 +165,42 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn fields_32_exchanged<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 128]) -> [__m512i; 4] {
-        let [first, second] = [self.load(p[..64].try_into().unwrap()), self.load(p[64..].try_into().unwrap())];
-        let mut out = [first; 4];
+    fn nibbles_32_exchanged(self, p: &[u8; 128]) -> [__m512i; 4] {
+        let masks = has!(_mm512_mask_blend_epi32(0xff00, _mm512_set1_epi8(15), _mm512_set1_epi8(-16)));
+        let mut out = fours_of_32(self, p);
         for m in 0..4 {
-            out[m] = has!({
-                // Groups m and 4 + m of the four times 32 bytes, twice.
-                let order = _mm512_set_epi32(28, 20, 12, 4, 24, 16, 8, 0, 28, 20, 12, 4, 24, 16, 8, 0);
-                let order = _mm512_add_epi32(order, _mm512_set1_epi32(m as i32));
-                let groups = _mm512_permutex2var_epi32(first, order, second);
-                let (low, high) = (LOW as i64 * 0x1_0000_0001, HIGH as i64 * 0x1_0000_0001);
-                let counts = _mm512_set_epi64(high, high, high, high, low, low, low, low);
-                _mm512_and_si512(_mm512_srlv_epi32(groups, counts), _mm512_set1_epi8(MASK as i8))
-            });
+            out[m] = has!(_mm512_and_si512(out[m], masks));
         }
         out
     }
 
     #[inline(always)]
-    fn nibbles_exchanged<const AT: usize, const B: usize>(self, blocks: &[[u8; B]; 8]) -> [__m512i; 4] {
+    fn five_bits_exchanged(self, low: &[u8; 128], high: &[u8; 32], _in_order: [__m512i; 4]) -> [__m512i; 4] {
+        let mut out = fours_of_32(self, low);
+        has!({
+            let high = _mm512_castsi256_si512(_mm256_loadu_si256(high.as_ptr().cast()));
+            // Bit 2v of the bytes comes to place 4 in lanes 0 to 7, bit 2v + 1 in lanes 8 to 15, by rotating four at a time.
+            let rotations = _mm512_set_epi32(29, 31, 1, 3, 29, 31, 1, 3, 30, 0, 2, 4, 30, 0, 2, 4);
+            let counts = _mm512_mask_blend_epi32(0xff00, _mm512_setzero_si512(), _mm512_set1_epi32(4));
+            for m in 0..4 {
+                let order = _mm512_set_epi32(4, 4, 4, 4, 0, 0, 0, 0, 4, 4, 4, 4, 0, 0, 0, 0);
+                let bits = _mm512_permutexvar_epi32(_mm512_add_epi32(order, _mm512_set1_epi32(m as i32)), high);
+                let bits = _mm512_rolv_epi32(bits, rotations);
+                // The first of the three chooses between the others.
+                const CHOOSE: i32 = 0xca;
+                let low = _mm512_srlv_epi32(out[m], counts);
+                let both = _mm512_ternarylogic_epi32::<CHOOSE>(_mm512_set1_epi8(15), low, bits);
+                out[m] = _mm512_and_si512(both, _mm512_set1_epi8(31));
+            }
+        });
+        out
+    }
+
+    #[inline(always)]
+    fn nibbles_exchanged<const AT: usize, const B: usize, const IN_PLACE: bool>(
+        self,
+        blocks: &[[u8; B]; 8],
+    ) -> [__m512i; 4] {
         let bytes: &[u8] = blocks.as_flattened();
         let at = |i: usize| self.load(bytes[i..i + 64].try_into().unwrap());
         // Two registers of 16 bytes of four blocks, and where group 0 of each block is, those of even blocks first.
@@ -218,8 +237,13 @@ impl Simd for Avx512 {
                 let order = _mm512_set_epi32(h, g, f, e, h, g, f, e, d, c, b, a, d, c, b, a);
                 let order = _mm512_add_epi32(order, _mm512_set1_epi32(m as i32));
                 let groups = _mm512_permutex2var_epi32(first, order, second);
-                let counts = _mm512_set_epi64(0x4_0000_0004, 0x4_0000_0004, 0, 0, 0x4_0000_0004, 0x4_0000_0004, 0, 0);
-                _mm512_and_si512(_mm512_srlv_epi32(groups, counts), _mm512_set1_epi8(15))
+                let low = _mm512_set1_epi8(15);
+                if IN_PLACE {
+                    _mm512_and_si512(groups, _mm512_mask_blend_epi32(0xf0f0, low, _mm512_set1_epi8(-16)))
+                } else {
+                    let counts = _mm512_mask_blend_epi32(0xf0f0, _mm512_setzero_si512(), _mm512_set1_epi32(4));
+                    _mm512_and_si512(_mm512_srlv_epi32(groups, counts), low)
+                }
             });
         }
         out
@@ -379,6 +403,23 @@ impl Simd for Avx512 {
             _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
         })
     }
+}
+
+/// Vector m is made of groups m and 4 + m of the 32 bytes at `p[32v]` for v in 0..4, twice: what becomes codes in the order
+/// of lanes, the first half by their low bits, the other by higher ones.
+#[inline(always)]
+fn fours_of_32(s: Avx512, p: &[u8; 128]) -> [__m512i; 4] {
+    let [first, second] = [s.load(p[..64].try_into().unwrap()), s.load(p[64..].try_into().unwrap())];
+    let mut out = [first; 4];
+    for m in 0..4 {
+        // SAFETY: `s` exists, so the CPU has the features (`Avx512::new`).
+        out[m] = unsafe {
+            let order = _mm512_set_epi32(28, 20, 12, 4, 24, 16, 8, 0, 28, 20, 12, 4, 24, 16, 8, 0);
+            let order = _mm512_add_epi32(order, _mm512_set1_epi32(m as i32));
+            _mm512_permutex2var_epi32(first, order, second)
+        };
+    }
+    out
 }
 
 /// Entry points: functions that carry the level's features around the generic drivers.

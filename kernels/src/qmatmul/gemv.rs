@@ -23,10 +23,13 @@ const MANY_BITS: usize = 192;
 struct Ahead(*const u8);
 
 impl Ahead {
+    /// Asks for the first bytes of all: a product that began without them would wait for each line in turn.
     #[inline(always)]
     fn new(w: Matrix<'_>, rows: usize) -> Ahead {
+        let mut ahead = Ahead(w.bytes().as_ptr());
         // The last row of a group is needed when its first one is.
-        Ahead(w.bytes().as_ptr().wrapping_add(rows * AHEAD + (rows - 1) * w.row_bytes()))
+        ahead.ask(rows * AHEAD + (rows - 1) * w.row_bytes());
+        ahead
     }
 
     /// Asks for the next `bytes` bytes.
@@ -143,7 +146,7 @@ fn step<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
     acc: &mut [[S::Floats; M]; R],
 ) {
     // The scale of the last term is that of the two together.
-    let d = x.map(|x| s.eight_f32(x[TERMS - 1].d));
+    let d = x.map(|x| formats::scales_of_lanes::<S, F>(s, s.eight_f32(x[TERMS - 1].d)));
     let ds = x.map(|x| {
         let first = s.load_f32(x[0].ds);
         if TERMS == 2 { s.add_f32(first, s.load_f32(x[1].ds)) } else { first }

@@ -138,6 +138,8 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     type Floats = [float32x4_t; 4];
 
     const SIGNED_BIAS: f32 = 0.0;
+    const IN_PLACE_32: bool = false;
+    const IN_PLACE_16: bool = false;
     const ROWS: usize = 2;
 
     #[inline(always)]
@@ -236,21 +238,15 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn fields_32_exchanged<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 128]) -> [Bytes; 4] {
+    fn nibbles_32_exchanged(self, p: &[u8; 128]) -> [Bytes; 4] {
         let at = |i: usize| has!(vld1q_u8(p[16 * i..].as_ptr()));
         let first = self.exchange_4([at(0), at(2), at(4), at(6)]);
         let second = self.exchange_4([at(1), at(3), at(5), at(7)]);
         let mut out = [first; 4];
         for m in 0..4 {
             out[m] = has!({
-                let (low, high) = (vdupq_n_s8(-(LOW as i8)), vdupq_n_s8(-(HIGH as i8)));
-                let mask = vdupq_n_u8(MASK);
-                [
-                    vandq_u8(vshlq_u8(first[m], low), mask),
-                    vandq_u8(vshlq_u8(second[m], low), mask),
-                    vandq_u8(vshlq_u8(first[m], high), mask),
-                    vandq_u8(vshlq_u8(second[m], high), mask),
-                ]
+                let (a, b, low) = (first[m], second[m], vdupq_n_u8(15));
+                [vandq_u8(a, low), vandq_u8(b, low), vshrq_n_u8::<4>(a), vshrq_n_u8::<4>(b)]
             });
         }
         out

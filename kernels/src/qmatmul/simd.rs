@@ -24,6 +24,13 @@ pub(super) trait Simd: Copy {
     /// What [`Simd::signed`] adds to signed codes; the drivers take it off again through the activations' sums.
     const SIGNED_BIAS: f32;
 
+    /// Whether [`Simd::nibbles_32_exchanged`] leaves high nibbles where they are in their bytes, so that each counts for 16
+    /// times as much: for levels whose products take any u8 for a code.
+    const IN_PLACE_32: bool;
+
+    /// The same of [`Simd::nibbles_exchanged`], for those who want it.
+    const IN_PLACE_16: bool;
+
     /// Weight rows of a quantised format that one activation row meets at once, 1, 2 or 4. Where they are 4, those of wide
     /// formats are met one by one all the same, in the order in which they lie in memory.
     const ROWS: usize;
@@ -72,13 +79,25 @@ pub(super) trait Simd: Copy {
     /// `(p[i] >> SHIFT) & MASK`.
     fn fields_64<const SHIFT: u32, const MASK: u8>(self, p: &[u8; 64]) -> Self::Bytes;
 
-    /// Four times [`Simd::fields_32`], of the 32 bytes at `p[32v]` for v in 0..4, [exchanged](Simd::exchange).
-    fn fields_32_exchanged<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 128]) -> [Self::Bytes; 4];
+    /// The low nibbles of the 32 bytes at `p[32v]`, then their high nibbles, for v in 0..4, [exchanged](Simd::exchange).
+    fn nibbles_32_exchanged(self, p: &[u8; 128]) -> [Self::Bytes; 4];
+
+    /// Codes of five bits, [exchanged](Simd::exchange): the four low ones are nibbles as in
+    /// [`Simd::nibbles_32_exchanged`], the highest is bits 2v, then 2v + 1 of the 32 bytes at `high`. `in_order` are the same codes in
+    /// order, for levels that know no better than to exchange those.
+    #[inline(always)]
+    fn five_bits_exchanged(self, low: &[u8; 128], high: &[u8; 32], in_order: [Self::Bytes; 4]) -> [Self::Bytes; 4] {
+        let _ = (low, high);
+        self.exchange(in_order)
+    }
 
     /// Four times [`Simd::nibbles`], of the 16 bytes from AT on of blocks 2v and 2v + 1 for v in 0..4,
-    /// [exchanged](Simd::exchange).
+    /// [exchanged](Simd::exchange). `IN_PLACE`: high nibbles may stay where they are.
     #[inline(always)]
-    fn nibbles_exchanged<const AT: usize, const B: usize>(self, blocks: &[[u8; B]; 8]) -> [Self::Bytes; 4] {
+    fn nibbles_exchanged<const AT: usize, const B: usize, const IN_PLACE: bool>(
+        self,
+        blocks: &[[u8; B]; 8],
+    ) -> [Self::Bytes; 4] {
         let half = |i: usize| blocks[i][AT..].first_chunk().expect("16 bytes of a block");
         self.exchange([
             self.nibbles(half(0), half(1)),

@@ -132,6 +132,7 @@ impl Quant for Q4_K {
     const MAX_CODE: u8 = 15;
     const FINE: bool = false;
     const CENTRE: Option<f32> = None;
+    const HIGH_LANES: u16 = 0xff00;
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -144,8 +145,13 @@ impl Quant for Q4_K {
     }
 
     #[inline(always)]
+    fn in_place<S: Simd>() -> bool {
+        S::IN_PLACE_32
+    }
+
+    #[inline(always)]
     fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
-        s.fields_32_exchanged::<0, 4, 15>(part(b, 16))
+        s.nibbles_32_exchanged(part(b, 16))
     }
 }
 
@@ -166,6 +172,11 @@ impl Quant for Q5_K {
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let low = s.fields_32::<0, 4, 15>(part(b, 48 + 32 * J));
         s.or(low, s.shift_left::<4>(one_bit::<S, J, 16>(s, b)))
+    }
+
+    #[inline(always)]
+    fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
+        s.five_bits_exchanged(part(b, 48), part(b, 16), super::codes::<S, Self>(s, b))
     }
 }
 
@@ -215,6 +226,6 @@ impl Quant for IQ4_XS {
 
     #[inline(always)]
     fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
-        iq4_codes(s, s.nibbles_exchanged::<0, 16>(bytemuck::cast_ref(part::<128>(b, 8))))
+        iq4_codes(s, s.nibbles_exchanged::<0, 16, false>(bytemuck::cast_ref(part::<128>(b, 8))))
     }
 }

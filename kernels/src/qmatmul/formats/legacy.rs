@@ -48,6 +48,7 @@ impl Quant for Q4_0 {
     const MAX_CODE: u8 = 15;
     const FINE: bool = false;
     const CENTRE: Option<f32> = Some(8.0);
+    const HIGH_LANES: u16 = 0xf0f0;
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -60,8 +61,13 @@ impl Quant for Q4_0 {
     }
 
     #[inline(always)]
+    fn in_place<S: Simd>() -> bool {
+        S::IN_PLACE_16
+    }
+
+    #[inline(always)]
     fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
-        s.nibbles_exchanged::<2, 18>(b)
+        s.nibbles_exchanged::<2, 18, true>(b)
     }
 }
 
@@ -72,6 +78,7 @@ impl Quant for Q4_1 {
     const MAX_CODE: u8 = 15;
     const FINE: bool = false;
     const CENTRE: Option<f32> = None;
+    const HIGH_LANES: u16 = 0xf0f0;
 
     #[inline(always)]
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
@@ -84,8 +91,13 @@ impl Quant for Q4_1 {
     }
 
     #[inline(always)]
+    fn in_place<S: Simd>() -> bool {
+        S::IN_PLACE_16
+    }
+
+    #[inline(always)]
     fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
-        s.nibbles_exchanged::<4, 20>(b)
+        s.nibbles_exchanged::<4, 20, true>(b)
     }
 }
 
@@ -166,7 +178,7 @@ impl Quant for IQ4_NL {
 
     #[inline(always)]
     fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
-        iq4_codes(s, s.nibbles_exchanged::<2, 18>(b))
+        iq4_codes(s, s.nibbles_exchanged::<2, 18, false>(b))
     }
 }
 

@@ -38,11 +38,21 @@ pub(super) trait Quant: Sized + 'static {
     /// The code that stands for zero, of formats where that is the same everywhere: `value = scale·(code − centre)`.
     const CENTRE: Option<f32>;
 
+    /// The lanes of [`Quant::exchanged`] that are high nibbles, and count for 16 times as much where they are left
+    /// [in place](Quant::in_place).
+    const HIGH_LANES: u16 = 0;
+
     /// The scale of each 16 values, and the offset unless there is a [`Quant::CENTRE`], in the order of lanes.
     fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S>;
 
     /// The codes of values 64J .. 64J + 64, in order.
     fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes;
+
+    /// Whether level `S` leaves high nibbles in place.
+    #[inline(always)]
+    fn in_place<S: Simd>() -> bool {
+        false
+    }
 
     /// The codes of all values in the [order of lanes](crate::activations::Order::Lanes).
     #[inline(always)]
@@ -61,6 +71,29 @@ pub(super) fn kind<F: Quant>() -> Codes {
 #[inline(always)]
 pub(super) fn codes<S: Simd, F: Quant>(s: S, b: &F::Super) -> [S::Bytes; 4] {
     [F::codes::<S, 0>(s, b), F::codes::<S, 1>(s, b), F::codes::<S, 2>(s, b), F::codes::<S, 3>(s, b)]
+}
+
+/// The scales `d` of activations that meet [`Quant::exchanged`] codes, less the factor of high nibbles left in place. It is a
+/// power of two, so results keep their bits.
+#[inline(always)]
+pub(super) fn scales_of_lanes<S: Simd, F: Quant>(s: S, d: S::Floats) -> S::Floats {
+    if !F::in_place::<S>() {
+        return d;
+    }
+    s.mul(d, s.load_f32(const { &sixteenths(F::HIGH_LANES) }))
+}
+
+/// 1/16 in the lanes given, 1 in the others.
+const fn sixteenths(lanes: u16) -> [f32; 16] {
+    let mut factors = [1.0; 16];
+    let mut i = 0;
+    while i < 16 {
+        if lanes >> i & 1 == 1 {
+            factors[i] = 1.0 / 16.0;
+        }
+        i += 1;
+    }
+    factors
 }
 
 /// The centre of a format's codes as level `S` has them, with the bias of signed ones.
