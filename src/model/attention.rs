@@ -15,8 +15,8 @@ use std::ops::Range;
 /// Batches up to this many tokens share out the context over the threads; larger ones share out the tokens.
 const FEW_TOKENS: usize = 8;
 
-/// Tokens of a large batch that one work item handles.
-const TOKEN_BLOCK: usize = 16;
+/// Tokens of a large batch that one work item handles: the more, the less often keys and values are widened.
+const TOKEN_BLOCK: usize = 32;
 
 /// How keys and values are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
