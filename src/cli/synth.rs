@@ -100,5 +100,18 @@ fn write_file(synth: &Synth, output: &Path) -> Result<()> {
         eprint!("\r\x1b[K");
     }
     written?;
-    out.commit()
+    out.commit()?;
+    leave_page_cache(output);
+    Ok(())
+}
+
+/// Has the system forget the file it has just written: who reads it first then finds it as on any other day, in memory in
+/// the large pages that a reader asks for, not in the small ones in which it was written.
+fn leave_page_cache(output: &Path) {
+    #[cfg(target_os = "linux")]
+    if let Ok(file) = std::fs::File::open(output) {
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = output;
 }
