@@ -9,7 +9,7 @@ use thiserror::Error;
 pub enum Error {
     #[error("not a JPEG, PNG, WebP, GIF or BMP picture (it starts with {start})")]
     NotAPicture { start: String },
-    #[error("an empty file, not a picture")]
+    #[error("an empty file")]
     Empty,
     #[error("broken {format} picture: {reason}")]
     Broken { format: &'static str, reason: String },
@@ -37,8 +37,8 @@ pub enum Error {
     DataUrl { reason: String },
     #[error("more than {limit} bytes: too large for a picture or a clip")]
     TooManyBytes { limit: u64 },
-    #[error("no frames found in {what}")]
-    NoFrames { what: String },
+    #[error("no frames found: {what}")]
+    NoFrames { what: &'static str },
     #[error("broken AVI file at byte {offset}: {reason}")]
     Avi { offset: usize, reason: String },
     #[error("an AVI file of {codec} video, and only MJPEG is read without ffmpeg")]

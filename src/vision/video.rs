@@ -124,6 +124,9 @@ impl Video {
             return Ok(Video { source: Frames::Ffmpeg(path.to_owned()), frames, fps });
         }
         let bytes = source::read(spec, options.room)?;
+        if bytes.is_empty() {
+            return Err(Error::Empty);
+        }
         if !is_native(&bytes) {
             return Err(Error::NotAClip { start: bytes[..bytes.len().min(8)].escape_ascii().to_string() });
         }
@@ -134,13 +137,13 @@ impl Video {
                     let (frames, fps) = ffmpeg::measure(path)?;
                     Ok(Video { source: Frames::Ffmpeg(path.to_owned()), frames, fps })
                 }
-                clip => Self::mjpeg(bytes, clip?, spec),
+                clip => Self::mjpeg(bytes, clip?),
             };
         }
         match image_file::format(&bytes)? {
             ImageFormat::Jpeg => {
                 let clip = avi::split_stream(&bytes);
-                Self::mjpeg(bytes, clip, spec)
+                Self::mjpeg(bytes, clip)
             }
             format => Self::animation(bytes, format, options.room),
         }
@@ -157,15 +160,15 @@ impl Video {
             }
         }
         if files.is_empty() {
-            return Err(Error::NoFrames { what: format!("directory {}: no picture files", path.display()) });
+            return Err(Error::NoFrames { what: "the directory holds no picture files" });
         }
         files.sort_by_key(|file| natural_key(file));
         Ok(Video { frames: files.len(), source: Frames::Directory(files), fps })
     }
 
-    fn mjpeg(bytes: Vec<u8>, clip: Mjpeg, spec: &str) -> Result<Video> {
+    fn mjpeg(bytes: Vec<u8>, clip: Mjpeg) -> Result<Video> {
         if clip.frames.is_empty() {
-            return Err(Error::NoFrames { what: source::label(spec).into() });
+            return Err(Error::NoFrames { what: "the clip is empty" });
         }
         Ok(Video {
             frames: clip.frames.len(),
@@ -182,7 +185,7 @@ impl Video {
             Ok(true)
         })?;
         if frames == 0 {
-            return Err(Error::NoFrames { what: "the animation".into() });
+            return Err(Error::NoFrames { what: "the animation is empty" });
         }
         let fps = frames as f64 * 1000.0 / millis;
         Ok(Video { source: Frames::Animation { bytes, format }, frames, fps })
@@ -206,7 +209,7 @@ impl Video {
             Ok(())
         })?;
         let Some((from, to)) = sizes else {
-            return Err(Error::NoFrames { what: "the clip".into() });
+            return Err(Error::NoFrames { what: "the clip delivered none" });
         };
         // A program may deliver a frame less than its file promised.
         indices.truncate(pictures.len());
