@@ -9,7 +9,7 @@ use crate::team::{Part, Profile, Team};
 use anyhow::{Context as _, ensure};
 use clap::Args as ClapArgs;
 use serde_json::{Value, json};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -72,26 +72,27 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);
     if !args.json {
         let name = gguf.string("general.name").ok().flatten().unwrap_or("unnamed model");
-        println!(
+        writeln!(
+            io::stdout(),
             "{name}, {:.0} MB of tensors; {} on {} threads; {} cache; batches of {}",
             gguf.tensor_bytes() as f64 / 1e6,
             context.kernels().isa(),
             context.threads(),
             args.kv.name(),
             settings.n_batch,
-        );
+        )?;
     }
     let mut results = Vec::new();
     for &depth in &args.depth {
         let result = measure(&args, &mut context, &gguf, depth);
         if !args.json {
-            print_result(&args, &result);
+            print_result(&args, &result)?;
         }
         results.push(result);
     }
     if args.json {
         let json = if results.len() == 1 { results.remove(0) } else { results.into() };
-        writeln!(std::io::stdout(), "{json}")?;
+        writeln!(io::stdout(), "{json}")?;
     }
     Ok(())
 }
@@ -162,7 +163,8 @@ fn measure(args: &Args, context: &mut Context<'_, '_>, gguf: &Gguf, depth: usize
     })
 }
 
-fn print_result(args: &Args, r: &Value) {
+fn print_result(args: &Args, r: &Value) -> io::Result<()> {
+    let mut out = io::stdout().lock();
     let number = |key: &str| r[key].as_f64().unwrap_or(0.0);
     let range =
         |key: &str| format!("{:.1} to {:.1}", r[key][0].as_f64().unwrap_or(0.0), r[key][1].as_f64().unwrap_or(0.0));
@@ -173,23 +175,30 @@ fn print_result(args: &Args, r: &Value) {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    println!("depth {}", r["depth"]);
+    writeln!(out, "depth {}", r["depth"])?;
     if args.prompt > 0 {
-        println!("  prefill {:5}: {:8.1} tok/s  ({})", args.prompt, number("prefill_tok_s"), range("prefill_spread"));
-        println!("    {}", parts("prefill_parts"));
+        writeln!(
+            out,
+            "  prefill {:5}: {:8.1} tok/s  ({})",
+            args.prompt,
+            number("prefill_tok_s"),
+            range("prefill_spread")
+        )?;
+        writeln!(out, "    {}", parts("prefill_parts"))?;
     }
     if args.n > 0 {
-        println!("  decode  {:5}: {:8.2} tok/s  ({})", args.n, number("decode_tok_s"), range("decode_spread"));
-        println!("    {}", parts("decode_parts"));
-        println!(
+        writeln!(out, "  decode  {:5}: {:8.2} tok/s  ({})", args.n, number("decode_tok_s"), range("decode_spread"))?;
+        writeln!(out, "    {}", parts("decode_parts"))?;
+        writeln!(
+            out,
             "    {:.1} MB a token: {:.1} GB/s of the {:.1} GB/s this machine reads, {:.0} %",
             number("bytes_per_token") / 1e6,
             number("decode_gb_s"),
             number("read_gb_s"),
             100.0 * number("bandwidth_share"),
-        );
+        )?;
     }
-    println!("  logits hash {}", r["logits_hash"].as_str().unwrap_or_default());
+    writeln!(out, "  logits hash {}", r["logits_hash"].as_str().unwrap_or_default())
 }
 
 /// Shares of the time, by part.

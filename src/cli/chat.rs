@@ -34,7 +34,7 @@ pub(super) fn chat(session: &mut Session<'_, '_>, system: Option<&str>) -> anyho
         match text.trim() {
             "" => continue,
             "/bye" | "/exit" | "/quit" => return Ok(()),
-            "/help" | "/?" => eprintln!("{HELP}"),
+            "/help" | "/?" => say!("{HELP}"),
             "/reset" | "/clear" => {
                 messages.clone_from(&fresh);
                 session.images.clear();
@@ -47,28 +47,32 @@ pub(super) fn chat(session: &mut Session<'_, '_>, system: Option<&str>) -> anyho
                 let (kind, file) = command.split_at("/image ".len());
                 let kind = if kind == "/image " { Kind::Image } else { Kind::Video };
                 if let Err(error) = session.look(file.trim(), kind) {
-                    eprintln!("error: {error:#}");
+                    say!("error: {error:#}");
                 }
             }
-            command @ ("/image" | "/video") => eprintln!("{command} needs a file: {command} FILE"),
+            command @ ("/image" | "/video") => say!("{command} needs a file: {command} FILE"),
             command if command.starts_with('/') && !command.contains(char::is_whitespace) => {
-                eprintln!("no command {command}; /help lists them");
+                say!("no command {command}; /help lists them");
             }
             message => {
                 let (images, clips) = (session.images.len() - shown.0, session.clips.len() - shown.1);
                 match sight::content(message, images, clips) {
                     Ok(content) => messages.push(json!({"role": "user", "content": content})),
                     Err(error) => {
-                        eprintln!("error: {error:#}");
+                        say!("error: {error:#}");
                         continue;
                     }
                 }
                 if let Err(error) = reply(session, &mut messages) {
+                    if error.is::<std::io::Error>() {
+                        // Nor would any later answer be seen.
+                        return Err(error);
+                    }
                     // The conversation so far is not lost: only the message that could not be answered is taken back.
                     messages.pop();
                     session.images.truncate(shown.0);
                     session.clips.truncate(shown.1);
-                    eprintln!("error: {error:#}");
+                    say!("error: {error:#}");
                 }
                 shown = (session.images.len(), session.clips.len());
             }

@@ -182,7 +182,7 @@ struct Progress {
 impl Progress {
     fn show(&mut self, done: u64, total: u64) {
         if self.start.elapsed() > Duration::from_millis(500) && std::io::stderr().is_terminal() {
-            eprint!("\rreading weights {:3} %", done * 100 / total.max(1));
+            show!("\rreading weights {:3} %", done * 100 / total.max(1));
             let _ = std::io::stderr().flush();
             self.shown = true;
         }
@@ -190,7 +190,7 @@ impl Progress {
 
     fn end(&self) {
         if self.shown {
-            eprint!("\r                    \r");
+            show!("\r                    \r");
         }
     }
 }

@@ -110,7 +110,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             file.write_all(bytemuck::cast_slice(context.logits(row)))?;
         }
         if slots.len() > 4096 {
-            eprint!("\r{} of {} tokens", i * n_batch + batch.len(), slots.len());
+            show!("\r{} of {} tokens", i * n_batch + batch.len(), slots.len());
         }
     }
     for states in hidden {

@@ -1,5 +1,11 @@
 //! The commands of the binary, one file each. A command parses its arguments, calls the library and prints.
 
+// `println!` and `eprintln!` panic where the reader has gone or the disk is full.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+#[macro_use]
+mod message;
+
 pub mod bench;
 mod chat;
 pub mod completions;
@@ -68,7 +74,7 @@ pub fn main() -> ExitCode {
         // Whoever read our output has seen enough (`| head`).
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say!("error: {error:#}");
             ExitCode::FAILURE
         }
     }

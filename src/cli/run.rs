@@ -356,7 +356,7 @@ impl Session<'_, '_> {
         let outcome = self.write_answer(&prompt, 0, !args.raw && self.thinking)?;
         if args.json {
             let result = self.json(&outcome, seed);
-            writeln!(std::io::stdout(), "{result}")?;
+            writeln!(std::io::stdout(), "{result}").context("cannot write to standard output")?;
         }
         if outcome.stop == Stop::Interrupted && signals::interrupted() {
             // As a shell reports a program that SIGINT ended.
@@ -427,6 +427,7 @@ impl Session<'_, '_> {
         let outcome = generate(context, tokenizer, sampler, &slots, stable, self.n_max, &mut self.screen);
         self.screen.end();
         let outcome = outcome?;
+        self.screen.written().context("cannot write to standard output")?;
         self.screen.summary(&outcome, self.bytes_per_token);
         Ok(outcome)
     }

@@ -3,7 +3,7 @@
 use super::signals;
 use crate::generate::{Audience, Outcome, Stop};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// Prompts shorter than this are read before a bar would be seen.
 const BAR_FROM: usize = 256;
@@ -19,8 +19,8 @@ pub(super) struct Screen {
     thinking: bool,
     answer: String,
     reasoning: String,
-    /// The reader of standard output has gone.
-    closed: bool,
+    /// Why standard output takes no more: its reader has gone, or its disk is full.
+    lost: Option<io::Error>,
 }
 
 impl Screen {
@@ -33,14 +33,14 @@ impl Screen {
             thinking: false,
             answer: String::new(),
             reasoning: String::new(),
-            closed: false,
+            lost: None,
         }
     }
 
     /// A line about what is going on.
     pub fn note(&self, line: &str) {
         if !self.quiet {
-            eprintln!("{line}");
+            say!("{line}");
         }
     }
 
@@ -58,11 +58,19 @@ impl Screen {
         signals::end_answer();
         self.clear_bar();
         if self.thinking && !self.collect && !self.quiet {
-            eprintln!();
+            say!("");
         }
         if !self.collect && !self.answer.ends_with('\n') {
             self.print("\n");
         }
+    }
+
+    /// Whether all of the answer has been written.
+    ///
+    /// # Errors
+    /// Why not, once.
+    pub fn written(&mut self) -> io::Result<()> {
+        self.lost.take().map_or(Ok(()), Err)
     }
 
     /// The text after the reasoning.
@@ -94,8 +102,8 @@ impl Screen {
 
     fn print(&mut self, text: &str) {
         let mut out = std::io::stdout().lock();
-        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-            self.closed = true;
+        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            self.lost.get_or_insert(error);
         }
     }
 
@@ -127,14 +135,14 @@ impl Audience for Screen {
             if Some(id) == self.think_end {
                 self.thinking = false;
                 if !self.collect && !self.quiet {
-                    eprintln!("\n");
+                    say!("\n");
                 }
             } else {
                 self.reasoning.push_str(text);
                 if !self.collect && !self.quiet {
                     let dim = std::io::stderr().is_terminal();
                     let (on, off) = if dim { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-                    eprint!("{on}{text}{off}");
+                    show!("{on}{text}{off}");
                 }
             }
             return;
@@ -148,6 +156,6 @@ impl Audience for Screen {
     }
 
     fn proceed(&mut self) -> bool {
-        !self.closed && !signals::interrupted()
+        self.lost.is_none() && !signals::interrupted()
     }
 }

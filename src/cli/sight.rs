@@ -145,7 +145,7 @@ impl<'g> Eyes<'g> {
                 let limit = Duration::from_secs_f64(seconds);
                 let tokens = eyes::tokens_for_time(&model, kernels, &mut team, limit);
                 if !quiet {
-                    eprintln!("{seconds} s of the vision tower are about {tokens} tokens on this machine");
+                    say!("{seconds} s of the vision tower are about {tokens} tokens on this machine");
                 }
                 tokens
             }
@@ -224,11 +224,11 @@ impl<'g> Eyes<'g> {
         let (seen, report, kept) =
             prepared.embed(&self.model, &mut hands, &mut self.cache, progress(label, self.quiet));
         if let Err(error) = kept {
-            eprintln!("warning: {error:#}");
+            say!("warning: {error:#}");
         }
         self.kept += size_of_val::<[f32]>(&seen.rows) as u64;
         if !self.quiet {
-            eprintln!("{}", describe(label, &report));
+            say!("{}", describe(label, &report));
         }
         self.reports.push(report_json(label, &report));
         seen
@@ -298,9 +298,9 @@ pub fn progress(label: &str, quiet: bool) -> impl FnMut(usize, usize) {
     let shown = !quiet && std::io::stderr().is_terminal();
     move |done, blocks| {
         if shown && done < blocks {
-            eprint!("\r\x1b[Klooking at {label}: block {done} of {blocks}");
+            show!("\r\x1b[Klooking at {label}: block {done} of {blocks}");
         } else if shown {
-            eprint!("\r\x1b[K");
+            show!("\r\x1b[K");
         }
     }
 }

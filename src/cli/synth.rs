@@ -73,7 +73,7 @@ pub fn synth(args: SynthArgs) -> Result<()> {
     let started = Instant::now();
     let gigabytes = synth.file_bytes() as f64 / 1e9;
     write_file(&synth, &output).with_context(|| format!("{} needs {gigabytes:.2} GB", output.display()))?;
-    eprintln!(
+    say!(
         "{}: random weights, {} tensors, {} bytes, {:.1} s",
         output.display(),
         synth.tensors().len(),
@@ -93,11 +93,11 @@ fn write_file(synth: &Synth, output: &Path) -> Result<()> {
         done += bytes;
         if terminal && shown.elapsed() > Duration::from_millis(100) {
             shown = Instant::now();
-            eprint!("\rwriting {}: {:3} %", output.display(), 100 * done / total);
+            show!("\rwriting {}: {:3} %", output.display(), 100 * done / total);
         }
     });
     if terminal {
-        eprint!("\r\x1b[K");
+        show!("\r\x1b[K");
     }
     written?;
     out.commit()?;

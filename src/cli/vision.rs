@@ -66,9 +66,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut hands = Hands { kernels, team: &mut team };
     let (seen, report, kept) = prepared.embed(&model, &mut hands, &mut cache, progress(label, false));
     if let Err(error) = kept {
-        eprintln!("warning: {error:#}");
+        say!("warning: {error:#}");
     }
-    eprintln!("{}", describe(label, &report));
+    say!("{}", describe(label, &report));
     if args.json {
         writeln!(std::io::stdout(), "{}", report_json(label, &report))?;
     }
