@@ -96,3 +96,63 @@ fn messages_that_cannot_be_written_do_not_cost_the_answer() {
     let failed = program().args(["run", "no-such-file", "-p", "Hi"]).stderr(unread()).output().unwrap();
     assert_eq!(failed.status.code(), Some(1));
 }
+
+#[test]
+fn a_number_below_zero_is_refused_as_the_value_it_is() {
+    let options = [
+        "--threads",
+        "--tokens",
+        "--ctx",
+        "--batch",
+        "--mem",
+        "--frames",
+        "--fps",
+        "--image-tokens",
+        "--image-time",
+        "--top-k",
+        "--seed",
+        "--yarn",
+    ];
+    for option in options {
+        let output = program().args(["run", "model.gguf", "-p", "Hi", option, "-1"]).output().unwrap();
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{option}: {said}");
+        assert!(said.contains(&format!("invalid value '-1' for '{option} ")), "{option}: {said}");
+    }
+}
+
+#[test]
+fn an_empty_prompt_is_refused_wherever_it_comes_from() {
+    let scratch = Scratch::new("empty-prompt");
+    let (model, empty) = (model(&scratch), scratch.write("empty.txt", "\n"));
+    for (line, source) in [
+        (&["-p", ""][..], "--prompt"),
+        (&["-p", " "], "--prompt"),
+        (&["-p", "-"], "standard input"),
+        (&[], "standard input"),
+        (&["-f", empty.to_str().unwrap()], "empty.txt"),
+    ] {
+        let output = program().arg("run").arg(&model).args(line).stdin(Stdio::null()).output().unwrap();
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {said}");
+        assert!(said.ends_with(&format!("{source}: the prompt is empty\n")), "{line:?}: {said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn greedy_does_not_give_way_to_a_temperature() {
+    let output = program().args(["run", "model.gguf", "-p", "Hi", "--greedy", "--temp", "2"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("cannot be used with '--temperature"), "{output:?}");
+}
+
+#[test]
+fn a_vision_tower_in_place_of_the_model_is_called_one() {
+    let scratch = Scratch::new("tower-as-model");
+    let tower = scratch.write("mmproj.gguf", Synth::vision(&options(Quant::F16)).to_bytes());
+    let output = program().arg("run").arg(tower).args(["-p", "Hi"]).output().unwrap();
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("vision tower") && said.contains("--mmproj"), "{said}");
+}

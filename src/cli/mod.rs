@@ -22,7 +22,7 @@ pub mod template;
 pub mod tokenize;
 pub mod vision;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::io;
 use std::process::ExitCode;
 
@@ -67,7 +67,7 @@ impl Command {
 
 /// Runs the command line; exit code 1 and the error chain on stderr when it fails, 2 on wrong usage.
 pub fn main() -> ExitCode {
-    let command = Cli::parse().command;
+    let command = arguments().command;
     signals::listen();
     match command.run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -78,6 +78,19 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The arguments; ends the program on wrong usage, `--help` and `--version`.
+fn arguments() -> Cli {
+    // A number below zero is the value of its option, which then says what it takes, and not another option.
+    let mut definition = Cli::command().mut_subcommands(|command| {
+        command.mut_args(|arg| {
+            let numbers = arg.get_action().takes_values() && !arg.is_positional();
+            if numbers { arg.allow_negative_numbers(true) } else { arg }
+        })
+    });
+    let parsed = definition.try_get_matches_from_mut(std::env::args_os()).and_then(|m| Cli::from_arg_matches(&m));
+    parsed.unwrap_or_else(|error| error.format(&mut definition).exit())
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

@@ -11,8 +11,8 @@ use crate::context::Context;
 use crate::generate::{Outcome, Stop, generate};
 use crate::gguf::Gguf;
 use crate::memory::{Bytes, Plan};
-use crate::model::Model;
 use crate::model::stream::Stream;
+use crate::model::{Config, Model};
 use crate::sampler::{self, Sampler};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::vision::eyes::Seen;
@@ -65,7 +65,7 @@ pub struct Args {
 
     /// Longest answer, in tokens [default: until the model ends or the context is full]
     #[arg(short = 'n', long = "tokens", value_name = "N")]
-    pub n: Option<usize>,
+    pub n: Option<u32>,
 
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
@@ -108,7 +108,7 @@ pub enum Think {
 #[command(next_help_heading = "Sampling (defaults: those in the file, else those published for the size and mode)")]
 pub struct Sampling {
     /// Always take the likeliest token
-    #[arg(long)]
+    #[arg(long, conflicts_with = "temperature")]
     pub greedy: bool,
 
     /// Seed: the same one gives the same answer [default: random]
@@ -164,6 +164,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
     let path = || args.model.display().to_string();
     let mut gguf = Gguf::open(&args.model)?;
+    // A file of another kind is told so before anything that only a model has is missed.
+    Config::from_gguf(&gguf).with_context(path)?;
     // Before the plan, which then counts what they take, and drops the file's pages they were read from.
     let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
     let template = Template::from_gguf(&gguf).with_context(path)?;
@@ -236,7 +238,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         template,
         sampler,
         thinking,
-        n_max: args.n.unwrap_or(usize::MAX),
+        n_max: args.n.map_or(usize::MAX, |n| n as usize),
         screen,
     };
     for spec in &args.sight.image {
@@ -254,7 +256,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// The prompt from where the arguments say it is.
 fn read_prompt(args: &Args) -> anyhow::Result<String> {
     let (bytes, source) = match (&args.prompt, &args.file) {
-        (Some(text), _) if text != "-" => return Ok(text.clone()),
+        (Some(text), _) if text != "-" => (text.clone().into_bytes(), "--prompt".to_owned()),
         (_, Some(file)) => {
             (std::fs::read(file).with_context(|| file.display().to_string())?, file.display().to_string())
         }

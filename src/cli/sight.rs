@@ -60,7 +60,7 @@ pub struct Sight {
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value <= 1e6 => Ok(value),
-        _ => Err("expected a positive number".into()),
+        _ => Err("expected a number above 0, up to 1000000".into()),
     }
 }
 
