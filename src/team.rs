@@ -367,7 +367,7 @@ impl Shares {
             f(item.start as usize);
         }
         for other in (own + 1..own + self.count).map(|share| share % self.count) {
-            let take = |share| (!left(share).is_empty()).then_some(share - BACK);
+            let take = |share| (!left(share).is_empty()).then(|| share - BACK);
             while let Ok(share) = self.shares[other].0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
                 f(left(share).end as usize - 1);
             }
@@ -549,7 +549,14 @@ mod tests {
                 shares.work(|i| taken.borrow_mut().push(i));
             }
         });
-        assert_eq!(taken.into_inner(), [0, 1, 2, 3, 8, 7, 4, 5, 6]);
+        assert_eq!(taken.take(), [0, 1, 2, 3, 8, 7, 4, 5, 6]);
+
+        // Fewer items than threads: a share has none from the start.
+        let shares = Shares::new(1, 2);
+        for _ in 0..2 {
+            shares.work(|i| taken.borrow_mut().push(i));
+        }
+        assert_eq!(taken.into_inner(), [0]);
     }
 
     #[test]
