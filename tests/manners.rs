@@ -156,3 +156,15 @@ fn a_vision_tower_in_place_of_the_model_is_called_one() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("vision tower") && said.contains("--mmproj"), "{said}");
 }
+
+#[test]
+fn a_measurement_no_machine_has_room_for_is_refused() {
+    let scratch = Scratch::new("endless-bench");
+    let model = model(&scratch);
+    for line in [&["-p", "99999999999999"][..], &["--depth", "99999999999999999"], &["-n", "18446744073709551615"]] {
+        let output = program().arg("bench").arg(&model).args(line).output().unwrap();
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(1), "{line:?}: {said}");
+        assert!(said.starts_with("error: ") && said.lines().count() == 1, "{line:?}: {said}");
+    }
+}

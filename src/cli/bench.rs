@@ -13,6 +13,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// Longest context that is measured: the longest that `run` takes.
+const MOST_TOKENS: usize = 1 << 24;
+
 /// Measure prefill and decode speed.
 ///
 /// The tokens are arbitrary; the hash of the last logits tells whether two runs computed the same.
@@ -67,6 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let n_ctx =
         deepest.checked_add(args.prompt).and_then(|n| n.checked_add(args.n)).context("the depth is too large")?;
     ensure!(args.prompt + args.n > 0, "nothing to measure: -p and -n are both 0");
+    ensure!(n_ctx <= MOST_TOKENS, "{n_ctx} tokens in the context: at most {MOST_TOKENS} are measured");
     args.kv.check(model.config.head_dim)?;
     let settings = Settings { n_ctx, n_batch: (args.batch as usize).min(n_ctx), kv: args.kv, n_checkpoint: 0 };
     let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);
