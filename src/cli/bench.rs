@@ -1,5 +1,6 @@
 //! `bench`: how fast a model is read and written on this machine, and how near that is to what the memory allows.
 
+use super::fitting::MOST_TOKENS;
 use super::runtime::Runtime;
 use crate::context::{Context, DEFAULT_BATCH, Settings, text_slots};
 use crate::gguf::Gguf;
@@ -12,9 +13,6 @@ use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// Longest context that is measured: the longest that `run` takes.
-const MOST_TOKENS: usize = 1 << 24;
 
 /// Measure prefill and decode speed.
 ///

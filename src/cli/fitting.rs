@@ -54,6 +54,9 @@ pub struct Fitting {
     pub touch: bool,
 }
 
+/// Longest context that is taken.
+pub(super) const MOST_TOKENS: usize = 16 << 20;
+
 /// A number of tokens with an optional k or M: 32k is 32768.
 fn parse_tokens(text: &str) -> Result<usize, String> {
     let (digits, unit) = match text.char_indices().last() {
@@ -62,7 +65,7 @@ fn parse_tokens(text: &str) -> Result<usize, String> {
         _ => (text, 1),
     };
     match digits.parse::<usize>().ok().and_then(|n| n.checked_mul(unit)) {
-        Some(n @ 1..=0x100_0000) => Ok(n),
+        Some(n @ 1..=MOST_TOKENS) => Ok(n),
         _ => Err("expected 1 to 16M tokens, such as 4096 or 32k".to_owned()),
     }
 }
