@@ -6,6 +6,7 @@
 
 use crate::model::attention::{KvCache, KvType};
 use crate::model::deltanet::State;
+use crate::model::finite::{self, NotFinite};
 use crate::model::forward::{Cache, Forward, Input, Observer, Scratch, Slot};
 use crate::model::mtp::{Drafter, Hands};
 use crate::model::product::{Batch, products};
@@ -58,19 +59,19 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What a context of these settings takes when it is full.
+    /// What a context of these settings takes when it is full; sizes beyond the address space count as all of it.
     pub fn of(config: &Config, n_vocab: usize, settings: &Settings) -> Memory {
-        let row = 2 * config.n_head_kv * settings.kv.row_bytes(config.head_dim);
+        let row = settings.kv.row_bytes(config.head_dim).saturating_mul(2 * config.n_head_kv);
         Memory {
-            kv: config.n_attention() * settings.n_ctx * row,
-            state: config.n_deltanet() * State::bytes(config),
-            scratch: Scratch::bytes(config, settings.n_batch) + 4 * n_vocab,
+            kv: row.saturating_mul(settings.n_ctx).saturating_mul(config.n_attention()),
+            state: State::bytes(config).saturating_mul(config.n_deltanet()),
+            scratch: Scratch::bytes(config, settings.n_batch).saturating_add(n_vocab.saturating_mul(4)),
         }
     }
 
     /// All together.
     pub fn total(&self) -> usize {
-        self.kv + self.state + self.scratch
+        self.kv.saturating_add(self.state).saturating_add(self.scratch)
     }
 }
 
@@ -85,7 +86,9 @@ pub struct Context<'m, 'g> {
     scratch: Scratch,
     head: Batch,
     logits: Vec<f32>,
-    /// What stands at each position so far: token ids, or hashes of embeddings.
+    /// Outputs of the last batch that are there for logits.
+    n_outputs: usize,
+    /// What stands at each position so far: see [`key`].
     history: Vec<u64>,
     /// Position of the next text token.
     next_position: u32,
@@ -120,6 +123,7 @@ impl<'m, 'g> Context<'m, 'g> {
             scratch: Scratch::new(config, settings.n_batch),
             head: Batch::new(config.forms, 1, config.n_embd),
             logits: vec![0.0; model.n_vocab],
+            n_outputs: 0,
             history: Vec::new(),
             next_position: 0,
             checkpoints: Vec::new(),
@@ -270,7 +274,9 @@ impl<'m, 'g> Context<'m, 'g> {
     ) -> Result<(), ContextFull> {
         self.check_room(slots.len())?;
         self.logged = None;
+        self.n_outputs = 0;
         self.pass().run(slots, want, log, observer);
+        self.n_outputs = want;
         for slot in slots {
             self.history.push(key(slot));
             self.next_position = self.next_position.max(slot.position.into_iter().max().unwrap_or(0) + 1);
@@ -312,6 +318,7 @@ impl<'m, 'g> Context<'m, 'g> {
     /// # Panics
     /// If the last batch did not want that many outputs.
     pub fn logits_of(&mut self, row: usize, n: usize) -> &mut [f32] {
+        self.check_outputs(row, n);
         let n_vocab = self.model.n_vocab;
         self.logits.resize(n * n_vocab, 0.0);
         for (i, logits) in self.logits.chunks_mut(HEAD_BATCH * n_vocab).enumerate() {
@@ -336,8 +343,54 @@ impl<'m, 'g> Context<'m, 'g> {
     /// # Panics
     /// If the last batch did not want that many outputs.
     pub fn hidden(&mut self, row: usize, n: usize) -> &[f32] {
+        self.check_outputs(row, n);
         normalize(self.model, self.kernels, &mut self.team, &self.scratch, row, n, &mut self.head);
         &self.head.x
+    }
+
+    /// The logits that the last [`Context::logits`], [`Context::logits_of`] or [`Context::decode`] left.
+    pub fn last_logits(&mut self) -> &mut [f32] {
+        &mut self.logits
+    }
+
+    /// Whether the final hidden states behind the last [`Context::logits`] are numbers, and with `logits_too` those
+    /// logits. A damaged row of the head shows in every logit vector, so that to look at one of a text will do.
+    pub fn is_finite(&self, logits_too: bool) -> bool {
+        finite::is_finite(&self.head.x) && (!logits_too || finite::is_finite(&self.logits))
+    }
+
+    /// Reads `slots` again from the start and returns where values that are no numbers first appear; `None` if they do
+    /// not. The context holds a part of the slots afterwards.
+    ///
+    /// # Errors
+    /// If they do not fit.
+    pub fn find_not_finite(&mut self, slots: &[Slot<'_>]) -> Result<Option<NotFinite>, ContextFull> {
+        let config = &self.model.config;
+        self.clear();
+        for batch in slots.chunks(self.settings.n_batch) {
+            let (n_past, mut found) = (self.n_past(), None);
+            self.forward_observed(batch, &mut |il, x| {
+                found = found.or_else(|| NotFinite::in_input(config, il, x, n_past));
+            })?;
+            let n_layer = config.n_layer();
+            let outputs = &self.scratch.x[..batch.len() * config.n_embd];
+            found = found.or_else(|| NotFinite::in_input(config, n_layer, outputs, n_past));
+            if found.is_none() {
+                self.logits(batch.len() - 1);
+                let head = NotFinite { token: self.n_past() - 1, place: finite::Place::Head };
+                found = (!self.is_finite(true)).then_some(head);
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Buffers are larger than the outputs in them: what lies behind is of batches before.
+    fn check_outputs(&self, row: usize, n: usize) {
+        let there = self.n_outputs;
+        assert!(row.checked_add(n).is_some_and(|end| end <= there), "outputs {row} and {n} on, of {there} wanted");
     }
 
     /// Takes back all but the first `keep` tokens of the last batch, which [`Context::forward_logged`] read.
@@ -349,6 +402,7 @@ impl<'m, 'g> Context<'m, 'g> {
         assert!(keep <= positions.len(), "{keep} of {} tokens", positions.len());
         self.pass().rewind(keep);
         self.history.truncate(n_before + keep);
+        self.checkpoints.retain(|mark| mark.n_past <= n_before + keep);
         self.rewind_drafts(self.n_past().saturating_sub(1));
         // Every later position is larger, so the first one not kept is where text goes on.
         if let Some(position) = positions.get(keep) {
@@ -404,6 +458,7 @@ impl<'m, 'g> Context<'m, 'g> {
         self.history.truncate(n_past);
         self.next_position = next_position;
         self.logged = None;
+        self.n_outputs = 0;
         self.rewind_drafts(n_past.saturating_sub(1));
         n_past
     }
@@ -490,14 +545,20 @@ fn normalize(
     });
 }
 
-/// What tells a slot from others: its token, or a hash of its embedding.
+/// What tells a slot from others: its token or embedding, and its position. A token of a text has both in its key, any
+/// other slot a hash of them.
 fn key(slot: &Slot<'_>) -> u64 {
+    const HASHED: u64 = 1 << 63;
+    let [t, h, w] = slot.position;
     match slot.input {
-        Input::Token(id) => u64::from(id),
-        Input::Embedding(row) => {
-            let mut hasher = DefaultHasher::new();
-            (bytemuck::cast_slice::<f32, u8>(row), slot.position).hash(&mut hasher);
-            hasher.finish() | 1 << 63
-        }
+        Input::Token(id) if t == h && t == w && t < 1 << 31 => u64::from(t) << 32 | u64::from(id),
+        Input::Token(id) => hash(&[id, t, h, w]) | HASHED,
+        Input::Embedding(row) => hash(&(bytemuck::cast_slice::<f32, u8>(row), slot.position)) | HASHED,
     }
+}
+
+fn hash(what: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }

@@ -1,6 +1,7 @@
 //! Writing an answer: read the prompt, then sample token after token until the model ends, and say how it went.
 
-use crate::context::{Context, ContextFull};
+use crate::context::{Context, ContextFull, text_slots};
+use crate::model::finite::NotFinite;
 use crate::model::forward::Slot;
 use crate::sampler::Sampler;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
@@ -29,6 +30,24 @@ impl Stop {
             Stop::Interrupted => "interrupted",
         }
     }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The prompt does not fit; nothing has been read.
+    #[error(transparent)]
+    ContextFull(#[from] ContextFull),
+    /// What the weights give are no numbers, and whatever were chosen would be noise.
+    #[error(
+        "the model computes values that are no numbers (NaN or infinity){}",
+        found.map_or(String::new(), |found| format!(", first {found}"))
+    )]
+    NotFinite {
+        /// Where they first appear, unless they did not appear again when the text was read once more to find out.
+        found: Option<NotFinite>,
+    },
 }
 
 /// How an answer went.
@@ -79,7 +98,7 @@ pub trait Audience {
 /// The first `stable` slots are expected to begin the next prompt too; the context can then go back to their end.
 ///
 /// # Errors
-/// If the prompt does not fit into the context; nothing has been read then.
+/// [`Error`].
 pub fn generate(
     context: &mut Context<'_, '_>,
     tokenizer: &Tokenizer,
@@ -88,7 +107,7 @@ pub fn generate(
     stable: usize,
     n_max: usize,
     audience: &mut dyn Audience,
-) -> Result<Outcome, ContextFull> {
+) -> Result<Outcome, Error> {
     let start = Instant::now();
     let n_reused = context.reuse(prompt);
     let mut outcome = Outcome {
@@ -122,7 +141,11 @@ pub fn generate(
 
     let mut decoder = StreamDecoder::new();
     let start = Instant::now();
-    let mut id = sampler.sample(context.logits(0));
+    context.logits(0);
+    if !context.is_finite(true) {
+        return Err(not_finite(context, prompt, &outcome.ids));
+    }
+    let mut id = sampler.sample(context.last_logits());
     outcome.stop = loop {
         if tokenizer.is_end(id) {
             break Stop::End;
@@ -140,14 +163,25 @@ pub fn generate(
         if outcome.ids.len() == n_max {
             break Stop::Length;
         }
-        match context.decode(id) {
-            Ok(logits) => id = sampler.sample(logits),
-            Err(ContextFull { .. }) => break Stop::ContextFull,
+        if let Err(ContextFull { .. }) = context.decode(id) {
+            break Stop::ContextFull;
         }
+        if !context.is_finite(false) {
+            return Err(not_finite(context, prompt, &outcome.ids));
+        }
+        id = sampler.sample(context.last_logits());
     };
     let rest = decoder.finish();
     if let (false, Some(&id)) = (rest.is_empty(), outcome.ids.last()) {
         audience.writing(id, rest);
     }
     Ok(outcome)
+}
+
+/// Finds out where values that are no numbers came from, by reading prompt and answer once more.
+fn not_finite(context: &mut Context<'_, '_>, prompt: &[Slot<'_>], ids: &[u32]) -> Error {
+    context.clear();
+    let next = prompt.iter().flat_map(|slot| slot.position).max().map_or(0, |position| position + 1);
+    let slots = [prompt, &text_slots(ids, next)].concat();
+    Error::NotFinite { found: context.find_not_finite(&slots).ok().flatten() }
 }

@@ -17,8 +17,20 @@ use crate::vision::{VisionConfig, tower};
 use std::fmt;
 use std::str::FromStr;
 
-/// Context lengths tried when none is asked for, best first.
-const CONTEXTS: [usize; 7] = [32_768, 16_384, 8_192, 4_096, 2_048, 1_024, 512];
+/// The part of the free memory that keys and values may take when no context length is asked for: a quarter.
+const KV_SHARE: u64 = 4;
+
+/// The context that is tried when none is asked for and a quarter of the memory would hold less.
+const LEAST_SHARE: usize = 4_096;
+
+/// The shortest context that is tried when none is asked for.
+const LEAST: usize = 512;
+
+/// The context when none is asked for and the free memory is not known.
+const BLIND_CONTEXT: usize = 32_768;
+
+/// Room for an answer that is added to a prompt whose length is known, in tokens.
+const ANSWER: usize = 1_024;
 
 /// The context when weights must be streamed and none is asked for: what would make more room is read for every token.
 const STREAMING_CONTEXT: usize = 4_096;
@@ -96,6 +108,9 @@ pub struct Wish {
     pub kv: Option<KvType>,
     /// Tokens in a batch.
     pub n_batch: Option<usize>,
+    /// Tokens of a prompt that is to be read, where they are known: without [`Wish::n_ctx`] the context is made to hold
+    /// it.
+    pub n_prompt: usize,
 }
 
 /// What is to be loaded.
@@ -161,13 +176,13 @@ impl VisionMemory {
         let kept = image_tokens.max(clip_tokens) * vision.n_input * 4 * vision.config.n_out;
         let image = work(image_tokens, 1);
         let clip = if vision.clips { work(clip_tokens, TEMPORAL) } else { 0 };
-        let buffers = image.max(clip) + kept as u64;
+        let buffers = image.max(clip).saturating_add(kept as u64);
         VisionMemory { weights: vision.weights, copies: vision.copies, buffers, image_tokens }
     }
 
     /// All together.
     pub fn total(&self) -> u64 {
-        self.weights + self.copies + self.buffers
+        self.weights.saturating_add(self.copies).saturating_add(self.buffers)
     }
 }
 
@@ -255,12 +270,12 @@ impl Plan {
     }
 
     fn choose_within(load: &Load<'_>, wish: &Wish, room: &Room) -> Result<Plan, TooLittle> {
-        let candidates = candidates(load.config, wish);
+        let candidates = candidates(load.config, wish, room);
         let plans = || candidates.iter().map(|&settings| Plan::of(load, settings, room, 0));
         let fits = |p: &Plan| p.weights_fit && p.obstacle(load, room).is_none();
         // Weights that the system can keep come first, then as many as it can; a mapped file that is larger than all of
         // that still runs, from the disk.
-        let streamed = || Plan::streamed(load, wish, room).find(fits);
+        let streamed = || Plan::streamed(load, wish, room).filter(fits);
         let uncached = || plans().find(|p| p.obstacle(load, room).is_none());
         if let Some(plan) = plans().find(fits).or_else(streamed).or_else(uncached) {
             return Ok(plan);
@@ -268,10 +283,10 @@ impl Plan {
 
         let smallest = plans().next_back().expect("there is always a candidate");
         let limit = smallest.obstacle(load, room).expect("no candidate fits");
-        let free_wish = Wish { ceiling: wish.ceiling, ..Wish::default() };
-        let open = || self::candidates(load.config, &free_wish).into_iter().map(|s| Plan::of(load, s, room, 0));
+        let free_wish = Wish { ceiling: wish.ceiling, n_prompt: usize::MAX, ..Wish::default() };
+        let open = || self::candidates(load.config, &free_wish, room).into_iter().map(|s| Plan::of(load, s, room, 0));
         let would_fit = open().find(|p| p.obstacle(load, room).is_none());
-        let would_fit = would_fit.or_else(|| Plan::streamed(load, &free_wish, room).find(fits));
+        let would_fit = would_fit.or_else(|| Plan::streamed(load, &free_wish, room).filter(fits));
         let advice = match would_fit {
             Some(p) => {
                 let Settings { n_ctx, n_batch, kv, .. } = p.settings;
@@ -295,12 +310,29 @@ impl Plan {
         Err(TooLittle { need: Bytes(smallest.total()), what, limit, advice })
     }
 
-    /// The plans that stream, the least first, all with the least memory for the rest.
-    fn streamed(load: &Load<'_>, wish: &Wish, room: &Room) -> impl Iterator<Item = Plan> {
-        let n_ctx = wish.n_ctx.unwrap_or(STREAMING_CONTEXT.min(longest(load.config)));
-        let smallest = candidates(load.config, &Wish { n_ctx: Some(n_ctx), ..*wish }).pop();
+    /// The plan that streams as few layers as will do, with the least memory for the rest; one that streams all when
+    /// that is not enough, and none where nothing can be streamed.
+    fn streamed(load: &Load<'_>, wish: &Wish, room: &Room) -> Option<Plan> {
+        let needed = if needed(wish) > longest(load.config) { 0 } else { needed(wish) };
+        let n_ctx = wish.n_ctx.unwrap_or(STREAMING_CONTEXT.max(needed).min(longest(load.config)));
+        let smallest = candidates(load.config, &Wish { n_ctx: Some(n_ctx), ..*wish }, room).pop();
         let smallest = smallest.expect("there is always a candidate");
-        (2..=load.feed_forwards.len()).map(move |n| Plan::of(load, smallest, room, n))
+        let plan = |n| Plan::of(load, smallest, room, n);
+        // One layer streamed saves nothing: there is always one in memory. The more are streamed, the less it takes.
+        let (mut least, mut most) = (2, load.feed_forwards.len());
+        if most < least {
+            return None;
+        }
+        while least < most {
+            let middle = least.midpoint(most);
+            let p = plan(middle);
+            if p.weights_fit && p.obstacle(load, room).is_none() {
+                most = middle;
+            } else {
+                least = middle + 1;
+            }
+        }
+        Some(plan(least))
     }
 
     fn of(load: &Load<'_>, settings: Settings, room: &Room, n_streamed: usize) -> Plan {
@@ -312,9 +344,15 @@ impl Plan {
         }
         // Pages at the ends of a layer's weights come and go with their neighbours'.
         let absent = (streaming.bytes - largest).saturating_sub(2 * FAULT_AROUND * n_streamed as u64);
-        let weights = load.weights + load.embedding.min(looked_up) - absent;
+        let weights = load.weights.saturating_add(load.embedding.min(looked_up)).saturating_sub(absent);
         let context = Memory::of(load.config, load.n_vocab, &settings);
         let state = context.state as u64;
+        let program = [
+            copies(load.config),
+            settings.n_ctx as u64 * POSITION,
+            RESERVE,
+            load.threads as u64 * THREAD_RESERVE,
+        ];
         let mut plan = Plan {
             settings,
             longest: longest(load.config),
@@ -322,14 +360,10 @@ impl Plan {
             streaming,
             mapped: load.mapped,
             context,
-            checkpoints: settings.n_checkpoint as u64 * state,
+            checkpoints: state.saturating_mul(settings.n_checkpoint as u64),
             drafts: if load.drafts { drafts(load.config, &settings, state) } else { 0 },
             vision: load.vision.map_or(VisionMemory::default(), |v| VisionMemory::of(&v, settings.n_ctx, load.threads)),
-            program: room.allocated
-                + copies(load.config)
-                + settings.n_ctx as u64 * POSITION
-                + RESERVE
-                + load.threads as u64 * THREAD_RESERVE,
+            program: program.into_iter().fold(room.allocated, u64::saturating_add),
             ceiling: room.ceiling.map(Bytes),
             free: room.free,
             allocated: room.allocated,
@@ -337,13 +371,15 @@ impl Plan {
         };
         let fits = |bytes| room.free.is_none_or(|(free, _)| bytes <= free);
         plan.weights_fit = fits(plan.total() - room.allocated);
-        plan.streaming.uncached = n_streamed > 0 && !fits(plan.total() - room.allocated + absent);
+        plan.streaming.uncached = n_streamed > 0 && !fits((plan.total() - room.allocated).saturating_add(absent));
         plan
     }
 
     /// Everything the process will have allocated, and the weights it maps, in bytes.
     pub fn total(&self) -> u64 {
-        self.weights + self.context.total() as u64 + self.checkpoints + self.drafts + self.vision.total() + self.program
+        let parts =
+            [self.context.total() as u64, self.checkpoints, self.drafts, self.vision.total(), self.program];
+        parts.into_iter().fold(self.weights, u64::saturating_add)
     }
 
     /// Bytes that looking at one picture or clip may take: what is planned for it, and what nothing is planned for.
@@ -361,14 +397,14 @@ impl Plan {
             return Some(format!("--mem allows {}", Bytes(ceiling)));
         }
         let weights = if self.mapped { self.weights + self.vision.weights } else { 0 };
-        let to_allocate = self.total() - weights - room.allocated;
+        let to_allocate = self.total().saturating_sub(weights).saturating_sub(room.allocated);
         if let Some((free, limiter)) = room.free
             && to_allocate > free
         {
             return Some(format!("{limiter} is {}", Bytes(free)));
         }
         if let Some(free) = room.address_space
-            && to_allocate + (load.threads as u64 + 1) * THREAD_ADDRESS_SPACE > free
+            && to_allocate.saturating_add((load.threads as u64 + 1) * THREAD_ADDRESS_SPACE) > free
         {
             return Some(format!("{} leaves {}", Limiter::AddressSpace, Bytes(free)));
         }
@@ -386,14 +422,15 @@ impl Plan {
 fn copies(config: &Config) -> u64 {
     let gates = 2 * config.n_v_head * config.n_embd;
     let taps = config.conv_channels() * config.conv_kernel;
-    (config.n_deltanet() * (gates + taps) * 4) as u64
+    (gates as u64 + taps as u64).saturating_mul(4 * config.n_deltanet() as u64)
 }
 
 /// Bytes of drafting: the block's keys, values and buffers, and what the recurrent layers keep of a batch of drafts, to go
 /// back into it: the state before it, and the inputs of each token.
 fn drafts(config: &Config, settings: &Settings, state: u64) -> u64 {
-    let inputs = config.n_deltanet() * (config.conv_channels() + 2 * config.n_v_head) * 4;
-    Drafter::bytes(config, settings.n_ctx, settings.kv) as u64 + state + DRAFTS * inputs as u64
+    let inputs = (config.conv_channels() + 2 * config.n_v_head) as u64;
+    let inputs = inputs.saturating_mul(4 * DRAFTS * config.n_deltanet() as u64);
+    (Drafter::bytes(config, settings.n_ctx, settings.kv) as u64).saturating_add(state).saturating_add(inputs)
 }
 
 /// Positions that the rotary embedding tells apart as the model was taught to.
@@ -402,18 +439,42 @@ fn longest(config: &Config) -> usize {
     config.rope.yarn.as_ref().map_or(config.n_ctx_train, stretched)
 }
 
+/// Positions that a prompt of known length takes with its answer; 0 of an unknown one.
+fn needed(wish: &Wish) -> usize {
+    if wish.n_prompt == 0 { 0 } else { wish.n_prompt.saturating_add(ANSWER) }
+}
+
+/// The next shorter context, in steps of a sixteenth of an octave: lengths are the same ones wherever one begins.
+fn shorter(n_ctx: usize) -> usize {
+    let below = n_ctx.saturating_sub(1);
+    let step = (below.max(1).ilog2() as usize).saturating_sub(4);
+    below >> step << step
+}
+
+/// Context lengths when none is asked for, best first: what a quarter of the free memory holds, or as much as there is
+/// when the prompt needs more; then ever shorter ones.
+fn contexts(config: &Config, wish: &Wish, room: &Room) -> Vec<usize> {
+    let (longest, needed) = (longest(config).max(1), needed(wish));
+    let settings = Settings { n_ctx: 1, n_batch: 1, kv: wish.kv.unwrap_or_default(), n_checkpoint: 0 };
+    let position = Memory::of(config, 0, &settings).kv.max(1) as u64;
+    let free = room.ceiling.into_iter().chain(room.free.map(|(free, _)| free)).min();
+    let share = free.map_or(BLIND_CONTEXT, |free| (free / KV_SHARE / position).min(longest as u64) as usize);
+    let share = share.max(LEAST_SHARE).min(longest);
+    // The longest is a context of its own, whatever the steps are.
+    let share = if share == longest { share } else { shorter(share + 1) };
+    let mut contexts = vec![if needed > share { longest } else { share }];
+    while let next = shorter(*contexts.last().expect("the best is there"))
+        && next >= LEAST
+    {
+        contexts.push(next);
+    }
+    contexts
+}
+
 /// Every layout that the wish leaves open, best first: a shorter batch rather than less exact keys and values, those
-/// rather than half the context.
-fn candidates(config: &Config, wish: &Wish) -> Vec<Settings> {
-    let longest = longest(config);
-    let contexts: Vec<usize> = match wish.n_ctx {
-        Some(n) => vec![n],
-        None => {
-            let mut contexts: Vec<usize> = CONTEXTS.iter().map(|&n| n.min(longest)).collect();
-            contexts.dedup();
-            contexts
-        }
-    };
+/// rather than a shorter context.
+fn candidates(config: &Config, wish: &Wish, room: &Room) -> Vec<Settings> {
+    let contexts = wish.n_ctx.map_or_else(|| contexts(config, wish, room), |n| vec![n]);
     // 8-bit blocks are 32 values long.
     let kvs = match wish.kv {
         Some(kv) => vec![kv],
@@ -532,9 +593,76 @@ mod tests {
         let config = config();
         let plan = Plan::choose_within(&load(&config), &Wish::default(), &room(None, Some(16 << 30))).unwrap();
         let Settings { n_ctx, n_batch, kv, n_checkpoint } = plan.settings;
-        assert_eq!((n_ctx, n_batch, kv, n_checkpoint), (32_768, 512, KvType::F16, 2));
-        assert_eq!(plan.context.kv, 32_768 * 12 * 1024);
+        assert_eq!((n_ctx, n_batch, kv, n_checkpoint), (262_144, 512, KvType::F16, 2));
+        assert_eq!(plan.context.kv, 262_144 * 12 * 1024);
         assert!(plan.weights_fit);
+    }
+
+    #[test]
+    fn keys_and_values_take_a_quarter_of_the_free_memory_at_most_and_nearly_that() {
+        let config = config();
+        let load = load(&config);
+        for free in (1_200_000_000..12_000_000_000u64).step_by(77_000_000) {
+            let plan = Plan::choose_within(&load, &Wish::default(), &room(None, Some(free))).unwrap();
+            let (n_ctx, kv) = (plan.settings.n_ctx, plan.context.kv as u64);
+            assert!(kv <= free / 4 && kv > free / 4 * 15 / 16, "{n_ctx} tokens of {free} bytes");
+        }
+        // Never less than 4,096 while that fits, and never more than the model was trained on.
+        let n_ctx = |config: &Config, wish: &Wish, free| {
+            let load = Load { config, weights: 50_000_000, ..load };
+            Plan::choose_within(&load, wish, &room(None, Some(free))).unwrap().settings.n_ctx
+        };
+        assert_eq!(n_ctx(&config, &Wish::default(), 190_000_000), 4_096);
+        let short = Config { n_ctx_train: 5_000, ..config.clone() };
+        assert_eq!(n_ctx(&short, &Wish::default(), 16 << 30), 5_000);
+        assert_eq!(n_ctx(&Config { n_ctx_train: 300, ..short }, &Wish::default(), 16 << 30), 300);
+    }
+
+    #[test]
+    fn a_prompt_that_needs_more_gets_as_much_as_there_is() {
+        let config = config();
+        let (load, room) = (load(&config), room(None, Some(2_000_000_000)));
+        let wish = |n_prompt| Wish { n_prompt, ..Wish::default() };
+        let plan = |n_prompt| Plan::choose_within(&load, &wish(n_prompt), &room).unwrap();
+        let usual = plan(0).settings.n_ctx;
+        assert_eq!(plan(usual - ANSWER).settings.n_ctx, usual);
+        let long = plan(usual);
+        assert!(long.settings.n_ctx > 2 * usual && long.total() <= 2_030_000_000, "{long}");
+        // One that fits nowhere is no reason to take less.
+        assert_eq!(plan(1 << 30).settings.n_ctx, long.settings.n_ctx);
+    }
+
+    #[test]
+    fn dimensions_beyond_the_address_space_are_refused_and_do_not_wrap() {
+        const MOST: usize = 1 << 24;
+        let config = Config {
+            n_embd: MOST,
+            n_ff: MOST,
+            n_head: MOST,
+            n_head_kv: MOST,
+            head_dim: MOST,
+            n_k_head: MOST,
+            n_v_head: MOST,
+            head_k_dim: MOST,
+            head_v_dim: MOST,
+            conv_kernel: 64,
+            ..config()
+        };
+        let load = Load { n_vocab: u32::MAX as usize, drafts: true, ..load(&config) };
+        let error = Plan::choose_within(&load, &Wish::default(), &room(None, Some(16 << 30))).unwrap_err();
+        assert!(error.to_string().contains("not enough memory"), "{error}");
+    }
+
+    #[test]
+    fn planning_takes_time_in_proportion_to_the_layers() {
+        let layers = vec![LayerKind::DeltaNet; 1 << 16];
+        let feed_forwards = vec![1_000_000; layers.len()];
+        let config = Config { layers, ..config() };
+        let load = Load { feed_forwards: &feed_forwards, ..load(&config) };
+        let start = std::time::Instant::now();
+        assert!(Plan::choose_within(&load, &Wish::default(), &room(None, Some(1 << 30))).is_err());
+        // A pass over the layers takes a tenth of a millisecond; one for every pair of layers would take minutes.
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
     }
 
     #[test]
@@ -551,15 +679,15 @@ mod tests {
                 Err(error) => assert_eq!(best, 0, "{error}"),
             }
         }
-        assert_eq!(best, 32_768);
+        assert!(best > 32_768, "{best}");
     }
 
     #[test]
     fn a_wish_is_kept_or_refused_with_what_would_fit() {
         let config = config();
-        let wish = Wish { ceiling: Some(Bytes(900_000_000)), n_ctx: Some(65_536), kv: None, n_batch: None };
+        let wish = Wish { ceiling: Some(Bytes(900_000_000)), n_ctx: Some(65_536), ..Wish::default() };
         let error = Plan::choose_within(&load(&config), &wish, &room(Some(900_000_000), None)).unwrap_err().to_string();
-        assert!(error.contains("--mem allows 900 MB") && error.contains("--ctx 32768 --kv q8_0 would fit"), "{error}");
+        assert!(error.contains("--mem allows 900 MB") && error.contains("--ctx 49152 --kv q8_0 --batch 32 would fit"), "{error}");
         let wish = Wish { ceiling: Some(Bytes(100_000_000)), ..Wish::default() };
         let error = Plan::choose_within(&load(&config), &wish, &room(Some(100_000_000), None)).unwrap_err().to_string();
         assert!(error.contains("smaller model"), "{error}");
@@ -578,8 +706,8 @@ mod tests {
         let (plain, roomy) = (load(&config), 4_000_000_000);
         let without = total(&plain, roomy);
         let drafting = total(&Load { drafts: true, ..plain }, roomy);
-        // Keys and values of one more layer than the six, for 32,768 pairs, and one more state.
-        let least = 32_768 * 2 * 1024 + without.context.state as u64;
+        // Keys and values of one more layer than the six, and one more state.
+        let least = without.settings.n_ctx as u64 * 2 * 1024 + without.context.state as u64;
         assert!(drafting.total() - without.total() >= least && drafting.drafts < 2 * least, "{drafting:?}");
 
         let vision = Vision {

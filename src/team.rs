@@ -167,6 +167,8 @@ impl Team {
         let region: Region<'static> = unsafe { std::mem::transmute(region) };
         // SAFETY: the gate is closed and nobody inside: so it was made, and so the guard of the last call left it.
         unsafe { *shared.region.get() = Some(region) };
+        // A caller that panicked together with a worker did not come to look at this.
+        shared.panicked.store(false, Ordering::Relaxed);
         let number = shared.gate.load(Ordering::Relaxed) & !(NEXT - 1);
         shared.gate.store(number.wrapping_add(NEXT), Ordering::SeqCst);
         for ((thread, _), asleep) in self.workers.iter().zip(&shared.asleep) {
@@ -199,10 +201,13 @@ impl Team {
                 profile.waiting += start.elapsed();
             }
         }
-        assert!(!shared.panicked.swap(false, Ordering::Relaxed), "a worker thread panicked");
+        assert!(!shared.panicked.load(Ordering::Relaxed), "a worker thread panicked");
     }
 
     /// Calls `f(i)` for every `i < n`, dealt out over the threads.
+    ///
+    /// # Panics
+    /// If `f` panics on any thread, or there are 2³¹ items or more and several threads.
     pub fn for_each(&mut self, n: usize, f: impl Fn(usize) + Sync) {
         if n <= 1 || self.workers.is_empty() {
             return (0..n).for_each(f);
@@ -348,7 +353,8 @@ fn left(share: u64) -> Range<u64> {
 
 impl Shares {
     fn new(n: usize, threads: usize) -> Shares {
-        debug_assert!((n as u64) < BACK / 2, "{n} items: fronts leave their half");
+        // The methods that hand out pieces rely on every item coming once.
+        assert!((n as u64) < BACK / 2, "{n} items: fronts leave their half");
         let count = threads.min(MOST_SHARES);
         let start = |share| (share * n / count) as u64;
         // Shares past the last are not looked at: a token has hundreds of regions, and no time to divide in vain.
@@ -588,20 +594,41 @@ mod tests {
         assert!(b.iter().enumerate().all(|(i, &v)| v == (1000 + i / 5 * 10 + i % 5 + 1) as f32));
     }
 
-    #[test]
-    #[should_panic(expected = "panicked")]
-    fn a_panic_on_a_worker_reaches_the_caller() {
-        let mut team = Team::new(2);
+    /// Runs a region in which a worker panics, and the caller too if asked to; returns whether the caller heard of it.
+    fn panic_on_a_worker(team: &mut Team, caller_too: bool) -> bool {
         let here = thread::current().id();
         let came = AtomicBool::new(false);
-        team.for_each(2, |_| {
-            if thread::current().id() != here {
-                came.store(true, Ordering::Relaxed);
-                panic!("on purpose");
-            }
-            while !came.load(Ordering::Relaxed) {
-                thread::yield_now();
-            }
-        });
+        let region = || {
+            team.for_each(2, |_| {
+                if thread::current().id() != here {
+                    came.store(true, Ordering::Relaxed);
+                    panic!("on purpose");
+                }
+                while !came.load(Ordering::Relaxed) {
+                    thread::yield_now();
+                }
+                assert!(!caller_too, "on purpose");
+            });
+        };
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(region)).is_err()
+    }
+
+    #[test]
+    fn a_panic_in_a_region_reaches_the_caller_and_leaves_the_team_usable() {
+        let mut team = Team::new(2);
+        for caller_too in [false, true] {
+            assert!(panic_on_a_worker(&mut team, caller_too));
+            let count = AtomicUsize::new(0);
+            team.for_each(10, |_| {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(count.into_inner(), 10);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "fronts leave their half")]
+    fn more_items_than_a_share_can_count_are_refused() {
+        Shares::new(3 << 32, 2);
     }
 }

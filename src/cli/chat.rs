@@ -2,6 +2,7 @@
 
 use super::run::{Kind, Session};
 use super::sight;
+use crate::generate::Error;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::{Value, json};
@@ -64,8 +65,8 @@ pub(super) fn chat(session: &mut Session<'_, '_>, system: Option<&str>) -> anyho
                     }
                 }
                 if let Err(error) = reply(session, &mut messages) {
-                    if error.is::<std::io::Error>() {
-                        // Nor would any later answer be seen.
+                    if error.is::<std::io::Error>() || matches!(error.downcast_ref(), Some(Error::NotFinite { .. })) {
+                        // No later answer would be seen either, or be one.
                         return Err(error);
                     }
                     // The conversation so far is not lost: only the message that could not be answered is taken back.

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Memory")]
 pub struct Fitting {
-    /// Room for prompt and answer in tokens, such as 4096 or 32k [default: up to 32k, as memory allows]
+    /// Room for prompt and answer in tokens, such as 4096 or 32k [default: what a quarter of the free memory holds, 4096
+    /// or more, and at most what the model was trained on; more for a prompt that needs it]
     #[arg(short, long, value_name = "N", value_parser = parse_tokens)]
     pub ctx: Option<usize>,
 
@@ -92,17 +93,24 @@ impl Fitting {
 
     /// Plans the memory before the weights are read, and brings them to where the arguments and the plan want them:
     /// those of the model, and of the vision file that `sight` may need.
-    /// The vocabulary has been read by then, and nothing is borrowed from the files any more.
+    /// The vocabulary has been read by then, and nothing is borrowed from the files any more. `n_prompt` is the length of
+    /// the prompt that will be read, 0 when it is not known.
     ///
     /// # Errors
     /// If a file is not what it should be, what was asked for does not fit, or the system refuses.
-    pub fn fit(&self, gguf: &mut Gguf, eyes: Option<(&Sight, &mut Gguf)>, threads: usize) -> anyhow::Result<Plan> {
+    pub fn fit(
+        &self,
+        gguf: &mut Gguf,
+        eyes: Option<(&Sight, &mut Gguf)>,
+        threads: usize,
+        n_prompt: usize,
+    ) -> anyhow::Result<Plan> {
         gguf.evict_headers();
         let mut config = Config::from_gguf(gguf)?;
         self.adjust(&mut config);
         self.kv.unwrap_or_default().check(config.head_dim)?;
         let Some((sight, vision_file)) = eyes else {
-            let plan = self.plan(gguf, &config, None, threads)?;
+            let plan = self.plan(gguf, &config, None, threads, n_prompt)?;
             self.load(gguf, &plan, &kept(gguf, &config, &plan))?;
             return Ok(plan);
         };
@@ -112,9 +120,9 @@ impl Fitting {
         if self.no_mmap || self.mlock {
             vision.weights = vision_file.file_bytes();
         }
-        let plan = match self.plan(gguf, &config, Some(vision), threads) {
+        let plan = match self.plan(gguf, &config, Some(vision), threads, n_prompt) {
             // A tower that only happens to be there is left out when it does not fit.
-            Err(_) if !sight.is_wanted() => self.plan(gguf, &config, None, threads)?,
+            Err(_) if !sight.is_wanted() => self.plan(gguf, &config, None, threads, n_prompt)?,
             plan => plan?,
         };
         self.load(gguf, &plan, &kept(gguf, &config, &plan))?;
@@ -131,8 +139,15 @@ impl Fitting {
         config: &Config,
         vision: Option<Vision<'_>>,
         threads: usize,
+        n_prompt: usize,
     ) -> Result<Plan, TooLittle> {
-        let wish = Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch: self.batch.map(|n| n as usize) };
+        let wish = Wish {
+            ceiling: self.mem,
+            n_ctx: self.ctx,
+            kv: self.kv,
+            n_batch: self.batch.map(|n| n as usize),
+            n_prompt,
+        };
         let feed_forwards = feed_forwards(gguf, config);
         let load = Load { vision, feed_forwards: &feed_forwards, ..mapped_load(gguf, config, threads) };
         // All of the file is held then, and nothing of it can be dropped.

@@ -8,7 +8,7 @@ use super::sight::{self, Eyes, Sight};
 use super::signals;
 use crate::chat::{Request, Template};
 use crate::context::Context;
-use crate::generate::{Outcome, Stop, generate};
+use crate::generate::{self, Outcome, Stop, generate};
 use crate::gguf::Gguf;
 use crate::memory::{Bytes, Plan};
 use crate::model::stream::Stream;
@@ -171,7 +171,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let template = Template::from_gguf(&gguf).with_context(path)?;
     let mut eyes_file = if interactive || !args.sight.is_empty() { args.sight.open(&args.model)? } else { None };
     let eyes = eyes_file.as_mut().map(|file| (&args.sight, file));
-    let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads()).with_context(path)?;
+    let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads(), 0).with_context(path)?;
     let blind = eyes_file.take_if(|_| plan.vision.total() == 0).is_some();
     let mut model = Model::bind(&gguf).with_context(path)?;
     model.stream = Stream::new(&gguf, model.config.n_layer(), &plan.streaming);
@@ -247,10 +247,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for spec in &args.sight.video {
         session.look(spec, Kind::Video)?;
     }
-    match prompt {
+    let done = match prompt {
         None => chat::chat(&mut session, args.system.as_deref()),
         Some(prompt) => session.answer(&args, &prompt, seed),
-    }
+    };
+    done.map_err(|error| match error.downcast_ref() {
+        Some(generate::Error::NotFinite { found }) => {
+            let tensor = found.and_then(|found| found.tensor(&gguf, &model));
+            let named = tensor.map(|(name, row)| format!(": tensor {name} holds such values, first in row {row}"));
+            let advice = "the file is damaged or was badly converted; get or make it again";
+            anyhow::anyhow!("{}: {error:#}{}; {advice}", path(), named.unwrap_or_default())
+        }
+        _ => error,
+    })
 }
 
 /// The prompt from where the arguments say it is.

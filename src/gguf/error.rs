@@ -22,10 +22,13 @@ pub enum Error {
     #[error("not a regular file, so it cannot be mapped (expected a GGUF file)")]
     NotAFile,
     /// The first four bytes are not `GGUF`.
-    #[error("not a GGUF file: expected the magic \"GGUF\" at byte 0, found {}", found.escape_ascii())]
+    #[error("not a GGUF file: {}expected the magic \"GGUF\" at byte 0, found \"{}\"",
+        is.map_or(String::new(), |is| format!("{is}; ")), found.escape_ascii())]
     Magic {
         /// The first bytes of the file, four at most.
         found: Vec<u8>,
+        /// What the file is, where its first bytes tell, and what to do.
+        is: Option<&'static str>,
     },
     /// A version other than 2 or 3.
     #[error("GGUF version {found} is not supported: expected 2 or 3")]

@@ -22,19 +22,21 @@ pub(super) enum Bytes {
 impl Bytes {
     /// Maps the regular file at `path`.
     pub(super) fn map(path: &Path) -> Result<Self, Error> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
+        // Looked at first: to open a pipe that nobody writes to would wait for ever.
+        if !std::fs::metadata(path)?.is_file() {
             return Err(Error::NotAFile);
         }
+        let file = File::open(path)?;
+        let metadata = file.metadata()?;
         if metadata.len() == 0 {
             return Ok(Self::Owned(Vec::new()));
         }
-        // SAFETY: the mapping is private and read-only, and this process never writes model files it has open. What
-        // remains is another process that changes the file while it runs here: the parser has by then copied every
-        // number it relies on and all later accesses stay within the mapped length, so changed bytes change numbers
-        // and a truncated file ends the process with a signal; neither reaches memory outside the mapping. Every
-        // program that maps models accepts this, as the alternative is a second copy of the weights.
+        // SAFETY: the mapping is shared and read-only, and this process never writes model files it has open. What
+        // remains is another process that changes the file while it runs here: places of keys and tensors were copied
+        // when the header was checked, what is read again (the lengths of strings) is checked again against the bytes
+        // of its array, and all accesses stay within the mapped length. So changed bytes change numbers, and a
+        // truncated file ends the process with a signal; neither reaches memory outside the mapping. Every program
+        // that maps models accepts this, as the alternative is a second copy of the weights.
         let map = unsafe { memmap2::Mmap::map(&file)? };
         // A token reads all weights: with pages of 2 MiB, where file and system have them, fewer addresses are looked up.
         #[cfg(target_os = "linux")]

@@ -6,6 +6,7 @@
 
 mod cursor;
 mod error;
+mod magic;
 mod map;
 mod metadata;
 mod tensors;
@@ -48,9 +49,9 @@ struct Shard {
 impl Shard {
     fn parse(bytes: Bytes) -> Result<Self, Error> {
         let mut cursor = Cursor::new(&bytes);
-        let magic = &bytes[..bytes.len().min(4)];
-        if magic != b"GGUF" {
-            return Err(Error::Magic { found: magic.to_vec() });
+        if !bytes.starts_with(b"GGUF") {
+            let start = &bytes[..bytes.len().min(64)];
+            return Err(Error::Magic { found: start[..start.len().min(4)].to_vec(), is: magic::name(start) });
         }
         cursor.take(4, "the magic")?;
         let version = cursor.u32("the version")?;

@@ -18,7 +18,7 @@
 //! | `layers` | `attention.recurrent_layers`, else `full_attention_interval` | `layer_types` |
 //! | `rope` | `rope.*` | `rope_parameters` |
 
-use super::Error;
+use super::{Error, FileKind};
 use crate::gguf::Gguf;
 use kernels::activations::Forms;
 
@@ -116,6 +116,10 @@ impl Config {
     /// Another architecture; a vocabulary without a model; a missing key; a value that contradicts another. Never guesses a value that changes the
     /// result.
     pub fn from_gguf(gguf: &Gguf) -> Result<Config, Error> {
+        let kind = FileKind::of(gguf);
+        if kind.describe().is_some() {
+            return Err(Error::NotAModel(kind));
+        }
         let architecture = gguf.string("general.architecture")?.unwrap_or_default();
         if architecture != ARCHITECTURE {
             return Err(Error::Architecture { found: architecture.to_owned() });
@@ -129,6 +133,10 @@ impl Config {
         let n_mtp = keys.optional("nextn_predict_layers")?.unwrap_or(0);
         if n_mtp > 1 || n_mtp >= n_block {
             return Err(keys.wrong("nextn_predict_layers", "0 or 1, below block_count", n_mtp));
+        }
+        // Every block has tensors of its own: more blocks than tensors are not there, and would be planned in vain.
+        if n_block > gguf.n_tensors() {
+            return Err(keys.wrong("block_count", format!("at most the {} tensors there are", gguf.n_tensors()), n_block));
         }
         let layers = keys.layers(n_block - n_mtp)?;
 

@@ -37,11 +37,11 @@ impl State {
         }
     }
 
-    /// Bytes a layer's state takes.
+    /// Bytes a layer's state takes; sizes beyond the address space count as all of it.
     pub fn bytes(config: &Config) -> usize {
         let conv = config.conv_channels().div_ceil(CONV_BLOCK) * conv_unit(config);
-        let s = config.n_v_head * (config.head_v_dim / state_cols(config)) * config.head_k_dim * STATE_COLS;
-        4 * (conv + s)
+        let columns = config.n_v_head * (config.head_v_dim / state_cols(config)) * STATE_COLS;
+        columns.saturating_mul(config.head_k_dim).saturating_add(conv).saturating_mul(4)
     }
 
     /// Forgets everything.

@@ -1,5 +1,6 @@
 //! What can be wrong with a model file, beyond its container.
 
+use super::FileKind;
 use crate::gguf;
 
 /// A file that is a sound GGUF but not a model this program can run.
@@ -9,11 +10,14 @@ pub enum Error {
     #[error(transparent)]
     Gguf(#[from] gguf::Error),
     /// Another architecture.
-    #[error("architecture {found:?} is not supported{}; supported: \"qwen35\" (Qwen3.5 0.8B, 2B, 4B, 9B)", hint(found))]
+    #[error("architecture {found:?} is not supported; supported: \"qwen35\" (Qwen3.5 0.8B, 2B, 4B, 9B)")]
     Architecture {
         /// The value of `general.architecture`.
         found: String,
     },
+    /// What lies beside models and is none.
+    #[error("not a model: the file is {}", .0.describe().unwrap_or("of another kind"))]
+    NotAModel(FileKind),
     /// A key without which the model cannot be computed.
     #[error("the file has no key {key}")]
     MissingKey {
@@ -56,16 +60,9 @@ pub enum Error {
         /// The type's name.
         found: String,
     },
-    /// Only a vocabulary.
-    #[error("the file holds no tensors: a vocabulary-only file serves `tokenize` and `template` alone")]
+    /// A model's keys without weights.
+    #[error("the file holds no tensors: expected the weights of a model")]
     NoTensors,
-}
-
-fn hint(architecture: &str) -> &'static str {
-    match architecture {
-        "clip" => " as a model: this is a vision tower, to be given with --mmproj beside its model",
-        _ => "",
-    }
 }
 
 fn supported_types() -> String {

@@ -93,7 +93,7 @@ impl Scratch {
         let batches = Batch::row_bytes(config.forms, config.n_embd, true)
             + Batch::row_bytes(config.forms, core, false)
             + Batch::row_bytes(config.forms, config.n_ff, false);
-        n_batch * (4 * plain + batches)
+        n_batch.saturating_mul(4 * plain + batches)
     }
 }
 

@@ -8,7 +8,9 @@ pub mod config;
 pub mod deltanet;
 pub mod error;
 pub mod ffn;
+pub mod finite;
 pub mod forward;
+pub mod kind;
 pub mod mtp;
 pub mod product;
 pub mod rope;
@@ -17,4 +19,5 @@ pub mod weights;
 
 pub use config::{Config, LayerKind};
 pub use error::Error;
+pub use kind::FileKind;
 pub use weights::Model;

@@ -62,7 +62,8 @@ impl Drafter {
     /// Bytes that a memory for `n_ctx` pairs takes when it is full.
     pub fn bytes(config: &Config, n_ctx: usize, kv: KvType) -> usize {
         let joint = Batch::row_bytes(config.forms, 2 * config.n_embd, false);
-        2 * config.n_head_kv * kv.row_bytes(config.head_dim) * n_ctx + Scratch::bytes(config, BATCH) + BATCH * joint
+        let rows = kv.row_bytes(config.head_dim).saturating_mul(2 * config.n_head_kv).saturating_mul(n_ctx);
+        rows.saturating_add(Scratch::bytes(config, BATCH)).saturating_add(BATCH * joint)
     }
 
     /// Pairs in the memory.
