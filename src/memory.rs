@@ -347,12 +347,8 @@ impl Plan {
         let weights = load.weights.saturating_add(load.embedding.min(looked_up)).saturating_sub(absent);
         let context = Memory::of(load.config, load.n_vocab, &settings);
         let state = context.state as u64;
-        let program = [
-            copies(load.config),
-            settings.n_ctx as u64 * POSITION,
-            RESERVE,
-            load.threads as u64 * THREAD_RESERVE,
-        ];
+        let program =
+            [copies(load.config), settings.n_ctx as u64 * POSITION, RESERVE, load.threads as u64 * THREAD_RESERVE];
         let mut plan = Plan {
             settings,
             longest: longest(load.config),
@@ -377,8 +373,7 @@ impl Plan {
 
     /// Everything the process will have allocated, and the weights it maps, in bytes.
     pub fn total(&self) -> u64 {
-        let parts =
-            [self.context.total() as u64, self.checkpoints, self.drafts, self.vision.total(), self.program];
+        let parts = [self.context.total() as u64, self.checkpoints, self.drafts, self.vision.total(), self.program];
         parts.into_iter().fold(self.weights, u64::saturating_add)
     }
 
@@ -687,7 +682,10 @@ mod tests {
         let config = config();
         let wish = Wish { ceiling: Some(Bytes(900_000_000)), n_ctx: Some(65_536), ..Wish::default() };
         let error = Plan::choose_within(&load(&config), &wish, &room(Some(900_000_000), None)).unwrap_err().to_string();
-        assert!(error.contains("--mem allows 900 MB") && error.contains("--ctx 49152 --kv q8_0 --batch 32 would fit"), "{error}");
+        assert!(
+            error.contains("--mem allows 900 MB") && error.contains("--ctx 49152 --kv q8_0 --batch 32 would fit"),
+            "{error}"
+        );
         let wish = Wish { ceiling: Some(Bytes(100_000_000)), ..Wish::default() };
         let error = Plan::choose_within(&load(&config), &wish, &room(Some(100_000_000), None)).unwrap_err().to_string();
         assert!(error.contains("smaller model"), "{error}");

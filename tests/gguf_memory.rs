@@ -2,42 +2,17 @@
 
 use gguf_sample::{bytes_of, sample};
 use qwen_edge::gguf::Gguf;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+#[path = "support/allocation.rs"]
+mod allocation;
 mod gguf_sample;
 
-/// The system's allocator, with the bytes in use counted.
-struct Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: both calls are passed on unchanged to the system's allocator, whose contract is the same.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let now = IN_USE.fetch_add(layout.size(), Relaxed) + layout.size();
-        PEAK.fetch_max(now, Relaxed);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Relaxed);
-        // SAFETY: the caller keeps the contract of `dealloc`; `ptr` is from `System`, as all are.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: allocation::Counting = allocation::Counting;
 
 /// Bytes allocated at the worst moment of opening `bytes`, the bytes themselves apart.
 fn peak(bytes: Vec<u8>) -> usize {
-    let before = IN_USE.load(Relaxed);
-    PEAK.store(before, Relaxed);
-    let _ = Gguf::from_bytes(bytes);
-    PEAK.load(Relaxed) - before
+    allocation::peak(|| _ = Gguf::from_bytes(bytes))
 }
 
 /// One test, as the counter is the process's.

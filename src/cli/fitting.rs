@@ -4,10 +4,10 @@ use super::sight::Sight;
 use crate::gguf::{Gguf, Tensor};
 use crate::machine::Machine;
 use crate::memory::{Bytes, Load, Plan, TooLittle, Vision, Wish};
-use crate::model::Config;
 use crate::model::attention::KvType;
 use crate::model::config::YarnConfig;
 use crate::model::stream::{self, Streaming};
+use crate::model::{Config, Model};
 use crate::vision::VisionConfig;
 use anyhow::Context;
 use clap::Args;
@@ -106,6 +106,8 @@ impl Fitting {
         n_prompt: usize,
     ) -> anyhow::Result<Plan> {
         gguf.evict_headers();
+        // Before the plan: what is planned is there.
+        Model::check(gguf)?;
         let mut config = Config::from_gguf(gguf)?;
         self.adjust(&mut config);
         self.kv.unwrap_or_default().check(config.head_dim)?;
@@ -141,13 +143,8 @@ impl Fitting {
         threads: usize,
         n_prompt: usize,
     ) -> Result<Plan, TooLittle> {
-        let wish = Wish {
-            ceiling: self.mem,
-            n_ctx: self.ctx,
-            kv: self.kv,
-            n_batch: self.batch.map(|n| n as usize),
-            n_prompt,
-        };
+        let wish =
+            Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch: self.batch.map(|n| n as usize), n_prompt };
         let feed_forwards = feed_forwards(gguf, config);
         let load = Load { vision, feed_forwards: &feed_forwards, ..mapped_load(gguf, config, threads) };
         // All of the file is held then, and nothing of it can be dropped.

@@ -286,9 +286,10 @@ impl Report {
                 mtp_bytes,
                 thinks_by_default: config.thinks_by_default(),
             });
-            self.memory = CONTEXTS.iter().map(|&n_ctx| Need::of(&load, n_ctx)).collect();
             self.types_used();
-            self.check(Model::bind(gguf));
+            if self.check(Model::check(gguf)).is_some() {
+                self.memory = CONTEXTS.iter().map(|&n_ctx| Need::of(&load, n_ctx)).collect();
+            }
         }
         self.vocabulary(gguf);
         if let Some(vocabulary) = &self.tokenizer

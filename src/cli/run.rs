@@ -12,7 +12,7 @@ use crate::generate::{self, Outcome, Stop, generate};
 use crate::gguf::Gguf;
 use crate::memory::{Bytes, Plan};
 use crate::model::stream::Stream;
-use crate::model::{Config, Model};
+use crate::model::{self, Config, FileKind, Model};
 use crate::sampler::{self, Sampler};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::vision::eyes::Seen;
@@ -165,7 +165,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let path = || args.model.display().to_string();
     let mut gguf = Gguf::open(&args.model)?;
     // A file of another kind is told so before anything that only a model has is missed.
-    Config::from_gguf(&gguf).with_context(path)?;
+    Config::from_gguf(&gguf).map_err(|error| match error {
+        model::Error::NotAModel(FileKind::VisionTower) => {
+            anyhow::anyhow!("{}: {error}: qwen-edge run MODEL --mmproj {0}", path())
+        }
+        error => anyhow::Error::new(error).context(path()),
+    })?;
     // Before the plan, which then counts what they take, and drops the file's pages they were read from.
     let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
     let template = Template::from_gguf(&gguf).with_context(path)?;

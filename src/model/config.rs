@@ -136,7 +136,11 @@ impl Config {
         }
         // Every block has tensors of its own: more blocks than tensors are not there, and would be planned in vain.
         if n_block > gguf.n_tensors() {
-            return Err(keys.wrong("block_count", format!("at most the {} tensors there are", gguf.n_tensors()), n_block));
+            return Err(keys.wrong(
+                "block_count",
+                format!("at most the {} tensors there are", gguf.n_tensors()),
+                n_block,
+            ));
         }
         let layers = keys.layers(n_block - n_mtp)?;
 

@@ -54,7 +54,9 @@ impl FileKind {
         Some(match self {
             FileKind::Model | FileKind::OtherArchitecture => return None,
             FileKind::VisionTower => "a vision tower, which is given beside the text model it belongs to",
-            FileKind::Vocabulary => "a vocabulary without weights, which serves to tokenize and to render templates alone",
+            FileKind::Vocabulary => {
+                "a vocabulary without weights, which serves to tokenize and to render templates alone"
+            }
             FileKind::ImportanceMatrix => {
                 "an importance matrix (imatrix): statistics that guide the making of quantised files; the model is in \
                  another file"

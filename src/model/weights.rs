@@ -128,8 +128,21 @@ impl<'g> Model<'g> {
     /// # Errors
     /// What [`Config::from_gguf`] finds, or the first tensor that is missing, misshapen or of an unsupported type.
     pub fn bind(gguf: &'g Gguf) -> Result<Model<'g>, Error> {
+        Model::find(gguf, true)
+    }
+
+    /// Whether every weight is there, by the directory of the file: as [`Model::bind`], but no weight is read. What is
+    /// planned from the hyper-parameters is then in proportion to the file.
+    ///
+    /// # Errors
+    /// As [`Model::bind`].
+    pub fn check(gguf: &Gguf) -> Result<(), Error> {
+        Model::find(gguf, false).map(drop)
+    }
+
+    fn find(gguf: &'g Gguf, read: bool) -> Result<Model<'g>, Error> {
         let config = Config::from_gguf(gguf)?;
-        let bind = Bind { gguf, config: &config };
+        let bind = Bind { gguf, config: &config, read };
         let n_embd = config.n_embd;
         let token_embd = gguf.tensor("token_embd.weight");
         let token_embd = token_embd
@@ -173,6 +186,8 @@ impl<'g> Model<'g> {
 struct Bind<'g, 'c> {
     gguf: &'g Gguf,
     config: &'c Config,
+    /// Whether small tensors are decoded, rather than only looked for.
+    read: bool,
 }
 
 impl<'g> Bind<'g, '_> {
@@ -197,6 +212,9 @@ impl<'g> Bind<'g, '_> {
     /// A small tensor, decoded.
     fn values(&self, name: &str, shape: &[usize]) -> Result<Box<[f32]>, Error> {
         let (tensor, format) = self.tensor(name, shape)?;
+        if !self.read {
+            return Ok(Box::default());
+        }
         let mut values = vec![0.0; shape.iter().product()];
         let row = *shape.last().expect("tensors have a dimension");
         let row_bytes = format.row_bytes(row).expect("checked by the container");
