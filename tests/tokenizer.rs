@@ -240,7 +240,7 @@ fn rejects_types_that_do_not_fit_the_tokens() {
 }
 
 #[test]
-fn rejects_merges_of_unknown_tokens() {
+fn ignores_merges_of_unknown_tokens_and_says_so() {
     for (line, problem) in [
         ("ab", "is not two tokens with a blank between them"),
         ("a zz!!", "joins a token that is not in the vocabulary"),
@@ -255,9 +255,25 @@ fn rejects_merges_of_unknown_tokens() {
             keys.vocab.tokens[300] = "azz!!".to_owned();
             keys.merges.as_mut().unwrap().truncate(4);
         }
-        let error = keys.error().to_string();
-        assert_eq!(error, format!("merge 3, \"{line}\", {problem}"));
+        let tokenizer = Tokenizer::from_gguf(&keys.gguf()).unwrap();
+        let notes: Vec<String> = tokenizer.notes().iter().map(ToString::to_string).collect();
+        assert_eq!(notes, [format!("merge 3 of tokenizer.ggml.merges is ignored: \"{line}\" {problem}")]);
+        // The others keep their ranks.
+        let mut without = Keys::small();
+        let merges = without.merges.as_mut().unwrap();
+        merges.truncate(keys.merges.as_ref().unwrap().len());
+        let ours = merges.remove(3);
+        let without = Tokenizer::from_gguf(&without.gguf()).unwrap();
+        let text = format!("the quick brown fox, {} and others\n", ours.replace(' ', ""));
+        assert_eq!(tokenizer.encode(&text, Special::None), without.encode(&text, Special::None));
     }
+}
+
+#[test]
+fn rejects_merges_of_another_vocabulary() {
+    let mut keys = Keys::small();
+    keys.merges = Some(vec!["zz!! qq".to_owned(), "ab".to_owned()]);
+    assert!(matches!(keys.error(), Error::NoMerge { n: 2 }));
 }
 
 #[test]
@@ -269,10 +285,14 @@ fn rejects_a_vocabulary_that_lacks_a_byte() {
 }
 
 #[test]
-fn rejects_ids_outside_the_vocabulary() {
+fn ignores_an_end_outside_the_vocabulary_and_says_so() {
     let mut keys = Keys::small();
+    let ends = Tokenizer::from_gguf(&keys.gguf()).unwrap().ends().to_vec();
     keys.eos = 1088;
-    assert!(matches!(keys.error(), Error::IdOutOfRange { key: "tokenizer.ggml.eos_token_id", id: 1088, last: 1087 }));
+    let tokenizer = Tokenizer::from_gguf(&keys.gguf()).unwrap();
+    assert_eq!((tokenizer.eos(), tokenizer.ends()), (None, &*ends));
+    let notes: Vec<String> = tokenizer.notes().iter().map(ToString::to_string).collect();
+    assert_eq!(notes, ["key tokenizer.ggml.eos_token_id is ignored: found 1088, expected less than 1088"]);
 }
 
 #[test]

@@ -9,11 +9,13 @@ mod error;
 mod magic;
 mod map;
 mod metadata;
+mod note;
 mod tensors;
 pub mod writer;
 
 pub use error::Error;
 pub use metadata::{Array, Strings, Value, ValueType};
+pub use note::Note;
 pub use tensors::{Tensor, TensorType};
 
 use cursor::Cursor;
@@ -194,6 +196,45 @@ impl Gguf {
     /// [`Error::WrongType`] when the value is no integer, or negative.
     pub fn uint(&self, key: &str) -> Result<Option<u64>, Error> {
         self.shards[0].uint(key)
+    }
+
+    /// A non-negative integer below `limit` that only advises. Any other value is ignored, and `notes` says so.
+    pub fn advice(&self, key: &str, limit: u64, notes: &mut Vec<Note>) -> Option<u64> {
+        let note = match self.uint(key) {
+            Ok(Some(found)) if found >= limit => Note::key(key, format!("found {found}, expected less than {limit}")),
+            Ok(value) => return value,
+            Err(error) => Note::unreadable(key, &error),
+        };
+        notes.push(note);
+        None
+    }
+
+    /// The integers below `limit` of an array that only advises. Others are ignored, and `notes` says so.
+    pub fn advice_list(&self, key: &str, limit: u64, notes: &mut Vec<Note>) -> Vec<u64> {
+        let values = match self.uints(key) {
+            Ok(values) => values.unwrap_or_default(),
+            Err(error) => {
+                notes.push(Note::unreadable(key, &error));
+                return Vec::new();
+            }
+        };
+        if let Some(found) = values.iter().find(|&&value| value >= limit) {
+            notes.push(Note::key(key, format!("one of its values is {found}, expected less than {limit}")));
+        }
+        values.into_iter().filter(|&value| value < limit).collect()
+    }
+
+    /// An array of non-negative integers of any integer type. An empty array may claim any type.
+    ///
+    /// # Errors
+    /// [`Error::WrongType`] when the value is something else, or an element is negative.
+    pub fn uints(&self, key: &str) -> Result<Option<Vec<u64>>, Error> {
+        match self.get(key) {
+            Some(Value::Array(array)) if array.is_empty() => Ok(Some(Vec::new())),
+            _ => self.elements(key, "an array of non-negative integers", |value| {
+                value.as_int().and_then(|v| u64::try_from(v).ok())
+            }),
+        }
     }
 
     /// Like [`Gguf::uint`], but an array (one value a layer) of equal elements is taken for that element.

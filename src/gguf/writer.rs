@@ -117,6 +117,11 @@ impl Writer {
         self
     }
 
+    /// Adds an array of u32.
+    pub fn u32s(&mut self, key: &str, values: &[u32]) -> &mut Self {
+        self.scalars(key, ValueType::U32, values.iter().map(|&value| Value::U32(value)))
+    }
+
     /// Adds an array of i32.
     pub fn i32s(&mut self, key: &str, values: &[i32]) -> &mut Self {
         self.scalars(key, ValueType::I32, values.iter().map(|&value| Value::I32(value)))

@@ -26,10 +26,8 @@ pub enum Error {
     NotUtf8 { id: usize },
     #[error("the vocabulary has no token for the byte 0x{byte:02x}")]
     NoByte { byte: u8 },
-    #[error("merge {rank}, \"{text}\", {problem}")]
-    Merge { rank: u32, text: String, problem: &'static str },
-    #[error("`{key}` is {id}, but the vocabulary ends at {last}")]
-    IdOutOfRange { key: &'static str, id: u64, last: usize },
+    #[error("none of the {n} merges joins tokens of the vocabulary: `tokenizer.ggml.merges` is that of another one")]
+    NoMerge { n: usize },
     #[error("the vocabulary does not fit 32-bit ids and offsets")]
     TooLarge,
 }

@@ -3,6 +3,7 @@
 use super::Error;
 use super::hash::{self, Seed};
 use super::vocab::{Index, Vocab};
+use crate::gguf::Note;
 
 /// A merge that applies to some pair. The lower rank goes first; ranks are distinct, so the derived order is by rank.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -33,29 +34,33 @@ pub struct Merges {
 }
 
 impl Merges {
-    /// Reads the merges, each two token texts with a blank between them.
+    /// Reads the merges, each two token texts with a blank between them. One of or to a token that is not in the vocabulary
+    /// can never apply: it is ignored, and `notes` says so.
     pub fn new<'a>(
         merges: impl ExactSizeIterator<Item = &'a [u8]>,
         vocab: &Vocab,
         index: &Index<'_>,
+        notes: &mut Vec<Note>,
     ) -> Result<Self, Error> {
         if merges.len() == 0 {
             return Err(Error::NoMerges);
         }
-        let n_slots = (merges.len() * 2).next_power_of_two();
+        let n_merges = merges.len();
+        let n_slots = (n_merges * 2).next_power_of_two();
         if u32::try_from(n_slots).is_err() {
             return Err(Error::TooLarge);
         }
         let mut table =
             Self { seed: Seed::new(), slots: vec![Slot { left: 0, right: 0, merge: Merge::NONE }; n_slots] };
         let mut joined = Vec::new();
+        let mut ignored = Ignored::default();
         // Vocabularies list tokens in the order of the merges that make them, so the next token is nearly always the
         // wanted one, and looking there costs less than a search.
         let mut expected = 256;
         for (text, rank) in merges.zip(0..) {
-            let error = |problem| Error::Merge { rank, text: String::from_utf8_lossy(text).into_owned(), problem };
             let Some(blank) = text.iter().position(|&byte| byte == b' ') else {
-                return Err(error("is not two tokens with a blank between them"));
+                ignored.add(rank, text, "is not two tokens with a blank between them");
+                continue;
             };
             let (left, right) = (&text[..blank], &text[blank + 1..]);
             let token_is_expected = vocab.text(expected).is_some_and(|token| {
@@ -69,12 +74,20 @@ impl Merges {
                 joined.extend_from_slice(right);
                 index.get(&joined)
             };
-            let token = token.ok_or_else(|| error("makes a token that is not in the vocabulary"))?;
+            let Some(token) = token else {
+                ignored.add(rank, text, "makes a token that is not in the vocabulary");
+                continue;
+            };
             expected = token + 1;
             match (index.get(left), index.get(right)) {
                 (Some(left), Some(right)) => table.insert(left, right, Merge { rank, token }),
-                _ => return Err(error("joins a token that is not in the vocabulary")),
+                _ => ignored.add(rank, text, "joins a token that is not in the vocabulary"),
             }
+        }
+        match ignored.n {
+            0 => {}
+            n if n == n_merges => return Err(Error::NoMerge { n }),
+            _ => notes.extend(ignored.note()),
         }
         Ok(table)
     }
@@ -105,5 +118,28 @@ impl Merges {
             }
             at = (at + 1) & mask;
         }
+    }
+}
+
+/// Merges that are ignored: how many, and the first.
+#[derive(Default)]
+struct Ignored {
+    n: usize,
+    first: Option<(u32, String, &'static str)>,
+}
+
+impl Ignored {
+    fn add(&mut self, rank: u32, text: &[u8], problem: &'static str) {
+        self.n += 1;
+        self.first.get_or_insert_with(|| (rank, String::from_utf8_lossy(text).escape_debug().to_string(), problem));
+    }
+
+    fn note(self) -> Option<Note> {
+        let (rank, text, problem) = self.first?;
+        let what = match self.n {
+            1 => format!("merge {rank} of tokenizer.ggml.merges"),
+            n => format!("merge {rank} of tokenizer.ggml.merges (and {} more)", n - 1),
+        };
+        Some(Note { what, why: format!("\"{text}\" {problem}") })
     }
 }

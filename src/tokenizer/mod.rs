@@ -20,7 +20,7 @@ pub use decode::StreamDecoder;
 pub use error::Error;
 pub use vocab::TokenType;
 
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Note};
 use added::{Added, Segment};
 use merges::Merges;
 use vocab::{Index, Vocab};
@@ -42,6 +42,7 @@ pub struct Tokenizer {
     eos: Option<u32>,
     /// Ascending.
     ends: Vec<u32>,
+    notes: Vec<Note>,
 }
 
 /// A text, and where in it control tokens are not to be recognised.
@@ -86,30 +87,39 @@ impl Tokenizer {
             let text = alphabet::char_of(byte);
             *token = index.get(text.encode_utf8(&mut [0; 4]).as_bytes()).ok_or(Error::NoByte { byte })?;
         }
-        let merges = Merges::new(gguf.strings("tokenizer.ggml.merges")?.ok_or(Error::NoMerges)?, &vocab, &index)?;
+        let mut notes = Vec::new();
+        let merges = gguf.strings("tokenizer.ggml.merges")?.ok_or(Error::NoMerges)?;
+        let merges = Merges::new(merges, &vocab, &index, &mut notes)?;
 
         let added = Added::new(vocab.iter().filter_map(|(id, text, ty)| match ty {
             TokenType::Control => Some((text, id, true)),
             TokenType::UserDefined => Some((text, id, false)),
             _ => None,
         }));
-        let id_at = |key| match gguf.uint(key)? {
-            Some(id) if id >= vocab.len() as u64 => Err(Error::IdOutOfRange { key, id, last: vocab.len() - 1 }),
-            id => Ok(id.map(|id| id as u32)),
-        };
-        let eos = id_at("tokenizer.ggml.eos_token_id")?;
-        let named = [id_at("tokenizer.ggml.eot_token_id")?, id_at("tokenizer.ggml.eom_token_id")?, eos];
-        id_at("tokenizer.ggml.padding_token_id")?;
+        // These advise: ends are known by their texts too.
+        let n = vocab.len() as u64;
+        let mut id_at = |key| gguf.advice(key, n, &mut notes).map(|id| id as u32);
+        let eos = id_at("tokenizer.ggml.eos_token_id");
+        let named = [id_at("tokenizer.ggml.eot_token_id"), id_at("tokenizer.ggml.eom_token_id"), eos];
+        id_at("tokenizer.ggml.padding_token_id");
+        // Ollama's converter writes all of a model's ends.
+        let listed = gguf.advice_list("tokenizer.ggml.eos_token_ids", n, &mut notes);
         let by_text = END_TEXTS.iter().filter_map(|text| added.get(text));
-        let mut ends: Vec<u32> = named.into_iter().flatten().chain(by_text).collect();
+        let listed = listed.into_iter().map(|id| id as u32);
+        let mut ends: Vec<u32> = named.into_iter().flatten().chain(listed).chain(by_text).collect();
         ends.sort_unstable();
         ends.dedup();
-        Ok(Self { merges, added, bytes, eos, ends, vocab })
+        Ok(Self { merges, added, bytes, eos, ends, notes, vocab })
     }
 
     /// Number of tokens, the padding at the end included: the rows of the model's output.
     pub fn n_vocab(&self) -> usize {
         self.vocab.len()
+    }
+
+    /// What of the file was ignored.
+    pub fn notes(&self) -> &[Note] {
+        &self.notes
     }
 
     /// The end token that the file names.
