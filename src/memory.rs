@@ -533,7 +533,7 @@ impl fmt::Display for Plan {
 mod tests {
     use super::*;
     use crate::model::LayerKind;
-    use crate::model::config::RopeConfig;
+    use crate::model::config::{RopeConfig, ValueHeads};
     use kernels::activations::Forms;
 
     /// The published 0.8B model.
@@ -552,10 +552,12 @@ mod tests {
             conv_kernel: 4,
             n_k_head: 16,
             n_v_head: 16,
+            value_heads: ValueHeads::Tiled,
             head_k_dim: 128,
             head_v_dim: 128,
             rope: RopeConfig { n_rot: 64, freq_base: 1e7, sections: [11, 11, 10], yarn: None },
             forms: Forms::QUANTS,
+            notes: Vec::new(),
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! | field | GGUF key (`qwen35.` …) | Hugging Face name |
 //! |---|---|---|
-//! | `n_layer` | `block_count` − `nextn_predict_layers` | `num_hidden_layers` |
-//! | `n_mtp` | `nextn_predict_layers` | `mtp_num_hidden_layers` |
+//! | `n_layer` | `block_count` less the blocks behind the trunk | `num_hidden_layers` |
+//! | `n_mtp` | `nextn_predict_layers`, and the tensors that are there | `mtp_num_hidden_layers` |
 //! | `n_ctx_train` | `context_length` | `max_position_embeddings` |
 //! | `n_embd` | `embedding_length` | `hidden_size` |
 //! | `n_ff` | `feed_forward_length` | `intermediate_size` |
@@ -15,11 +15,17 @@
 //! | `n_k_head` | `ssm.group_count` | `linear_num_key_heads` |
 //! | `n_v_head` | `ssm.time_step_rank` | `linear_num_value_heads` |
 //! | `head_v_dim` | `ssm.inner_size` / `n_v_head` | `linear_value_head_dim` |
-//! | `layers` | `attention.recurrent_layers`, else `full_attention_interval` | `layer_types` |
+//! | `value_heads` | `ssm.v_head_reordered` | |
+//! | `layers` | zeros in `attention.head_count_kv`, else `attention.recurrent_layers`, else `full_attention_interval` | `layer_types` |
 //! | `rope` | `rope.*` | `rope_parameters` |
+//!
+//! Ollama's converter writes some of these in its own way: `attention.head_count_kv` for each layer, three rope sections and
+//! under three names, `block_count` of the trunk alone.
 
+use super::blocks::Blocks;
+use super::names::Role;
 use super::{Error, FileKind};
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Note, Value};
 use kernels::activations::Forms;
 
 /// The architecture name this program runs.
@@ -35,6 +41,15 @@ pub enum LayerKind {
     DeltaNet,
     /// Gated softmax attention over a KV cache.
     Attention,
+}
+
+/// The order of value heads, which says whose key head each uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ValueHeads {
+    /// Value head `p` uses key head `p % n_k_head`: llama.cpp's order, and Ollama's of Qwen3.5.
+    Tiled,
+    /// Those of a key head stand together, `p / (n_v_head / n_k_head)`: the order of the published checkpoints.
+    Grouped,
 }
 
 /// Hyper-parameters; every size is in values unless its name says otherwise.
@@ -62,8 +77,10 @@ pub struct Config {
     pub conv_kernel: usize,
     /// Query/key heads of a DeltaNet layer.
     pub n_k_head: usize,
-    /// Value heads of a DeltaNet layer; value head `p` uses key head `p % n_k_head` (tiled order).
+    /// Value heads of a DeltaNet layer.
     pub n_v_head: usize,
+    /// Which key head each value head uses.
+    pub value_heads: ValueHeads,
     /// Width of a DeltaNet query or key head.
     pub head_k_dim: usize,
     /// Width of a DeltaNet value head.
@@ -72,6 +89,8 @@ pub struct Config {
     pub rope: RopeConfig,
     /// The forms of activations that the weights' formats ask for.
     pub forms: Forms,
+    /// Keys that were ignored.
+    pub notes: Vec<Note>,
 }
 
 /// Rotary position embedding of the attention layers.
@@ -129,24 +148,16 @@ impl Config {
         }
         let keys = Keys { gguf };
 
-        let n_block = keys.dim("block_count")?;
-        let n_mtp = keys.optional("nextn_predict_layers")?.unwrap_or(0);
-        if n_mtp > 1 || n_mtp >= n_block {
-            return Err(keys.wrong("nextn_predict_layers", "0 or 1, below block_count", n_mtp));
-        }
-        // Every block has tensors of its own: more blocks than tensors are not there, and would be planned in vain.
-        if n_block > gguf.n_tensors() {
-            return Err(keys.wrong(
-                "block_count",
-                format!("at most the {} tensors there are", gguf.n_tensors()),
-                n_block,
-            ));
-        }
-        let layers = keys.layers(n_block - n_mtp)?;
+        let mut notes = Vec::new();
+        let (n_head_kv, by_heads) = keys.heads_of_keys_and_values()?;
+        let layers = |n| keys.layers(n, by_heads.as_deref());
+        let n_block = (&*Keys::full("block_count"), keys.dim("block_count")?);
+        let Blocks { n_layer, n_mtp } =
+            Blocks::count(gguf, n_block, &Keys::full("nextn_predict_layers"), layers, &mut notes)?;
+        let layers = layers(n_layer)?;
 
         let n_embd = keys.dim("embedding_length")?;
         let n_head = keys.dim("attention.head_count")?;
-        let n_head_kv = keys.dim("attention.head_count_kv")?;
         if !n_head.is_multiple_of(n_head_kv) {
             return Err(keys.wrong("attention.head_count", format!("a multiple of {n_head_kv} KV heads"), n_head));
         }
@@ -184,10 +195,12 @@ impl Config {
             conv_kernel: keys.dim("ssm.conv_kernel")?,
             n_k_head,
             n_v_head,
+            value_heads: keys.value_heads(by_heads.is_some())?,
             head_k_dim: keys.dim("ssm.state_size")?,
             head_v_dim: inner / n_v_head,
             rope: keys.rope(head_dim)?,
-            forms: forms(gguf),
+            forms: forms(gguf, n_layer),
+            notes,
         };
         if config.conv_kernel > 64 {
             return Err(keys.wrong("ssm.conv_kernel", "at most 64 taps", config.conv_kernel));
@@ -213,6 +226,14 @@ impl Config {
     /// DeltaNet layers in the trunk.
     pub fn n_deltanet(&self) -> usize {
         self.n_layer() - self.n_attention()
+    }
+
+    /// The key head that value head `p` uses.
+    pub fn key_head(&self, p: usize) -> usize {
+        match self.value_heads {
+            ValueHeads::Tiled => p % self.n_k_head,
+            ValueHeads::Grouped => p / (self.n_v_head / self.n_k_head),
+        }
     }
 
     /// Width of all query (or key) heads of a DeltaNet layer.
@@ -246,13 +267,14 @@ impl Config {
     }
 }
 
-/// What the matrices that activations are multiplied with ask for: all but those that are decoded when they are bound, and an
-/// embedding that is not the head too.
-fn forms(gguf: &Gguf) -> Forms {
+/// What the matrices that activations are multiplied with ask for: all but those that are decoded when they are bound, an
+/// embedding that is not the head too, and those of a vision tower, whose products are others.
+fn forms(gguf: &Gguf, n_layer: usize) -> Forms {
     let untied = gguf.tensor("output.weight").is_some();
     let decoded = |name: &str| {
         ["ssm_alpha.weight", "ssm_beta.weight", "ssm_conv1d.weight"].iter().any(|end| name.ends_with(end))
             || untied && name == "token_embd.weight"
+            || Role::of(name, n_layer) == Role::Vision
     };
     let matrices = gguf.tensors().filter(|tensor| tensor.shape.len() == 2 && !decoded(tensor.name));
     Forms::of(matrices.filter_map(|tensor| tensor.ty.format()))
@@ -299,8 +321,49 @@ impl Keys<'_> {
         Ok(self.gguf.float(&Self::full(key))?.map(|v| v as f32))
     }
 
-    /// Layer kinds of a trunk of `n_layer` layers.
-    fn layers(&self, n_layer: usize) -> Result<Vec<LayerKind>, Error> {
+    /// The KV heads of an attention layer; and for each layer whether it is one, where the key tells them apart: DeltaNet
+    /// layers have no KV heads.
+    fn heads_of_keys_and_values(&self) -> Result<(usize, Option<Vec<LayerKind>>), Error> {
+        let key = "attention.head_count_kv";
+        let full = Self::full(key);
+        let Some(value @ Value::Array(_)) = self.gguf.get(&full) else { return Ok((self.dim(key)?, None)) };
+        let heads = self.gguf.uints(&full)?.unwrap_or_default();
+        let Some(&n_head) = heads.iter().find(|&&n| n > 0) else {
+            return Err(self.wrong(key, "a number, or one for each layer and some of them positive", value.describe()));
+        };
+        if n_head > MAX_DIM || heads.iter().any(|&n| n != 0 && n != n_head) {
+            let expected = format!("one positive number up to {MAX_DIM} for all attention layers, 0 for the others");
+            let other = heads.iter().find(|&&n| n != 0 && n != n_head).unwrap_or(&n_head);
+            return Err(self.wrong(key, expected, format!("{n_head} and {other}")));
+        }
+        let kind = |&n: &u64| if n == 0 { LayerKind::DeltaNet } else { LayerKind::Attention };
+        let kinds = heads.contains(&0).then(|| heads.iter().map(kind).collect());
+        Ok((n_head as usize, kinds))
+    }
+
+    /// The order of value heads. `by_layer` is whether the file counts KV heads by layer: one that does, and has the bias of
+    /// the decay by Ollama's name, is by a converter that says so when it puts value heads in tiles.
+    fn value_heads(&self, by_layer: bool) -> Result<ValueHeads, Error> {
+        let ollama = || by_layer && self.gguf.tensors().any(|tensor| tensor.name.ends_with(".ssm_dt"));
+        Ok(match self.gguf.boolean(&Self::full("ssm.v_head_reordered"))? {
+            Some(true) => ValueHeads::Tiled,
+            Some(false) => ValueHeads::Grouped,
+            None if ollama() => ValueHeads::Grouped,
+            None => ValueHeads::Tiled,
+        })
+    }
+
+    /// Layer kinds of a trunk of `n_layer` layers, `by_heads` those that KV heads tell.
+    fn layers(&self, n_layer: usize, by_heads: Option<&[LayerKind]>) -> Result<Vec<LayerKind>, Error> {
+        if let Some(kinds) = by_heads {
+            return match kinds.get(..n_layer) {
+                Some(kinds) => Ok(kinds.to_vec()),
+                None => {
+                    let found = format!("{} values", kinds.len());
+                    Err(self.wrong("attention.head_count_kv", format!("{n_layer} values or more"), found))
+                }
+            };
+        }
         let kind = |recurrent| if recurrent { LayerKind::DeltaNet } else { LayerKind::Attention };
         let key = "attention.recurrent_layers";
         if let Some(recurrent) = self.gguf.bools(&Self::full(key))? {
@@ -329,7 +392,9 @@ impl Keys<'_> {
         if !(freq_base > 1.0 && freq_base.is_finite()) {
             return Err(self.wrong("rope.freq_base", "a number above 1", freq_base));
         }
-        let key = "rope.dimension_sections";
+        // Ollama's converter writes the list under three names.
+        let names = ["rope.dimension_sections", "rope.mrope_section", "mrope_sections"];
+        let key = names.into_iter().find(|key| self.gguf.get(&Self::full(key)).is_some()).unwrap_or(names[0]);
         let sections = match self.gguf.i32s(&Self::full(key))? {
             // Without sections every pair follows the text position.
             None => [n_rot / 2, 0, 0],
@@ -340,13 +405,17 @@ impl Keys<'_> {
                 return Err(self.wrong(key, "three sizes of at most dimension_count", format!("{values:?}")));
             }
         };
+        let key = "rope.mrope_interleaved";
+        if self.gguf.boolean(&Self::full(key))? == Some(false) && sections[1..] != [0, 0] {
+            return Err(self.wrong(key, "true: the pairs of this model's sections take turns", false));
+        }
         Ok(RopeConfig { n_rot, freq_base, sections, yarn: self.yarn()? })
     }
 
     fn yarn(&self) -> Result<Option<YarnConfig>, Error> {
         let key = "rope.scaling.type";
         match self.gguf.string(&Self::full(key))? {
-            None | Some("none") => return Ok(None),
+            None | Some("none" | "default") => return Ok(None),
             Some("yarn") => {}
             Some(other) => return Err(self.wrong(key, "\"yarn\" or \"none\"", format!("{other:?}"))),
         }

@@ -155,7 +155,7 @@ impl Mix<'_> {
         let unit = config.head_k_dim * STATE_COLS;
         team.strips(Grid::strips(o, config.value_dim(), cols), (&mut state.s, unit), |_, range, mut o, s| {
             let head = range.start / config.head_v_dim;
-            let key = head % config.n_k_head * config.head_k_dim;
+            let key = config.key_head(head) * config.head_k_dim;
             let qkv = |start: usize, len| Rows::new(&qkv[start..], o.rows(), len, channels);
             let gate = |start: usize| Rows::new(&alpha_beta[start..], o.rows(), 1, 2 * n_v_head);
             let tokens = DeltaTokens {

@@ -40,7 +40,7 @@ impl FileKind {
         match architecture {
             "clip" => FileKind::VisionTower,
             "controlvector" => FileKind::ControlVector,
-            _ if any(".lora_a") || !text("adapter.type").is_empty() => FileKind::Lora,
+            _ if any(".lora_a") && !has("token_embd.weight") || !text("adapter.type").is_empty() => FileKind::Lora,
             _ if any(".in_sum2") => FileKind::ImportanceMatrix,
             _ if gguf.n_tensors() == 0 && gguf.get("tokenizer.ggml.tokens").is_some() => FileKind::Vocabulary,
             ARCHITECTURE if !has("blk.0.attn_norm.weight") && any(".nextn.eh_proj.weight") => FileKind::DraftBlock,

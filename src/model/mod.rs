@@ -4,6 +4,8 @@
 //! [`crate::context`]) cannot fail.
 
 pub mod attention;
+pub mod bind;
+mod blocks;
 pub mod config;
 pub mod deltanet;
 pub mod error;
@@ -12,6 +14,7 @@ pub mod finite;
 pub mod forward;
 pub mod kind;
 pub mod mtp;
+pub mod names;
 pub mod product;
 pub mod rope;
 pub mod stream;

@@ -1,10 +1,12 @@
 //! The point where names become fields: every tensor is looked up once, checked (name, type, shape), and from then on
 //! known by its field. Matrices stay in the mapped file; small vectors are copied.
 
+use super::bind::Bind;
+use super::names::{Role, Spelling};
 use super::stream::Stream;
 use super::{Config, Error, LayerKind};
-use crate::gguf::{Gguf, Tensor};
-use kernels::{Format, Matrix, decode, deltanet};
+use crate::gguf::Gguf;
+use kernels::{Format, Matrix, deltanet};
 
 /// A model ready to run: hyper-parameters, and weights borrowed from the file.
 pub struct Model<'g> {
@@ -126,7 +128,8 @@ impl<'g> Model<'g> {
     /// Finds and checks every weight.
     ///
     /// # Errors
-    /// What [`Config::from_gguf`] finds, or the first tensor that is missing, misshapen or of an unsupported type.
+    /// What [`Config::from_gguf`] finds; the first tensor that is missing, misshapen or of an unsupported type; a tensor of
+    /// the trunk that is none of these, and would have been left out.
     pub fn bind(gguf: &'g Gguf) -> Result<Model<'g>, Error> {
         Model::find(gguf, true)
     }
@@ -142,7 +145,9 @@ impl<'g> Model<'g> {
 
     fn find(gguf: &'g Gguf, read: bool) -> Result<Model<'g>, Error> {
         let config = Config::from_gguf(gguf)?;
-        let bind = Bind { gguf, config: &config, read };
+        let n_layer = config.n_layer();
+        let text = Text { bind: Bind::new(gguf, read, |name: &str| Spelling::in_text(name, n_layer)), config: &config };
+        let bind = &text.bind;
         let n_embd = config.n_embd;
         let token_embd = gguf.tensor("token_embd.weight");
         let token_embd = token_embd
@@ -162,9 +167,10 @@ impl<'g> Model<'g> {
             Some(_) => bind.matrix("output.weight", n_vocab, n_embd)?,
             None => token_embd,
         };
-        let layers = (0..config.n_layer()).map(|il| bind.layer(il, config.layers[il])).collect::<Result<_, _>>()?;
+        let layers = (0..n_layer).map(|il| text.layer(il, config.layers[il])).collect::<Result<_, _>>()?;
         let output_norm = bind.vector("output_norm.weight", n_embd)?;
-        let mtp = if config.n_mtp == 1 { Some(bind.mtp(config.n_layer())?) } else { None };
+        let mtp = if config.n_mtp == 1 { Some(text.mtp(n_layer)?) } else { None };
+        bind.check_account(|name| Role::of(name, n_layer) == Role::Trunk)?;
         Ok(Model { n_vocab, token_embd, layers, output_norm, output, mtp, stream: None, config })
     }
 
@@ -182,61 +188,22 @@ impl<'g> Model<'g> {
     }
 }
 
-/// Looks tensors up and checks them.
-struct Bind<'g, 'c> {
-    gguf: &'g Gguf,
+/// The tensors of a text model, by layer.
+struct Text<'g, 'c, S> {
+    bind: Bind<'g, S>,
     config: &'c Config,
-    /// Whether small tensors are decoded, rather than only looked for.
-    read: bool,
 }
 
-impl<'g> Bind<'g, '_> {
-    fn tensor(&self, name: &str, expected: &[usize]) -> Result<(Tensor<'g>, Format), Error> {
-        let Some(tensor) = self.gguf.tensor(name) else {
-            return Err(Error::MissingTensor { name: name.into(), expected: expected.to_vec() });
-        };
-        if tensor.shape[..] != *expected {
-            return Err(Error::Shape { name: name.into(), expected: expected.to_vec(), found: tensor.shape.to_vec() });
-        }
-        match tensor.ty.format() {
-            Some(format) => Ok((tensor, format)),
-            None => Err(Error::TensorType { name: name.into(), found: tensor.ty.name().to_string() }),
-        }
-    }
-
-    fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix<'g>, Error> {
-        let (tensor, format) = self.tensor(name, &[rows, cols])?;
-        Ok(Matrix::new(format, rows, cols, tensor.bytes))
-    }
-
-    /// A small tensor, decoded.
-    fn values(&self, name: &str, shape: &[usize]) -> Result<Box<[f32]>, Error> {
-        let (tensor, format) = self.tensor(name, shape)?;
-        if !self.read {
-            return Ok(Box::default());
-        }
-        let mut values = vec![0.0; shape.iter().product()];
-        let row = *shape.last().expect("tensors have a dimension");
-        let row_bytes = format.row_bytes(row).expect("checked by the container");
-        for (out, bytes) in values.chunks_mut(row).zip(tensor.bytes.chunks(row_bytes)) {
-            decode::decode_row(format, bytes, out);
-        }
-        Ok(values.into())
-    }
-
-    fn vector(&self, name: &str, len: usize) -> Result<Box<[f32]>, Error> {
-        self.values(name, &[len])
-    }
-
+impl<'g, S: Fn(&str) -> Option<Spelling>> Text<'g, '_, S> {
     fn layer(&self, il: usize, kind: LayerKind) -> Result<Layer<'g>, Error> {
         let n_embd = self.config.n_embd;
         Ok(Layer {
-            attn_norm: self.vector(&format!("blk.{il}.attn_norm.weight"), n_embd)?,
+            attn_norm: self.bind.vector(&format!("blk.{il}.attn_norm.weight"), n_embd)?,
             mixer: match kind {
                 LayerKind::DeltaNet => Mixer::DeltaNet(self.deltanet(il)?),
                 LayerKind::Attention => Mixer::Attention(self.attention(il)?),
             },
-            post_attention_norm: self.vector(&format!("blk.{il}.post_attention_norm.weight"), n_embd)?,
+            post_attention_norm: self.bind.vector(&format!("blk.{il}.post_attention_norm.weight"), n_embd)?,
             ffn: self.ffn(il)?,
         })
     }
@@ -244,18 +211,18 @@ impl<'g> Bind<'g, '_> {
     fn deltanet(&self, il: usize) -> Result<DeltaNet<'g>, Error> {
         let c = self.config;
         let name = |what: &str| format!("blk.{il}.{what}");
-        let alpha = self.values(&name("ssm_alpha.weight"), &[c.n_v_head, c.n_embd])?;
-        let beta = self.values(&name("ssm_beta.weight"), &[c.n_v_head, c.n_embd])?;
-        let conv = self.values(&name("ssm_conv1d.weight"), &[c.conv_channels(), c.conv_kernel])?;
+        let alpha = self.bind.values(&name("ssm_alpha.weight"), &[c.n_v_head, c.n_embd])?;
+        let beta = self.bind.values(&name("ssm_beta.weight"), &[c.n_v_head, c.n_embd])?;
+        let conv = self.bind.values(&name("ssm_conv1d.weight"), &[c.conv_channels(), c.conv_kernel])?;
         Ok(DeltaNet {
-            attn_qkv: self.matrix(&name("attn_qkv.weight"), c.conv_channels(), c.n_embd)?,
-            attn_gate: self.matrix(&name("attn_gate.weight"), c.value_dim(), c.n_embd)?,
+            attn_qkv: self.bind.matrix(&name("attn_qkv.weight"), c.conv_channels(), c.n_embd)?,
+            attn_gate: self.bind.matrix(&name("attn_gate.weight"), c.value_dim(), c.n_embd)?,
             ssm_alpha_beta: Dense { rows: 2 * c.n_v_head, cols: c.n_embd, values: [alpha, beta].concat().into() },
-            ssm_a: self.vector(&name("ssm_a"), c.n_v_head)?,
-            ssm_dt: self.vector(&name("ssm_dt.bias"), c.n_v_head)?,
+            ssm_a: self.bind.vector(&name("ssm_a"), c.n_v_head)?,
+            ssm_dt: self.bind.vector(&name("ssm_dt.bias"), c.n_v_head)?,
             ssm_conv1d: deltanet::conv_blocks(&conv, c.conv_kernel).into(),
-            ssm_norm: self.vector(&name("ssm_norm.weight"), c.head_v_dim)?,
-            ssm_out: self.matrix(&name("ssm_out.weight"), c.n_embd, c.value_dim())?,
+            ssm_norm: self.bind.vector(&name("ssm_norm.weight"), c.head_v_dim)?,
+            ssm_out: self.bind.matrix(&name("ssm_out.weight"), c.n_embd, c.value_dim())?,
         })
     }
 
@@ -263,47 +230,47 @@ impl<'g> Bind<'g, '_> {
         let c = self.config;
         let name = |what: &str| format!("blk.{il}.{what}.weight");
         let (n_q, n_kv) = (c.query_dim(), c.kv_dim());
-        let (attn_q, attn_k, attn_v) = if self.gguf.tensor(&name("attn_qkv")).is_some() {
-            let fused = self.matrix(&name("attn_qkv"), n_q + 2 * n_kv, c.n_embd)?;
+        let (attn_q, attn_k, attn_v) = if self.bind.find(&name("attn_qkv")).is_some() {
+            let fused = self.bind.matrix(&name("attn_qkv"), n_q + 2 * n_kv, c.n_embd)?;
             (fused.slice_rows(0..n_q), fused.slice_rows(n_q..n_q + n_kv), fused.slice_rows(n_q + n_kv..n_q + 2 * n_kv))
         } else {
             (
-                self.matrix(&name("attn_q"), n_q, c.n_embd)?,
-                self.matrix(&name("attn_k"), n_kv, c.n_embd)?,
-                self.matrix(&name("attn_v"), n_kv, c.n_embd)?,
+                self.bind.matrix(&name("attn_q"), n_q, c.n_embd)?,
+                self.bind.matrix(&name("attn_k"), n_kv, c.n_embd)?,
+                self.bind.matrix(&name("attn_v"), n_kv, c.n_embd)?,
             )
         };
         Ok(Attention {
             attn_q,
             attn_k,
             attn_v,
-            attn_q_norm: self.vector(&name("attn_q_norm"), c.head_dim)?,
-            attn_k_norm: self.vector(&name("attn_k_norm"), c.head_dim)?,
-            attn_output: self.matrix(&name("attn_output"), c.n_embd, c.n_head * c.head_dim)?,
+            attn_q_norm: self.bind.vector(&name("attn_q_norm"), c.head_dim)?,
+            attn_k_norm: self.bind.vector(&name("attn_k_norm"), c.head_dim)?,
+            attn_output: self.bind.matrix(&name("attn_output"), c.n_embd, c.n_head * c.head_dim)?,
         })
     }
 
     fn ffn(&self, il: usize) -> Result<Ffn<'g>, Error> {
         let (n_embd, n_ff) = (self.config.n_embd, self.config.n_ff);
         Ok(Ffn {
-            ffn_gate: self.matrix(&format!("blk.{il}.ffn_gate.weight"), n_ff, n_embd)?,
-            ffn_up: self.matrix(&format!("blk.{il}.ffn_up.weight"), n_ff, n_embd)?,
-            ffn_down: self.matrix(&format!("blk.{il}.ffn_down.weight"), n_embd, n_ff)?,
+            ffn_gate: self.bind.matrix(&format!("blk.{il}.ffn_gate.weight"), n_ff, n_embd)?,
+            ffn_up: self.bind.matrix(&format!("blk.{il}.ffn_up.weight"), n_ff, n_embd)?,
+            ffn_down: self.bind.matrix(&format!("blk.{il}.ffn_down.weight"), n_embd, n_ff)?,
         })
     }
 
     fn mtp(&self, il: usize) -> Result<Mtp<'g>, Error> {
         let n_embd = self.config.n_embd;
-        let vector = |what: &str| self.vector(&format!("blk.{il}.nextn.{what}.weight"), n_embd);
+        let vector = |what: &str| self.bind.vector(&format!("blk.{il}.nextn.{what}.weight"), n_embd);
         Ok(Mtp {
             enorm: vector("enorm")?,
             hnorm: vector("hnorm")?,
-            eh_proj: self.matrix(&format!("blk.{il}.nextn.eh_proj.weight"), n_embd, 2 * n_embd)?,
+            eh_proj: self.bind.matrix(&format!("blk.{il}.nextn.eh_proj.weight"), n_embd, 2 * n_embd)?,
             layer: self.layer(il, LayerKind::Attention)?,
             // Files without a norm of its own share the trunk's.
-            shared_head_norm: match self.gguf.tensor(&format!("blk.{il}.nextn.shared_head_norm.weight")) {
+            shared_head_norm: match self.bind.find(&format!("blk.{il}.nextn.shared_head_norm.weight")) {
                 Some(_) => vector("shared_head_norm")?,
-                None => self.vector("output_norm.weight", n_embd)?,
+                None => self.bind.vector("output_norm.weight", n_embd)?,
             },
         })
     }
