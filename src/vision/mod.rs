@@ -13,6 +13,7 @@ pub mod eyes;
 mod ffmpeg;
 pub mod image_file;
 mod jpeg;
+mod names;
 pub mod positions;
 pub mod preprocess;
 pub mod prompt;

@@ -7,8 +7,10 @@ use super::resize::TOKEN_SIDE;
 pub const PATCH: usize = 16;
 /// Side of a token in patches.
 pub const MERGE: usize = 2;
+/// Colours of a pixel.
+pub const CHANNELS: usize = 3;
 /// Values of one patch of one frame: `[3, 16, 16]`.
-pub const PATCH_VALUES: usize = 3 * PATCH * PATCH;
+pub const PATCH_VALUES: usize = CHANNELS * PATCH * PATCH;
 /// Frames that make one row of a clip.
 pub const TEMPORAL: usize = 2;
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! x = patch_embd(pixels) + position(row, col)
-//! each block:  x += attn_out(attend(rope(attn_qkv(ln1 x)))) ;  x += ffn_down(gelu_tanh(ffn_up(ln2 x)))
+//! each block:  x += attn_out(attend(rope(attn_q|k(ln1 x)), attn_v(ln1 x))) ;  x += ffn_down(gelu_tanh(ffn_up(ln2 x)))
 //! y = mm_2(gelu_erf(mm_0(post_ln x of 4 patches)))
 //! ```
 //!
@@ -10,7 +10,7 @@
 //! values of all patches of a group are packed first; then chunks of [`CHUNK`] patches run through the whole rest of the
 //! block. So what a large picture needs beyond its residual stream is its packed keys and values, of one block.
 
-use super::config::VisionConfig;
+use super::config::{ROPE_BASE, VisionConfig};
 use super::preprocess::{GridThw, MERGE, PATCH_VALUES, PixelValues};
 use super::video;
 use super::weights::{Linear, Norm, VisionModel};
@@ -36,9 +36,6 @@ const THREAD_BYTES: usize = 4 << 20;
 
 /// Columns of one work item: a whole number of every level's panels.
 const COLUMNS: usize = 64;
-
-/// Base of the rotary frequencies.
-const ROPE_BASE: f64 = 10_000.0;
 
 /// Patches of each chunk but the last: as equal as can be.
 fn chunk(patches: usize) -> usize {
@@ -271,7 +268,7 @@ fn norm_rows(hands: &mut Hands<'_>, norm: &Norm, eps: f32, x: &[f32], out: &mut 
 struct Buffers {
     /// Normalised rows, attention outputs, or feed-forward activations in their multiplied form.
     rows: DenseRows,
-    /// Queries, or keys and values `[n, 2·n_embd]`.
+    /// Queries `[n, n_embd]`, or keys, then values `[2, n, n_embd]`.
     proj: Vec<f32>,
     /// Attention outputs `[n, n_embd]`.
     attn: Vec<f32>,
@@ -310,13 +307,14 @@ impl Buffers {
             let (first, n) = (c * chunk, x.len() / h);
             norm_rows(hands, &block.ln1, config.eps, x, &mut self.rows);
             self.proj.resize(n * 2 * h, 0.0);
-            let weight = block.attn_qkv.weight.slice_rows(h..3 * h);
-            product(hands, weight, &block.attn_qkv.bias[h..], &self.rows, Store::Set, &mut self.proj);
-            hands.team.split(&mut self.proj, 2 * h, |i, row| angles.turn(kernels, first + i, &mut row[..h]));
-            let proj = &self.proj;
+            let (keys, values) = self.proj.split_at_mut(n * h);
+            product(hands, block.attn_k.weight, &block.attn_k.bias, &self.rows, Store::Set, keys);
+            product(hands, block.attn_v.weight, &block.attn_v.bias, &self.rows, Store::Set, values);
+            hands.team.split(keys, h, |i, row| angles.turn(kernels, first + i, row));
+            let (keys, values) = (&*keys, &*values);
             hands.team.split(&mut self.heads, 1, |i, head| {
-                let k = Rows::new(&proj[i * d..], n, d, 2 * h);
-                let v = Rows::new(&proj[h + i * d..], n, d, 2 * h);
+                let k = Rows::new(&keys[i * d..], n, d, h);
+                let v = Rows::new(&values[i * d..], n, d, h);
                 kernels.dense_pack(k, v, (first, patches), &mut head[0]);
             });
         }
@@ -337,8 +335,7 @@ impl Buffers {
         let n = x.len() / h;
         norm_rows(hands, &block.ln1, config.eps, x, &mut self.rows);
         self.proj.resize(n * h, 0.0);
-        let weight = block.attn_qkv.weight.slice_rows(0..h);
-        product(hands, weight, &block.attn_qkv.bias[..h], &self.rows, Store::Set, &mut self.proj);
+        product(hands, block.attn_q.weight, &block.attn_q.bias, &self.rows, Store::Set, &mut self.proj);
         hands.team.split(&mut self.proj, h, |i, row| angles.turn(kernels, first + i, row));
         self.attn.resize(n * h, 0.0);
         let (proj, heads) = (&self.proj, &self.heads);
@@ -356,7 +353,7 @@ impl Buffers {
 
 /// The precision of a tower's products: that of its attention weights, for all of them.
 pub fn precision(model: &VisionModel<'_>, kernels: &Kernels) -> Precision {
-    kernels.dense_precision(model.blocks[0].attn_qkv.weight.format())
+    kernels.dense_precision(model.blocks[0].attn_q.weight.format())
 }
 
 /// `x += ffn_down(gelu_tanh(ffn_up(ln2 x)))`.

@@ -1,11 +1,21 @@
 //! The vision tower's tensors: each looked up once, checked (name, type, shape), and from then on known by its field.
 //! Matrices stay in the mapped file; vectors, the patch embedding and the position table are decoded.
+//!
+//! They lie in a file of their own (`mmproj`), or in the text model's. Two of them are cut in two ways:
+//!
+//! | `mmproj` | Ollama's converter |
+//! |---|---|
+//! | `v.patch_embd.weight`, `.weight.1`: `[h, 3, 16, 16]` for each of two frames | `v.patch_embed.weight [h·3, 2, 16, 16]` |
+//! | `v.blk.N.attn_qkv` `[3·h, h]` | `v.blk.N.attn_q`, `attn_k`, `attn_v` |
 
-use super::config::{PROJECTOR, VisionConfig};
-use super::preprocess::{PATCH_VALUES, TEMPORAL};
-use crate::gguf::{self, Gguf, Tensor};
+use super::config::{self, PROJECTOR, VisionConfig};
+use super::names::other_spelling;
+use super::preprocess::{CHANNELS, PATCH, PATCH_VALUES, TEMPORAL};
+use crate::gguf::{self, Gguf, Note, Tensor};
 use crate::model;
-use kernels::{Format, Matrix, decode};
+use crate::model::bind::Bind;
+use crate::model::names::{Spelling, is_vision};
+use kernels::{Format, Matrix};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -53,12 +63,16 @@ pub struct Norm {
     pub bias: Box<[f32]>,
 }
 
-/// One block: `x += attn_out(attend(attn_qkv(ln1 x))); x += ffn_down(gelu(ffn_up(ln2 x)))`.
+/// One block: `x += attn_out(attend(attn_q|k|v(ln1 x))); x += ffn_down(gelu(ffn_up(ln2 x)))`.
 pub struct Block<'g> {
     /// Norm before attention.
     pub ln1: Norm,
-    /// Queries, keys, values, one after the other: `[3·n_embd, n_embd]`.
-    pub attn_qkv: Linear<'g>,
+    /// Queries `[n_embd, n_embd]`.
+    pub attn_q: Linear<'g>,
+    /// Keys `[n_embd, n_embd]`.
+    pub attn_k: Linear<'g>,
+    /// Values `[n_embd, n_embd]`.
+    pub attn_v: Linear<'g>,
     /// `[n_embd, n_embd]`.
     pub attn_out: Linear<'g>,
     /// Norm before the feed-forward.
@@ -95,29 +109,31 @@ pub struct VisionModel<'g> {
     /// Tells this tower from others: a hash over its keys' values that matter, its tensors' names, shapes, types and the
     /// start of each one's data.
     pub fingerprint: [u8; 32],
+    /// Keys that were ignored.
+    pub notes: Vec<Note>,
 }
 
 impl<'g> VisionModel<'g> {
-    /// Finds and checks every weight.
+    /// Finds and checks every weight, in a vision file or in a text model's with a tower inside.
     ///
     /// # Errors
-    /// What [`VisionConfig::from_gguf`] finds, or the first tensor that is missing, misshapen or of an unsupported type.
+    /// What [`VisionConfig::from_gguf`] finds; the first tensor that is missing, misshapen or of an unsupported type; one of
+    /// a tower that is none of these, and would have been left out.
     pub fn bind(gguf: &'g Gguf) -> Result<VisionModel<'g>, Error> {
-        let config = VisionConfig::from_gguf(gguf)?;
-        let bind = Bind { gguf };
+        let mut notes = Vec::new();
+        let config = VisionConfig::read(gguf, &mut notes)?;
+        let tower = Tower { bind: Bind::new(gguf, true, other_spelling), h: config.n_embd };
+        let bind = &tower.bind;
         let (h, ff, merged) = (config.n_embd, config.n_ff, config.merged());
-        let slots = [
-            bind.values("v.patch_embd.weight", &[h, 3, 16, 16])?,
-            bind.values("v.patch_embd.weight.1", &[h, 3, 16, 16])?,
-        ];
-        let still = slots[0].iter().zip(&slots[1]).map(|(a, b)| a + b).collect();
-        let mut pair = Vec::with_capacity(TEMPORAL * slots[0].len());
-        for (a, b) in slots[0].chunks_exact(PATCH_VALUES).zip(slots[1].chunks_exact(PATCH_VALUES)) {
-            pair.extend_from_slice(a);
-            pair.extend_from_slice(b);
+        let pair = tower.patch_embedding()?;
+        let mut still = Vec::with_capacity(pair.len() / TEMPORAL);
+        for frames in pair.chunks_exact(TEMPORAL * PATCH_VALUES) {
+            let (a, b) = frames.split_at(PATCH_VALUES);
+            still.extend(a.iter().zip(b).map(|(a, b)| a + b));
         }
 
-        let rows = gguf.tensor("v.position_embd.weight").map_or(48 * 48, |t| t.shape[0]);
+        let table = "v.position_embd.weight";
+        let rows = bind.find(table).and_then(|found| found.tensor.shape.first().copied()).unwrap_or(48 * 48);
         let position_side = rows.isqrt();
         if position_side * position_side != rows {
             return Err(Error::PositionTable { found: rows });
@@ -125,29 +141,39 @@ impl<'g> VisionModel<'g> {
         let blocks = (0..config.n_layer)
             .map(|i| {
                 let name = |part: &str| format!("v.blk.{i}.{part}");
+                let ln1 = tower.norm(&name("ln1"))?;
+                let [attn_q, attn_k, attn_v] = tower.queries_keys_values(i)?;
                 Ok(Block {
-                    ln1: bind.norm(&name("ln1"), h)?,
-                    attn_qkv: bind.linear(&name("attn_qkv"), 3 * h, h)?,
-                    attn_out: bind.linear(&name("attn_out"), h, h)?,
-                    ln2: bind.norm(&name("ln2"), h)?,
-                    ffn_up: bind.linear(&name("ffn_up"), ff, h)?,
-                    ffn_down: bind.linear(&name("ffn_down"), h, ff)?,
+                    ln1,
+                    attn_q,
+                    attn_k,
+                    attn_v,
+                    attn_out: tower.linear(&name("attn_out"), h, h)?,
+                    ln2: tower.norm(&name("ln2"))?,
+                    ffn_up: tower.linear(&name("ffn_up"), ff, h)?,
+                    ffn_down: tower.linear(&name("ffn_down"), h, ff)?,
                 })
             })
             .collect::<Result<_, Error>>()?;
-        Ok(VisionModel {
-            still,
+        let model = VisionModel {
+            still: still.into(),
             pair: pair.into(),
-            patch_bias: bind.values("v.patch_embd.bias", &[h])?,
-            position_embd: bind.values("v.position_embd.weight", &[rows, h])?,
+            patch_bias: bind.vector("v.patch_embd.bias", h)?,
+            position_embd: bind.values(table, &[rows, h])?,
             position_side,
             blocks,
-            post_ln: bind.norm("v.post_ln", h)?,
-            mm_0: bind.linear("mm.0", merged, merged)?,
-            mm_2: bind.linear("mm.2", config.n_out, merged)?,
+            post_ln: tower.norm("v.post_ln")?,
+            mm_0: tower.linear("mm.0", merged, merged)?,
+            mm_2: tower.linear("mm.2", config.n_out, merged)?,
             fingerprint: fingerprint(gguf, &config),
+            notes,
             config,
-        })
+        };
+        // Beside it may lie the text model, or the encoder of sounds of another kind of model.
+        let inside = config::is_inside(gguf);
+        let of_sounds = |name: &str| ["a.", "mm.a."].iter().any(|prefix| name.starts_with(prefix));
+        bind.check_account(|name| if inside { is_vision(name) } else { !of_sounds(name) })?;
+        Ok(model)
     }
 
     /// The patch embedding for rows of `frames` frames: 1 for a picture, 2 for a clip.
@@ -168,15 +194,18 @@ impl<'g> VisionModel<'g> {
     }
 }
 
+/// The tensors of the tower in a file.
+pub fn tensors(gguf: &Gguf) -> impl Iterator<Item = Tensor<'_>> {
+    gguf.tensors().filter(|tensor| is_vision(tensor.name))
+}
+
 /// Bytes of the weights that binding decodes: everything but the matrices of blocks and merger; the patch embedding in two
 /// forms, and the values these are made from.
 pub fn copies(gguf: &Gguf) -> u64 {
-    let matrix = |name: &str| {
-        name.ends_with(".weight")
-            && (name.starts_with("mm.") || ["attn_", "ffn_"].iter().any(|part| name.contains(part)))
-    };
-    let times = |name: &str| if name.starts_with("v.patch_embd.weight") { 3 } else { 1 };
-    let decoded = gguf.tensors().filter(|t| !matrix(t.name));
+    let table = |name: &str| ["v.position_embd.", "v.pos_embed."].iter().any(|part| name.starts_with(part));
+    let patches = |name: &str| name.starts_with("v.patch_emb") && name.contains(".weight");
+    let times = |name: &str| if patches(name) { 3 } else { 1 };
+    let decoded = tensors(gguf).filter(|t| t.shape.len() != 2 || table(t.name));
     decoded.map(|t| times(t.name) * 4 * t.len() as u64).sum()
 }
 
@@ -185,50 +214,67 @@ fn fingerprint(gguf: &Gguf, config: &VisionConfig) -> [u8; 32] {
     const START: usize = 4096;
     let mut hash = Sha256::new();
     hash.update(format!("{config:?}"));
-    for tensor in gguf.tensors() {
+    for tensor in tensors(gguf) {
         hash.update(format!("{} {} {:?}", tensor.name, tensor.ty, tensor.shape));
         hash.update(&tensor.bytes[..tensor.bytes.len().min(START)]);
     }
     hash.finalize().into()
 }
 
-/// Looks tensors up and checks them.
-struct Bind<'g> {
-    gguf: &'g Gguf,
+/// The tensors of a tower of width `h`.
+struct Tower<'g, S> {
+    bind: Bind<'g, S>,
+    h: usize,
 }
 
-impl<'g> Bind<'g> {
-    fn tensor(&self, name: &str, expected: &[usize]) -> Result<(Tensor<'g>, Format), model::Error> {
-        let Some(tensor) = self.gguf.tensor(name) else {
-            return Err(model::Error::MissingTensor { name: name.into(), expected: expected.to_vec() });
-        };
-        if tensor.shape != expected {
-            let (expected, found) = (expected.to_vec(), tensor.shape.to_vec());
-            return Err(model::Error::Shape { name: name.into(), expected, found });
-        }
-        match tensor.ty.format() {
-            Some(format) => Ok((tensor, format)),
-            None => Err(model::Error::TensorType { name: name.into(), found: tensor.ty.name().to_string() }),
-        }
-    }
-
+impl<'g, S: Fn(&str) -> Option<Spelling>> Tower<'g, S> {
     fn linear(&self, name: &str, rows: usize, cols: usize) -> Result<Linear<'g>, Error> {
-        let (tensor, format) = self.tensor(&format!("{name}.weight"), &[rows, cols])?;
-        let bias = self.values(&format!("{name}.bias"), &[rows])?;
-        Ok(Linear { weight: Matrix::new(format, rows, cols, tensor.bytes), bias })
+        let weight = self.bind.matrix(&format!("{name}.weight"), rows, cols)?;
+        Ok(Linear { weight, bias: self.bind.vector(&format!("{name}.bias"), rows)? })
     }
 
-    fn norm(&self, name: &str, n: usize) -> Result<Norm, Error> {
-        let weight = self.values(&format!("{name}.weight"), &[n])?;
-        Ok(Norm { weight, bias: self.values(&format!("{name}.bias"), &[n])? })
+    fn norm(&self, name: &str) -> Result<Norm, Error> {
+        let weight = self.bind.vector(&format!("{name}.weight"), self.h)?;
+        Ok(Norm { weight, bias: self.bind.vector(&format!("{name}.bias"), self.h)? })
     }
 
-    /// A tensor, decoded.
-    fn values(&self, name: &str, shape: &[usize]) -> Result<Box<[f32]>, Error> {
-        let (tensor, format) = self.tensor(name, shape)?;
-        let mut values = vec![0.0; tensor.len()];
-        decode::decode_row(format, tensor.bytes, &mut values);
-        Ok(values.into())
+    /// The projections of block `i`, whether or not they are one matrix.
+    fn queries_keys_values(&self, i: usize) -> Result<[Linear<'g>; 3], Error> {
+        let (h, name) = (self.h, |part: &str| format!("v.blk.{i}.{part}"));
+        if self.bind.find(&name("attn_qkv.weight")).is_none() && self.bind.find(&name("attn_q.weight")).is_some() {
+            let part = |part: &str| self.linear(&name(part), h, h);
+            return Ok([part("attn_q")?, part("attn_k")?, part("attn_v")?]);
+        }
+        let Linear { weight, bias } = self.linear(&name("attn_qkv"), 3 * h, h)?;
+        Ok([0, 1, 2].map(|i| {
+            let rows = i * h..(i + 1) * h;
+            Linear { weight: weight.slice_rows(rows.clone()), bias: bias[rows].into() }
+        }))
+    }
+
+    /// The patch embedding of a pair of frames, `[h, 2, 3, 16, 16]`, whether or not it is one tensor.
+    fn patch_embedding(&self) -> Result<Vec<f32>, Error> {
+        const PLANE: usize = PATCH * PATCH;
+        let (h, name) = (self.h, "v.patch_embd.weight");
+        let mut pair = Vec::with_capacity(h * TEMPORAL * PATCH_VALUES);
+        if self.bind.find(name).is_some_and(|found| found.tensor.shape.first() == Some(&(h * CHANNELS))) {
+            let joined = self.bind.values(name, &[h * CHANNELS, TEMPORAL, PATCH, PATCH])?;
+            for channels in joined.chunks_exact(CHANNELS * TEMPORAL * PLANE) {
+                for frame in 0..TEMPORAL {
+                    let planes = channels.chunks_exact(TEMPORAL * PLANE);
+                    pair.extend(planes.flat_map(|plane| &plane[frame * PLANE..][..PLANE]));
+                }
+            }
+            return Ok(pair);
+        }
+        let shape = [h, CHANNELS, PATCH, PATCH];
+        let first = self.bind.values(name, &shape)?;
+        let second = self.bind.values("v.patch_embd.weight.1", &shape)?;
+        for (a, b) in first.chunks_exact(PATCH_VALUES).zip(second.chunks_exact(PATCH_VALUES)) {
+            pair.extend_from_slice(a);
+            pair.extend_from_slice(b);
+        }
+        Ok(pair)
     }
 }
 
