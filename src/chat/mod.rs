@@ -105,7 +105,7 @@ impl Template {
         // Some templates print their end token by its name.
         let ids = [("eos_token", "tokenizer.ggml.eos_token_id"), ("pad_token", "tokenizer.ggml.padding_token_id")];
         for (name, key) in ids {
-            if let Some(id) = gguf.uint(key)?
+            if let Ok(Some(id)) = gguf.uint(key)
                 && let Some(mut texts) = gguf.strings("tokenizer.ggml.tokens")?
                 && let Some(text) = usize::try_from(id).ok().and_then(|id| texts.nth(id))
             {

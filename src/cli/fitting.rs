@@ -1,14 +1,15 @@
 //! Arguments that say how much memory a model may take, and what is done to keep to it.
 
-use super::sight::Sight;
+use super::sight::{Sight, TowerFile};
 use crate::gguf::{Gguf, Tensor};
 use crate::machine::Machine;
 use crate::memory::{Bytes, Load, Plan, TooLittle, Vision, Wish};
 use crate::model::attention::KvType;
 use crate::model::config::YarnConfig;
+use crate::model::names::Role;
 use crate::model::stream::{self, Streaming};
 use crate::model::{Config, Model};
-use crate::vision::VisionConfig;
+use crate::vision::{VisionConfig, weights};
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
@@ -92,7 +93,7 @@ impl Fitting {
     }
 
     /// Plans the memory before the weights are read, and brings them to where the arguments and the plan want them:
-    /// those of the model, and of the vision file that `sight` may need.
+    /// those of the model, and of the vision tower that `sight` may need.
     /// The vocabulary has been read by then, and nothing is borrowed from the files any more. `n_prompt` is the length of
     /// the prompt that will be read, 0 when it is not known.
     ///
@@ -101,7 +102,7 @@ impl Fitting {
     pub fn fit(
         &self,
         gguf: &mut Gguf,
-        eyes: Option<(&Sight, &mut Gguf)>,
+        eyes: Option<(&Sight, &mut TowerFile)>,
         threads: usize,
         n_prompt: usize,
     ) -> anyhow::Result<Plan> {
@@ -111,26 +112,40 @@ impl Fitting {
         let mut config = Config::from_gguf(gguf)?;
         self.adjust(&mut config);
         self.kv.unwrap_or_default().check(config.head_dim)?;
-        let Some((sight, vision_file)) = eyes else {
+        let Some((sight, tower)) = eyes else {
             let plan = self.plan(gguf, &config, None, threads, n_prompt)?;
             self.load(gguf, &plan, &kept(gguf, &config, &plan))?;
             return Ok(plan);
         };
-        vision_file.evict_headers();
-        let vision_config = VisionConfig::from_gguf(vision_file).context("vision file")?;
-        let mut vision = sight.plan(&vision_config, vision_file);
+        let tower_file = tower.gguf(gguf);
+        tower_file.evict_headers();
+        let vision_config = VisionConfig::from_gguf(tower_file).context("vision file")?;
+        let mut vision = sight.plan(&vision_config, tower_file);
         if self.no_mmap || self.mlock {
-            vision.weights = vision_file.file_bytes();
+            vision.weights = match tower {
+                // With those of the model.
+                TowerFile::Inside => 0,
+                TowerFile::Beside(file) => file.file_bytes(),
+            };
         }
         let plan = match self.plan(gguf, &config, Some(vision), threads, n_prompt) {
             // A tower that only happens to be there is left out when it does not fit.
             Err(_) if !sight.is_wanted() => self.plan(gguf, &config, None, threads, n_prompt)?,
             plan => plan?,
         };
-        self.load(gguf, &plan, &kept(gguf, &config, &plan))?;
-        if plan.vision.total() > 0 {
-            let all = names(vision_file.tensors());
-            self.load(vision_file, &plan, &all).context("vision file")?;
+        let mut kept = kept(gguf, &config, &plan);
+        let of_tower = if plan.vision.total() > 0 { names(weights::tensors(tower.gguf(gguf))) } else { Vec::new() };
+        match tower {
+            TowerFile::Inside => {
+                kept.extend(of_tower);
+                self.load(gguf, &plan, &kept)?;
+            }
+            TowerFile::Beside(file) => {
+                self.load(gguf, &plan, &kept)?;
+                if plan.vision.total() > 0 {
+                    self.load(file, &plan, &of_tower).context("vision file")?;
+                }
+            }
         }
         Ok(plan)
     }
@@ -236,16 +251,11 @@ fn own_embedding(gguf: &Gguf) -> Option<Tensor<'_>> {
     gguf.tensor("output.weight").and_then(|_| gguf.tensor("token_embd.weight"))
 }
 
-/// The tensors every token reads: all but an embedding that is not also the head, and those of a block behind the trunk,
-/// which predicts more tokens at once.
+/// The tensors every token reads: those of the trunk, except for an embedding that is not also the head.
 fn read_by_tokens<'g>(gguf: &'g Gguf, config: &Config) -> impl Iterator<Item = Tensor<'g>> {
-    let trunk = config.n_layer();
-    let behind = move |name: &str| {
-        let block = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next()?.parse::<usize>().ok());
-        block.is_some_and(|block| block >= trunk)
-    };
+    let n_layer = config.n_layer();
     let embedding = own_embedding(gguf).map_or("", |t| t.name);
-    gguf.tensors().filter(move |t| !behind(t.name) && t.name != embedding)
+    gguf.tensors().filter(move |t| Role::of(t.name, n_layer) == Role::Trunk && t.name != embedding)
 }
 
 /// Names of those that stay in memory, or in the system's page cache.

@@ -3,12 +3,14 @@
 use super::fitting::mapped_load;
 use crate::chat::{self, Template};
 use crate::context::{DEFAULT_BATCH, Settings};
-use crate::gguf::{Gguf, TensorType};
+use crate::gguf::{Gguf, Note, TensorType};
 use crate::memory::{Bytes, Load, Plan};
 use crate::model::attention::KvType;
+use crate::model::config::ValueHeads;
+use crate::model::names::Role;
 use crate::model::{self, Config, Model};
 use crate::tokenizer::Tokenizer;
-use crate::vision::{VisionConfig, VisionModel};
+use crate::vision::{self, VisionConfig, VisionModel, weights};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -113,6 +115,8 @@ struct TextModel {
     head_dim: usize,
     n_k_head: usize,
     n_v_head: usize,
+    /// Whether the value heads of a key head stand together.
+    grouped_value_heads: bool,
     head_k_dim: usize,
     head_v_dim: usize,
     conv_kernel: usize,
@@ -139,6 +143,9 @@ struct Yarn {
 /// Hyper-parameters of a vision tower.
 #[derive(Debug, Serialize)]
 struct VisionTower {
+    /// Whether it lies in the text model's file.
+    inside: bool,
+    bytes: u64,
     n_layer: usize,
     n_embd: usize,
     n_ff: usize,
@@ -257,10 +264,10 @@ impl Report {
         let n_vocab = gguf.tensor("token_embd.weight").and_then(|tensor| tensor.shape.first().copied()).unwrap_or(0);
         if let Some(config) = config {
             let load = mapped_load(gguf, &config, 1);
-            let block = format!("blk.{}.", config.n_layer());
-            let of_mtp = gguf.tensors().filter(|tensor| tensor.name.starts_with(&block));
+            let of_mtp = gguf.tensors().filter(|tensor| Role::of(tensor.name, config.n_layer()) == Role::Drafting);
             let mtp_bytes = of_mtp.map(|tensor| tensor.bytes.len() as u64).sum();
-            let mtp = config.n_mtp > 0 && mtp_bytes > 0;
+            let mtp = config.n_mtp > 0;
+            self.note_all(&config.notes);
             self.model = Some(TextModel {
                 n_layer: config.n_layer(),
                 n_deltanet: config.n_deltanet(),
@@ -273,6 +280,7 @@ impl Report {
                 head_dim: config.head_dim,
                 n_k_head: config.n_k_head,
                 n_v_head: config.n_v_head,
+                grouped_value_heads: config.value_heads == ValueHeads::Grouped,
                 head_k_dim: config.head_k_dim,
                 head_v_dim: config.head_v_dim,
                 conv_kernel: config.conv_kernel,
@@ -286,9 +294,14 @@ impl Report {
                 mtp_bytes,
                 thinks_by_default: config.thinks_by_default(),
             });
-            self.types_used();
             if self.check(Model::check(gguf)).is_some() {
                 self.memory = CONTEXTS.iter().map(|&n_ctx| Need::of(&load, n_ctx)).collect();
+            } else {
+                // Elsewhere a type may stand that nothing is read of.
+                self.types_used();
+            }
+            if vision::config::is_inside(gguf) {
+                self.tower_inside(gguf, config.n_embd);
             }
         }
         self.vocabulary(gguf);
@@ -300,14 +313,31 @@ impl Report {
         }
     }
 
+    /// The tower in a text model's file; the text model runs without it too.
+    fn tower_inside(&mut self, gguf: &Gguf, n_embd: usize) {
+        let tower = VisionModel::bind(gguf).and_then(|tower| tower.check_text_model(n_embd).map(|()| tower));
+        match tower {
+            Ok(tower) => {
+                self.note_all(&tower.notes);
+                self.vision = Some(VisionTower::of(gguf, &tower.config));
+            }
+            Err(error) => self.notes.push(format!("no pictures: the vision tower in it cannot be used: {error}")),
+        }
+    }
+
     fn vision(&mut self, gguf: &Gguf) {
         if let Some(config) = self.check(VisionConfig::from_gguf(gguf)) {
-            let VisionConfig { n_layer, n_embd, n_ff, n_head, n_out, .. } = config;
-            self.vision = Some(VisionTower { n_layer, n_embd, n_ff, n_head, n_out });
-            self.notes.push(format!("a vision tower: give it beside a text model of width {n_out}"));
-            self.types_used();
-            self.check(VisionModel::bind(gguf));
+            self.notes.push(format!("a vision tower: give it beside a text model of width {}", config.n_out));
+            self.vision = Some(VisionTower::of(gguf, &config));
+            match self.check(VisionModel::bind(gguf)) {
+                Some(tower) => self.note_all(&tower.notes),
+                None => self.types_used(),
+            }
         }
+    }
+
+    fn note_all(&mut self, notes: &[Note]) {
+        self.notes.extend(notes.iter().map(ToString::to_string));
     }
 
     fn vocabulary(&mut self, gguf: &Gguf) {
@@ -325,12 +355,22 @@ impl Report {
             n_merges: len("tokenizer.ggml.merges"),
             eos_token_id: gguf.uint("tokenizer.ggml.eos_token_id").ok().flatten(),
         });
-        self.check(Tokenizer::from_gguf(gguf));
+        if let Some(tokenizer) = self.check(Tokenizer::from_gguf(gguf)) {
+            self.note_all(tokenizer.notes());
+        }
         let template = gguf.string("tokenizer.chat_template").ok().flatten();
         let text = template.unwrap_or(chat::BUILT_IN);
         self.chat_template =
             Some(ChatTemplate { in_file: template.is_some(), official: chat::is_published(text), bytes: text.len() });
         self.check(Template::from_gguf(gguf));
+    }
+}
+
+impl VisionTower {
+    fn of(gguf: &Gguf, config: &VisionConfig) -> Self {
+        let &VisionConfig { n_layer, n_embd, n_ff, n_head, n_out, .. } = config;
+        let bytes = weights::tensors(gguf).map(|tensor| tensor.bytes.len() as u64).sum();
+        Self { inside: vision::config::is_inside(gguf), bytes, n_layer, n_embd, n_ff, n_head, n_out }
     }
 }
 
@@ -385,6 +425,7 @@ impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, value: &str| writeln!(f, "{name:<14}{}", printable(value));
         let kind = match self.kind {
+            Kind::Text if self.vision.is_some() => "text model with a vision tower",
             Kind::Text => "text model",
             Kind::Vocabulary => "vocabulary without weights",
             Kind::Vision => "vision tower (mmproj)",
@@ -415,8 +456,13 @@ impl Display for Report {
             line(
                 "deltanet",
                 &format!(
-                    "{} key heads of {}, {} value heads of {}, convolution of {}",
-                    m.n_k_head, m.head_k_dim, m.n_v_head, m.head_v_dim, m.conv_kernel
+                    "{} key heads of {}, {} value heads of {}{}, convolution of {}",
+                    m.n_k_head,
+                    m.head_k_dim,
+                    m.n_v_head,
+                    m.head_v_dim,
+                    if m.grouped_value_heads { " (grouped)" } else { "" },
+                    m.conv_kernel
                 ),
             )?;
             let mut rope = format!("{} of {} dimensions, base {}", m.n_rot, m.head_dim, m.rope_freq_base);
@@ -434,7 +480,11 @@ impl Display for Report {
             line("thinking", if m.thinks_by_default { "on unless --think off" } else { "off unless --think on" })?;
             line("mtp", if m.mtp { &mtp } else { "none in this file: no drafting" })?;
         }
-        if let Some(v) = &self.vision {
+        if let Some(v) = self.vision.as_ref().filter(|v| v.inside) {
+            let VisionTower { n_layer, n_embd, n_ff, n_head, .. } = v;
+            let tower = format!("{n_layer} layers, width {n_embd}, feed-forward {n_ff}, {n_head} heads");
+            line("vision", &format!("{tower}; {}", Bytes(v.bytes)))?;
+        } else if let Some(v) = &self.vision {
             line("layers", &v.n_layer.to_string())?;
             line("width", &format!("{}, feed-forward {}, {} heads", v.n_embd, v.n_ff, v.n_head))?;
             line("output", &format!("{} wide", v.n_out))?;

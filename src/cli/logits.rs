@@ -72,15 +72,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let head_dim = model.config.head_dim;
     args.kv.check(head_dim)?;
-    let eyes_file = if args.sight.is_empty() { None } else { args.sight.open(&args.model)? };
+    let eyes_file = if args.sight.is_empty() { None } else { args.sight.open(&args.model, &gguf, &mut Vec::new())? };
     let prompt = match &eyes_file {
         Some(file) => {
             let hands = (args.runtime.kernels()?, args.runtime.team());
             let room = (DEFAULT_IMAGE_TOKENS, u64::MAX);
-            let mut eyes = Eyes::new(file, model.config.n_embd, &args.sight, hands, room, false)?;
+            let mut eyes = Eyes::new(file.gguf(&gguf), model.config.n_embd, &args.sight, hands, room, false)?;
             let (images, clips) = eyes.all(&args.sight)?;
             let vocabulary = Tokenizer::from_gguf(&gguf).with_context(|| args.model.display().to_string())?;
-            let vision_ids = sight::vision_ids(&vocabulary)?;
+            let vision_ids = sight::vision_ids(&vocabulary, &gguf)?;
             let text = |stamp: &str| vocabulary.encode(stamp, Special::None);
             Some((arrange(&ids, vision_ids, &images, &clips, text)?, vision_ids))
         }

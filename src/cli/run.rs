@@ -165,16 +165,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let path = || args.model.display().to_string();
     let mut gguf = Gguf::open(&args.model)?;
     // A file of another kind is told so before anything that only a model has is missed.
-    Config::from_gguf(&gguf).map_err(|error| match error {
+    let config = Config::from_gguf(&gguf).map_err(|error| match error {
         model::Error::NotAModel(FileKind::VisionTower) => {
             anyhow::anyhow!("{}: {error}: qwen-edge run MODEL --mmproj {0}", path())
         }
         error => anyhow::Error::new(error).context(path()),
     })?;
+    let mut notes = config.notes;
     // Before the plan, which then counts what they take, and drops the file's pages they were read from.
     let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
     let template = Template::from_gguf(&gguf).with_context(path)?;
-    let mut eyes_file = if interactive || !args.sight.is_empty() { args.sight.open(&args.model)? } else { None };
+    notes.extend_from_slice(tokenizer.notes());
+    let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
+    let mut eyes_file =
+        if interactive || !args.sight.is_empty() { args.sight.open(&args.model, &gguf, &mut notes)? } else { None };
     let eyes = eyes_file.as_mut().map(|file| (&args.sight, file));
     let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads(), 0).with_context(path)?;
     let blind = eyes_file.take_if(|_| plan.vision.total() == 0).is_some();
@@ -194,6 +198,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let seed = args.sampling.seed.unwrap_or_else(random_seed);
     let mut sampler = Sampler::new(sampling, seed);
     sampler.ban(tokenizer.padding());
+    // Rows that the vocabulary has no token for.
+    sampler.ban(tokenizer.n_vocab() as u32..model.n_vocab as u32);
 
     let name = gguf.string("general.name").ok().flatten().unwrap_or("unnamed model").to_owned();
     let screen = Screen::new(args.quiet, args.json);
@@ -206,6 +212,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ));
 
     screen.note(&format!("memory: {plan}"));
+    notes.iter().for_each(|note| screen.note(&format!("note: {note}")));
     if blind {
         screen.note("note: no pictures: there is no memory for the vision file beside the model");
     }
@@ -227,8 +234,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Some(file) => {
             let hands = (kernels, args.runtime.team());
             let room = (plan.vision.image_tokens, plan.room_to_look());
-            let eyes = Eyes::new(file, model.config.n_embd, &args.sight, hands, room, args.quiet);
-            Some((eyes?, sight::vision_ids(&tokenizer)?))
+            let eyes = Eyes::new(file.gguf(&gguf), model.config.n_embd, &args.sight, hands, room, args.quiet);
+            Some((eyes?, sight::vision_ids(&tokenizer, &gguf)?))
         }
         None => None,
     };

@@ -2,6 +2,7 @@
 
 use crate::gguf::Gguf;
 use crate::memory::Vision;
+use crate::model::Config;
 use crate::team::Team;
 use crate::tokenizer::Tokenizer;
 use crate::vision::cache::Cache;
@@ -75,34 +76,67 @@ impl Sight {
         self.mmproj.is_some() || !self.is_empty()
     }
 
-    /// Opens the vision file that was given, or the one beside the model; `None` when there is neither.
+    /// Finds the vision tower: in the file that was given, in the model's own, or in the one beside it; `None` when there is
+    /// none. `notes` says why one in the model's file is left alone.
     ///
     /// # Errors
-    /// If the file cannot be opened, or there is none and something to look at.
-    pub fn open(&self, model: &Path) -> anyhow::Result<Option<Gguf>> {
+    /// If the file cannot be opened, or there is no tower and something to look at.
+    pub fn open(&self, path: &Path, model: &Gguf, notes: &mut Vec<String>) -> anyhow::Result<Option<TowerFile>> {
         let path = match &self.mmproj {
             Some(path) => path.clone(),
-            None => match weights::find_beside(model) {
+            None if vision::config::is_inside(model) => return self.inside(model, notes),
+            None => match weights::find_beside(path) {
                 Some(path) => path,
                 None if self.is_empty() => return Ok(None),
                 None => bail!(
                     "pictures need a vision file: give --mmproj mmproj-F16.gguf (there is none beside {})",
-                    model.display()
+                    path.display()
                 ),
             },
         };
-        Ok(Some(Gguf::open(&path)?))
+        Ok(Some(TowerFile::Beside(Gguf::open(&path)?)))
     }
 
-    /// What the memory plan is told of a vision file; in a chat something may be looked at later.
+    /// The tower in the model's own file, unless it cannot be used and nobody asked for it.
+    fn inside(&self, model: &Gguf, notes: &mut Vec<String>) -> anyhow::Result<Option<TowerFile>> {
+        let n_embd = Config::from_gguf(model)?.n_embd;
+        match VisionModel::bind(model).and_then(|tower| tower.check_text_model(n_embd)) {
+            Ok(()) => Ok(Some(TowerFile::Inside)),
+            Err(error) if self.is_empty() => {
+                notes.push(format!("no pictures: the vision tower in the model's file cannot be used: {error}"));
+                Ok(None)
+            }
+            Err(error) => Err(error).context("the vision tower in the model's file"),
+        }
+    }
+
+    /// What the memory plan is told of a vision tower; in a chat something may be looked at later.
     pub fn plan<'a>(&self, config: &'a VisionConfig, gguf: &Gguf) -> Vision<'a> {
         Vision {
             config,
-            weights: gguf.tensor_bytes(),
+            weights: weights::tensors(gguf).map(|tensor| tensor.bytes.len() as u64).sum(),
             copies: weights::copies(gguf),
             image_tokens: self.image_tokens.map(|n| n as usize),
             n_input: (self.image.len() + self.video.len()).max(1),
             clips: !self.video.is_empty(),
+        }
+    }
+}
+
+/// Where a vision tower lies.
+pub enum TowerFile {
+    /// In the text model's own file.
+    Inside,
+    /// In a file of its own.
+    Beside(Gguf),
+}
+
+impl TowerFile {
+    /// The file; `model` is that of the text model.
+    pub fn gguf<'g>(&'g self, model: &'g Gguf) -> &'g Gguf {
+        match self {
+            TowerFile::Inside => model,
+            TowerFile::Beside(file) => file,
         }
     }
 }
@@ -139,6 +173,9 @@ impl<'g> Eyes<'g> {
     ) -> anyhow::Result<Eyes<'g>> {
         let model = VisionModel::bind(gguf).context("vision file")?;
         model.check_text_model(n_embd).context("vision file")?;
+        if !quiet {
+            model.notes.iter().for_each(|note| say!("note: {note}"));
+        }
         let max_tokens = match (sight.image_tokens, sight.image_time) {
             (Some(tokens), _) => tokens as usize,
             (None, Some(seconds)) => {
@@ -240,12 +277,22 @@ impl<'g> Eyes<'g> {
     }
 }
 
-/// The vision tokens of a model's vocabulary.
+/// The vision tokens of a model's vocabulary: those of the well-known texts, or of the ids that the file gives.
 ///
 /// # Errors
 /// If it lacks one.
-pub fn vision_ids(tokenizer: &Tokenizer) -> anyhow::Result<VisionIds> {
-    Ok(VisionIds::find(|token| tokenizer.added_token(token))?)
+pub fn vision_ids(tokenizer: &Tokenizer, gguf: &Gguf) -> anyhow::Result<VisionIds> {
+    let id_of = |token: &str| {
+        let key = match token {
+            "<|vision_start|>" => "qwen35.vision_start_token_id",
+            "<|vision_end|>" => "qwen35.vision_end_token_id",
+            "<|image_pad|>" => "qwen35.image_token_id",
+            _ => "qwen35.video_token_id",
+        };
+        let by_key = || gguf.uint(key).ok()?.filter(|&id| id < tokenizer.n_vocab() as u64).map(|id| id as u32);
+        tokenizer.added_token(token).or_else(by_key)
+    };
+    Ok(VisionIds::find(id_of)?)
 }
 
 /// Where a message has this, a picture goes.
