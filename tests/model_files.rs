@@ -18,6 +18,7 @@ use qwen_edge::gguf::{Gguf, Value};
 use qwen_edge::model::Model;
 use qwen_edge::model::config::ValueHeads;
 use qwen_edge::vision::VisionModel;
+use qwen_edge::vision::resize::Area;
 use rewrite::{Rewrite, Tensor};
 use scratch::Scratch;
 use std::path::{Path, PathBuf};
@@ -302,9 +303,7 @@ fn a_tower_inside_that_cannot_be_used_leaves_the_text_model() {
     ];
     let whole = Gguf::from_bytes(ollama::file(&demo(), Some(&demo_tower()), Layout::LIBRARY)).unwrap();
     for (name, skip, change, says) in cases {
-        let mut file = Rewrite::of(&whole, skip);
-        change(&mut file);
-        let path = scratch.write(name, file.bytes());
+        let path = scratch.write(name, with_keys(&whole, skip, change));
         assert_eq!(answer(&path, &COUNT).0["ids"], expected["ids"], "{name}");
         let said = refusal(&path, &look);
         assert!(said.contains(says), "{name}: {said}");
@@ -314,13 +313,69 @@ fn a_tower_inside_that_cannot_be_used_leaves_the_text_model() {
     }
 }
 
+#[test]
+fn tokens_of_pictures_are_found_by_their_ids_too() {
+    let scratch = Scratch::new("vision-ids");
+    let look = look("03.png");
+    let look: Vec<&str> = look.iter().map(String::as_str).collect();
+    let whole = Gguf::from_bytes(ollama::file(&demo(), Some(&demo_tower()), Layout::LIBRARY)).unwrap();
+    let (expected, said) = answer(&scratch.write("whole", with_keys(&whole, &[], |_| ())), &look);
+    assert!(!said.contains("is ignored"), "{said}");
+
+    // Another text for the token, in vocabulary and template.
+    let (tokens, template) = ("tokenizer.ggml.tokens", "tokenizer.chat_template");
+    let renamed: Vec<Vec<u8>> = whole
+        .strings(tokens)
+        .unwrap()
+        .unwrap()
+        .map(|token| if token == b"<|image_pad|>" { b"<|picture|>".to_vec() } else { token.to_vec() })
+        .collect();
+    let text = demo().string(template).unwrap().unwrap().replace("<|image_pad|>", "<|picture|>");
+    let other = with_keys(&whole, &[tokens], |f| {
+        f.keys.strings(tokens, renamed.iter()).string(template, &text);
+    });
+    assert_eq!(answer(&scratch.write("renamed", other), &look).0["ids"], expected["ids"]);
+
+    // Ids that cannot be, or are those of other tokens.
+    let key = "qwen35.image_token_id";
+    for (id, note) in [(4096, "found 4096, expected less than 4096"), (7, "found 7, and <|image_pad|> is ")] {
+        let other = with_keys(&whole, &[key], |f| _ = f.keys.u32(key, id));
+        let (found, said) = answer(&scratch.write("wrong", other), &look);
+        assert_eq!(found["ids"], expected["ids"]);
+        assert!(said.contains(&format!("note: key {key} is ignored: {note}")), "{said}");
+    }
+}
+
+#[test]
+fn limits_of_pictures_are_read_as_areas_and_never_stand_in_the_way() {
+    let whole = Gguf::from_bytes(ollama::file(&demo(), Some(&demo_tower()), Layout::LIBRARY)).unwrap();
+    let keys = ["qwen35.vision.shortest_edge", "qwen35.vision.longest_edge"];
+    let limits = |min: Value<'_>, max: Value<'_>| {
+        let bytes = with_keys(&whole, &keys, |f| _ = f.keys.key(keys[0], min).key(keys[1], max));
+        let gguf = Gguf::from_bytes(bytes).unwrap();
+        let tower = VisionModel::bind(&gguf).unwrap();
+        (tower.config.area, tower.notes.len())
+    };
+    let area = |min, max| Area { min, max };
+    assert_eq!(limits(Value::U32(2048), Value::U64(1 << 20)), (area(2048, 1 << 20), 0));
+    assert_eq!(limits(Value::U32(0), Value::U32(0)), (Area::IMAGE, 0));
+    assert_eq!(limits(Value::I32(-1), Value::U32(768)), (Area::IMAGE, 2));
+    assert_eq!(limits(Value::F32(f32::NAN), Value::U64(u64::MAX)), (Area::IMAGE, 2));
+    assert_eq!(limits(Value::U32(1 << 20), Value::U32(1 << 18)), (area(1 << 18, 1 << 18), 0));
+}
+
+/// A file with other keys, or tensors.
+fn with_keys(gguf: &Gguf, skip: &[&str], change: impl Fn(&mut Rewrite)) -> Vec<u8> {
+    let mut file = Rewrite::of(gguf, skip);
+    change(&mut file);
+    file.bytes()
+}
+
 /// Runs the demo with other keys: the answer must be the demo's, and notes must say what was ignored.
 #[track_caller]
 fn assert_advice(name: &str, skip: &[&str], change: impl Fn(&mut Rewrite), notes: &[&str]) {
     let scratch = Scratch::new(&format!("advice-{name}"));
-    let mut file = Rewrite::of(&demo(), skip);
-    change(&mut file);
-    let path = scratch.write("model.gguf", file.bytes());
+    let path = scratch.write("model.gguf", with_keys(&demo(), skip, change));
     let (found, said) = answer(&path, &COUNT);
     assert_eq!(found["text"], "1, 2, 3, 4, 5", "{name}: {said}");
     let lines: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("note: ")).collect();
@@ -349,6 +404,11 @@ fn keys_of_a_drafting_block_never_stand_in_the_way() {
         blocks(4)(f);
     };
     assert_advice("trunk-alone", &["qwen35.block_count"], trunk_alone, &[ignored]);
+    let three = |f: &mut Rewrite| {
+        gone(f);
+        f.keys.u32(NEXTN, 3);
+    };
+    assert_advice("three-gone", &[NEXTN], three, &[ignored]);
     // The block is there, and the keys are of another mind.
     assert_advice("uncounted", &["qwen35.block_count", NEXTN], blocks(4), &[]);
     assert_advice("no-key", &[NEXTN], |_| (), &[]);

@@ -312,6 +312,24 @@ fn rejects_texts_that_are_not_utf8() {
 }
 
 #[test]
+fn padding_that_calls_itself_words_is_padding() {
+    let mut keys = Keys::small();
+    let n = keys.vocab.tokens.len();
+    let plain = Tokenizer::from_gguf(&keys.gguf()).unwrap();
+    for (i, id) in (n - 3..n).enumerate() {
+        keys.vocab.tokens[id] = format!("[PAD{i}]");
+        keys.vocab.types[id] = 4;
+    }
+    // Not at the end: a word like any other.
+    keys.vocab.tokens[300] = "[PAD7]".to_owned();
+    keys.vocab.types[300] = 4;
+    let tokenizer = Tokenizer::from_gguf(&keys.gguf()).unwrap();
+    assert!((n - 3..n).all(|id| tokenizer.is_padding(id as u32)) && !tokenizer.is_padding(300));
+    assert_eq!(tokenizer.encode("[PAD1]", Special::Parse), plain.encode("[PAD1]", Special::Parse));
+    assert_eq!(tokenizer.encode("[PAD7]", Special::None), [300]);
+}
+
+#[test]
 fn equal_texts_and_empty_ones_do_no_harm() {
     let mut keys = Keys::small();
     let n = keys.vocab.tokens.len();

@@ -80,7 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let mut eyes = Eyes::new(file.gguf(&gguf), model.config.n_embd, &args.sight, hands, room, false)?;
             let (images, clips) = eyes.all(&args.sight)?;
             let vocabulary = Tokenizer::from_gguf(&gguf).with_context(|| args.model.display().to_string())?;
-            let vision_ids = sight::vision_ids(&vocabulary, &gguf)?;
+            let vision_ids = sight::vision_ids(&vocabulary, &gguf, &mut Vec::new())?;
             let text = |stamp: &str| vocabulary.encode(stamp, Special::None);
             Some((arrange(&ids, vision_ids, &images, &clips, text)?, vision_ids))
         }

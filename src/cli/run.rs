@@ -235,7 +235,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let hands = (kernels, args.runtime.team());
             let room = (plan.vision.image_tokens, plan.room_to_look());
             let eyes = Eyes::new(file.gguf(&gguf), model.config.n_embd, &args.sight, hands, room, args.quiet);
-            Some((eyes?, sight::vision_ids(&tokenizer, &gguf)?))
+            let mut notes = Vec::new();
+            let ids = sight::vision_ids(&tokenizer, &gguf, &mut notes)?;
+            notes.iter().for_each(|note| screen.note(&format!("note: {note}")));
+            Some((eyes?, ids))
         }
         None => None,
     };

@@ -1,6 +1,6 @@
 //! Arguments and messages of the commands that take pictures and clips, and the eyes they open.
 
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Note};
 use crate::memory::Vision;
 use crate::model::Config;
 use crate::team::Team;
@@ -24,7 +24,8 @@ use std::time::Duration;
 #[derive(Args, Debug, Clone, Default)]
 #[command(next_help_heading = "Pictures and clips")]
 pub struct Sight {
-    /// Vision file (mmproj GGUF) [default: the one beside the model, when its name begins with mmproj]
+    /// Vision file (mmproj GGUF) [default: the model's own file, when a vision tower lies in it, or the one beside it whose
+    /// name begins with mmproj]
     #[arg(long, value_name = "FILE")]
     pub mmproj: Option<PathBuf>,
 
@@ -277,11 +278,12 @@ impl<'g> Eyes<'g> {
     }
 }
 
-/// The vision tokens of a model's vocabulary: those of the well-known texts, or of the ids that the file gives.
+/// The vision tokens of a model's vocabulary: those of the well-known texts, or else of the ids that the file gives. `notes`
+/// says which of its ids are ignored.
 ///
 /// # Errors
 /// If it lacks one.
-pub fn vision_ids(tokenizer: &Tokenizer, gguf: &Gguf) -> anyhow::Result<VisionIds> {
+pub fn vision_ids(tokenizer: &Tokenizer, gguf: &Gguf, notes: &mut Vec<Note>) -> anyhow::Result<VisionIds> {
     let id_of = |token: &str| {
         let key = match token {
             "<|vision_start|>" => "qwen35.vision_start_token_id",
@@ -289,8 +291,14 @@ pub fn vision_ids(tokenizer: &Tokenizer, gguf: &Gguf) -> anyhow::Result<VisionId
             "<|image_pad|>" => "qwen35.image_token_id",
             _ => "qwen35.video_token_id",
         };
-        let by_key = || gguf.uint(key).ok()?.filter(|&id| id < tokenizer.n_vocab() as u64).map(|id| id as u32);
-        tokenizer.added_token(token).or_else(by_key)
+        let by_key = gguf.advice(key, tokenizer.n_vocab() as u64, notes).map(|id| id as u32);
+        let by_text = tokenizer.added_token(token);
+        if let (Some(found), Some(id)) = (by_key, by_text)
+            && found != id
+        {
+            notes.push(Note::key(key, format!("found {found}, and {token} is {id}")));
+        }
+        by_text.or(by_key)
     };
     Ok(VisionIds::find(id_of)?)
 }

@@ -52,13 +52,13 @@ impl Blocks {
         if n_behind == 0 {
             return Ok(Blocks { n_layer: n_block, n_mtp: 0 });
         }
-        // The key speaks of blocks that are gone, or counts a layer of the trunk.
-        let of_kind = |kind| match kind {
-            LayerKind::DeltaNet => there(n_front, "ssm_out.weight"),
-            LayerKind::Attention => there(n_front, "attn_output.weight"),
+        // The key speaks of blocks that are gone, or counts layers of the trunk.
+        let of_trunk = |il: usize, kind| match kind {
+            LayerKind::DeltaNet => there(il, "ssm_out.weight"),
+            LayerKind::Attention => there(il, "attn_output.weight"),
         };
-        let in_trunk = kinds(n_block).is_ok_and(|kinds| of_kind(kinds[n_front]));
-        let n_layer = if in_trunk { n_block } else { n_front };
+        let kinds = kinds(n_block).unwrap_or_default();
+        let n_layer = (n_front..kinds.len()).find(|&il| !of_trunk(il, kinds[il])).unwrap_or(n_front.max(kinds.len()));
         let why = format!("there is no block for drafting behind the {n_layer} layers of the trunk");
         notes.push(Note::key(behind_key, why));
         Ok(Blocks { n_layer, n_mtp: 0 })

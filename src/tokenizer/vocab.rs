@@ -64,9 +64,28 @@ impl Vocab {
             let offset = error.utf8_error().valid_up_to();
             Error::NotUtf8 { id: ends.partition_point(|&end| end as usize <= offset) }
         })?;
-        match ends.iter().position(|&end| !texts.is_char_boundary(end as usize)) {
-            Some(id) => Err(Error::NotUtf8 { id }),
-            None => Ok(Self { texts, ends, types }),
+        if let Some(id) = ends.iter().position(|&end| !texts.is_char_boundary(end as usize)) {
+            return Err(Error::NotUtf8 { id });
+        }
+        let mut vocab = Self { texts, ends, types };
+        vocab.find_padding();
+        Ok(vocab)
+    }
+
+    /// Ollama's converter fills the table up with words `[PAD0]`, `[PAD1]`, ...: at its end these are padding as any other.
+    fn find_padding(&mut self) {
+        let padding = |text: &str| {
+            let number = text.strip_prefix("[PAD").and_then(|text| text.strip_suffix(']'));
+            number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+        };
+        for id in (0..self.len()).rev() {
+            match self.types[id] {
+                TokenType::Unused => {}
+                TokenType::UserDefined if self.text(id as u32).is_some_and(padding) => {
+                    self.types[id] = TokenType::Unused;
+                }
+                _ => break,
+            }
         }
     }
 

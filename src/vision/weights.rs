@@ -256,9 +256,9 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Tower<'g, S> {
     fn patch_embedding(&self) -> Result<Vec<f32>, Error> {
         const PLANE: usize = PATCH * PATCH;
         let (h, name) = (self.h, "v.patch_embd.weight");
-        let mut pair = Vec::with_capacity(h * TEMPORAL * PATCH_VALUES);
         if self.bind.find(name).is_some_and(|found| found.tensor.shape.first() == Some(&(h * CHANNELS))) {
             let joined = self.bind.values(name, &[h * CHANNELS, TEMPORAL, PATCH, PATCH])?;
+            let mut pair = Vec::with_capacity(joined.len());
             for channels in joined.chunks_exact(CHANNELS * TEMPORAL * PLANE) {
                 for frame in 0..TEMPORAL {
                     let planes = channels.chunks_exact(TEMPORAL * PLANE);
@@ -270,6 +270,7 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Tower<'g, S> {
         let shape = [h, CHANNELS, PATCH, PATCH];
         let first = self.bind.values(name, &shape)?;
         let second = self.bind.values("v.patch_embd.weight.1", &shape)?;
+        let mut pair = Vec::with_capacity(first.len() + second.len());
         for (a, b) in first.chunks_exact(PATCH_VALUES).zip(second.chunks_exact(PATCH_VALUES)) {
             pair.extend_from_slice(a);
             pair.extend_from_slice(b);

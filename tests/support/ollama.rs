@@ -26,7 +26,7 @@ impl Layout {
 pub fn file(text: &Gguf, tower: Option<&Gguf>, layout: Layout) -> Vec<u8> {
     let mut file = text_model(text, layout);
     if let Some(tower) = tower {
-        add_tower(&mut file, tower);
+        add_tower(&mut file, text, tower);
     }
     file.bytes()
 }
@@ -105,8 +105,8 @@ fn group_value_heads(file: &mut Rewrite, config: &Config) {
     }
 }
 
-/// Adds a vision tower.
-pub fn add_tower(file: &mut Rewrite, tower: &Gguf) {
+/// Adds a vision tower, and the ids of its tokens in the vocabulary of `text`.
+fn add_tower(file: &mut Rewrite, text: &Gguf, tower: &Gguf) {
     let number = |key: &str| tower.uint(&format!("clip.vision.{key}")).unwrap().unwrap() as u32;
     for key in ["block_count", "embedding_length", "attention.head_count"] {
         file.keys.u32(&format!("qwen35.vision.{key}"), number(key));
@@ -124,6 +124,14 @@ pub fn add_tower(file: &mut Rewrite, tower: &Gguf) {
         .f32s("qwen35.vision.image_mean", &[0.5; 3])
         .f32s("qwen35.vision.image_std", &[0.5; 3])
         .i32s("qwen35.vision.deepstack_visual_indexes", &[]);
+    for (key, token) in [
+        ("image_token_id", "<|image_pad|>"),
+        ("vision_start_token_id", "<|vision_start|>"),
+        ("vision_end_token_id", "<|vision_end|>"),
+    ] {
+        let id = text.strings("tokenizer.ggml.tokens").unwrap().unwrap().position(|t| t == token.as_bytes());
+        file.keys.u32(&format!("qwen35.{key}"), id.unwrap() as u32);
+    }
     let h = number("embedding_length") as usize;
     let given = Rewrite::of(tower, &[]).tensors;
     let second = given.iter().find(|t| t.name == "v.patch_embd.weight.1").unwrap();
