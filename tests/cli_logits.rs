@@ -266,7 +266,7 @@ fn refuses_a_file_without_tensors() {
     let scratch = Scratch::new("vocabulary");
     let fixture = Fixture::open("micro-f32");
     let file = scratch.write("vocabulary.gguf", rewritten(&fixture.gguf, "qwen35", "", |_| None));
-    assert_model_refused(&file, &["no tensors", "vocabulary-only"]);
+    assert_model_refused(&file, &["no tensors", "expected the weights of a model"]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::model::config::YarnConfig;
 use crate::model::names::Role;
 use crate::model::stream::{self, Streaming};
 use crate::model::{Config, Model};
-use crate::vision::{VisionConfig, weights};
+use crate::vision::{VisionModel, weights};
 use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
@@ -119,7 +119,7 @@ impl Fitting {
         };
         let tower_file = tower.gguf(gguf);
         tower_file.evict_headers();
-        let vision_config = VisionConfig::from_gguf(tower_file).context("vision file")?;
+        let (vision_config, _) = VisionModel::check(tower_file, config.n_embd).context("vision file")?;
         let mut vision = sight.plan(&vision_config, tower_file);
         if self.no_mmap || self.mlock {
             vision.weights = match tower {

@@ -315,11 +315,10 @@ impl Report {
 
     /// The tower in a text model's file; the text model runs without it too.
     fn tower_inside(&mut self, gguf: &Gguf, n_embd: usize) {
-        let tower = VisionModel::bind(gguf).and_then(|tower| tower.check_text_model(n_embd).map(|()| tower));
-        match tower {
-            Ok(tower) => {
-                self.note_all(&tower.notes);
-                self.vision = Some(VisionTower::of(gguf, &tower.config));
+        match VisionModel::check(gguf, n_embd) {
+            Ok((config, notes)) => {
+                self.note_all(&notes);
+                self.vision = Some(VisionTower::of(gguf, &config));
             }
             Err(error) => self.notes.push(format!("no pictures: the vision tower in it cannot be used: {error}")),
         }

@@ -101,8 +101,8 @@ impl Sight {
     /// The tower in the model's own file, unless it cannot be used and nobody asked for it.
     fn inside(&self, model: &Gguf, notes: &mut Vec<String>) -> anyhow::Result<Option<TowerFile>> {
         let n_embd = Config::from_gguf(model)?.n_embd;
-        match VisionModel::bind(model).and_then(|tower| tower.check_text_model(n_embd)) {
-            Ok(()) => Ok(Some(TowerFile::Inside)),
+        match VisionModel::check(model, n_embd) {
+            Ok(_) => Ok(Some(TowerFile::Inside)),
             Err(error) if self.is_empty() => {
                 notes.push(format!("no pictures: the vision tower in the model's file cannot be used: {error}"));
                 Ok(None)

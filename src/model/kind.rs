@@ -30,7 +30,7 @@ impl FileKind {
         let text = |key| gguf.string(key).ok().flatten().unwrap_or_default();
         let architecture = text("general.architecture");
         let any = |end: &str| gguf.tensors().any(|tensor| tensor.name.ends_with(end));
-        let has = |name| gguf.tensor(name).is_some();
+        let begins = |start: &str| gguf.tensors().any(|tensor| tensor.name.starts_with(start));
         match text("general.type") {
             "imatrix" => return FileKind::ImportanceMatrix,
             "adapter" => return FileKind::Lora,
@@ -40,10 +40,10 @@ impl FileKind {
         match architecture {
             "clip" => FileKind::VisionTower,
             "controlvector" => FileKind::ControlVector,
-            _ if any(".lora_a") && !has("token_embd.weight") || !text("adapter.type").is_empty() => FileKind::Lora,
+            _ if any(".lora_a") && !begins("token_embd.weight") || !text("adapter.type").is_empty() => FileKind::Lora,
             _ if any(".in_sum2") => FileKind::ImportanceMatrix,
             _ if gguf.n_tensors() == 0 && gguf.get("tokenizer.ggml.tokens").is_some() => FileKind::Vocabulary,
-            ARCHITECTURE if !has("blk.0.attn_norm.weight") && any(".nextn.eh_proj.weight") => FileKind::DraftBlock,
+            ARCHITECTURE if !begins("blk.0.") && any(".nextn.eh_proj.weight") => FileKind::DraftBlock,
             ARCHITECTURE => FileKind::Model,
             _ => FileKind::OtherArchitecture,
         }

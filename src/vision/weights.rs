@@ -120,9 +120,24 @@ impl<'g> VisionModel<'g> {
     /// What [`VisionConfig::from_gguf`] finds; the first tensor that is missing, misshapen or of an unsupported type; one of
     /// a tower that is none of these, and would have been left out.
     pub fn bind(gguf: &'g Gguf) -> Result<VisionModel<'g>, Error> {
+        VisionModel::find(gguf, true)
+    }
+
+    /// Whether every weight is there, by the directory of the file, and goes with a text model of width `n_embd`. No weight
+    /// is read; beside the hyper-parameters stands which keys were ignored.
+    ///
+    /// # Errors
+    /// As [`VisionModel::bind`] and [`VisionModel::check_text_model`].
+    pub fn check(gguf: &Gguf, n_embd: usize) -> Result<(VisionConfig, Vec<Note>), Error> {
+        let model = VisionModel::find(gguf, false)?;
+        model.check_text_model(n_embd)?;
+        Ok((model.config, model.notes))
+    }
+
+    fn find(gguf: &'g Gguf, read: bool) -> Result<VisionModel<'g>, Error> {
         let mut notes = Vec::new();
         let config = VisionConfig::read(gguf, &mut notes)?;
-        let tower = Tower { bind: Bind::new(gguf, true, other_spelling), h: config.n_embd };
+        let tower = Tower { bind: Bind::new(gguf, read, other_spelling), h: config.n_embd };
         let bind = &tower.bind;
         let (h, ff, merged) = (config.n_embd, config.n_ff, config.merged());
         let pair = tower.patch_embedding()?;
@@ -165,7 +180,7 @@ impl<'g> VisionModel<'g> {
             post_ln: tower.norm("v.post_ln")?,
             mm_0: tower.linear("mm.0", merged, merged)?,
             mm_2: tower.linear("mm.2", config.n_out, merged)?,
-            fingerprint: fingerprint(gguf, &config),
+            fingerprint: if read { fingerprint(gguf, &config) } else { [0; 32] },
             notes,
             config,
         };
@@ -248,7 +263,8 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Tower<'g, S> {
         let Linear { weight, bias } = self.linear(&name("attn_qkv"), 3 * h, h)?;
         Ok([0, 1, 2].map(|i| {
             let rows = i * h..(i + 1) * h;
-            Linear { weight: weight.slice_rows(rows.clone()), bias: bias[rows].into() }
+            let bias = bias.get(rows.clone()).unwrap_or_default().into();
+            Linear { weight: weight.slice_rows(rows), bias }
         }))
     }
 
