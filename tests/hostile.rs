@@ -5,8 +5,12 @@
 mod allocation;
 #[path = "support/header.rs"]
 mod header;
+#[path = "support/ollama.rs"]
+mod ollama;
 #[path = "support/program.rs"]
 mod program;
+#[path = "support/rewrite.rs"]
+mod rewrite;
 #[path = "support/scratch.rs"]
 mod scratch;
 
@@ -205,13 +209,17 @@ fn put_to_use(bytes: Vec<u8>) {
     std::hint::black_box(context.logits(0));
 }
 
-/// Ten thousand edits of a text model's header and a vision tower's.
+/// Ten thousand edits of the headers of a text model, of one in Ollama's layout with a tower inside, and of a vision tower.
 #[test]
 fn edited_headers_take_little_time_and_memory_and_never_a_panic() {
-    let files = ["tests/fixtures/q8_0.gguf", "tests/vision/mmproj.gguf"].map(header_of);
+    let names = ["tests/fixtures/q8_0.gguf", "tests/vision/mmproj.gguf"];
+    let [text, tower] = names.map(|name| Gguf::open(&repository(name)).unwrap());
+    let inside = Header::read(&ollama::file(&text, Some(&tower), ollama::Layout::LIBRARY));
+    let [text, tower] = names.map(header_of);
+    let files = [text.clone(), text, inside, tower];
     for seed in 0..10_000 {
         let mut random = Random(seed);
-        let mut header = files[usize::from(seed % 4 == 3)].clone();
+        let mut header = files[seed as usize % 4].clone();
         let edit = random.edit(&mut header);
         let bytes = header.write();
         let limit = (64 << 20) + 10 * bytes.len();

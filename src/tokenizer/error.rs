@@ -12,7 +12,7 @@ pub enum Error {
     Gguf(#[from] gguf::Error),
     #[error("the file has no `{key}`")]
     Missing { key: &'static str },
-    #[error("`{key}` is \"{found}\"; supported: \"{supported}\"")]
+    #[error("`{key}` is {found:?}; supported: \"{supported}\"")]
     Unsupported { key: &'static str, found: String, supported: &'static str },
     #[error("the vocabulary has no tokens")]
     NoTokens,

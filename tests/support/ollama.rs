@@ -129,8 +129,10 @@ fn add_tower(file: &mut Rewrite, text: &Gguf, tower: &Gguf) {
         ("vision_start_token_id", "<|vision_start|>"),
         ("vision_end_token_id", "<|vision_end|>"),
     ] {
-        let id = text.strings("tokenizer.ggml.tokens").unwrap().unwrap().position(|t| t == token.as_bytes());
-        file.keys.u32(&format!("qwen35.{key}"), id.unwrap() as u32);
+        let tokens = text.strings("tokenizer.ggml.tokens").unwrap();
+        if let Some(id) = tokens.and_then(|mut tokens| tokens.position(|text| text == token.as_bytes())) {
+            file.keys.u32(&format!("qwen35.{key}"), id as u32);
+        }
     }
     let h = number("embedding_length") as usize;
     let given = Rewrite::of(tower, &[]).tensors;
