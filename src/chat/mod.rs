@@ -5,6 +5,7 @@
 
 mod guard;
 mod python;
+pub mod thinking;
 mod time;
 
 use crate::gguf::{self, Gguf};

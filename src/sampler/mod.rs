@@ -28,7 +28,8 @@ pub struct Settings {
     pub presence_penalty: f32,
     /// Subtracted from the logit of a token for every time it is in the answer.
     pub frequency_penalty: f32,
-    /// Divides a positive logit, and multiplies a negative one, of every token in the prompt or the answer; 1 is none.
+    /// Divides a positive logit, and multiplies a negative one, of every token in the prompt or the answer, as the
+    /// libraries do for which such values are published; 1 is none.
     pub repetition_penalty: f32,
 }
 
@@ -84,6 +85,11 @@ impl Settings {
         }
     }
 
+    /// Whether chance has a part in the choice, rather than the highest logit alone.
+    pub fn is_random(&self) -> bool {
+        self.temperature != 0.0 && self.top_k != 1
+    }
+
     fn has_penalties(&self) -> bool {
         self.presence_penalty != 0.0 || self.frequency_penalty != 0.0 || self.repetition_penalty != 1.0
     }
@@ -112,17 +118,27 @@ impl Sampler {
         }
     }
 
+    /// How tokens are chosen.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Chooses otherwise from now on; the random numbers go on.
+    pub fn set(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// Never draws these rows, such as padding.
     pub fn ban(&mut self, ids: impl IntoIterator<Item = u32>) {
         self.banned.extend(ids);
     }
 
-    /// Tells the sampler of tokens of the prompt.
-    pub fn see_prompt(&mut self, ids: &[u32]) {
+    /// Tells the sampler of tokens of the prompt, which the repetition penalty alone is about.
+    pub fn see_prompt(&mut self, ids: impl IntoIterator<Item = u32>) {
         if self.settings.repetition_penalty != 1.0 {
-            ids.iter().for_each(|&id| {
+            for id in ids {
                 self.seen.entry(id).or_insert(0);
-            });
+            }
         }
     }
 
@@ -154,11 +170,11 @@ impl Sampler {
             }
         }
         let Settings { temperature, top_k, top_p, min_p, .. } = self.settings;
-        let drawn = if temperature == 0.0 || top_k == 1 {
-            select::highest(logits)
-        } else {
+        let drawn = if self.settings.is_random() {
             let cut = select::Cut { top_k, top_p, min_p };
             select::draw(logits, temperature, cut, &mut self.random, &mut self.scratch)
+        } else {
+            select::highest(logits)
         };
         drawn.unwrap_or_else(|| {
             let first = (0..logits.len() as u32).find(|id| !self.banned.contains(id));
@@ -274,7 +290,7 @@ mod tests {
         let settings =
             Settings { presence_penalty: 0.5, frequency_penalty: 0.25, repetition_penalty: 2.0, ..Settings::greedy() };
         let mut sampler = sampler(settings);
-        sampler.see_prompt(&[1, 2]);
+        sampler.see_prompt([1, 2]);
         for id in [2, 3, 3] {
             sampler.accept(id);
         }
