@@ -1,6 +1,7 @@
 //! `bench`: how fast a model is read and written on this machine, and how near that is to what the memory allows.
 
 use super::fitting::MOST_TOKENS;
+use super::printable;
 use super::runtime::Runtime;
 use crate::context::{Context, DEFAULT_BATCH, Settings, text_slots};
 use crate::gguf::Gguf;
@@ -23,7 +24,12 @@ use std::time::{Duration, Instant};
                         qwen-edge bench model.gguf --depth 0,4096,32768 --kv q8_0 --json")]
 pub struct Args {
     /// GGUF file
-    model: PathBuf,
+    #[arg(required_unless_present = "model_option")]
+    model: Option<PathBuf>,
+
+    /// GGUF file, in place of MODEL
+    #[arg(id = "model_option", short = 'm', long = "model", value_name = "FILE", conflicts_with = "model")]
+    model_option: Option<PathBuf>,
 
     /// Tokens to read in a batch-wise prompt; 0 skips it
     #[arg(short, long = "prompt", value_name = "N", default_value_t = 512)]
@@ -62,8 +68,10 @@ pub struct Args {
 /// # Errors
 /// If the model cannot be loaded.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let gguf = Gguf::open(&args.model)?;
-    let model = Model::bind(&gguf).with_context(|| args.model.display().to_string())?;
+    // The parser asks for one of them.
+    let path = args.model.as_ref().or(args.model_option.as_ref()).context("no model")?;
+    let gguf = Gguf::open(path)?;
+    let model = Model::bind(&gguf).with_context(|| path.display().to_string())?;
     let deepest = args.depth.iter().max().copied().unwrap_or(0);
     let n_ctx =
         deepest.checked_add(args.prompt).and_then(|n| n.checked_add(args.n)).context("the depth is too large")?;
@@ -73,7 +81,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = Settings { n_ctx, n_batch: (args.batch as usize).min(n_ctx), kv: args.kv, n_checkpoint: 0 };
     let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);
     if !args.json {
-        let name = gguf.string("general.name").ok().flatten().unwrap_or("unnamed model");
+        let name = printable::line(gguf.string("general.name").ok().flatten().unwrap_or("unnamed model"));
         writeln!(
             io::stdout(),
             "{name}, {:.0} MB of tensors; {} on {} threads; {} cache; batches of {}",

@@ -1,6 +1,7 @@
 //! `inspect`: what a GGUF file holds, whether it runs, and the memory it will take, before any weight is read.
 
 use super::fitting::mapped_load;
+use super::printable;
 use crate::chat::{self, Template};
 use crate::context::{DEFAULT_BATCH, Settings};
 use crate::gguf::{Gguf, Note, TensorType};
@@ -44,7 +45,8 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let gguf = Gguf::open(&args.model)?;
     let report = Report::new(&args.model, &gguf);
-    let text = if args.json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() };
+    let text =
+        if args.json { printable::json(&serde_json::to_string_pretty(&report)?) + "\n" } else { report.to_string() };
     Ok(std::io::stdout().write_all(text.as_bytes())?)
 }
 
@@ -415,14 +417,9 @@ fn types(gguf: &Gguf) -> Vec<TypeUse> {
     types
 }
 
-/// Text of a file without what could steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, value: &str| writeln!(f, "{name:<14}{}", printable(value));
+        let mut line = |name: &str, value: &str| writeln!(f, "{name:<14}{}", printable::line(value));
         let kind = match self.kind {
             Kind::Text if self.vision.is_some() => "text model with a vision tower",
             Kind::Text => "text model",

@@ -2,6 +2,7 @@
 
 use super::runtime::Runtime;
 use super::sight::{self, Eyes, Sight};
+use super::text;
 use crate::context::{Context, Settings, text_slots};
 use crate::gguf::Gguf;
 use crate::model::Model;
@@ -121,7 +122,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 /// Reads a JSON array of token ids.
 fn read_ids(path: &Path) -> anyhow::Result<Vec<u32>> {
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let name = || path.display().to_string();
+    let text = text::decode(&std::fs::read(path).with_context(name)?).with_context(name)?;
     let ids: Vec<u32> = serde_json::from_str(&text)
         .with_context(|| format!("{}: expected a JSON array of token ids", path.display()))?;
     ensure!(!ids.is_empty(), "{}: no tokens", path.display());

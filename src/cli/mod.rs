@@ -12,6 +12,7 @@ pub mod completions;
 pub mod fitting;
 pub mod inspect;
 pub mod logits;
+mod printable;
 pub mod run;
 pub mod runtime;
 mod screen;
@@ -19,6 +20,7 @@ pub mod sight;
 mod signals;
 pub mod synth;
 pub mod template;
+mod text;
 pub mod tokenize;
 pub mod vision;
 

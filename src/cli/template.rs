@@ -1,5 +1,6 @@
 //! `template`: messages to the text of a prompt.
 
+use super::{printable, text};
 use crate::chat::{Request, Template};
 use crate::gguf::Gguf;
 use anyhow::Context;
@@ -26,7 +27,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let request = read_request(&args.messages).with_context(|| args.messages.display().to_string())?;
     let prompt = template.render(&request)?;
     let mut out = io::stdout().lock();
-    out.write_all(prompt.as_bytes()).and_then(|()| out.flush()).context("cannot write to standard output")
+    out.write_all(printable::output(&prompt).as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
 }
 
 fn read_request(path: &Path) -> anyhow::Result<Request> {
@@ -36,5 +39,5 @@ fn read_request(path: &Path) -> anyhow::Result<Request> {
     } else {
         json = std::fs::read(path).context("cannot be read")?;
     }
-    serde_json::from_slice(&json).context("not the JSON that is expected")
+    serde_json::from_str(&text::decode(&json)?).context("not the JSON that is expected")
 }

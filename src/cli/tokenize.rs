@@ -1,5 +1,6 @@
 //! `tokenize`: text to token ids.
 
+use super::text;
 use crate::gguf::Gguf;
 use crate::tokenizer::{Special, Tokenizer};
 use anyhow::{Context, bail};
@@ -52,14 +53,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 const STDOUT: &str = "cannot write to standard output";
 
-/// Reads all of `input`, which must be UTF-8.
+/// Reads all of `input`: UTF-8 as it is, a byte-order mark included, other Unicode as the text it is.
 fn read_text(mut input: impl Read) -> anyhow::Result<String> {
     let mut bytes = Vec::new();
     input.read_to_end(&mut bytes).context("cannot be read")?;
-    String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        anyhow::anyhow!("not UTF-8: invalid byte 0x{:02x} at offset {at}", error.as_bytes()[at])
-    })
+    match String::from_utf8(bytes) {
+        Ok(text) => {
+            if text::without_mark(&text).len() < text.len() {
+                say!("note: the byte-order mark in front is among the tokens; `run` leaves it out of a prompt");
+            }
+            Ok(text)
+        }
+        Err(error) => text::decode(error.as_bytes()),
+    }
 }
 
 /// Maps every line of `input`, a JSON string, to a line of ids.
@@ -68,6 +74,10 @@ fn encode_lines(
     out: &mut impl Write,
     encode: impl Fn(&str) -> Vec<u32>,
 ) -> anyhow::Result<()> {
+    if text::is_wide(input.fill_buf().context("cannot be read")?) {
+        let text = read_text(input)?;
+        return encode_lines(BufReader::new(text.as_bytes()), out, encode);
+    }
     let (mut line, mut offset) = (Vec::new(), 0);
     for number in 1.. {
         line.clear();
@@ -75,7 +85,9 @@ fn encode_lines(
             break;
         }
         let text: String = match std::str::from_utf8(&line) {
-            Ok(text) => serde_json::from_str(text).with_context(|| format!("line {number} is not a JSON string"))?,
+            // JSON has no byte-order mark; some programs write one.
+            Ok(text) => serde_json::from_str(text::without_mark(text))
+                .with_context(|| format!("line {number} is not a JSON string"))?,
             Err(error) => {
                 let at = error.valid_up_to();
                 bail!("not UTF-8: invalid byte 0x{:02x} at offset {} (line {number})", line[at], offset + at);
@@ -125,10 +137,21 @@ mod tests {
     }
 
     #[test]
+    fn lines_are_read_as_other_programs_write_them() {
+        let text = "\u{feff}\"a\"\n\"\u{feff}世\"\n";
+        let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for bytes in [text.as_bytes(), &utf16] {
+            let (out, result) = lines(bytes);
+            result.unwrap();
+            assert_eq!(out, "[1,7]\n[2,7]\n");
+        }
+    }
+
+    #[test]
     fn broken_utf8_is_reported_with_its_offset() {
         let (_, result) = lines(b"\"a\"\n\"b\xff\"\n");
         assert_eq!(result.unwrap_err().to_string(), "not UTF-8: invalid byte 0xff at offset 6 (line 2)");
         let error = read_text(&b"caf\xc3\xa9 \xe4\xb8!"[..]).unwrap_err();
-        assert_eq!(error.to_string(), "not UTF-8: invalid byte 0xe4 at offset 6");
+        assert!(error.to_string().starts_with("not UTF-8 at byte 6 (0xe4)"), "{error}");
     }
 }

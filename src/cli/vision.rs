@@ -1,5 +1,6 @@
 //! `vision`: a picture's patches and the rows the vision tower makes of them, for comparison with other implementations.
 
+use super::printable;
 use super::runtime::Runtime;
 use super::sight::{PUBLISHED_IMAGE_TOKENS, describe, progress, report_json};
 use crate::gguf::Gguf;
@@ -70,7 +71,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     say!("{}", describe(label, &report));
     if args.json {
-        writeln!(std::io::stdout(), "{}", report_json(label, &report))?;
+        writeln!(std::io::stdout(), "{}", printable::json(&report_json(label, &report).to_string()))?;
     }
 
     let grid_thw = [grid.t as i32, grid.h as i32, grid.w as i32];
