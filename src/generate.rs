@@ -1,8 +1,9 @@
 //! Writing an answer: read the prompt, then sample token after token until the model ends, and say how it went.
 
+use crate::chat::thinking::{Channel, Thinking, Thought};
 use crate::context::{Context, ContextFull, text_slots};
 use crate::model::finite::NotFinite;
-use crate::model::forward::Slot;
+use crate::model::forward::{Input, Slot};
 use crate::sampler::Sampler;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
 use std::time::{Duration, Instant};
@@ -59,10 +60,16 @@ pub struct Outcome {
     pub n_prompt: usize,
     /// Of them, tokens that were in the context already.
     pub n_reused: usize,
+    /// Of them, tokens that were read; all the others unless the reading was interrupted.
+    pub n_read: usize,
     /// Time from the start to the logits behind the prompt.
     pub prefill: Duration,
     /// Ids of the answer, the ending token excluded.
     pub ids: Vec<u32>,
+    /// What became of the thinking.
+    pub thought: Thought,
+    /// Thinking tokens that the model chose.
+    pub n_thinking: usize,
     /// Time from the first sampled token to the last.
     pub decode: Duration,
 }
@@ -70,12 +77,17 @@ pub struct Outcome {
 impl Outcome {
     /// Prompt tokens read per second, those in the context already not counted.
     pub fn prefill_tok_s(&self) -> f64 {
-        rate(self.n_prompt - self.n_reused, self.prefill)
+        rate(self.n_read, self.prefill)
     }
 
     /// Tokens written per second. The first comes with the prompt and is not counted.
     pub fn decode_tok_s(&self) -> f64 {
         rate(self.ids.len().saturating_sub(1), self.decode)
+    }
+
+    /// Whether it was interrupted before anything was written.
+    pub fn is_stopped_before_answer(&self) -> bool {
+        self.stop == Stop::Interrupted && self.ids.is_empty()
     }
 }
 
@@ -87,15 +99,26 @@ fn rate(n: usize, time: Duration) -> f64 {
 pub trait Audience {
     /// `done` of `total` prompt tokens are read.
     fn reading(&mut self, done: usize, total: usize);
-    /// The answer goes on: the token, and the text that became whole with it (maybe none).
-    fn writing(&mut self, id: u32, text: &str);
+    /// The answer goes on with text that became whole (maybe none).
+    fn writing(&mut self, channel: Channel, text: &str);
     /// Whether to go on; asked between batches and tokens.
     fn proceed(&mut self) -> bool;
 }
 
-/// Reads `prompt`, as far as the context does not hold it already, and writes up to `n_max` tokens.
-///
-/// The first `stable` slots are expected to begin the next prompt too; the context can then go back to their end.
+/// What is to be written.
+pub struct Task<'a> {
+    /// The prompt.
+    pub prompt: &'a [Slot<'a>],
+    /// So many of its slots are expected to begin the next prompt too; the context can then go back to their end.
+    pub stable: usize,
+    /// Most tokens of the answer.
+    pub n_max: usize,
+    /// Where the prompt leaves the thinking, and its budget.
+    pub thinking: Thinking,
+}
+
+/// Reads the prompt, as far as the context does not hold it already, and writes the answer. The sampler begins anew,
+/// with the prompt's tokens before it.
 ///
 /// # Errors
 /// [`Error`].
@@ -103,19 +126,21 @@ pub fn generate(
     context: &mut Context<'_, '_>,
     tokenizer: &Tokenizer,
     sampler: &mut Sampler,
-    prompt: &[Slot<'_>],
-    stable: usize,
-    n_max: usize,
+    task: Task<'_>,
     audience: &mut dyn Audience,
 ) -> Result<Outcome, Error> {
     let start = Instant::now();
+    let Task { prompt, stable, n_max, mut thinking } = task;
     let n_reused = context.reuse(prompt);
     let mut outcome = Outcome {
         stop: Stop::Interrupted,
         n_prompt: prompt.len(),
         n_reused,
+        n_read: 0,
         prefill: Duration::ZERO,
         ids: Vec::new(),
+        thought: Thought::None,
+        n_thinking: 0,
         decode: Duration::ZERO,
     };
     context.check_room(prompt.len() - n_reused)?;
@@ -123,29 +148,35 @@ pub fn generate(
     let mut done = n_reused;
     for end in [stable, prompt.len()] {
         if end > done && go_on {
-            context.prefill(&prompt[done..end], |n| {
+            done += context.prefill(&prompt[done..end], |n| {
                 audience.reading(done + n, prompt.len());
                 go_on = audience.proceed();
                 go_on
             })?;
-            done = end;
             if end == stable && end < prompt.len() && go_on {
                 context.checkpoint();
             }
         }
     }
+    outcome.n_read = done - n_reused;
     outcome.prefill = start.elapsed();
     if !go_on {
         return Ok(outcome);
     }
 
+    sampler.forget();
+    sampler.see_prompt(prompt.iter().filter_map(|slot| match slot.input {
+        Input::Token(id) => Some(id),
+        Input::Embedding(_) => None,
+    }));
     let mut decoder = StreamDecoder::new();
     let start = Instant::now();
     context.logits(0);
     if !context.is_finite(true) {
         return Err(not_finite(context, prompt, &outcome.ids));
     }
-    let mut id = sampler.sample(context.last_logits());
+    let mut id = next(context.last_logits(), &mut thinking, sampler);
+    let mut last = Channel::Answer;
     outcome.stop = loop {
         if tokenizer.is_end(id) {
             break Stop::End;
@@ -159,7 +190,11 @@ pub fn generate(
         sampler.accept(id);
         outcome.ids.push(id);
         outcome.decode = start.elapsed();
-        audience.writing(id, decoder.push(tokenizer, id));
+        let text = decoder.push(tokenizer, id);
+        if let Some(channel) = thinking.take(id, text) {
+            audience.writing(channel, text);
+            last = channel;
+        }
         if outcome.ids.len() == n_max {
             break Stop::Length;
         }
@@ -169,12 +204,14 @@ pub fn generate(
         if !context.is_finite(false) {
             return Err(not_finite(context, prompt, &outcome.ids));
         }
-        id = sampler.sample(context.last_logits());
+        id = next(context.last_logits(), &mut thinking, sampler);
     };
     let rest = decoder.finish();
-    if let (false, Some(&id)) = (rest.is_empty(), outcome.ids.last()) {
-        audience.writing(id, rest);
+    if !rest.is_empty() {
+        audience.writing(last, rest);
     }
+    outcome.thought = thinking.thought();
+    outcome.n_thinking = thinking.n_tokens();
     Ok(outcome)
 }
 
@@ -184,4 +221,9 @@ fn not_finite(context: &mut Context<'_, '_>, prompt: &[Slot<'_>], ids: &[u32]) -
     let next = prompt.iter().flat_map(|slot| slot.position).max().map_or(0, |position| position + 1);
     let slots = [prompt, &text_slots(ids, next)].concat();
     Error::NotFinite { found: context.find_not_finite(&slots).ok().flatten() }
+}
+
+/// The next token: chosen from `logits` where it is the model's to choose.
+fn next(logits: &mut [f32], thinking: &mut Thinking, sampler: &mut Sampler) -> u32 {
+    thinking.prescribed().unwrap_or_else(|| sampler.sample(logits))
 }

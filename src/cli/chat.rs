@@ -1,7 +1,8 @@
 //! The chat on a terminal: line editing, history, and the few commands a chat needs.
 
 use super::run::{Kind, Session};
-use super::sight;
+use super::screen::Screen;
+use super::{marks, signals};
 use crate::generate::Error;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -10,20 +11,141 @@ use serde_json::{Value, json};
 const HELP: &str = "\
 /image FILE     show a picture; it goes with the next message
 /video FILE     show a clip, likewise
-/think on|off   whether the model thinks before it answers
+/think on|off   whether the model thinks before it answers; /think alone says which
 /reset          forget the conversation
 /help           this list
 /bye            leave (as Ctrl-D does)
-A line that ends in \\ goes on in the next. Ctrl-C stops an answer.";
+A line that ends in \\ goes on in the next. Ctrl-C stops an answer; before it began, it takes the message back.
+In a message, <image> and <video> mark places of what is shown; \\<image> and \\<video> are text.";
+
+/// What a line asks for.
+#[derive(PartialEq, Eq, Debug)]
+enum Line<'a> {
+    Nothing,
+    Leave,
+    Help,
+    Reset,
+    /// Say whether the model thinks.
+    Thinking,
+    Think(bool),
+    Look(Kind, &'a str),
+    /// A command that is none, and why.
+    Wrong(String),
+    Message(&'a str),
+}
+
+impl Line<'_> {
+    fn of(text: &str) -> Line<'_> {
+        let text = text.trim();
+        let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        let rest = rest.trim_start();
+        match (word, rest) {
+            ("", _) => Line::Nothing,
+            ("/bye" | "/exit" | "/quit", "") => Line::Leave,
+            ("/help" | "/?", "") => Line::Help,
+            ("/reset" | "/clear", "") => Line::Reset,
+            ("/think", "") => Line::Thinking,
+            ("/think", "on") => Line::Think(true),
+            ("/think", "off") => Line::Think(false),
+            ("/think", _) => Line::Wrong("/think takes on or off".to_owned()),
+            ("/image" | "/video", "") => Line::Wrong(format!("{word} needs a file: {word} FILE")),
+            ("/image", file) => Line::Look(Kind::Image, file),
+            ("/video", file) => Line::Look(Kind::Video, file),
+            ("/bye" | "/exit" | "/quit" | "/help" | "/?" | "/reset" | "/clear", _) => {
+                Line::Wrong(format!("{word} takes nothing behind it"))
+            }
+            // A path, say, may well begin a message.
+            (command, "") if command.starts_with('/') => Line::Wrong(format!("no command {command}; /help lists them")),
+            _ => Line::Message(text),
+        }
+    }
+}
+
+/// A conversation, and what of it can be taken back.
+struct Conversation {
+    messages: Vec<Value>,
+    /// Messages it begins with.
+    fresh: Vec<Value>,
+    /// Pictures and clips that messages before this one showed.
+    shown: (usize, usize),
+}
+
+impl Conversation {
+    fn new(system: Option<&str>) -> Conversation {
+        let fresh: Vec<Value> = system.map(|s| json!({"role": "system", "content": s})).into_iter().collect();
+        Conversation { messages: fresh.clone(), fresh, shown: (0, 0) }
+    }
+
+    fn reset(&mut self, session: &mut Session<'_, '_>) {
+        self.messages.clone_from(&self.fresh);
+        self.shown = (0, 0);
+        self.hide(session);
+    }
+
+    /// Forgets pictures and clips that no message of it has shown.
+    fn hide(&self, session: &mut Session<'_, '_>) {
+        session.images.truncate(self.shown.0);
+        session.clips.truncate(self.shown.1);
+    }
+
+    /// Adds a message and writes the answer, which joins the conversation; if there is none, neither does the message,
+    /// and the pictures that were to go with it.
+    ///
+    /// # Errors
+    /// If standard output takes no more.
+    fn say(&mut self, session: &mut Session<'_, '_>, message: &str) -> anyhow::Result<()> {
+        let (images, clips) = (session.images.len() - self.shown.0, session.clips.len() - self.shown.1);
+        match marks::content(&message.into(), images, clips) {
+            Ok(content) => self.messages.push(json!({"role": "user", "content": content})),
+            // Pictures stay for a message that has room for them.
+            Err(error) => {
+                say!("error: {error:#}");
+                return Ok(());
+            }
+        }
+        // Ctrl-C is about this message from now on.
+        signals::begin_answer();
+        let answered = self.reply(session);
+        signals::end_answer();
+        let problem = match answered {
+            Ok(true) => {
+                self.shown = (session.images.len(), session.clips.len());
+                return Ok(());
+            }
+            Ok(false) => "the message is taken back, as it was not read to its end".to_owned(),
+            // No later answer would be seen either, or be one.
+            Err(error) if error.is::<std::io::Error>() => return Err(error),
+            Err(error) if matches!(error.downcast_ref(), Some(Error::NotFinite { .. })) => return Err(error),
+            Err(error) => format!("error: {error:#}"),
+        };
+        self.messages.pop();
+        self.hide(session);
+        say!("{problem}");
+        Ok(())
+    }
+
+    /// Writes the next answer and adds it; false if it was stopped before it began.
+    fn reply(&mut self, session: &mut Session<'_, '_>) -> anyhow::Result<bool> {
+        let prompt = session.prompt(self.messages.clone())?;
+        let stable = session.stable_prefix(self.messages.clone(), &prompt)?;
+        if session.write_answer(&prompt, stable)?.is_stopped_before_answer() {
+            return Ok(false);
+        }
+        let mut answer = json!({"role": "assistant", "content": session.screen.answer()});
+        if !session.screen.reasoning().is_empty() {
+            answer["reasoning_content"] = session.screen.reasoning().into();
+        }
+        self.messages.push(answer);
+        Ok(true)
+    }
+}
 
 /// Chats until the user leaves.
 pub(super) fn chat(session: &mut Session<'_, '_>, system: Option<&str>) -> anyhow::Result<()> {
+    keep_answers_apart(&mut session.screen)?;
     session.screen.note("Type a message; /help lists commands, Ctrl-D leaves.");
     let mut editor = DefaultEditor::new()?;
-    let fresh: Vec<Value> = system.map(|s| json!({"role": "system", "content": s})).into_iter().collect();
-    let mut messages = fresh.clone();
-    // Pictures and clips that messages before this one showed.
-    let mut shown = (0, 0);
+    let mut conversation = Conversation::new(system);
     loop {
         let text = match read_message(&mut editor) {
             Ok(text) => text,
@@ -32,53 +154,52 @@ pub(super) fn chat(session: &mut Session<'_, '_>, system: Option<&str>) -> anyho
             Err(ReadlineError::Eof) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        match text.trim() {
-            "" => continue,
-            "/bye" | "/exit" | "/quit" => return Ok(()),
-            "/help" | "/?" => say!("{HELP}"),
-            "/reset" | "/clear" => {
-                messages.clone_from(&fresh);
-                session.images.clear();
-                session.clips.clear();
-                shown = (0, 0);
-            }
-            "/think on" => session.thinking = true,
-            "/think off" => session.thinking = false,
-            command if command.starts_with("/image ") || command.starts_with("/video ") => {
-                let (kind, file) = command.split_at("/image ".len());
-                let kind = if kind == "/image " { Kind::Image } else { Kind::Video };
-                if let Err(error) = session.look(file.trim(), kind) {
+        match Line::of(&text) {
+            Line::Nothing => {}
+            Line::Leave => return Ok(()),
+            Line::Help => say!("{HELP}"),
+            Line::Reset => conversation.reset(session),
+            Line::Thinking => say!("{}", session.thinking_state()),
+            Line::Think(on) => session.think(on),
+            Line::Look(kind, file) => {
+                if let Err(error) = session.look(file, kind) {
                     say!("error: {error:#}");
                 }
             }
-            command @ ("/image" | "/video") => say!("{command} needs a file: {command} FILE"),
-            command if command.starts_with('/') && !command.contains(char::is_whitespace) => {
-                say!("no command {command}; /help lists them");
-            }
-            message => {
-                let (images, clips) = (session.images.len() - shown.0, session.clips.len() - shown.1);
-                match sight::content(message, images, clips) {
-                    Ok(content) => messages.push(json!({"role": "user", "content": content})),
-                    Err(error) => {
-                        say!("error: {error:#}");
-                        continue;
-                    }
-                }
-                if let Err(error) = reply(session, &mut messages) {
-                    if error.is::<std::io::Error>() || matches!(error.downcast_ref(), Some(Error::NotFinite { .. })) {
-                        // No later answer would be seen either, or be one.
-                        return Err(error);
-                    }
-                    // The conversation so far is not lost: only the message that could not be answered is taken back.
-                    messages.pop();
-                    session.images.truncate(shown.0);
-                    session.clips.truncate(shown.1);
-                    say!("error: {error:#}");
-                }
-                shown = (session.images.len(), session.clips.len());
-            }
+            Line::Wrong(why) => say!("{why}"),
+            Line::Message(message) => conversation.say(session, message)?,
         }
     }
+}
+
+/// Where standard output is no terminal, leaves it to the answers: what the editing of lines shows goes to the terminal
+/// that the lines come from.
+#[cfg(unix)]
+fn keep_answers_apart(screen: &mut Screen) -> std::io::Result<()> {
+    use std::fs::File;
+    use std::io::{IsTerminal, stderr, stdin, stdout};
+    use std::os::fd::{AsFd, OwnedFd};
+
+    if stdout().is_terminal() {
+        return Ok(());
+    }
+    let by_name = rustix::termios::ttyname(stdin(), Vec::new()).ok();
+    let by_name = by_name.and_then(|name| File::options().write(true).open(name.to_str().ok()?).ok());
+    let terminal: OwnedFd = match by_name {
+        Some(file) => file.into(),
+        None if stderr().is_terminal() => stderr().as_fd().try_clone_to_owned()?,
+        // Most terminals are open for both.
+        None => stdin().as_fd().try_clone_to_owned()?,
+    };
+    let answers = stdout().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdout(&terminal)?;
+    screen.write_to(answers.into());
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn keep_answers_apart(_: &mut Screen) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// One message: a line, and the lines it continues in.
@@ -95,15 +216,23 @@ fn read_message(editor: &mut DefaultEditor) -> Result<String, ReadlineError> {
     Ok(text)
 }
 
-/// Writes the next answer and adds it to the conversation.
-fn reply(session: &mut Session<'_, '_>, messages: &mut Vec<Value>) -> anyhow::Result<()> {
-    let prompt = session.prompt(messages.clone())?;
-    let stable = session.stable_prefix(messages.clone(), &prompt)?;
-    session.write_answer(&prompt, stable, session.thinking)?;
-    let mut answer = json!({"role": "assistant", "content": session.screen.answer()});
-    if !session.screen.reasoning().is_empty() {
-        answer["reasoning_content"] = session.screen.reasoning().into();
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_told_from_messages() {
+        let wrong = |text: &str, why: &str| assert_eq!(Line::of(text), Line::Wrong(why.to_owned()));
+        assert_eq!(Line::of("  \n"), Line::Nothing);
+        assert_eq!((Line::of("/bye"), Line::of(" /? "), Line::of("/clear")), (Line::Leave, Line::Help, Line::Reset));
+        assert_eq!((Line::of("/think"), Line::of("/think  off")), (Line::Thinking, Line::Think(false)));
+        assert_eq!(Line::of("/image a b.png"), Line::Look(Kind::Image, "a b.png"));
+        assert_eq!(Line::of("/video\tclip.avi "), Line::Look(Kind::Video, "clip.avi"));
+        assert_eq!(Line::of("/etc/passwd is what?"), Line::Message("/etc/passwd is what?"));
+        assert_eq!(Line::of("think on"), Line::Message("think on"));
+        wrong("/think maybe", "/think takes on or off");
+        wrong("/image", "/image needs a file: /image FILE");
+        wrong("/reset it", "/reset takes nothing behind it");
+        wrong("/halp", "no command /halp; /help lists them");
     }
-    messages.push(answer);
-    Ok(())
 }

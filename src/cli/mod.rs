@@ -12,19 +12,26 @@ pub mod completions;
 pub mod fitting;
 pub mod inspect;
 pub mod logits;
+mod marks;
+mod piped;
 mod printable;
+pub mod prompt;
 pub mod run;
 pub mod runtime;
+pub mod sampling;
 mod screen;
 pub mod sight;
 mod signals;
+mod spellings;
 pub mod synth;
 pub mod template;
 mod text;
 pub mod tokenize;
 pub mod vision;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
@@ -38,7 +45,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Run(run::Args),
+    Run(Box<run::Args>),
     Inspect(inspect::Args),
     Bench(bench::Args),
     Logits(logits::Args),
@@ -53,7 +60,7 @@ enum Command {
 impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
-            Command::Run(args) => run::run(args),
+            Command::Run(args) => run::run(*args),
             Command::Inspect(args) => inspect::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
@@ -84,18 +91,69 @@ pub fn main() -> ExitCode {
 
 /// The arguments; ends the program on wrong usage, `--help` and `--version`.
 fn arguments() -> Cli {
-    // A number below zero is the value of its option, which then says what it takes, and not another option.
-    let mut definition = Cli::command().mut_subcommands(|command| {
-        command.mut_args(|arg| {
+    let mut definition = definition();
+    let spellings::Respelled { args, notes } = spellings::respell(std::env::args_os().collect(), &definition)
+        .unwrap_or_else(|problem| {
+            say!("error: {problem}");
+            std::process::exit(WRONG_USAGE)
+        });
+    let is_text = |arg: &OsString| arg.to_str().is_some_and(|arg| arg.starts_with('-') && arg.contains(' '));
+    let text = args.iter().any(is_text);
+    let parsed = definition.try_get_matches_from_mut(args).and_then(|m| Cli::from_arg_matches(&m));
+    let cli = parsed.unwrap_or_else(|error| {
+        let mut error = error.format(&mut definition);
+        if error.kind() == ErrorKind::UnknownArgument && text {
+            let tip = "a prompt that begins with a hyphen is given with -p TEXT, or behind --";
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        }
+        let text = error.render().to_string();
+        if printable::lines(&text) == text {
+            error.exit();
+        }
+        // An argument, such as the name of a file, would steer the terminal.
+        say!("{}", text.trim_end());
+        std::process::exit(error.exit_code())
+    });
+    if !matches!(&cli.command, Command::Run(args) if args.quiet) {
+        notes.iter().for_each(|note| say!("note: {note}"));
+    }
+    cli
+}
+
+/// The exit code of wrong usage.
+const WRONG_USAGE: i32 = 2;
+
+/// The command line as it is parsed: of an option given twice, the last counts; lists add up. A number below zero is
+/// the value of its option, which then says what it takes, and not another option.
+fn definition() -> clap::Command {
+    Cli::command().mut_subcommands(|command| {
+        command.args_override_self(true).mut_args(|arg| {
             let numbers = arg.get_action().takes_values() && !arg.is_positional();
             if numbers { arg.allow_negative_numbers(true) } else { arg }
         })
-    });
-    let parsed = definition.try_get_matches_from_mut(std::env::args_os()).and_then(|m| Cli::from_arg_matches(&m));
-    parsed.unwrap_or_else(|error| error.format(&mut definition).exit())
+    })
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     let is = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
     error.chain().any(|cause| cause.downcast_ref().is_some_and(is))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_an_option_given_twice_the_last_counts_in_every_command() {
+        assert!(definition().get_subcommands().all(clap::Command::is_args_override_self));
+        let line = ["qwen-edge", "bench", "a", "--kv", "f16", "--json", "--json", "--kv", "q8_0", "-r", "1", "-r", "2"];
+        let matches = definition().try_get_matches_from(line).unwrap();
+        let matches = matches.subcommand_matches("bench").unwrap();
+        assert_eq!(matches.get_raw("kv").unwrap().collect::<Vec<_>>(), ["q8_0"]);
+        assert_eq!(matches.get_raw("runs").unwrap().collect::<Vec<_>>(), ["2"]);
+        let line = ["qwen-edge", "run", "a", "--image", "b", "--image", "c"];
+        let matches = definition().try_get_matches_from(line).unwrap();
+        let matches = matches.subcommand_matches("run").unwrap();
+        assert_eq!(matches.get_raw("image").unwrap().collect::<Vec<_>>(), ["b", "c"]);
+    }
 }

@@ -1,19 +1,22 @@
 //! `run`: answer a prompt, or chat.
 
-use super::chat;
 use super::fitting::{self, Fitting};
+use super::marks::Typed;
+use super::prompt::{PromptArgs, Question};
 use super::runtime::Runtime;
+use super::sampling::{Sampling, at_most};
 use super::screen::Screen;
 use super::sight::{self, Eyes, Sight};
-use super::signals;
+use super::{chat, marks, printable, signals, text};
+use crate::chat::thinking::Thinking;
 use crate::chat::{Request, Template};
 use crate::context::Context;
-use crate::generate::{self, Outcome, Stop, generate};
+use crate::generate::{self, Outcome, Stop, Task, generate};
 use crate::gguf::Gguf;
 use crate::memory::{Bytes, Plan};
 use crate::model::stream::Stream;
 use crate::model::{self, Config, FileKind, Model};
-use crate::sampler::{self, Sampler};
+use crate::sampler::{Sampler, Settings};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::vision::eyes::Seen;
 use crate::vision::positions::{VisionIds, Walk};
@@ -21,51 +24,54 @@ use crate::vision::prompt::{self, Prompt};
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::{Value, json};
-use std::io::{IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::io::Write;
 use std::time::Instant;
 
 /// Answer a prompt, or chat.
 ///
-/// With -p (or a prompt on standard input) one answer is written to standard output; everything else goes to standard
-/// error. On a terminal without -p it is a chat: Ctrl-C stops an answer, Ctrl-D leaves.
+/// With a prompt one answer is written to standard output; everything else goes to standard error. On a terminal
+/// without a prompt it is a chat: Ctrl-C stops an answer, Ctrl-D leaves.
+///
+/// What a pipe or a file brings on standard input is the prompt, or goes behind the prompt that is given. Beside a
+/// prompt, a pipe on which nothing comes for some seconds is not waited for; -f - waits, and < /dev/null keeps it out.
 #[derive(ClapArgs, Debug)]
+#[command(override_usage = "qwen-edge run [OPTIONS] <MODEL> [TEXT]...\n       \
+    qwen-edge run [OPTIONS] --model <FILE> [TEXT]...")]
 #[command(after_help = "Examples:\n  \
-    qwen-edge run model.gguf -p 'Why is the sky blue?'\n  \
+    qwen-edge run model.gguf 'Why is the sky blue?'\n  \
     qwen-edge run model.gguf                                  a chat\n  \
-    git diff | qwen-edge run model.gguf --system 'Review this change.'\n  \
+    git diff | qwen-edge run model.gguf -p 'Review this change.'\n  \
+    qwen-edge run model.gguf -p 'Summarise this.' -f report.txt\n  \
     qwen-edge run base.gguf --raw -p 'Once upon a time' -n 100 --greedy\n  \
     qwen-edge run model.gguf -p 'Hi' --json | jq -r .text\n  \
     qwen-edge run model.gguf --image sign.jpg -p 'What does the sign say?'\n  \
     qwen-edge run model.gguf --image a.png --image b.png -p 'What changed from <image> to <image>?'\n  \
     qwen-edge run model.gguf --video clip.mp4 -p 'What happens here?'")]
 pub struct Args {
-    /// GGUF file
-    pub model: PathBuf,
-
-    /// The prompt; "-" reads it from standard input
-    #[arg(short, long, value_name = "TEXT")]
-    pub prompt: Option<String>,
-
-    /// Read the prompt from a file
-    #[arg(short, long, value_name = "FILE", conflicts_with = "prompt")]
-    pub file: Option<PathBuf>,
+    /// What to run, and what to ask it.
+    #[command(flatten)]
+    pub input: PromptArgs,
 
     /// System message
-    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "raw")]
     pub system: Option<String>,
 
     /// Whether the model thinks before it answers; auto is the published default of the model's size
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Think::Auto)]
     pub think: Think,
 
+    /// End the thinking after so many tokens, and have the answer; 0 is no thinking, -1 no limit
+    #[arg(long, value_name = "N", value_parser = parse_limit, conflicts_with = "raw")]
+    pub think_budget: Option<Limit>,
+
     /// Continue the prompt as it is, without a chat template: for base models
     #[arg(long)]
     pub raw: bool,
 
-    /// Longest answer, in tokens [default: until the model ends or the context is full]
-    #[arg(short = 'n', long = "tokens", value_name = "N")]
-    pub n: Option<u32>,
+    /// Longest answer, in tokens, thinking included; -1 is no limit [default: until the model ends or the context is
+    /// full]
+    #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = parse_limit)]
+    pub n: Option<Limit>,
 
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
@@ -96,52 +102,27 @@ pub struct Args {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Think {
     /// Always.
+    #[value(alias = "true")]
     On,
     /// Never.
+    #[value(alias = "false")]
     Off,
     /// As published for the model's size.
     Auto,
 }
 
-/// How the next token is chosen; what is not given is as the file recommends, else as published for its size and mode.
-#[derive(ClapArgs, Debug, Clone)]
-#[command(next_help_heading = "Sampling (defaults: those in the file, else those published for the size and mode)")]
-pub struct Sampling {
-    /// Always take the likeliest token
-    #[arg(long, conflicts_with = "temperature")]
-    pub greedy: bool,
+/// A number of tokens at most, or no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limit(Option<u64>);
 
-    /// Seed: the same one gives the same answer [default: random]
-    #[arg(long, value_name = "N")]
-    pub seed: Option<u64>,
+fn parse_limit(text: &str) -> Result<Limit, String> {
+    at_most(text).map(Limit).ok_or_else(|| "expected a whole number of tokens, or -1 for no limit".to_owned())
+}
 
-    /// Temperature; 0 is greedy
-    #[arg(long, visible_alias = "temp", value_name = "T")]
-    pub temperature: Option<f32>,
-
-    /// Choose among the K likeliest; 0 is all
-    #[arg(long, value_name = "K")]
-    pub top_k: Option<usize>,
-
-    /// Choose among the likeliest that together have probability P
-    #[arg(long, value_name = "P")]
-    pub top_p: Option<f32>,
-
-    /// Drop tokens less likely than P times the likeliest
-    #[arg(long, value_name = "P")]
-    pub min_p: Option<f32>,
-
-    /// Subtracted once from the logit of every token written before
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub presence_penalty: Option<f32>,
-
-    /// Subtracted from the logit of a token for every time it was written before
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    pub frequency_penalty: Option<f32>,
-
-    /// Divides the logit of every token written before; 1 is none
-    #[arg(long, visible_alias = "repeat-penalty", value_name = "X")]
-    pub repetition_penalty: Option<f32>,
+impl Limit {
+    fn tokens(self) -> Option<usize> {
+        self.0.map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+    }
 }
 
 /// Runs the command.
@@ -150,20 +131,16 @@ pub struct Sampling {
 /// If the model cannot be loaded, the prompt not be read or does not fit.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let start = Instant::now();
-    let interactive = args.prompt.is_none() && args.file.is_none() && std::io::stdin().is_terminal();
-    let prompt = if interactive { None } else { Some(read_prompt(&args)?) };
+    let interactive = args.input.is_chat();
+    let screen = Screen::new(args.quiet, args.json);
+    let picture = args.sight.image.iter().any(|spec| spec == "-").then_some("the picture");
+    let asked = if interactive { None } else { Some(args.input.read(picture, &screen)?) };
     ensure!(!(interactive && args.raw), "--raw needs a prompt: give -p TEXT, -f FILE, or pipe it in");
     ensure!(!args.raw || args.sight.is_empty(), "--raw takes no pictures: their places are part of the chat template");
-    ensure!(
-        !args.sight.image.iter().any(|spec| spec == "-")
-            || args.prompt.as_ref().is_some_and(|p| p != "-")
-            || args.file.is_some(),
-        "standard input cannot be both the picture and the prompt: give -p TEXT"
-    );
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
-    let path = || args.model.display().to_string();
-    let mut gguf = Gguf::open(&args.model)?;
+    let path = || args.input.model().display().to_string();
+    let mut gguf = Gguf::open(args.input.model())?;
     // A file of another kind is told so before anything that only a model has is missed.
     let config = Config::from_gguf(&gguf).map_err(|error| match error {
         model::Error::NotAModel(FileKind::VisionTower) => {
@@ -177,8 +154,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let template = Template::from_gguf(&gguf).with_context(path)?;
     notes.extend_from_slice(tokenizer.notes());
     let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
-    let mut eyes_file =
-        if interactive || !args.sight.is_empty() { args.sight.open(&args.model, &gguf, &mut notes)? } else { None };
+    let mut eyes_file = if interactive || !args.sight.is_empty() {
+        args.sight.open(args.input.model(), &gguf, &mut notes)?
+    } else {
+        None
+    };
     let eyes = eyes_file.as_mut().map(|file| (&args.sight, file));
     let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads(), 0).with_context(path)?;
     let blind = eyes_file.take_if(|_| plan.vision.total() == 0).is_some();
@@ -189,20 +169,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
     let kernels = args.runtime.kernels()?;
     let team = args.runtime.team();
-    let thinking = match args.think {
+    let budget = args.think_budget.and_then(Limit::tokens);
+    let think = if budget == Some(0) { Think::Off } else { args.think };
+    let thinking = match think {
         Think::On => true,
         Think::Off => false,
         Think::Auto => model.config.thinks_by_default(),
     };
-    let sampling = args.sampling.settings(&gguf, &model, thinking)?;
-    let seed = args.sampling.seed.unwrap_or_else(random_seed);
-    let mut sampler = Sampler::new(sampling, seed);
+    let published = |thinking| Settings::published(model.config.n_embd, thinking, false);
+    let (settings_off, _) = args.sampling.settings(&gguf, published(false))?;
+    let (settings_on, sampling_notes) = args.sampling.settings(&gguf, published(true))?;
+    let sampling = [settings_off, settings_on];
+    let seed = args.sampling.seed();
+    let mut sampler = Sampler::new(sampling[usize::from(thinking)], seed);
     sampler.ban(tokenizer.padding());
     // Rows that the vocabulary has no token for.
     sampler.ban(tokenizer.n_vocab() as u32..model.n_vocab as u32);
 
-    let name = gguf.string("general.name").ok().flatten().unwrap_or("unnamed model").to_owned();
-    let screen = Screen::new(args.quiet, args.json);
+    let name = printable::line(gguf.string("general.name").ok().flatten().unwrap_or("unnamed model"));
     screen.note(&format!(
         "{name}: {} on {} thread{}; loaded in {:.0} ms",
         kernels.isa(),
@@ -213,6 +197,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
     screen.note(&format!("memory: {plan}"));
     notes.iter().for_each(|note| screen.note(&format!("note: {note}")));
+    sampling_notes.iter().for_each(|note| screen.note(note));
+    if !thinking && budget.is_some_and(|budget| budget > 0) {
+        screen.note("note: thinking is off, unless --think on switches it on: --think-budget has nothing to end");
+    }
     if blind {
         screen.note("note: no pictures: there is no memory for the vision file beside the model");
     }
@@ -252,8 +240,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         tokenizer,
         template,
         sampler,
+        sampling,
+        seed,
+        seed_given: args.sampling.gives_seed(),
         thinking,
-        n_max: args.n.map_or(usize::MAX, |n| n as usize),
+        budget: if think == Think::Off { Some(0) } else { budget },
+        raw: args.raw,
+        n_max: args.n.and_then(Limit::tokens).unwrap_or(usize::MAX),
         screen,
     };
     for spec in &args.sight.image {
@@ -262,9 +255,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for spec in &args.sight.video {
         session.look(spec, Kind::Video)?;
     }
-    let done = match prompt {
-        None => chat::chat(&mut session, args.system.as_deref()),
-        Some(prompt) => session.answer(&args, &prompt, seed),
+    let system = args.system.as_deref().map(text::without_mark);
+    let done = match asked {
+        None => chat::chat(&mut session, system),
+        Some(asked) => asked.finish(&session.screen).and_then(|question| session.answer(&question, system, args.json)),
     };
     done.map_err(|error| match error.downcast_ref() {
         Some(generate::Error::NotFinite { found }) => {
@@ -277,74 +271,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     })
 }
 
-/// The prompt from where the arguments say it is.
-fn read_prompt(args: &Args) -> anyhow::Result<String> {
-    let (bytes, source) = match (&args.prompt, &args.file) {
-        (Some(text), _) if text != "-" => (text.clone().into_bytes(), "--prompt".to_owned()),
-        (_, Some(file)) => {
-            (std::fs::read(file).with_context(|| file.display().to_string())?, file.display().to_string())
-        }
-        _ => {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
-            (bytes, "standard input".to_owned())
-        }
-    };
-    let text = String::from_utf8(bytes)
-        .map_err(|e| anyhow::anyhow!("{source}: not UTF-8 at byte {}", e.utf8_error().valid_up_to()))?;
-    ensure!(!text.trim().is_empty(), "{source}: the prompt is empty");
-    Ok(text)
-}
-
-fn random_seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    // Kept short enough to be typed again.
-    RandomState::new().hash_one(std::process::id()) >> 32
-}
-
-/// The settings a file recommends for itself, if it names a temperature. The published files do not.
-fn recommended(gguf: &Gguf) -> anyhow::Result<Option<sampler::Settings>> {
-    let float = |key: &str| gguf.float(&format!("general.sampling.{key}"));
-    let Some(temperature) = float("temp")? else { return Ok(None) };
-    Ok(Some(sampler::Settings {
-        temperature: temperature as f32,
-        top_k: gguf.uint("general.sampling.top_k")?.unwrap_or(0) as usize,
-        top_p: float("top_p")?.unwrap_or(1.0) as f32,
-        min_p: float("min_p")?.unwrap_or(0.0) as f32,
-        repetition_penalty: float("penalty_repeat")?.unwrap_or(1.0) as f32,
-        ..sampler::Settings::greedy()
-    }))
-}
-
-impl Sampling {
-    /// The published settings of the model's size and mode, with what the user gave.
-    fn settings(&self, gguf: &Gguf, model: &Model<'_>, thinking: bool) -> anyhow::Result<sampler::Settings> {
-        let mut s = match recommended(gguf)? {
-            _ if self.greedy => sampler::Settings::greedy(),
-            Some(settings) => settings,
-            None => sampler::Settings::published(model.config.n_embd, thinking, false),
-        };
-        s.temperature = self.temperature.unwrap_or(s.temperature);
-        s.top_k = self.top_k.unwrap_or(s.top_k);
-        s.top_p = self.top_p.unwrap_or(s.top_p);
-        s.min_p = self.min_p.unwrap_or(s.min_p);
-        s.presence_penalty = self.presence_penalty.unwrap_or(s.presence_penalty);
-        s.frequency_penalty = self.frequency_penalty.unwrap_or(s.frequency_penalty);
-        s.repetition_penalty = self.repetition_penalty.unwrap_or(s.repetition_penalty);
-        if let Err(problem) = s.check() {
-            bail!("{problem}");
-        }
-        Ok(s)
-    }
-}
-
 /// Everything an answer takes, loaded.
 pub(super) struct Session<'m, 'g> {
     pub context: Context<'m, 'g>,
     pub tokenizer: Tokenizer,
     pub template: Template,
     pub sampler: Sampler,
-    pub thinking: bool,
+    /// Without and with thinking.
+    sampling: [Settings; 2],
+    seed: u64,
+    /// Whether the user chose the seed.
+    seed_given: bool,
+    /// Whether the template is asked for thinking.
+    thinking: bool,
+    /// Thinking tokens at most; 0 also where the template opens the thinking though it is asked for none.
+    budget: Option<usize>,
+    /// Whether prompts are continued as they are.
+    raw: bool,
     pub n_max: usize,
     pub screen: Screen,
     plan: Plan,
@@ -358,7 +301,7 @@ pub(super) struct Session<'m, 'g> {
 }
 
 /// What is looked at.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     Image,
     Video,
@@ -366,22 +309,23 @@ pub(super) enum Kind {
 
 impl Session<'_, '_> {
     /// Answers one prompt and prints the result.
-    fn answer(&mut self, args: &Args, prompt: &str, seed: u64) -> anyhow::Result<()> {
-        let prompt = if args.raw {
-            Prompt { ids: self.tokenizer.encode(prompt, Special::None), seen: Vec::new() }
+    fn answer(&mut self, question: &Question, system: Option<&str>, as_json: bool) -> anyhow::Result<()> {
+        let prompt = if self.raw {
+            Prompt { ids: self.tokenizer.encode(&question.whole(), Special::None), seen: Vec::new() }
         } else {
             let mut messages = Vec::new();
-            if let Some(system) = &args.system {
+            if let Some(system) = system {
                 messages.push(json!({"role": "system", "content": system}));
             }
-            let content = sight::content(prompt, self.images.len(), self.clips.len())?;
+            let typed = Typed { text: &question.text, attached: &question.attached };
+            let content = marks::content(&typed, self.images.len(), self.clips.len())?;
             messages.push(json!({"role": "user", "content": content}));
             self.prompt(messages)?
         };
         ensure!(!prompt.ids.is_empty(), "the prompt has no tokens");
-        let outcome = self.write_answer(&prompt, 0, !args.raw && self.thinking)?;
-        if args.json {
-            let result = self.json(&outcome, seed);
+        let outcome = self.write_answer(&prompt, 0)?;
+        if as_json {
+            let result = printable::json(&self.json(&outcome).to_string());
             writeln!(std::io::stdout(), "{result}").context("cannot write to standard output")?;
         }
         if outcome.stop == Stop::Interrupted && signals::interrupted() {
@@ -389,6 +333,22 @@ impl Session<'_, '_> {
             std::process::exit(130);
         }
         Ok(())
+    }
+
+    /// Whether the model thinks, in a sentence.
+    pub fn thinking_state(&self) -> String {
+        match (self.thinking, self.budget) {
+            (true, Some(budget)) => format!("thinking is on, for {budget} tokens at most"),
+            (true, None) => "thinking is on".to_owned(),
+            (false, _) => "thinking is off".to_owned(),
+        }
+    }
+
+    /// Switches the thinking, and the sampling with it, where that is as published for it.
+    pub fn think(&mut self, on: bool) {
+        self.thinking = on;
+        self.budget = if on { self.budget.filter(|&budget| budget > 0) } else { Some(0) };
+        self.sampler.set(self.sampling[usize::from(on)]);
     }
 
     /// Looks at a picture or clip, which joins the conversation.
@@ -432,7 +392,7 @@ impl Session<'_, '_> {
     }
 
     /// Reads `prompt`, writes the answer to the screen and says how it went.
-    pub fn write_answer(&mut self, prompt: &Prompt, stable: usize, thinking: bool) -> anyhow::Result<Outcome> {
+    pub fn write_answer(&mut self, prompt: &Prompt, stable: usize) -> anyhow::Result<Outcome> {
         let n_ctx = self.context.settings().n_ctx;
         let ids = &prompt.ids;
         ensure!(
@@ -447,27 +407,35 @@ impl Session<'_, '_> {
             }
             _ => crate::context::text_slots(ids, 0),
         };
-        self.sampler.forget();
-        self.screen.begin(thinking, self.tokenizer.added_token("</think>"));
+        let thinking = match self.raw {
+            true => Thinking::ignored(),
+            false => Thinking::after(ids, &self.tokenizer, self.budget),
+        };
+        self.screen.begin();
         let (context, tokenizer, sampler) = (&mut self.context, &self.tokenizer, &mut self.sampler);
-        let outcome = generate(context, tokenizer, sampler, &slots, stable, self.n_max, &mut self.screen);
+        let task = Task { prompt: &slots, stable, n_max: self.n_max, thinking };
+        let outcome = generate(context, tokenizer, sampler, task, &mut self.screen);
         self.screen.end();
         let outcome = outcome?;
         self.screen.written().context("cannot write to standard output")?;
-        self.screen.summary(&outcome, self.bytes_per_token);
+        let seed = (self.seed_given || self.sampler.settings().is_random()).then_some(self.seed);
+        self.screen.summary(&outcome, self.bytes_per_token, seed, self.n_max);
         Ok(outcome)
     }
 
-    fn json(&self, outcome: &Outcome, seed: u64) -> Value {
+    fn json(&self, outcome: &Outcome) -> Value {
         let reports = self.eyes.as_ref().map(|(eyes, _)| eyes.reports());
         json!({
             "text": self.screen.answer(),
             "reasoning": self.screen.reasoning(),
             "stop": outcome.stop.name(),
+            "thinking": outcome.thought.name(),
+            "thinking_tokens": outcome.n_thinking,
             "prompt_tokens": outcome.n_prompt,
+            "prompt_tokens_read": outcome.n_read,
             "tokens": outcome.ids.len(),
             "ids": outcome.ids,
-            "seed": seed,
+            "seed": self.seed,
             "prefill_seconds": outcome.prefill.as_secs_f64(),
             "prefill_tok_s": outcome.prefill_tok_s(),
             "decode_tok_s": outcome.decode_tok_s(),

@@ -1,8 +1,10 @@
 //! Where an answer appears: its text on standard output, everything else on standard error.
 
-use super::signals;
+use super::{message, printable, signals};
+use crate::chat::thinking::{Channel, Thought};
 use crate::generate::{Audience, Outcome, Stop};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 
 /// Prompts shorter than this are read before a bar would be seen.
@@ -14,12 +16,15 @@ pub(super) struct Screen {
     /// Collect the answer rather than print it.
     collect: bool,
     bar: Option<ProgressBar>,
-    /// The id that ends the thinking part.
-    think_end: Option<u32>,
-    thinking: bool,
+    /// What was written last.
+    channel: Option<Channel>,
     answer: String,
     reasoning: String,
-    /// Why standard output takes no more: its reader has gone, or its disk is full.
+    /// Where answers go in place of standard output.
+    file: Option<File>,
+    /// Whether answers appear on a terminal, which what they hold must not steer.
+    terminal: bool,
+    /// Why the answer's place takes no more: its reader has gone, or its disk is full.
     lost: Option<io::Error>,
 }
 
@@ -29,12 +34,19 @@ impl Screen {
             quiet,
             collect,
             bar: None,
-            think_end: None,
-            thinking: false,
+            channel: None,
             answer: String::new(),
             reasoning: String::new(),
+            file: None,
+            terminal: io::stdout().is_terminal(),
             lost: None,
         }
+    }
+
+    /// Writes answers to `file` from now on.
+    pub fn write_to(&mut self, file: File) {
+        self.terminal = file.is_terminal();
+        self.file = Some(file);
     }
 
     /// A line about what is going on.
@@ -44,11 +56,10 @@ impl Screen {
         }
     }
 
-    /// An answer begins; with `thinking`, by its reasoning, which `think_end` ends.
-    pub fn begin(&mut self, thinking: bool, think_end: Option<u32>) {
+    /// An answer begins.
+    pub fn begin(&mut self) {
         signals::begin_answer();
-        self.thinking = thinking && think_end.is_some();
-        self.think_end = think_end;
+        self.channel = None;
         self.answer.clear();
         self.reasoning.clear();
     }
@@ -57,12 +68,16 @@ impl Screen {
     pub fn end(&mut self) {
         signals::end_answer();
         self.clear_bar();
-        if self.thinking && !self.collect && !self.quiet {
+        if self.channel == Some(Channel::Thinking) && self.shows_thinking() {
             say!("");
         }
-        if !self.collect && !self.answer.ends_with('\n') {
+        if !self.collect && !self.answer.is_empty() && !self.answer.ends_with('\n') {
             self.print("\n");
         }
+    }
+
+    fn shows_thinking(&self) -> bool {
+        !self.collect && !self.quiet
     }
 
     /// Whether all of the answer has been written.
@@ -83,9 +98,15 @@ impl Screen {
         self.reasoning.trim()
     }
 
-    /// How it went, on one line.
-    pub fn summary(&self, outcome: &Outcome, bytes_per_token: usize) {
-        let n_read = outcome.n_prompt - outcome.n_reused;
+    /// How it went, on one line; `seed` is that of the answer if chance had a part in it. A second line says so when
+    /// the thinking was not finished: `n_max` is what `-n` allowed.
+    pub fn summary(&self, outcome: &Outcome, bytes_per_token: usize, seed: Option<u64>, n_max: usize) {
+        let seed = seed.map_or(String::new(), |seed| format!("; seed {seed}"));
+        let read_at = outcome.prefill_tok_s();
+        if outcome.is_stopped_before_answer() {
+            let (read, all) = (outcome.n_read, outcome.n_prompt - outcome.n_reused);
+            return self.note(&format!("[read {read} of {all} tokens at {read_at:.1} tok/s; stopped]"));
+        }
         let decode = outcome.decode_tok_s();
         let why = match outcome.stop {
             Stop::End | Stop::Length => "",
@@ -93,16 +114,35 @@ impl Screen {
             Stop::Interrupted => "; stopped",
         };
         self.note(&format!(
-            "[read {n_read} tokens at {:.1} tok/s; wrote {} at {decode:.1} tok/s, {:.1} GB/s of weights{why}]",
-            outcome.prefill_tok_s(),
+            "[read {} tokens at {read_at:.1} tok/s; wrote {} at {decode:.1} tok/s, {:.1} GB/s of weights{why}{seed}]",
+            outcome.n_read,
             outcome.ids.len(),
             decode * bytes_per_token as f64 / 1e9,
         ));
+        if outcome.thought != Thought::Unfinished {
+            return;
+        }
+        let what_to_do = "--think-budget N ends the thinking in time, --think off leaves it out";
+        self.note(&match outcome.stop {
+            Stop::Length => format!(
+                "note: -n {n_max} ended the answer while the model was still thinking: give a larger -n; {what_to_do}"
+            ),
+            Stop::ContextFull => format!(
+                "note: the context was full while the model was still thinking: give a larger --ctx; {what_to_do}"
+            ),
+            Stop::Interrupted => "note: stopped while the model was still thinking".to_owned(),
+            Stop::End => format!("note: the model ended its turn while it was still thinking; {what_to_do}"),
+        });
     }
 
     fn print(&mut self, text: &str) {
-        let mut out = std::io::stdout().lock();
-        if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        let text = if self.terminal { printable::answer(text) } else { text.into() };
+        let write = |out: &mut dyn Write| out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let written = match &mut self.file {
+            Some(file) => write(file),
+            None => write(&mut io::stdout().lock()),
+        };
+        if let Err(error) = written {
             self.lost.get_or_insert(error);
         }
     }
@@ -130,22 +170,17 @@ impl Audience for Screen {
         }
     }
 
-    fn writing(&mut self, id: u32, text: &str) {
-        if self.thinking {
-            if Some(id) == self.think_end {
-                self.thinking = false;
-                if !self.collect && !self.quiet {
-                    say!("\n");
-                }
-            } else {
-                self.reasoning.push_str(text);
-                if !self.collect && !self.quiet {
-                    let dim = std::io::stderr().is_terminal();
-                    let (on, off) = if dim { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
-                    show!("{on}{text}{off}");
-                }
+    fn writing(&mut self, channel: Channel, text: &str) {
+        let before = self.channel.replace(channel);
+        if channel == Channel::Thinking {
+            self.reasoning.push_str(text);
+            if self.shows_thinking() {
+                message::show_dim(text, io::stderr().is_terminal());
             }
             return;
+        }
+        if before == Some(Channel::Thinking) && self.shows_thinking() {
+            say!("\n");
         }
         // The blank lines between reasoning and answer belong to neither.
         let text = if self.answer.is_empty() { text.trim_start_matches('\n') } else { text };

@@ -303,48 +303,6 @@ pub fn vision_ids(tokenizer: &Tokenizer, gguf: &Gguf, notes: &mut Vec<Note>) -> 
     Ok(VisionIds::find(id_of)?)
 }
 
-/// Where a message has this, a picture goes.
-const IMAGE_MARK: &str = "<image>";
-/// Where a message has this, a clip goes.
-const VIDEO_MARK: &str = "<video>";
-
-/// The content of a message with so many pictures and clips: where its text marks their places, they go there, else in
-/// front of it. Text alone stays text.
-///
-/// # Errors
-/// If the text marks more or fewer places than there are pictures or clips.
-pub fn content(text: &str, images: usize, clips: usize) -> anyhow::Result<Value> {
-    if images + clips == 0 {
-        return Ok(text.into());
-    }
-    let mut parts = Vec::new();
-    for (n, mark, kind, what) in [(images, IMAGE_MARK, "image", "pictures"), (clips, VIDEO_MARK, "video", "clips")] {
-        match text.matches(mark).count() {
-            0 => parts.extend((0..n).map(|_| json!({ "type": kind }))),
-            marks if marks == n || n == 0 => {}
-            marks => bail!("the message marks places for {marks} {what} with {mark}, and {n} are given"),
-        }
-    }
-    let mut rest = text;
-    let next = |rest: &str| {
-        let find = |n, mark: &str| if n > 0 { rest.find(mark) } else { None };
-        let image = find(images, IMAGE_MARK).map(|at| (at, IMAGE_MARK, "image"));
-        let video = find(clips, VIDEO_MARK).map(|at| (at, VIDEO_MARK, "video"));
-        image.into_iter().chain(video).min()
-    };
-    while let Some((at, mark, kind)) = next(rest) {
-        if at > 0 {
-            parts.push(json!({"type": "text", "text": &rest[..at]}));
-        }
-        parts.push(json!({ "type": kind }));
-        rest = &rest[at + mark.len()..];
-    }
-    if !rest.is_empty() {
-        parts.push(json!({"type": "text", "text": rest}));
-    }
-    Ok(parts.into())
-}
-
 /// The published cap on a picture, in tokens.
 pub const PUBLISHED_IMAGE_TOKENS: usize = Area::IMAGE.max / TOKEN_PIXELS;
 
@@ -401,21 +359,4 @@ pub fn report_json(label: &str, report: &Report) -> Value {
         "resize_seconds": times.resize.as_secs_f64(),
         "tower_seconds": times.tower.as_secs_f64(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pictures_go_where_the_text_marks_them() {
-        assert_eq!(content("hi <image>", 0, 0).unwrap(), json!("hi <image>"));
-        let text = |text: &str| json!({"type": "text", "text": text});
-        let (image, video) = (json!({"type": "image"}), json!({"type": "video"}));
-        assert_eq!(content("what?", 2, 0).unwrap(), json!([image, image, text("what?")]));
-        let marked = content("from <image> to <image>?", 2, 1).unwrap();
-        assert_eq!(marked, json!([video, text("from "), image, text(" to "), image, text("?")]));
-        assert_eq!(content("<video><image>", 1, 1).unwrap(), json!([video, image]));
-        assert!(content("<image>", 2, 0).unwrap_err().to_string().contains("1 pictures"));
-    }
 }

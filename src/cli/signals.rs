@@ -11,10 +11,12 @@ static ANSWERING: AtomicBool = AtomicBool::new(false);
 /// Whether Ctrl-C was pressed since the last answer began.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// An answer begins.
+/// An answer begins, unless it has begun already.
 pub(super) fn begin_answer() {
-    INTERRUPTED.store(false, Ordering::Relaxed);
-    ANSWERING.store(true, Ordering::Relaxed);
+    if !ANSWERING.load(Ordering::Relaxed) {
+        INTERRUPTED.store(false, Ordering::Relaxed);
+        ANSWERING.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The answer is over: Ctrl-C ends the program again.
