@@ -122,7 +122,8 @@ class Mtmd(LlamaCpp):
 def qwen_edge(args, words):
     """Runs a command of qwen-edge that prints JSON."""
     command = [args.bin, *words, "--json", "-t", args.t] + (["--isa", args.isa] if args.isa else [])
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    command = [str(word) for word in command]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(f"qwen-edge: {done.stderr.strip()}")
     return json.loads(done.stdout)

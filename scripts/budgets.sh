@@ -21,7 +21,7 @@ gb() { awk -v n="$1" 'BEGIN {printf "%.2f", n / 1e9}'; }
 
 measure() { # measure FILE SIZE QUANT CTX BUDGET-OR-DASH ARGUMENT...
   local result planned peak limit streamed verdict
-  result=$("$program" run "$1" --raw --greedy -p "One two three" -n 2 --ctx "$4" "${@:6}" --touch --json --quiet)
+  result=$("$program" run "$1" --raw --greedy -p "One two three" -n 2 --ctx "$4" "${@:6}" --touch --json --quiet </dev/null)
   planned=$(number planned_bytes <<<"$result")
   peak=$(number peak_bytes <<<"$result")
   streamed=$(number streamed_bytes <<<"$result")

@@ -16,6 +16,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes here on a busy machine.
@@ -87,7 +89,7 @@ fn emulated() -> bool {
 fn answering(model: &Path) -> Program {
     let mut command = program();
     command.arg("run").arg(model).args(["--raw", "--quiet", "-p", "a", "--ctx", "262144", "--greedy"]);
-    let mut program = Program::start(command.stdout(Stdio::piped()));
+    let mut program = Program::start(command.stdin(Stdio::null()).stdout(Stdio::piped()));
     let mut byte = [0];
     program.0.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
     program
@@ -156,6 +158,102 @@ fn modes(terminal: &File) -> Termios {
     tcgetattr(terminal).unwrap()
 }
 
+/// What the program shows on its terminal, collected until it has ended.
+struct Shown {
+    text: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
+
+impl Shown {
+    fn of(mut screen: File) -> Shown {
+        let text = Arc::new(Mutex::new(String::new()));
+        let shown = Arc::clone(&text);
+        let reader = std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            loop {
+                match screen.read(&mut bytes) {
+                    Ok(0) => return,
+                    Ok(n) => shown.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..n])),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(_) => return, // the other side is closed
+                }
+            }
+        });
+        Shown { text, reader }
+    }
+
+    fn so_far(&self) -> String {
+        self.text.lock().unwrap().clone()
+    }
+
+    /// All of it, when the other side is closed.
+    fn end(self) -> String {
+        self.reader.join().unwrap();
+        self.text.lock().unwrap().clone()
+    }
+}
+
+/// A chat on a terminal.
+struct Chat {
+    program: Program,
+    theirs: File,
+    keys: File,
+    shown: Shown,
+    /// Lines typed so far.
+    n_lines: usize,
+}
+
+impl Chat {
+    /// Starts one; its answers go to `answers`, else to the terminal.
+    fn start(model: &Path, line: &[&str], answers: Option<File>) -> Chat {
+        let (ours, theirs) = terminal();
+        let side = || Stdio::from(theirs.try_clone().unwrap());
+        let mut command = program();
+        command.arg("run").arg(model).args(line).env("TERM", "xterm").stdin(side()).stderr(side());
+        command.stdout(answers.map_or_else(side, Stdio::from));
+        let program = Program::start(&mut command);
+        let keys = File::from(ours);
+        let shown = Shown::of(keys.try_clone().unwrap());
+        let chat = Chat { program, theirs, keys, shown, n_lines: 0 };
+        chat.wait_for_line();
+        chat
+    }
+
+    /// What the editing of a line begins and ends with: bracketed paste, on and off.
+    fn shows(&self, what: &str, times: usize) -> bool {
+        self.shown.so_far().matches(what).count() >= times
+    }
+
+    fn wait_for_line(&self) {
+        until("it waits for a line", || self.shows("\x1b[?2004h", self.n_lines + 1));
+    }
+
+    /// Types a line and waits until it has been read; returns how much was shown before.
+    fn begin(&mut self, line: &str) -> usize {
+        let before = self.shown.so_far().len();
+        self.n_lines += 1;
+        // As a terminal pastes it: in one piece.
+        self.keys.write_all(format!("\x1b[200~{line}\x1b[201~\r").as_bytes()).unwrap();
+        until("it reads the line", || self.shows("\x1b[?2004l", self.n_lines));
+        before
+    }
+
+    /// Types a line and waits for the next one; returns what was shown meanwhile.
+    fn line(&mut self, line: &str) -> String {
+        let before = self.begin(line);
+        self.wait_for_line();
+        self.shown.so_far()[before..].to_owned()
+    }
+
+    /// Leaves, and returns everything that was shown.
+    fn leave(mut self) -> String {
+        self.keys.write_all(b"\x04").unwrap();
+        assert!(self.program.wait().success());
+        drop((self.theirs, self.program));
+        self.shown.end()
+    }
+}
+
 #[test]
 fn a_chat_that_waits_costs_nothing_and_sigterm_leaves_the_terminal_as_it_was() {
     if emulated() {
@@ -168,20 +266,8 @@ fn a_chat_that_waits_costs_nothing_and_sigterm_leaves_the_terminal_as_it_was() {
     let mut command = program();
     command.arg("run").arg(model(&scratch)).args(["--ctx", "512"]).env("TERM", "xterm");
     let mut program = Program::start(command.stdin(side()).stdout(side()).stderr(side()));
-    // Somebody reads what it shows.
-    let mut screen = File::from(ours);
-    let mut keys = screen.try_clone().unwrap();
-    let shown = std::thread::spawn(move || {
-        let (mut text, mut bytes) = (String::new(), [0; 4096]);
-        loop {
-            match screen.read(&mut bytes) {
-                Ok(0) => return text,
-                Ok(n) => text.push_str(&String::from_utf8_lossy(&bytes[..n])),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(_) => return text, // the other side is closed
-            }
-        }
-    });
+    let mut keys = File::from(ours);
+    let shown = Shown::of(keys.try_clone().unwrap());
     let raw = || !modes(&theirs).local_modes.contains(LocalModes::ICANON);
     until("it waits for a line", raw);
     // One answer, so that the threads have worked and gone back to sleep.
@@ -203,6 +289,91 @@ fn a_chat_that_waits_costs_nothing_and_sigterm_leaves_the_terminal_as_it_was() {
         (before.local_modes, before.input_modes, before.output_modes)
     );
     drop((theirs, command));
-    let shown = shown.join().unwrap();
+    let shown = shown.end();
     assert!(shown.contains(">>> ") && shown.ends_with("\u{1b}[?2004l\r\n"), "{shown:?}");
+}
+
+/// The numbers in a text.
+fn numbers(text: &str) -> Vec<usize> {
+    text.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect()
+}
+
+#[test]
+fn ctrl_c_while_a_message_is_read_takes_it_back_and_tells_what_was_read() {
+    if emulated() {
+        return println!("skipped: starts the program");
+    }
+    let scratch = Scratch::new("unread");
+    // One token at a time, so that there is time to press a key.
+    let line = ["--ctx", "16384", "--batch", "1", "-n", "4", "--seed", "1"];
+    let mut chat = Chat::start(&model(&scratch), &line, None);
+    let read = |shown: &str| numbers(shown.rsplit_once("[read ").unwrap().1)[0];
+    let first = read(&chat.line("hi"));
+    chat.line("/reset");
+
+    let before = chat.begin(&"one two three ".repeat(1200));
+    std::thread::sleep(Duration::from_millis(100));
+    chat.program.send(Signal::INT);
+    chat.wait_for_line();
+    let shown = chat.shown.so_far()[before..].to_owned();
+    let counts = numbers(shown.rsplit_once("[read ").unwrap().1);
+    assert!(shown.contains("stopped]") && shown.contains("taken back"), "{shown}");
+    assert!(0 < counts[0] && counts[0] < counts[1], "{shown}");
+
+    // As if it had never been said.
+    assert_eq!(read(&chat.line("hi")), first);
+    chat.leave();
+}
+
+#[test]
+fn a_chat_whose_output_goes_to_a_file_writes_answers_alone_there() {
+    if emulated() {
+        return println!("skipped: starts the program");
+    }
+    let scratch = Scratch::new("answers");
+    let answers = scratch.write("answers.txt", "");
+    let file = File::options().write(true).open(&answers).unwrap();
+    let mut chat = Chat::start(&model(&scratch), &["--ctx", "512", "-n", "5", "--greedy"], Some(file));
+    let shown = [chat.line("hi"), chat.line("/help"), chat.line("/think"), chat.line("ho")];
+    let all = chat.leave();
+    assert!(all.contains(">>> ") && shown[1].contains("/reset") && shown[2].contains("thinking is off"), "{shown:?}");
+    let answers = fs::read_to_string(&answers).unwrap();
+    let apart = |prompt: &str| {
+        let mut command = program();
+        command.arg("run").arg(scratch.0.join("model.gguf")).args(["-p", prompt, "-n", "5", "--greedy", "-q"]);
+        String::from_utf8(command.stdin(Stdio::null()).output().unwrap().stdout).unwrap()
+    };
+    assert!(answers.starts_with(&apart("hi")) && answers.len() > apart("hi").len(), "{answers:?}");
+    assert!(!answers.contains("\u{1b}[") && !answers.contains(">>>") && answers.ends_with('\n'), "{answers:?}");
+    assert!(!shown[0].contains(apart("hi").trim()), "{shown:?}");
+}
+
+#[test]
+fn an_answer_does_not_steer_the_terminal_and_reaches_a_pipe_as_it_is() {
+    if emulated() {
+        return println!("skipped: starts the program");
+    }
+    let scratch = Scratch::new("steering");
+    let model = model(&scratch);
+    // Any token is as likely as any other, those of control characters among them.
+    let run = |output: Stdio| {
+        let mut command = program();
+        command.arg("run").arg(&model).args(["-q", "--raw", "-p", "a", "-n", "1500", "--ctx", "2048", "--temp", "1e9"]);
+        command.args(["--top-k", "0", "--top-p", "1", "--seed", "1", "--presence-penalty", "0"]);
+        Program::start(command.stdin(Stdio::null()).stdout(output))
+    };
+    let steers = |c: char| c.is_control() && !['\n', '\t', '\r'].contains(&c);
+    let mut piped = run(Stdio::piped());
+    let mut answer = String::new();
+    piped.0.stdout.as_mut().unwrap().read_to_string(&mut answer).unwrap();
+    assert!(piped.wait().success());
+    assert!(answer.contains(steers), "none was drawn");
+
+    let (ours, theirs) = terminal();
+    let shown = Shown::of(File::from(ours));
+    let mut program = run(theirs.into());
+    assert!(program.wait().success());
+    drop(program);
+    let harmless = answer.replace('\r', "").replace(steers, "\u{fffd}").replace('\n', "\r\n");
+    assert_eq!(shown.end(), harmless);
 }

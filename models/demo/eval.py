@@ -331,7 +331,7 @@ def program(args):
                 cmd += ["--system", block.removeprefix("<|im_start|>system\n").removesuffix("<|im_end|>\n")]
             if "image" in x:
                 cmd += ["--mmproj", args.mmproj, "--image", str(HERE / x["image"])]
-            p = subprocess.run(cmd + args.arg, capture_output=True, text=True)
+            p = subprocess.run(cmd + args.arg, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if p.returncode:
             sys.exit(f"{x['id']}: exit {p.returncode}: {p.stderr.strip()}")
         out = json.loads(p.stdout)
