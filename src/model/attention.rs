@@ -1,4 +1,4 @@
-//! A gated attention layer's mixer (sheet `qwen35-model.md` §4) and its KV cache.
+//! A gated attention layer's mixer (`MODEL.md` §6) and its KV cache (§11).
 
 use super::Config;
 use super::forward::Pass;

@@ -1,4 +1,4 @@
-//! A Gated DeltaNet layer's mixer (sheet `qwen35-model.md` §6; Yang et al., arXiv:2412.06464) and its state.
+//! A Gated DeltaNet layer's mixer (`MODEL.md` §7; Yang et al., arXiv:2412.06464) and its state (§11).
 
 use super::Config;
 use super::forward::Pass;

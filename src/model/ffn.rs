@@ -1,4 +1,4 @@
-//! The gated feed-forward: `W_down( silu(W_gate x) ⊙ W_up x )`.
+//! The gated feed-forward (`MODEL.md` §8): `W_down( silu(W_gate x) ⊙ W_up x )`.
 
 use super::forward::Pass;
 use super::product::{products, strip};

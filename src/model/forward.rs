@@ -1,4 +1,4 @@
-//! The forward pass of the trunk: embed, then every layer, in one place.
+//! The forward pass of the trunk (`MODEL.md` §3): embed, then every layer, in one place.
 
 use super::product::Batch;
 use super::rope::{Position, Rope};

@@ -2,6 +2,9 @@
 //!
 //! [`Config`] and [`Model`] are read from the file once and checked completely; after that the forward pass (see
 //! [`crate::context`]) cannot fail.
+//!
+//! `MODEL.md`, beside this file, is the model in formulas: shapes, the tensors of each, traps and sources. Doc comments
+//! cite its sections.
 
 pub mod attention;
 pub mod bind;

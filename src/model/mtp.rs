@@ -1,4 +1,4 @@
-//! The multi-token-prediction block (sheet `qwen35-model.md` §8): one attention layer behind the trunk that guesses the
+//! The multi-token-prediction block (`MODEL.md` §10): one attention layer behind the trunk that guesses the
 //! token after the next.
 //!
 //! A *pair* is the trunk's output at a position, after the final norm, and the slot that follows it:

@@ -1,4 +1,4 @@
-//! Rotary position embedding tables: partial, NeoX pairs, interleaved three-axis positions, YaRN.
+//! Rotary position embedding tables (`MODEL.md` §5): partial, NeoX pairs, interleaved three-axis positions, YaRN.
 //!
 //! `inv_freq[j] = base^(−2j / n_rot)`; pair `j` of a token at `(t, h, w)` turns by `position(axis of j) · inv_freq[j]`.
 

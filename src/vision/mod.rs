@@ -4,6 +4,9 @@
 //! the model was trained to see them ([`resize`]), cut into normalised patches ([`preprocess`]) and placed in the prompt
 //! ([`positions`]); the [`tower`] of a vision file ([`weights`]) turns them into rows, which the [`cache`] remembers.
 //! [`eyes`] is all of it in one call.
+//!
+//! `VISION.md`, beside this file, is the way of a picture in formulas, from pixels to rows and positions. Doc comments
+//! cite its sections.
 
 mod avi;
 pub mod cache;

@@ -1,4 +1,5 @@
-//! Three-axis positions of the text model (M-RoPE) for prompts with pictures, and the expansion of placeholders.
+//! Three-axis positions of the text model (M-RoPE) for prompts with pictures, and the expansion of placeholders
+//! (`VISION.md` §9).
 //!
 //! Text advances all three axes together. The tokens of a picture, or of one temporal group of a clip, share the time
 //! axis and spread over rows and columns; the text after it goes on from the largest position used plus one.

@@ -1,5 +1,6 @@
 //! The size a picture is read at, and the resampling to it: antialiased bicubic in fixed point, bit for bit as the model's
 //! own processor computes it (torchvision on bytes: weights of 16 bits, rounded to bytes after each axis).
+//! `VISION.md` §2 has the formulas.
 
 use super::error::{Error, Result};
 use super::image_file::Picture;

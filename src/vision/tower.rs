@@ -1,4 +1,4 @@
-//! The forward pass of the vision tower: patches in, one row for each token out.
+//! The forward pass of the vision tower (`VISION.md` §5 to §8): patches in, one row for each token out.
 //!
 //! ```text
 //! x = patch_embd(pixels) + position(row, col)
