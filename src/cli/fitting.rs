@@ -1,6 +1,7 @@
 //! Arguments that say how much memory a model may take, and what is done to keep to it.
 
-use super::sight::{Sight, TowerFile};
+use super::sight::Sight;
+use super::tower_file::TowerFile;
 use crate::gguf::{Gguf, Tensor};
 use crate::machine::Machine;
 use crate::memory::{Bytes, Load, Plan, TooLittle, Vision, Wish};

@@ -3,6 +3,7 @@
 use super::runtime::Runtime;
 use super::sight::{self, Eyes, Sight};
 use super::text;
+use super::tower_file;
 use crate::context::{Context, Settings, text_slots};
 use crate::gguf::Gguf;
 use crate::model::Model;
@@ -73,13 +74,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let head_dim = model.config.head_dim;
     args.kv.check(head_dim)?;
-    let eyes_file = if args.sight.is_empty() { None } else { args.sight.open(&args.model, &gguf, &mut Vec::new())? };
+    let eyes_file = tower_file::find(&args.sight, &args.model, &gguf, !args.sight.is_empty())?.ok();
+    let mut team = args.runtime.team();
     let prompt = match &eyes_file {
         Some(file) => {
-            let hands = (args.runtime.kernels()?, args.runtime.team());
+            let hands = (args.runtime.kernels()?, &mut team);
             let room = (DEFAULT_IMAGE_TOKENS, u64::MAX);
-            let mut eyes = Eyes::new(file.gguf(&gguf), model.config.n_embd, &args.sight, hands, room, false)?;
-            let (images, clips) = eyes.all(&args.sight)?;
+            let mut eyes = Eyes::new(file.gguf(&gguf), &args.sight, hands, room, false)?;
+            let (images, clips) = eyes.all(&args.sight, &mut team)?;
             let vocabulary = Tokenizer::from_gguf(&gguf).with_context(|| args.model.display().to_string())?;
             let vision_ids = sight::vision_ids(&vocabulary, &gguf, &mut Vec::new())?;
             let text = |stamp: &str| vocabulary.encode(stamp, Special::None);
@@ -93,7 +95,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let n_batch = if args.step { 1 } else { (args.chunk as usize).min(slots.len()) };
     let settings = Settings { n_ctx: slots.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
-    let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);
+    let mut context = Context::new(&model, args.runtime.kernels()?, team, settings);
 
     let n_embd = model.config.n_embd;
     let n_hidden = if args.hidden { model.config.n_layer() + 1 } else { 0 };

@@ -27,6 +27,7 @@ pub mod synth;
 pub mod template;
 mod text;
 pub mod tokenize;
+pub mod tower_file;
 pub mod vision;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};

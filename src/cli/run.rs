@@ -7,6 +7,7 @@ use super::runtime::Runtime;
 use super::sampling::{Sampling, at_most};
 use super::screen::Screen;
 use super::sight::{self, Eyes, Sight};
+use super::tower_file::{self, NoTower};
 use super::{chat, marks, printable, signals, text};
 use crate::chat::thinking::Thinking;
 use crate::chat::{Request, Template};
@@ -153,15 +154,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
     let template = Template::from_gguf(&gguf).with_context(path)?;
     notes.extend_from_slice(tokenizer.notes());
-    let mut notes: Vec<String> = notes.iter().map(ToString::to_string).collect();
-    let mut eyes_file = if interactive || !args.sight.is_empty() {
-        args.sight.open(args.input.model(), &gguf, &mut notes)?
-    } else {
-        None
+    let looks = interactive || !args.sight.is_empty();
+    let (mut eyes_file, mut no_tower) = match tower_file::find(&args.sight, args.input.model(), &gguf, looks)? {
+        Ok(file) => (Some(file), NoTower::Absent),
+        Err(why) => (None, why),
     };
     let eyes = eyes_file.as_mut().map(|file| (&args.sight, file));
     let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads(), 0).with_context(path)?;
-    let blind = eyes_file.take_if(|_| plan.vision.total() == 0).is_some();
+    if eyes_file.take_if(|_| plan.vision.total() == 0).is_some() {
+        no_tower = NoTower::NoMemory;
+    }
     let mut model = Model::bind(&gguf).with_context(path)?;
     model.stream = Stream::new(&gguf, model.config.n_layer(), &plan.streaming);
     args.fitting.adjust(&mut model.config);
@@ -201,8 +203,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if !thinking && budget.is_some_and(|budget| budget > 0) {
         screen.note("note: thinking is off, unless --think on switches it on: --think-budget has nothing to end");
     }
-    if blind {
-        screen.note("note: no pictures: there is no memory for the vision file beside the model");
+    if no_tower.is_news() {
+        screen.note(&format!("note: {no_tower}"));
     }
     if !plan.weights_fit {
         let weights = Bytes(plan.weights);
@@ -220,9 +222,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let eyes = match &eyes_file {
         Some(file) => {
-            let hands = (kernels, args.runtime.team());
+            let hands = (kernels, context.team());
             let room = (plan.vision.image_tokens, plan.room_to_look());
-            let eyes = Eyes::new(file.gguf(&gguf), model.config.n_embd, &args.sight, hands, room, args.quiet);
+            let eyes = Eyes::new(file.gguf(&gguf), &args.sight, hands, room, args.quiet);
             let mut notes = Vec::new();
             let ids = sight::vision_ids(&tokenizer, &gguf, &mut notes)?;
             notes.iter().for_each(|note| screen.note(&format!("note: {note}")));
@@ -232,6 +234,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let mut session = Session {
         eyes,
+        no_tower,
         images: Vec::new(),
         clips: Vec::new(),
         bytes_per_token: model.bytes_per_token(),
@@ -293,6 +296,8 @@ pub(super) struct Session<'m, 'g> {
     plan: Plan,
     /// The vision tower, and the tokens its rows stand for.
     pub eyes: Option<(Eyes<'m>, VisionIds)>,
+    /// Why there is none, if so.
+    no_tower: NoTower,
     /// Pictures of the conversation, in order.
     pub images: Vec<Seen>,
     /// Clips of the conversation, in order.
@@ -353,14 +358,11 @@ impl Session<'_, '_> {
 
     /// Looks at a picture or clip, which joins the conversation.
     pub fn look(&mut self, spec: &str, kind: Kind) -> anyhow::Result<()> {
-        let Some((eyes, _)) = &mut self.eyes else {
-            bail!(
-                "no vision file: start with --mmproj FILE, or put one whose name begins with mmproj beside the model"
-            );
-        };
+        let Some((eyes, _)) = &mut self.eyes else { bail!("{}", self.no_tower) };
+        let team = self.context.team();
         match kind {
-            Kind::Image => self.images.push(eyes.image(spec)?),
-            Kind::Video => self.clips.push(eyes.video(spec)?),
+            Kind::Image => self.images.push(eyes.image(spec, team)?),
+            Kind::Video => self.clips.push(eyes.video(spec, team)?),
         }
         Ok(())
     }

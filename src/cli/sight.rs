@@ -2,7 +2,6 @@
 
 use crate::gguf::{Gguf, Note};
 use crate::memory::Vision;
-use crate::model::Config;
 use crate::team::Team;
 use crate::tokenizer::Tokenizer;
 use crate::vision::cache::Cache;
@@ -11,13 +10,13 @@ use crate::vision::positions::VisionIds;
 use crate::vision::preprocess::TEMPORAL;
 use crate::vision::resize::{Area, TOKEN_PIXELS};
 use crate::vision::tower::Hands;
-use crate::vision::{self, VisionConfig, VisionModel, source, tower, video, weights};
-use anyhow::{Context, bail};
-use clap::Args;
+use crate::vision::{self, Alpha, Source, VisionConfig, VisionModel, tower, video, weights};
+use anyhow::Context;
+use clap::{Args, ValueEnum};
 use kernels::Kernels;
 use serde_json::{Value, json};
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What to look at, and how closely.
@@ -28,6 +27,10 @@ pub struct Sight {
     /// name begins with mmproj]
     #[arg(long, value_name = "FILE")]
     pub mmproj: Option<PathBuf>,
+
+    /// Use no vision file, not even the one beside the model
+    #[arg(long, conflicts_with = "mmproj")]
+    pub no_mmproj: bool,
 
     /// A picture: JPEG, PNG, WebP, GIF or BMP file, - for standard input, or a data URL; may be given several times
     #[arg(long, value_name = "FILE")]
@@ -53,9 +56,32 @@ pub struct Sight {
     #[arg(long, value_name = "SECONDS", value_parser = parse_rate, conflicts_with = "image_tokens")]
     pub image_time: Option<f64>,
 
+    /// What becomes of transparent pixels
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub alpha: Transparency,
+
     /// Remember what pictures and clips look like in this directory
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
+}
+
+/// What becomes of transparent pixels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum Transparency {
+    /// They are laid over white.
+    #[default]
+    White,
+    /// Their colour underneath is seen, as in the model's own processor.
+    Drop,
+}
+
+impl From<Transparency> for Alpha {
+    fn from(how: Transparency) -> Alpha {
+        match how {
+            Transparency::White => Alpha::White,
+            Transparency::Drop => Alpha::Drop,
+        }
+    }
 }
 
 /// A positive number.
@@ -77,40 +103,6 @@ impl Sight {
         self.mmproj.is_some() || !self.is_empty()
     }
 
-    /// Finds the vision tower: in the file that was given, in the model's own, or in the one beside it; `None` when there is
-    /// none. `notes` says why one in the model's file is left alone.
-    ///
-    /// # Errors
-    /// If the file cannot be opened, or there is no tower and something to look at.
-    pub fn open(&self, path: &Path, model: &Gguf, notes: &mut Vec<String>) -> anyhow::Result<Option<TowerFile>> {
-        let path = match &self.mmproj {
-            Some(path) => path.clone(),
-            None if vision::config::is_inside(model) => return self.inside(model, notes),
-            None => match weights::find_beside(path) {
-                Some(path) => path,
-                None if self.is_empty() => return Ok(None),
-                None => bail!(
-                    "pictures need a vision file: give --mmproj mmproj-F16.gguf (there is none beside {})",
-                    path.display()
-                ),
-            },
-        };
-        Ok(Some(TowerFile::Beside(Gguf::open(&path)?)))
-    }
-
-    /// The tower in the model's own file, unless it cannot be used and nobody asked for it.
-    fn inside(&self, model: &Gguf, notes: &mut Vec<String>) -> anyhow::Result<Option<TowerFile>> {
-        let n_embd = Config::from_gguf(model)?.n_embd;
-        match VisionModel::check(model, n_embd) {
-            Ok(_) => Ok(Some(TowerFile::Inside)),
-            Err(error) if self.is_empty() => {
-                notes.push(format!("no pictures: the vision tower in the model's file cannot be used: {error}"));
-                Ok(None)
-            }
-            Err(error) => Err(error).context("the vision tower in the model's file"),
-        }
-    }
-
     /// What the memory plan is told of a vision tower; in a chat something may be looked at later.
     pub fn plan<'a>(&self, config: &'a VisionConfig, gguf: &Gguf) -> Vision<'a> {
         Vision {
@@ -124,31 +116,13 @@ impl Sight {
     }
 }
 
-/// Where a vision tower lies.
-pub enum TowerFile {
-    /// In the text model's own file.
-    Inside,
-    /// In a file of its own.
-    Beside(Gguf),
-}
-
-impl TowerFile {
-    /// The file; `model` is that of the text model.
-    pub fn gguf<'g>(&'g self, model: &'g Gguf) -> &'g Gguf {
-        match self {
-            TowerFile::Inside => model,
-            TowerFile::Beside(file) => file,
-        }
-    }
-}
-
-/// A vision tower with what it works with.
+/// A vision tower with what it works with, but for the threads: those are the text model's.
 pub struct Eyes<'g> {
     model: VisionModel<'g>,
     kernels: &'static Kernels,
-    team: Team,
     cache: Cache,
     max_tokens: usize,
+    alpha: Alpha,
     video: video::Options,
     /// Bytes that looking may take, the rows that are kept among them.
     room: u64,
@@ -159,21 +133,19 @@ pub struct Eyes<'g> {
 }
 
 impl<'g> Eyes<'g> {
-    /// Binds the tower and checks that it belongs to a text model of width `n_embd`. `image_tokens` is the largest picture
-    /// unless `sight` says otherwise, and `room` the bytes that looking may take.
+    /// Binds the tower of a file that [`find`](super::tower_file::find) has found. `image_tokens` is the largest picture unless `sight` says
+    /// otherwise, and `room` the bytes that looking may take.
     ///
     /// # Errors
     /// What is wrong with the file.
     pub fn new(
         gguf: &'g Gguf,
-        n_embd: usize,
         sight: &Sight,
-        (kernels, mut team): (&'static Kernels, Team),
+        (kernels, team): (&'static Kernels, &mut Team),
         (image_tokens, room): (usize, u64),
         quiet: bool,
     ) -> anyhow::Result<Eyes<'g>> {
         let model = VisionModel::bind(gguf).context("vision file")?;
-        model.check_text_model(n_embd).context("vision file")?;
         if !quiet {
             model.notes.iter().for_each(|note| say!("note: {note}"));
         }
@@ -181,7 +153,7 @@ impl<'g> Eyes<'g> {
             (Some(tokens), _) => tokens as usize,
             (None, Some(seconds)) => {
                 let limit = Duration::from_secs_f64(seconds);
-                let tokens = eyes::tokens_for_time(&model, kernels, &mut team, limit);
+                let tokens = eyes::tokens_for_time(&model, kernels, team, limit);
                 if !quiet {
                     say!("{seconds} s of the vision tower are about {tokens} tokens on this machine");
                 }
@@ -189,7 +161,9 @@ impl<'g> Eyes<'g> {
             }
             (None, None) => image_tokens,
         };
+        let alpha = sight.alpha.into();
         let video = video::Options {
+            alpha,
             fps: sight.fps,
             max_frames: sight.frames as usize,
             max_tokens: if sight.image_tokens.or(sight.image_time.map(|_| 0)).is_some() {
@@ -200,13 +174,13 @@ impl<'g> Eyes<'g> {
             ..video::Options::default()
         };
         let cache = Cache::new(sight.cache.as_deref());
-        Ok(Eyes { model, kernels, team, cache, max_tokens, video, room, kept: 0, quiet, reports: Vec::new() })
+        Ok(Eyes { model, kernels, cache, max_tokens, alpha, video, room, kept: 0, quiet, reports: Vec::new() })
     }
 
     /// Bytes that the next input may take, and the most tokens, up to `most`, of one with so many frames.
-    fn room_for(&self, most: usize, frames: usize) -> vision::Result<(u64, usize)> {
+    fn room_for(&self, most: usize, frames: usize, threads: usize) -> vision::Result<(u64, usize)> {
         let room = self.room.saturating_sub(self.kept);
-        match tower::tokens_within(&self.model.config, room, most, frames, self.team.threads()) {
+        match tower::tokens_within(&self.model.config, room, most, frames, threads) {
             0 => Err(vision::Error::NoRoomToLook { room }),
             tokens => Ok((room, tokens)),
         }
@@ -216,49 +190,51 @@ impl<'g> Eyes<'g> {
     ///
     /// # Errors
     /// Names it and what is wrong with it.
-    pub fn image(&mut self, spec: &str) -> anyhow::Result<Seen> {
-        let label = source::label(spec);
+    pub fn image(&mut self, spec: &str, team: &mut Team) -> anyhow::Result<Seen> {
+        let source = Source::parse(spec)?;
+        let label = source.label();
         let prepared = self
-            .room_for(self.max_tokens, 1)
-            .and_then(|(room, tokens)| eyes::prepare_image(spec, &self.model, tokens, room))
-            .with_context(|| label.to_owned())?;
-        Ok(self.embed(label, prepared))
+            .room_for(self.max_tokens, 1, team.threads())
+            .and_then(|(room, tokens)| eyes::prepare_image(&source, &self.model, self.alpha, tokens, room))
+            .with_context(|| label.clone())?;
+        Ok(self.embed(&label, prepared, team))
     }
 
     /// Looks at a clip.
     ///
     /// # Errors
     /// Names it and what is wrong with it.
-    pub fn video(&mut self, spec: &str) -> anyhow::Result<Seen> {
-        let label = source::label(spec);
+    pub fn video(&mut self, spec: &str, team: &mut Team) -> anyhow::Result<Seen> {
+        let source = Source::parse(spec)?;
+        let label = source.label();
         let mut options = self.video;
         let pair = TEMPORAL * TOKEN_PIXELS;
         let prepared = self
-            .room_for(options.area.max / pair, TEMPORAL)
+            .room_for(options.area.max / pair, TEMPORAL, team.threads())
             .and_then(|(room, tokens)| {
                 options.area.max = options.area.max.min(tokens * pair);
                 // Beside the file and a frame, there are all frames as resized and as the tower takes them.
                 let pixels = options.area.max * 3 * (1 + size_of::<f32>());
                 options.room = room.saturating_sub(pixels as u64);
                 options.area.min = options.area.min.min(options.area.max);
-                eyes::prepare_video(spec, &options)
+                eyes::prepare_video(&source, &options)
             })
-            .with_context(|| label.to_owned())?;
-        Ok(self.embed(label, prepared))
+            .with_context(|| label.clone())?;
+        Ok(self.embed(&label, prepared, team))
     }
 
     /// Looks at everything there is: pictures, clips.
     ///
     /// # Errors
     /// As [`Eyes::image`] and [`Eyes::video`].
-    pub fn all(&mut self, sight: &Sight) -> anyhow::Result<(Vec<Seen>, Vec<Seen>)> {
-        let images = sight.image.iter().map(|spec| self.image(spec)).collect::<anyhow::Result<_>>()?;
-        let clips = sight.video.iter().map(|spec| self.video(spec)).collect::<anyhow::Result<_>>()?;
+    pub fn all(&mut self, sight: &Sight, team: &mut Team) -> anyhow::Result<(Vec<Seen>, Vec<Seen>)> {
+        let images = sight.image.iter().map(|spec| self.image(spec, team)).collect::<anyhow::Result<_>>()?;
+        let clips = sight.video.iter().map(|spec| self.video(spec, team)).collect::<anyhow::Result<_>>()?;
         Ok((images, clips))
     }
 
-    fn embed(&mut self, label: &str, prepared: Prepared) -> Seen {
-        let mut hands = Hands { kernels: self.kernels, team: &mut self.team };
+    fn embed(&mut self, label: &str, prepared: Prepared, team: &mut Team) -> Seen {
+        let mut hands = Hands { kernels: self.kernels, team };
         let (seen, report, kept) =
             prepared.embed(&self.model, &mut hands, &mut self.cache, progress(label, self.quiet));
         if let Err(error) = kept {
@@ -320,7 +296,7 @@ pub fn progress(label: &str, quiet: bool) -> impl FnMut(usize, usize) {
 
 /// One line on what was read: sizes, tokens, and where the time went.
 pub fn describe(label: &str, report: &Report) -> String {
-    let Report { from, to, tokens, capped, clipped, frames, cached, times } = report;
+    let Report { from, to, tokens, capped, notes, frames, cached, times } = report;
     let mut line = format!("{label}: {} x {}", from.width, from.height);
     if let Some((read, all)) = frames {
         line += &format!(", {read} of {all} frames");
@@ -332,8 +308,8 @@ pub fn describe(label: &str, report: &Report) -> String {
     if *capped {
         line += if frames.is_some() { " (capped: --frames)" } else { " (reduced: see --image-tokens)" };
     }
-    if *clipped {
-        line += " (16-bit grey: all above 255 is white, as in the model's own processor; better convert it to 8 bits)";
+    for note in notes {
+        line += &format!(" ({note})");
     }
     let ms = |time: &Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
     line += &match frames {
@@ -345,7 +321,7 @@ pub fn describe(label: &str, report: &Report) -> String {
 
 /// The same for programs.
 pub fn report_json(label: &str, report: &Report) -> Value {
-    let Report { from, to, tokens, capped, clipped, frames, cached, times } = report;
+    let Report { from, to, tokens, capped, notes, frames, cached, times } = report;
     json!({
         "source": label,
         "size": [from.width, from.height],
@@ -353,7 +329,7 @@ pub fn report_json(label: &str, report: &Report) -> Value {
         "frames": frames.map(|(read, all)| json!({ "read": read, "of": all })),
         "tokens": tokens,
         "capped": capped,
-        "clipped": clipped,
+        "notes": notes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "cached": cached,
         "decode_seconds": times.decode.as_secs_f64(),
         "resize_seconds": times.resize.as_secs_f64(),

@@ -2,13 +2,13 @@
 
 use super::printable;
 use super::runtime::Runtime;
-use super::sight::{PUBLISHED_IMAGE_TOKENS, describe, progress, report_json};
+use super::sight::{PUBLISHED_IMAGE_TOKENS, Transparency, describe, progress, report_json};
 use crate::gguf::Gguf;
 use crate::output::AtomicFile;
 use crate::vision::cache::Cache;
 use crate::vision::eyes;
 use crate::vision::tower::Hands;
-use crate::vision::{VisionModel, source};
+use crate::vision::{Source, VisionModel};
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use safetensors::tensor::{Dtype, TensorView};
@@ -37,6 +37,10 @@ pub struct Args {
     #[arg(long, value_name = "MAX", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
     image_tokens: Option<u32>,
 
+    /// What becomes of transparent pixels
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    alpha: Transparency,
+
     /// Remember embeddings in this directory
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -59,19 +63,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let kernels = args.runtime.kernels()?;
     let mut team = args.runtime.team();
     let max_tokens = args.image_tokens.map_or(PUBLISHED_IMAGE_TOKENS, |tokens| tokens as usize);
-    let label = source::label(&args.image);
-    let prepared = eyes::prepare_image(&args.image, &model, max_tokens, u64::MAX).with_context(|| label.to_owned())?;
+    let source = Source::parse(&args.image)?;
+    let label = source.label();
+    let prepared = eyes::prepare_image(&source, &model, args.alpha.into(), max_tokens, u64::MAX);
+    let prepared = prepared.with_context(|| label.clone())?;
     let grid = prepared.pixels.grid;
     let pixel_values = prepared.pixels.to_processor_layout();
     let mut cache = Cache::new(args.cache.as_deref());
     let mut hands = Hands { kernels, team: &mut team };
-    let (seen, report, kept) = prepared.embed(&model, &mut hands, &mut cache, progress(label, false));
+    let (seen, report, kept) = prepared.embed(&model, &mut hands, &mut cache, progress(&label, false));
     if let Err(error) = kept {
         say!("warning: {error:#}");
     }
-    say!("{}", describe(label, &report));
+    say!("{}", describe(&label, &report));
     if args.json {
-        writeln!(std::io::stdout(), "{}", printable::json(&report_json(label, &report).to_string()))?;
+        writeln!(std::io::stdout(), "{}", printable::json(&report_json(&label, &report).to_string()))?;
     }
 
     let grid_thw = [grid.t as i32, grid.h as i32, grid.w as i32];

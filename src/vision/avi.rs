@@ -24,8 +24,8 @@ pub fn split_stream(bytes: &[u8]) -> Mjpeg {
     let mut frames = Vec::new();
     let mut at = 0;
     while let Some(start) = bytes[at..].windows(3).position(jpeg::starts).map(|p| at + p) {
-        let Some(outline) = jpeg::outline(&bytes[start..]) else { break };
-        at = start + outline.len;
+        let Some(len) = jpeg::outline(&bytes[start..]).and_then(|outline| outline.len) else { break };
+        at = start + len;
         frames.push(start..at);
     }
     Mjpeg { frames, fps: None }

@@ -7,14 +7,16 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[allow(missing_docs)]
 pub enum Error {
-    #[error("not a JPEG, PNG, WebP, GIF or BMP picture (it starts with {start})")]
-    NotAPicture { start: String },
+    #[error("not a JPEG, PNG, WebP, GIF or BMP picture ({what})")]
+    NotAPicture { what: String },
+    #[error("{name}, and pictures are read as JPEG, PNG, WebP, GIF or BMP: {advice}")]
+    Foreign { name: &'static str, advice: &'static str },
     #[error("an empty file")]
     Empty,
     #[error("broken {format} picture: {reason}")]
     Broken { format: &'static str, reason: String },
-    #[error("truncated JPEG picture: its end marker is missing after {bytes} bytes")]
-    TruncatedJpeg { bytes: usize },
+    #[error("truncated {format} picture: {what}; get the whole file")]
+    Truncated { format: &'static str, what: String },
     #[error("a picture of {width} x {height} pixels is too large: at most {limit} pixels are decoded")]
     TooManyPixels { width: u32, height: u32, limit: u64 },
     #[error(
@@ -33,8 +35,12 @@ pub enum Error {
     TooThin { width: usize, height: usize, limit: usize },
     #[error("a picture without pixels ({width} x {height})")]
     NoPixels { width: u32, height: u32 },
-    #[error("a data URL must read data:image/TYPE;base64,DATA: {reason}")]
+    #[error("a data URL must read data:image/TYPE;base64,DATA, and {reason}")]
     DataUrl { reason: String },
+    #[error("a text of {n} characters is no file's name; a picture as text must read data:image/TYPE;base64,DATA")]
+    NoName { n: usize },
+    #[error("{address} is on another machine: save it in a file, and give that")]
+    Web { address: String },
     #[error("more than {limit} bytes: too large for a picture or a clip")]
     TooManyBytes { limit: u64 },
     #[error("no frames found: {what}")]
@@ -52,17 +58,16 @@ pub enum Error {
     #[error("a still picture, not a clip; --image looks at pictures")]
     Still,
     #[error(
-        "not an animated GIF or WebP, an AVI or an MJPEG clip (it starts with {start}); give other clips as a file, \
-         for ffmpeg to read"
+        "not an animated GIF or WebP, an AVI or an MJPEG clip ({what}); give other clips as a file, for ffmpeg to read"
     )]
-    NotAClip { start: String },
+    NotAClip { what: String },
     #[error("the clip holds more than {limit} pixels in all its frames: use a shorter or smaller one")]
     ClipTooLong { limit: u64 },
     #[error(
-        "not a directory of frames, an animated GIF or WebP, or an MJPEG file (it starts with {start}); other clips \
-         need the program ffmpeg, which was not found: install it, or write the frames into a directory"
+        "not a directory of frames, an animated GIF or WebP, or an MJPEG file ({what}); other clips need the program \
+         ffmpeg, which was not found: install it, or write the frames into a directory"
     )]
-    NoFfmpeg { start: String },
+    NoFfmpeg { what: String },
     #[error("ffmpeg could not read it: {reason}")]
     Ffmpeg { reason: String },
     #[error(transparent)]

@@ -1,14 +1,16 @@
 //! Everything between a file name and the rows that stand in a prompt: decode, cap, resize, embed, remember.
 
+use super::alpha::Alpha;
 use super::cache::{self, Cache};
-use super::image_file::{self, Picture};
+use super::image_file::Picture;
+use super::note::Note;
 use super::positions::Insert;
 use super::preprocess::PixelValues;
 use super::resize::{Size, image_size, resize};
 use super::tower::{self, Hands};
 use super::video::{self, Video};
 use super::weights::VisionModel;
-use super::{Result, source};
+use super::{Result, Source};
 use crate::team::Team;
 use kernels::Kernels;
 use std::rc::Rc;
@@ -52,8 +54,8 @@ pub struct Report {
     pub tokens: usize,
     /// Whether a cap of this program made it smaller than the model's own processor would.
     pub capped: bool,
-    /// Whether its samples were cut off at 255.
-    pub clipped: bool,
+    /// What else is worth knowing of its file.
+    pub notes: Vec<Note>,
     /// Frames read and frames there are, of a clip.
     pub frames: Option<(usize, usize)>,
     /// Whether its rows were known already.
@@ -71,15 +73,20 @@ pub struct Prepared {
     report: Report,
 }
 
-/// Reads a picture: a file, `-` or a data URL. Its file and its pixels as decoded may take `room` bytes.
+/// Reads a picture. Its file and its pixels as decoded may take `room` bytes.
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn prepare_image(spec: &str, model: &VisionModel<'_>, max_tokens: usize, room: u64) -> Result<Prepared> {
+pub fn prepare_image(
+    source: &Source,
+    model: &VisionModel<'_>,
+    alpha: Alpha,
+    max_tokens: usize,
+    room: u64,
+) -> Result<Prepared> {
     let start = Instant::now();
-    let bytes = source::read(spec, room)?;
-    let picture = Picture::decode_within(&bytes, room)?;
-    let clipped = image_file::is_clipped(&bytes);
+    let bytes = source.read(room)?;
+    let (picture, notes) = Picture::decode_within(&bytes, alpha, room)?;
     drop(bytes);
     let decode = start.elapsed();
     let from = Size { height: picture.height, width: picture.width };
@@ -88,7 +95,7 @@ pub fn prepare_image(spec: &str, model: &VisionModel<'_>, max_tokens: usize, roo
     let capped = to != image_size(from, area)?;
     let pixels = PixelValues::image(&resize(picture, to));
     let times = Times { decode, resize: start.elapsed() - decode, ..Times::default() };
-    let report = Report { from, to, tokens: pixels.grid.tokens(), capped, clipped, frames: None, cached: false, times };
+    let report = Report { from, to, tokens: pixels.grid.tokens(), capped, notes, frames: None, cached: false, times };
     Ok(Prepared { pixels, seconds: None, report })
 }
 
@@ -96,15 +103,15 @@ pub fn prepare_image(spec: &str, model: &VisionModel<'_>, max_tokens: usize, roo
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn prepare_video(spec: &str, options: &video::Options) -> Result<Prepared> {
+pub fn prepare_video(source: &Source, options: &video::Options) -> Result<Prepared> {
     let start = Instant::now();
-    let clip = Video::open(spec, options)?.read(options)?;
+    let clip = Video::open(source, options)?.read(options)?;
     let video::Summary { frames, read, from, to } = clip.summary;
     let tokens = clip.pixels.grid.tokens();
     let capped = read == options.max_frames && read < frames;
     let times = Times { decode: start.elapsed(), ..Times::default() };
-    let report =
-        Report { from, to, tokens, capped, clipped: false, frames: Some((read, frames)), cached: false, times };
+    let (notes, frames) = (clip.notes, Some((read, frames)));
+    let report = Report { from, to, tokens, capped, notes, frames, cached: false, times };
     Ok(Prepared { pixels: clip.pixels, seconds: Some(clip.seconds), report })
 }
 

@@ -2,7 +2,8 @@
 //! are asked for, as PPM pictures over a pipe.
 
 use super::error::{Error, Result};
-use super::image_file::{MAX_PIXELS, Picture};
+use super::image_file::{MAX_PIXELS, Picture, unknown};
+use super::source::printable;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -27,16 +28,16 @@ fn command(path: &Path) -> Command {
 
 fn start_error(path: &Path, error: std::io::Error) -> Error {
     match error.kind() {
-        std::io::ErrorKind::NotFound => Error::NoFfmpeg { start: start(path) },
+        std::io::ErrorKind::NotFound => Error::NoFfmpeg { what: start(path) },
         _ => Error::Ffmpeg { reason: error.to_string() },
     }
 }
 
-/// The first bytes of a file, for a message.
+/// What the first bytes of a file are, for a message.
 fn start(path: &Path) -> String {
     let mut bytes = Vec::new();
-    let _ = std::fs::File::open(path).and_then(|file| file.take(8).read_to_end(&mut bytes));
-    bytes.escape_ascii().to_string()
+    let _ = std::fs::File::open(path).and_then(|file| file.take(64).read_to_end(&mut bytes));
+    unknown(&bytes)
 }
 
 /// Number of frames and frames a second of a clip, from what the program says of it.
@@ -49,7 +50,8 @@ pub fn measure(path: &Path) -> Result<(usize, f64)> {
     let said = String::from_utf8_lossy(&output.stderr);
     parse_description(&said).ok_or_else(|| {
         let reason = said.lines().rev().find(|l| !l.trim().is_empty() && !l.contains("At least one output file"));
-        Error::Ffmpeg { reason: reason.unwrap_or("no video found").trim().to_owned() }
+        // It repeats what stands in the file, titles and all.
+        Error::Ffmpeg { reason: printable(reason.unwrap_or("no video found").trim()) }
     })
 }
 
@@ -112,7 +114,7 @@ pub fn read_frames(
     let said = messages.join().unwrap_or_default();
     result?;
     if frames == 0 || status.is_err() {
-        let reason = said.lines().next().unwrap_or("it delivered no frames").to_owned();
+        let reason = printable(said.lines().next().unwrap_or("it delivered no frames"));
         return Err(Error::Ffmpeg { reason });
     }
     Ok(())
@@ -138,7 +140,7 @@ fn read_ppm(pipe: &mut impl BufRead, room: u64) -> std::result::Result<Option<Pi
             pipe.read_exact(&mut rgb).map_err(|_| "a picture was cut".to_owned())?;
             Ok(Some(Picture { width, height, rgb }))
         }
-        _ => Err(format!("expected a PPM picture, found {}", fields.join(" "))),
+        _ => Err(format!("expected a PPM picture, found {}", printable(&fields.join(" ")))),
     }
 }
 

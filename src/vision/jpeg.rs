@@ -1,7 +1,8 @@
 //! The outer structure of a JPEG picture: its marker segments and where it ends. Knows nothing of its pixels.
 //!
-//! Needed because a truncated picture must be an error (decoders fill the missing part with grey) and because the
-//! frames of an MJPEG clip lie one after another and may leave their Huffman tables out.
+//! Needed because a truncated picture must be an error (decoders fill the missing part with grey; `jpeg_scans` tells
+//! whether there is one) and because the frames of an MJPEG clip lie one after another and may leave their Huffman tables
+//! out.
 
 /// Start of image.
 const SOI: u8 = 0xD8;
@@ -14,9 +15,9 @@ const DHT: u8 = 0xC4;
 
 /// What a walk over the markers found.
 pub struct Outline {
-    /// Bytes from the start of the picture to the end of its end marker.
-    pub len: usize,
-    /// Where the first scan header starts, and whether no Huffman table came before it.
+    /// Bytes from the start of the picture to the end of its end marker, when it is reached.
+    pub len: Option<usize>,
+    /// Where the first scan header starts, and whether a Huffman table comes before it.
     first_scan: usize,
     has_tables: bool,
 }
@@ -26,40 +27,50 @@ pub fn starts(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xFF, SOI, 0xFF])
 }
 
-/// Walks the segments and scans of the picture at the start of `bytes`; `None` when it does not reach its end marker.
+/// Walks the segments and scans of the picture at the start of `bytes`; `None` when it reaches no scan.
 pub fn outline(bytes: &[u8]) -> Option<Outline> {
     if !starts(bytes) {
         return None;
     }
+    let mut outline = Outline { len: None, first_scan: 0, has_tables: false };
     let mut at = 2;
-    let (mut first_scan, mut has_tables) = (None, false);
-    loop {
-        // Markers may be preceded by any number of fill bytes.
-        if *bytes.get(at)? != 0xFF {
-            return None;
-        }
-        while *bytes.get(at)? == 0xFF {
-            at += 1;
-        }
-        let marker = bytes[at];
-        at += 1;
+    while let Some(marker) = next_marker(bytes, &mut at) {
         match marker {
-            EOI => return Some(Outline { len: at, first_scan: first_scan?, has_tables }),
+            EOI if outline.first_scan == 0 => return None,
+            EOI => {
+                outline.len = Some(at);
+                break;
+            }
             // Markers without a length: RSTn, TEM and a stray SOI.
             0xD0..=0xD8 | 0x01 => continue,
-            DHT if first_scan.is_none() => has_tables = true,
-            SOS if first_scan.is_none() => first_scan = Some(at - 2),
+            DHT if outline.first_scan == 0 => outline.has_tables = true,
+            SOS if outline.first_scan == 0 => outline.first_scan = at - 2,
             _ => {}
         }
-        let len = u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]) as usize;
+        let Some(len) = bytes.get(at..).and_then(|rest| rest.first_chunk()).map(|len| u16::from_be_bytes(*len)) else {
+            break;
+        };
         if len < 2 {
-            return None;
+            break;
         }
-        at += len;
+        at += usize::from(len);
         if marker == SOS {
-            at += scan_len(bytes.get(at..)?)?;
+            match bytes.get(at..).and_then(scan_len) {
+                Some(len) => at += len,
+                None => break,
+            }
         }
     }
+    (outline.first_scan > 0).then_some(outline)
+}
+
+/// The marker that begins at `at`, which moves behind it; bytes that belong to nothing and fill bytes in front of it are
+/// passed over.
+fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
+    *at += bytes.get(*at..)?.iter().position(|&byte| byte == 0xFF)?;
+    *at += bytes[*at..].iter().position(|&byte| byte != 0xFF)?;
+    *at += 1;
+    Some(bytes[*at - 1])
 }
 
 /// Bytes of entropy-coded data up to the next marker that is neither a stuffed zero nor a restart marker.
@@ -77,13 +88,18 @@ fn scan_len(bytes: &[u8]) -> Option<usize> {
 /// A frame of an MJPEG clip as a picture of its own: the standard Huffman tables are put in where it relies on them.
 pub fn with_tables(bytes: &[u8]) -> Option<Vec<u8>> {
     let outline = outline(bytes)?;
-    let (head, tail) = bytes[..outline.len].split_at(outline.first_scan);
+    let (head, tail) = bytes[..outline.len.unwrap_or(bytes.len())].split_at(outline.first_scan);
     let mut picture = head.to_vec();
     if !outline.has_tables {
         picture.extend_from_slice(&standard_tables());
     }
     picture.extend_from_slice(tail);
     Some(picture)
+}
+
+/// The picture that ends, without its end marker, at byte `end`, with the marker.
+pub fn with_end(bytes: &[u8], end: usize) -> Vec<u8> {
+    [&bytes[..end], &[0xFF, EOI]].concat()
 }
 
 /// The four typical Huffman tables of ITU-T T.81 annex K.3, as one DHT segment. MJPEG clips use them unsaid.
@@ -148,15 +164,20 @@ mod tests {
     }
 
     #[test]
-    fn an_outline_needs_the_end_marker() {
-        // SOI, a COM segment of 2 + 3 bytes, SOS with an empty header, data with a stuffed byte and a restart, EOI.
-        let bytes =
-            [0xFF, 0xD8, 0xFF, 0xFE, 0, 5, 1, 0xFF, 0xD9, 0xFF, 0xDA, 0, 2, 7, 0xFF, 0, 8, 0xFF, 0xD0, 9, 0xFF, 0xD9];
-        assert_eq!(outline(&bytes).unwrap().len, bytes.len());
+    fn an_outline_tells_whether_the_end_marker_is_there() {
+        // SOI, a COM segment of 2 + 3 bytes, a stray byte, SOS with an empty header, data with a stuffed byte and a restart,
+        // EOI.
+        let bytes = [
+            0xFF, 0xD8, 0xFF, 0xFE, 0, 5, 1, 0xFF, 0xD9, 7, 0xFF, 0xDA, 0, 2, 7, 0xFF, 0, 8, 0xFF, 0xD0, 9, 0xFF, 0xD9,
+        ];
+        assert_eq!(outline(&bytes).unwrap().len, Some(bytes.len()));
         for len in 0..bytes.len() {
-            assert!(outline(&bytes[..len]).is_none(), "{len} bytes");
+            let outline = outline(&bytes[..len]);
+            assert_eq!(outline.is_some(), len >= 12, "{len} bytes");
+            assert!(outline.is_none_or(|outline| outline.len.is_none()), "{len} bytes");
         }
         let whole = with_tables(&bytes).unwrap();
         assert_eq!(whole.len(), bytes.len() + standard_tables().len());
+        assert_eq!(with_end(&bytes, bytes.len() - 2), bytes);
     }
 }

@@ -8,15 +8,25 @@
 //! `VISION.md`, beside this file, is the way of a picture in formulas, from pixels to rows and positions. Doc comments
 //! cite its sections.
 
+pub mod alpha;
 mod avi;
+mod bmp;
 pub mod cache;
 pub mod config;
+mod data_url;
 mod error;
 pub mod eyes;
 mod ffmpeg;
+mod foreign;
+mod gif;
 pub mod image_file;
 mod jpeg;
+mod jpeg_scans;
 mod names;
+pub mod note;
+mod pasted;
+mod percent;
+mod png;
 pub mod positions;
 pub mod preprocess;
 pub mod prompt;
@@ -26,8 +36,11 @@ pub mod tower;
 pub mod video;
 pub mod weights;
 
+pub use alpha::Alpha;
 pub use config::VisionConfig;
 pub use error::{Error, Result};
 pub use image_file::Picture;
+pub use note::Note;
 pub use preprocess::{GridThw, PixelValues};
+pub use source::Source;
 pub use weights::VisionModel;

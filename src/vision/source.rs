@@ -1,28 +1,95 @@
 //! Where the bytes of a picture or a clip come from: a file, standard input (`-`) or a `data:` URL.
 
 use super::error::{Error, Result};
-use base64::Engine;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use super::{data_url, pasted};
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Most bytes read from one source.
 pub const MAX_BYTES: u64 = 1 << 30;
 
-/// Reads all bytes of `spec`: `-`, `data:TYPE;base64,DATA` or a path.
-///
-/// # Errors
-/// What the system said, a malformed URL, or more than `most` bytes or [`MAX_BYTES`].
-pub fn read(spec: &str, most: u64) -> Result<Vec<u8>> {
-    let limit = most.min(MAX_BYTES);
-    if spec.starts_with("data:") {
-        return data_url(spec);
+/// Longer text is not taken for a path that was mistyped.
+const LONGEST_PATH: usize = 1024;
+
+/// A place where bytes come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Standard input.
+    Stdin,
+    /// The text of a `data:` URL.
+    DataUrl(String),
+    /// A file, or a directory of frames.
+    File(PathBuf),
+}
+
+impl Source {
+    /// What a user means by `spec`: `-`, a data URL, or a path. A file that has just that name comes first; else the path
+    /// may be quoted or escaped, a `file://` URL, or begin with `~/`, as it is pasted into terminals.
+    ///
+    /// # Errors
+    /// [`Error::Web`] for the address of another machine, [`Error::NoName`] for text that is too long for a path.
+    pub fn parse(spec: &str) -> Result<Source> {
+        let text = spec.trim();
+        if text == "-" {
+            return Ok(Source::Stdin);
+        }
+        let is_there = |path: &Path| spec.len() <= LONGEST_PATH && path.exists();
+        if is_there(Path::new(spec)) {
+            return Ok(Source::File(spec.into()));
+        }
+        let bare = match text.starts_with(['\'', '"']) || text.len() <= LONGEST_PATH {
+            true => pasted::unquote(text).unwrap_or_else(|| text.to_owned()),
+            false => text.to_owned(),
+        };
+        if data_url::is_one(&bare) {
+            return Ok(Source::DataUrl(bare));
+        }
+        if text.len() > LONGEST_PATH || data_url::is_bare(text) {
+            return Err(Error::NoName { n: text.chars().count() });
+        }
+        if let Some(path) = pasted::file_url(&bare) {
+            return path.map(Source::File).map_err(|host| Error::Web { address: printable(&host) });
+        }
+        let web = ["http://", "https://", "ftp://"];
+        if web.iter().any(|scheme| bare.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))) {
+            return Err(Error::Web { address: printable(&bare) });
+        }
+        let readings = [text, &bare].into_iter().flat_map(|text| [Some(text.into()), pasted::in_home(text)]);
+        let readings: Vec<PathBuf> = readings.flatten().collect();
+        let found = readings.iter().find(|path| is_there(path)).or(readings.last());
+        Ok(Source::File(found.expect("the text itself").clone()))
     }
-    match spec {
-        "-" => read_all(std::io::stdin().lock(), limit),
-        path => read_file(Path::new(path), limit),
+
+    /// Reads all bytes.
+    ///
+    /// # Errors
+    /// What the system said, a malformed URL, or more than `most` bytes or [`MAX_BYTES`].
+    pub fn read(&self, most: u64) -> Result<Vec<u8>> {
+        let limit = most.min(MAX_BYTES);
+        match self {
+            Source::Stdin => read_all(std::io::stdin().lock(), limit),
+            Source::File(path) => read_file(path, limit),
+            Source::DataUrl(url) => match data_url::decode(url)? {
+                bytes if bytes.len() as u64 > limit => Err(Error::TooManyBytes { limit }),
+                bytes => Ok(bytes),
+            },
+        }
     }
+
+    /// What messages call it: its path, or what it is.
+    pub fn label(&self) -> String {
+        match self {
+            Source::Stdin => "standard input".into(),
+            Source::DataUrl(_) => "data URL".into(),
+            Source::File(path) => printable(&path.to_string_lossy()),
+        }
+    }
+}
+
+/// Text without what could steer a terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Reads all bytes of a file.
@@ -50,53 +117,57 @@ fn read_all(source: impl Read, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The bytes of a base64 data URL. The media type is not looked at: the bytes say what they are.
-///
-/// # Errors
-/// [`Error::DataUrl`].
-pub fn data_url(url: &str) -> Result<Vec<u8>> {
-    let wrong = |reason: String| Error::DataUrl { reason };
-    let (head, data) = url
-        .strip_prefix("data:")
-        .and_then(|rest| rest.split_once(','))
-        .ok_or_else(|| wrong("there is no comma".into()))?;
-    if !head.ends_with(";base64") {
-        return Err(wrong(format!("{head:?} does not end in ;base64")));
-    }
-    let lenient = GeneralPurpose::new(
-        &base64::alphabet::STANDARD,
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-    );
-    // The tools that make base64 break its lines.
-    let data: Vec<u8> = data.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    lenient.decode(data).map_err(|error| wrong(error.to_string()))
-}
-
-/// What messages call a source: its path, or what it is.
-pub fn label(spec: &str) -> &str {
-    match spec {
-        "-" => "standard input",
-        _ if spec.starts_with("data:") => "the data URL",
-        _ => spec,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn data_urls_are_decoded_or_refused_with_a_reason() {
-        assert_eq!(data_url("data:image/png;base64,AQID").unwrap(), [1, 2, 3]);
-        assert_eq!(data_url("data:;base64,AQI").unwrap(), [1, 2]);
-        assert_eq!(data_url("data:;base64,AQ\r\nID\n").unwrap(), [1, 2, 3]);
-        for (url, says) in [
-            ("data:image/png;base64", "comma"),
-            ("data:image/png,AQID", ";base64"),
-            ("data:image/png;base64,A?ID", "Invalid"),
-        ] {
-            let error = data_url(url).unwrap_err().to_string();
-            assert!(error.contains(says), "{error}");
+    fn a_path_is_found_however_it_was_pasted_and_a_literal_name_comes_first() {
+        let dir = std::env::temp_dir().join(format!("qwen-edge-pasted-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let at = |name: &str| dir.join(name);
+        for name in ["a b.png", "it's.png", "'quoted'", "quoted", "100%25.png", "-"] {
+            std::fs::write(at(name), b"").unwrap();
         }
+        let dir_text = dir.to_str().unwrap();
+        let path = |spec: &str| Source::parse(&spec.replace("DIR", dir_text)).unwrap();
+        for spec in [
+            "DIR/a b.png",
+            "DIR/a b.png ",
+            " 'DIR/a b.png' ",
+            "\"DIR/a b.png\"",
+            "DIR/a\\ b.png",
+            "file://DIR/a%20b.png",
+            "file://localhostDIR/a%20b.png\r",
+            "'file://DIR/a%20b.png'",
+        ] {
+            assert_eq!(path(spec), Source::File(at("a b.png")), "{spec}");
+        }
+        assert_eq!(path("DIR/it's.png"), Source::File(at("it's.png")));
+        assert_eq!(path("'DIR/it'\\''s.png'"), Source::File(at("it's.png")));
+        assert_eq!(path("DIR/'quoted'"), Source::File(at("'quoted'")));
+        assert_eq!(path("DIR/100%25.png"), Source::File(at("100%25.png")));
+        assert_eq!(path("'DIR/none.png'"), Source::File(at("none.png")), "what the error is about");
+        std::fs::remove_dir_all(&dir).unwrap();
+        let home = std::env::home_dir().unwrap();
+        assert_eq!(path("~/no such picture.png"), Source::File(home.join("no such picture.png")));
+        assert_eq!(path("-"), Source::Stdin);
+    }
+
+    #[test]
+    fn text_that_is_no_path_is_not_repeated() {
+        let base64 = "iVBORw0KGgo/".repeat(1000);
+        for (text, n) in [(base64.as_str(), "12000"), (&base64[..60], "60"), (&"x".repeat(5000), "5000")] {
+            let error = Source::parse(text).unwrap_err().to_string();
+            assert!(error.contains(n) && !error.contains("iVBOR") && !error.contains("xx"), "{error}");
+        }
+        let url = Source::parse(&format!("\"DATA:image/png;base64,{base64}\"")).unwrap();
+        assert_eq!(url.label(), "data URL");
+        assert!(matches!(url.read(100), Err(Error::TooManyBytes { limit: 100 })));
+        assert_eq!(Source::parse("data:,x").unwrap().read(100).unwrap(), b"x");
+        for web in ["https://example.org/a.png", "HTTP://x/y", "file://nas/a.png"] {
+            assert!(matches!(Source::parse(web), Err(Error::Web { .. })), "{web}");
+        }
+        assert_eq!(Source::File("a\x1b[31m.png".into()).label(), "a [31m.png");
     }
 }

@@ -1,16 +1,19 @@
 //! Clips: which frames are read, at what size, and when they stand; from a directory of pictures, an animated GIF or
 //! WebP, an MJPEG file, or anything the program `ffmpeg` reads.
 
+use super::alpha::Alpha;
 use super::avi::{self, Mjpeg};
 use super::error::{Error, Result};
 use super::ffmpeg;
 use super::image_file::{self, Picture, broken, check_size};
+use super::note::Note;
 use super::preprocess::{PixelValues, TEMPORAL};
 use super::resize::{Area, Size, TOKEN_PIXELS, resize, video_size};
-use super::source;
+use super::source::{self, Source};
 use image::{AnimationDecoder, ImageDecoder, ImageFormat, codecs};
 use std::fs;
 use std::io::Cursor;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
 /// Frames a second the model was trained to see.
@@ -41,11 +44,20 @@ pub struct Options {
     pub max_tokens: usize,
     /// Bytes of memory the clip's file and one of its frames may take while they are read.
     pub room: u64,
+    /// How transparent pixels are read.
+    pub alpha: Alpha,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { fps: DEFAULT_FPS, max_frames: MAX_FRAMES, area: Area::VIDEO, max_tokens: usize::MAX, room: u64::MAX }
+        Options {
+            fps: DEFAULT_FPS,
+            max_frames: MAX_FRAMES,
+            area: Area::VIDEO,
+            max_tokens: usize::MAX,
+            room: u64::MAX,
+            alpha: Alpha::default(),
+        }
     }
 }
 
@@ -57,6 +69,8 @@ pub struct Clip {
     pub seconds: Vec<f64>,
     /// What was read of what there is.
     pub summary: Summary,
+    /// What is worth knowing of its frames, each thing once.
+    pub notes: Vec<Note>,
 }
 
 /// What was read of a clip, for the user to see.
@@ -110,8 +124,11 @@ impl Video {
     ///
     /// # Errors
     /// What is wrong with it, or that `ffmpeg` would be needed and is not there.
-    pub fn open(spec: &str, options: &Options) -> Result<Video> {
-        let path = Path::new(spec);
+    pub fn open(source: &Source, options: &Options) -> Result<Video> {
+        let path = match source {
+            Source::File(path) => path.as_path(),
+            _ => Path::new(""),
+        };
         if path.is_dir() {
             return Self::directory(path, options.fps);
         }
@@ -123,12 +140,12 @@ impl Video {
             let (frames, fps) = ffmpeg::measure(path)?;
             return Ok(Video { source: Frames::Ffmpeg(path.to_owned()), frames, fps });
         }
-        let bytes = source::read(spec, options.room)?;
+        let bytes = source.read(options.room)?;
         if bytes.is_empty() {
             return Err(Error::Empty);
         }
         if !is_native(&bytes) {
-            return Err(Error::NotAClip { start: bytes[..bytes.len().min(8)].escape_ascii().to_string() });
+            return Err(Error::NotAClip { what: image_file::unknown(&bytes) });
         }
         if avi::is_avi(&bytes) {
             return match avi::parse(&bytes) {
@@ -199,7 +216,14 @@ impl Video {
         let mut indices = choose_frames(self.frames, self.fps, options.fps, options.max_frames);
         let mut pictures: Vec<Picture> = Vec::with_capacity(indices.len());
         let mut sizes = None;
-        self.decode(&indices, options.room, |picture| {
+        let mut notes = Vec::new();
+        self.decode(&indices, options, |picture, remarks| {
+            for note in remarks {
+                let is_same = |other: &Note| discriminant(other) == discriminant(&note);
+                if !notes.iter().any(is_same) {
+                    notes.push(note);
+                }
+            }
             let size = Size { height: picture.height, width: picture.width };
             let (_, to) = *match &mut sizes {
                 Some(sizes) => sizes,
@@ -217,28 +241,38 @@ impl Video {
             pixels: PixelValues::video(&pictures),
             seconds: pair_seconds(&indices, self.fps),
             summary: Summary { frames: self.frames, read: pictures.len(), from, to },
+            notes,
         })
     }
 
-    /// Calls `sink` with each of the frames `indices`, which ascend; `room` is that of [`Options`].
-    fn decode(&self, indices: &[usize], room: u64, mut sink: impl FnMut(Picture) -> Result<()>) -> Result<()> {
+    /// Calls `sink` with each of the frames `indices`, which ascend, and what is worth knowing of it.
+    fn decode(
+        &self,
+        indices: &[usize],
+        options: &Options,
+        mut sink: impl FnMut(Picture, Vec<Note>) -> Result<()>,
+    ) -> Result<()> {
+        let Options { room, alpha, .. } = *options;
         let at = |index: usize| move |reason| Error::Frame { index, total: self.frames, reason: Box::new(reason) };
         match &self.source {
             Frames::Directory(files) => {
                 for &i in indices {
                     let named = |reason: Error| Error::FrameFile { path: files[i].clone(), reason: Box::new(reason) };
                     let bytes = source::read_file(&files[i], room.min(source::MAX_BYTES));
-                    let picture = bytes.and_then(|bytes| Picture::decode_within(&bytes, room));
-                    sink(picture.map_err(named)?)?;
+                    let picture = bytes.and_then(|bytes| Picture::decode_within(&bytes, alpha, room));
+                    let (picture, notes) = picture.map_err(named)?;
+                    sink(picture, notes)?;
                 }
             }
             Frames::Mjpeg { bytes, clip } => {
                 for &i in indices {
                     let frame = &bytes[clip.frames[i].clone()];
-                    let whole = super::jpeg::with_tables(frame)
-                        .ok_or(Error::TruncatedJpeg { bytes: frame.len() })
-                        .map_err(at(i))?;
-                    sink(Picture::decode_within(&whole, room.saturating_sub(bytes.len() as u64)).map_err(at(i))?)?;
+                    let headless = || Error::Truncated { format: "JPEG", what: "its header is not whole".into() };
+                    let picture = super::jpeg::with_tables(frame).ok_or_else(headless).and_then(|whole| {
+                        Picture::decode_within(&whole, alpha, room.saturating_sub(bytes.len() as u64))
+                    });
+                    let (picture, notes) = picture.map_err(at(i))?;
+                    sink(picture, notes)?;
                 }
             }
             Frames::Animation { bytes, format } => {
@@ -246,13 +280,15 @@ impl Video {
                 for_each_frame(bytes, *format, room, |frame, _| {
                     let mut frame = Some(frame);
                     if wanted.next_if_eq(&i).is_some() {
-                        sink(Picture::from_rgba(frame.take().expect("set above")))?;
+                        let (picture, transparent) = Picture::from_rgba(frame.take().expect("set above"), alpha);
+                        let notes = if transparent { vec![Note::Transparent(alpha)] } else { Vec::new() };
+                        sink(picture, notes)?;
                     }
                     i += 1;
                     Ok(wanted.peek().is_some())
                 })?;
             }
-            Frames::Ffmpeg(path) => ffmpeg::read_frames(path, indices, room, sink)?,
+            Frames::Ffmpeg(path) => ffmpeg::read_frames(path, indices, room, |picture| sink(picture, Vec::new()))?,
         }
         Ok(())
     }
@@ -384,9 +420,10 @@ mod tests {
         bytes
     }
 
-    fn data_url(bytes: &[u8]) -> String {
+    fn data_url(bytes: &[u8]) -> Source {
         use base64::Engine;
-        format!("data:image/gif;base64,{}", base64::engine::general_purpose::STANDARD.encode(bytes))
+        let data = base64::engine::general_purpose::STANDARD.encode(bytes);
+        Source::DataUrl(format!("data:image/gif;base64,{data}"))
     }
 
     #[test]
@@ -398,6 +435,24 @@ mod tests {
         assert_eq!((clip.pixels.grid.t, clip.seconds.len()), (3, 3));
         let reds: Vec<f32> = clip.pixels.values.chunks_exact(2 * 768).step_by(8).map(|row| row[0]).collect();
         assert!(reds.is_sorted() && reds[0] == -1.0 && reds[2] > 0.0, "{reds:?}");
+    }
+
+    #[test]
+    fn transparent_frames_are_laid_over_white_with_a_note() {
+        let mut bytes = Vec::new();
+        let mut encoder = codecs::gif::GifEncoder::new(&mut bytes);
+        // What a frame leaves open shows the one before: the first has the whole left half open, the second nothing.
+        for open in [32, 0] {
+            let image = RgbaImage::from_fn(64, 64, |x, _| Rgba([0, 0, 0, if x < open { 0 } else { 255 }]));
+            encoder.encode_frame(Frame::from_parts(image, 0, 0, Delay::from_numer_denom_ms(500, 1))).unwrap();
+        }
+        drop(encoder);
+        for (alpha, white) in [(Alpha::White, 32 * 64 * 3), (Alpha::Drop, 0)] {
+            let options = Options { alpha, ..Options::default() };
+            let clip = Video::open(&data_url(&bytes), &options).unwrap().read(&options).unwrap();
+            assert_eq!(clip.pixels.values.iter().filter(|&&value| value > 0.5).count(), white);
+            assert_eq!(clip.notes, [Note::Transparent(alpha)]);
+        }
     }
 
     #[test]
@@ -452,10 +507,11 @@ mod tests {
     #[test]
     fn what_is_no_clip_is_said_to_be_none() {
         let options = Options::default();
-        assert!(Video::open("data:;base64,AAAAAAAAAAAA", &options).is_err());
+        let error = Video::open(&data_url(b"hush!"), &options).err().unwrap().to_string();
+        assert!(error.contains("it is text") && !error.contains("hush"), "{error}");
         let dir = std::env::temp_dir().join(format!("qwen-edge-no-frames-{}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
-        let error = Video::open(dir.to_str().unwrap(), &options).err().unwrap();
+        let error = Video::open(&Source::File(dir.clone()), &options).err().unwrap();
         fs::remove_dir(&dir).unwrap();
         assert!(matches!(error, Error::NoFrames { .. }), "{error}");
     }

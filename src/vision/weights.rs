@@ -295,10 +295,10 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Tower<'g, S> {
     }
 }
 
-/// The vision file that belongs to a model file by its name: one whose name starts with `mmproj` in the same directory.
-/// Of several, the one that shares the longest part of its name with the model's, then the smallest type: 16-bit before
-/// 8-bit before 32-bit.
-pub fn find_beside(model: &Path) -> Option<PathBuf> {
+/// The vision files that may belong to a model file by their names: those of its directory with the word `mmproj` in it,
+/// the likeliest first. That is one that names no other size, then one that shares the longest part of its name with the
+/// model's, then the smallest type: 16-bit before 8-bit before 32-bit.
+pub fn find_beside(model: &Path) -> Vec<PathBuf> {
     let directory = match model.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -309,23 +309,24 @@ pub fn find_beside(model: &Path) -> Option<PathBuf> {
     };
     let model_words = words(model);
     let mut found: Vec<_> = std::fs::read_dir(directory)
-        .ok()?
+        .into_iter()
+        .flatten()
         .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")))
+        .filter(|path| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf")) && path.is_file())
         .filter_map(|path| {
             let own = words(&path);
             let is_mmproj = own.iter().any(|word| word == "mmproj");
             let size = |word: &String| word.ends_with('b') && word.starts_with(|c: char| c.is_ascii_digit());
-            // A file that names another size belongs to another model.
+            // A file that names another size belongs to another model, unless its name is wrong.
             let other_size = own.iter().any(|word| size(word) && !model_words.contains(word));
             let shared = own.iter().filter(|word| model_words.contains(word)).count();
             let kinds = ["f16", "bf16", "q8", "f32"];
             let kind = kinds.iter().position(|kind| own.iter().any(|word| word == kind)).unwrap_or(kinds.len());
-            (is_mmproj && !other_size).then_some((usize::MAX - shared, kind, path))
+            is_mmproj.then_some((other_size, usize::MAX - shared, kind, path))
         })
         .collect();
     found.sort();
-    found.into_iter().next().map(|(_, _, path)| path)
+    found.into_iter().map(|(.., path)| path).collect()
 }
 
 #[cfg(test)]
@@ -333,18 +334,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vision_file_beside_a_model_is_found_by_its_name() {
+    fn vision_files_beside_a_model_are_found_by_their_names() {
         let dir = std::env::temp_dir().join(format!("qwen-edge-find-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let found = |model: &str| {
-            find_beside(&dir.join(model)).map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        let found = |model: &str| -> Vec<String> {
+            let name = |path: PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+            find_beside(&dir.join(model)).into_iter().map(name).collect()
         };
-        assert_eq!(found("Qwen3.5-0.8B-Q4_K_M.gguf"), None);
+        assert!(found("Qwen3.5-0.8B-Q4_K_M.gguf").is_empty());
         for name in ["mmproj-F32.gguf", "mmproj-F16.gguf", "mmproj-Qwen3.5-4B-F16.gguf", "Qwen3.5-0.8B-Q4_K_M.gguf"] {
             std::fs::write(dir.join(name), b"").unwrap();
         }
-        assert_eq!(found("Qwen3.5-0.8B-Q4_K_M.gguf").as_deref(), Some("mmproj-F16.gguf"));
-        assert_eq!(found("Qwen3.5-4B-Q8_0.gguf").as_deref(), Some("mmproj-Qwen3.5-4B-F16.gguf"));
+        std::fs::create_dir_all(dir.join("mmproj.gguf")).unwrap();
+        let (half, full, other) = ("mmproj-F16.gguf", "mmproj-F32.gguf", "mmproj-Qwen3.5-4B-F16.gguf");
+        assert_eq!(found("Qwen3.5-0.8B-Q4_K_M.gguf"), [half, full, other]);
+        assert_eq!(found("Qwen3.5-4B-Q8_0.gguf"), [other, half, full]);
+        assert!(find_beside(&dir.join("none/model.gguf")).is_empty());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }
