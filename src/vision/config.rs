@@ -194,7 +194,8 @@ impl Keys<'_> {
             return Err(wrong(&self.full("attention.head_count"), expected, n_head));
         }
         let eps = self.gguf.float(&self.full("attention.layer_norm_epsilon"))?.unwrap_or(1e-6);
-        if !(eps > 0.0 && eps < 1.0) {
+        // As it will be used: the smallest numbers of a file are none.
+        if !(eps as f32 > 0.0 && eps < 1.0) {
             return Err(wrong(&self.full("attention.layer_norm_epsilon"), "between 0 and 1", eps));
         }
         for (key, channels) in [("image_mean", "mean"), ("image_std", "deviation")] {

@@ -51,20 +51,26 @@ pub struct Hands<'a> {
 }
 
 /// Bytes the tower takes at most for a picture (`frames` 1) or clip (`frames` 2) of `tokens` tokens, its pixels included,
-/// beside the weights.
+/// beside the weights; `u64::MAX` where it is more than that. The sizes of `config` need not be those of tensors that are
+/// there.
 pub fn bytes(config: &VisionConfig, tokens: usize, frames: usize, threads: usize) -> u64 {
-    let patches = tokens * MERGE * MERGE;
+    // Sizes of a header are below 2^20, tokens below 2^64: 128 bits hold their products.
+    let wide = |n: usize| n as u128;
+    let merge = wide(MERGE * MERGE);
+    let (tokens, patches) = (wide(tokens), wide(tokens) * merge);
     // A pair of frames of a clip is at most a picture of that size.
-    let group = if frames == 1 { patches } else { patches.min(video::PAIR_TOKENS * MERGE * MERGE) };
-    let (h, chunk) = (config.n_embd, patches.min(CHUNK));
-    let (row, wide) = (frames * PATCH_VALUES, config.n_ff.max(h));
+    let group = if frames == 1 { patches } else { patches.min(wide(video::PAIR_TOKENS) * merge) };
+    let (h, ff, head, chunk) =
+        (wide(config.n_embd), wide(config.n_ff), wide(config.head_dim()), patches.min(wide(CHUNK)));
+    let row = wide(frames) * wide(PATCH_VALUES);
     // Pixels, and as many bytes of resized pictures; the residual stream; the merged rows.
-    let whole = patches * (row * 4 + row + h * 4) + tokens * config.n_out * 4;
+    let whole = patches * (row * 4 + row + h * 4) + tokens * wide(config.n_out) * 4;
     // Packed keys and values with their padding, and the angles.
-    let packed = group * (2 * h + config.head_dim()) * 4 + config.n_head * 64 * config.head_dim();
+    let packed = group * (2 * h + head) * 4 + wide(config.n_head) * 64 * head;
     // Rows of products, projections, attention and the feed-forward. A vector that grows may have twice its length.
-    let chunks = chunk * (wide + row + 2 * h + h + wide) * 4 * 3 / 2;
-    (whole + packed + chunks + threads * THREAD_BYTES) as u64
+    let chunks = chunk * (2 * ff.max(h) + row + 3 * h) * 4 * 3 / 2;
+    let total = whole + packed + chunks + wide(threads) * wide(THREAD_BYTES);
+    u64::try_from(total).unwrap_or(u64::MAX)
 }
 
 /// Most tokens, up to `most`, of a picture or clip that [`bytes`] finds room for in `room` bytes.
@@ -407,6 +413,23 @@ fn merge(model: &VisionModel<'_>, hands: &mut Hands<'_>, x: &[f32], buffers: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_sizes_of_a_header_overflow() {
+        let area = super::super::resize::Area::IMAGE;
+        let (most, some) = (1 << 20, 1 << 10);
+        let config =
+            |n_embd, n_ff, n_head, n_out| VisionConfig { n_layer: most, n_embd, n_ff, n_head, n_out, eps: 1e-6, area };
+        let small = config(some, 4 * some, 16, some);
+        let bytes_of = |config: &VisionConfig, tokens| bytes(config, tokens, 2, 4);
+        for large in [config(most, most, 1, most), config(some, most, 16, some), config(some, 4 * some, 16, most)] {
+            for tokens in [1, 2048, usize::MAX] {
+                assert!(bytes_of(&large, tokens) >= bytes_of(&small, tokens));
+            }
+        }
+        assert_eq!(bytes_of(&small, usize::MAX), u64::MAX);
+        assert_eq!(tokens_within(&small, bytes(&small, 300, 1, 4), usize::MAX, 1, 4), 300);
+    }
 
     #[test]
     fn table_corners_meet_grid_corners() {
