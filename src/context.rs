@@ -15,6 +15,7 @@ use crate::model::{Config, LayerKind, Model};
 use crate::team::{Part, Team};
 use kernels::Kernels;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// Tokens read at once unless asked otherwise.
 pub const DEFAULT_BATCH: usize = 512;
@@ -76,8 +77,8 @@ impl Memory {
 }
 
 /// One mutable timeline over a model.
-pub struct Context<'m, 'g> {
-    model: &'m Model<'g>,
+pub struct Context {
+    model: Arc<Model>,
     kernels: &'static Kernels,
     team: Team,
     rope: Rope,
@@ -105,9 +106,9 @@ struct Checkpoint {
     states: Vec<State>,
 }
 
-impl<'m, 'g> Context<'m, 'g> {
+impl Context {
     /// An empty timeline. All memory is taken here; that of keys and values is touched as positions are filled.
-    pub fn new(model: &'m Model<'g>, kernels: &'static Kernels, team: Team, settings: Settings) -> Self {
+    pub fn new(model: Arc<Model>, kernels: &'static Kernels, team: Team, settings: Settings) -> Self {
         let config = &model.config;
         let caches = config
             .layers
@@ -148,8 +149,8 @@ impl<'m, 'g> Context<'m, 'g> {
     }
 
     /// The model.
-    pub fn model(&self) -> &'m Model<'g> {
-        self.model
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
     }
 
     /// How the context is laid out.
@@ -284,9 +285,9 @@ impl<'m, 'g> Context<'m, 'g> {
         Ok(())
     }
 
-    fn pass(&mut self) -> Forward<'_, 'g> {
+    fn pass(&mut self) -> Forward<'_> {
         Forward {
-            model: self.model,
+            model: &self.model,
             kernels: self.kernels,
             team: &mut self.team,
             rope: &self.rope,
@@ -324,7 +325,7 @@ impl<'m, 'g> Context<'m, 'g> {
         for (i, logits) in self.logits.chunks_mut(HEAD_BATCH * n_vocab).enumerate() {
             let rows = logits.len() / n_vocab;
             normalize(
-                self.model,
+                &self.model,
                 self.kernels,
                 &mut self.team,
                 &self.scratch,
@@ -332,7 +333,7 @@ impl<'m, 'g> Context<'m, 'g> {
                 rows,
                 &mut self.head,
             );
-            let products_of_head = [(self.model.output, logits)];
+            let products_of_head = [(self.model.output.matrix(), logits)];
             products(&mut self.team, self.kernels, &self.head, Part::Head, products_of_head);
         }
         &mut self.logits
@@ -344,7 +345,7 @@ impl<'m, 'g> Context<'m, 'g> {
     /// If the last batch did not want that many outputs.
     pub fn hidden(&mut self, row: usize, n: usize) -> &[f32] {
         self.check_outputs(row, n);
-        normalize(self.model, self.kernels, &mut self.team, &self.scratch, row, n, &mut self.head);
+        normalize(&self.model, self.kernels, &mut self.team, &self.scratch, row, n, &mut self.head);
         &self.head.x
     }
 
@@ -365,7 +366,8 @@ impl<'m, 'g> Context<'m, 'g> {
     /// # Errors
     /// If they do not fit.
     pub fn find_not_finite(&mut self, slots: &[Slot<'_>]) -> Result<Option<NotFinite>, ContextFull> {
-        let config = &self.model.config;
+        let model = self.model.clone();
+        let config = &model.config;
         self.clear();
         for batch in slots.chunks(self.settings.n_batch) {
             let (n_past, mut found) = (self.n_past(), None);
@@ -490,7 +492,7 @@ impl<'m, 'g> Context<'m, 'g> {
     /// # Panics
     /// If drafts were not enabled, or the lengths do not fit each other.
     pub fn draft(&mut self, hidden: &[f32], next: &[Slot<'_>]) -> Result<&[f32], ContextFull> {
-        let (model, kernels, team, rope) = (self.model, self.kernels, &mut self.team, &self.rope);
+        let (model, kernels, team, rope) = (&*self.model, self.kernels, &mut self.team, &self.rope);
         let drafter = self.drafter.as_mut().expect("drafts are enabled");
         let (n_ctx, n_past, n) = (self.settings.n_ctx, drafter.n_pair(), next.len());
         if n > n_ctx - n_past {
@@ -509,7 +511,7 @@ impl<'m, 'g> Context<'m, 'g> {
         for (y, logits) in y.chunks(HEAD_BATCH * n_embd).zip(self.logits.chunks_mut(HEAD_BATCH * n_vocab)) {
             self.head.reshape(y.len() / n_embd, n_embd);
             self.head.fill(&mut self.team, self.kernels, |r, h| h.copy_from_slice(&y[r * n_embd..][..n_embd]));
-            products(&mut self.team, self.kernels, &self.head, Part::Head, [(self.model.output, logits)]);
+            products(&mut self.team, self.kernels, &self.head, Part::Head, [(self.model.output.matrix(), logits)]);
         }
         &mut self.logits
     }
@@ -530,7 +532,7 @@ pub fn text_slots(ids: &[u32], position: u32) -> Vec<Slot<'_>> {
 
 /// Writes the final norm of `n` outputs from `row` on into `head`.
 fn normalize(
-    model: &Model<'_>,
+    model: &Model,
     kernels: &Kernels,
     team: &mut Team,
     scratch: &Scratch,

@@ -123,7 +123,7 @@ pub struct Task<'a> {
 /// # Errors
 /// [`Error`].
 pub fn generate(
-    context: &mut Context<'_, '_>,
+    context: &mut Context,
     tokenizer: &Tokenizer,
     sampler: &mut Sampler,
     task: Task<'_>,
@@ -216,7 +216,7 @@ pub fn generate(
 }
 
 /// Finds out where values that are no numbers came from, by reading prompt and answer once more.
-fn not_finite(context: &mut Context<'_, '_>, prompt: &[Slot<'_>], ids: &[u32]) -> Error {
+fn not_finite(context: &mut Context, prompt: &[Slot<'_>], ids: &[u32]) -> Error {
     context.clear();
     let next = prompt.iter().flat_map(|slot| slot.position).max().map_or(0, |position| position + 1);
     let slots = [prompt, &text_slots(ids, next)].concat();

@@ -190,12 +190,11 @@ fn a_mapped_file_stays_readable_after_its_pages_are_given_back() {
     let path = scratch.write("model.gguf", bytes_of(&sample()));
     let gguf = Gguf::open(&path).unwrap();
     let before = visit(&gguf);
-    gguf.prefetch("matrix");
-    gguf.prefetch("absent");
-    gguf.evict("matrix");
-    gguf.evict("absent");
-    gguf.uncache("matrix");
-    gguf.uncache("absent");
+    let matrix = gguf.stored("matrix").unwrap();
+    matrix.prefetch();
+    assert!(gguf.stored("absent").is_none());
+    matrix.evict();
+    matrix.uncache();
     gguf.evict_headers();
     assert_eq!(visit(&gguf), before);
 }

@@ -30,6 +30,7 @@ use scratch::Scratch;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 #[global_allocator]
@@ -201,9 +202,9 @@ fn put_to_use(bytes: Vec<u8>) {
     let load = fitting::mapped_load(&gguf, &config, 1);
     let wish = Wish { n_ctx: Some(64), n_batch: Some(8), ..Wish::default() };
     let Ok(plan) = Plan::choose(&load, &wish, &Machine::default()) else { return };
-    let Ok(model) = Model::bind(&gguf) else { return };
+    let Ok(model) = Model::bind(&gguf).map(Arc::new) else { return };
     let settings = Settings { n_checkpoint: 0, ..plan.settings };
-    let mut context = Context::new(&model, kernels::Kernels::select(None).unwrap(), Team::new(1), settings);
+    let mut context = Context::new(model.clone(), kernels::Kernels::select(None).unwrap(), Team::new(1), settings);
     let slots = context.text(&[0, 0, 0]);
     context.prefill(&slots, |_| true).unwrap();
     std::hint::black_box(context.logits(0));

@@ -12,6 +12,7 @@ use qwen_edge::model::rope::Rope;
 use qwen_edge::team::Team;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Positions the model was trained on.
 const TRAINED: usize = 262_144;
@@ -42,7 +43,7 @@ fn compare(case: &Value, n: usize, kernels: &'static Kernels, kv: KvType, n_batc
     let factor = case["yarn"].as_f64().unwrap() as f32;
     model.config.rope.yarn = (factor > 1.0).then(|| YarnConfig::with_factor(factor, TRAINED));
     let settings = Settings { n_ctx: ids.len(), n_batch, kv, n_checkpoint: 0 };
-    let mut context = Context::new(&model, kernels, Team::new(2), settings);
+    let mut context = Context::new(Arc::new(model), kernels, Team::new(2), settings);
 
     let mut worst = 0f64;
     let slots = text_slots(&ids, case["start"].as_u64().unwrap() as u32);

@@ -23,6 +23,7 @@ use rewrite::{Rewrite, Tensor};
 use scratch::Scratch;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
 use support::{FLOAT, Fixture, assert_close, context, distance, levels, read};
 
 fn models(name: &str) -> PathBuf {
@@ -147,7 +148,7 @@ fn a_tower_inside_gives_the_rows_of_the_one_beside() {
     assert!(inside.position_embd == beside.position_embd && inside.mm_2.bias == beside.mm_2.bias);
     for (a, b) in inside.blocks.iter().zip(&beside.blocks) {
         for (a, b) in [(&a.attn_q, &b.attn_q), (&a.attn_k, &b.attn_k), (&a.attn_v, &b.attn_v), (&a.ffn_up, &b.ffn_up)] {
-            assert!(a.weight.bytes() == b.weight.bytes() && a.bias == b.bias);
+            assert!(**a.weight.stored() == **b.weight.stored() && a.bias == b.bias);
         }
     }
     assert_eq!(qwen_edge::vision::weights::copies(&file), qwen_edge::vision::weights::copies(&tower));
@@ -176,8 +177,8 @@ fn a_file_in_ollamas_layout_is_described() {
 }
 
 /// Draft logits of all pairs of a prompt, and the trunk's logits.
-fn logits(model: &Model<'_>, prompt: &[u32]) -> [Vec<f32>; 2] {
-    let mut context: Context<'_, '_> = context(model, levels()[0], prompt.len(), prompt.len());
+fn logits(model: &Arc<Model>, prompt: &[u32]) -> [Vec<f32>; 2] {
+    let mut context: Context = context(model, levels()[0], prompt.len(), prompt.len());
     assert!(context.enable_drafts());
     let trunk = read(&mut context, prompt, prompt.len());
     let hidden = context.hidden(0, prompt.len()).to_vec();
@@ -196,7 +197,7 @@ fn either_order_of_value_heads_and_either_name_of_the_drafting_block_give_the_re
             let layout = Layout { grouped, ..Layout::LIBRARY };
             let bytes = ollama::file(&fixture.gguf, None, layout);
             let gguf = Gguf::from_bytes(bytes).unwrap();
-            let model = Model::bind(&gguf).unwrap();
+            let model = Arc::new(Model::bind(&gguf).unwrap());
             let order = if grouped { ValueHeads::Grouped } else { ValueHeads::Tiled };
             assert_eq!((model.config.value_heads, &model.config.layers), (order, &fixture.model().config.layers));
             let [found, found_drafts] = logits(&model, &prompt);
@@ -207,7 +208,7 @@ fn either_order_of_value_heads_and_either_name_of_the_drafting_block_give_the_re
         let mut file = ollama::text_model(&fixture.gguf, Layout { grouped: true, ..Layout::LIBRARY });
         file.keys.boolean("qwen35.ssm.v_head_reordered", true);
         let gguf = Gguf::from_bytes(file.bytes()).unwrap();
-        let [found, _] = logits(&Model::bind(&gguf).unwrap(), &prompt);
+        let [found, _] = logits(&Arc::new(Model::bind(&gguf).unwrap()), &prompt);
         assert!(distance(&found, &trunk) > 10.0 * tolerance, "{name}");
     }
 }

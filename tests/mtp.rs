@@ -6,13 +6,13 @@ use qwen_edge::context::{Context, text_slots};
 use support::{FLOAT, Fixture, allowed, argmax, assert_close, context, distance, levels, read};
 
 /// Reads the prompt and returns the trunk's hidden state behind every token, `[T, n_embd]`.
-fn hidden(context: &mut Context<'_, '_>, prompt: &[u32]) -> Vec<f32> {
+fn hidden(context: &mut Context, prompt: &[u32]) -> Vec<f32> {
     context.forward(&text_slots(prompt, 0), prompt.len()).unwrap();
     context.hidden(0, prompt.len()).to_vec()
 }
 
 /// Draft logits of all pairs of a prompt, read in batches of `chunk`.
-fn drafts(context: &mut Context<'_, '_>, hidden: &[f32], prompt: &[u32], chunk: usize) -> Vec<f32> {
+fn drafts(context: &mut Context, hidden: &[f32], prompt: &[u32], chunk: usize) -> Vec<f32> {
     let n_embd = hidden.len() / prompt.len();
     let mut logits = Vec::new();
     for (slots, hidden) in text_slots(&prompt[1..], 1).chunks(chunk).zip(hidden.chunks(chunk * n_embd)) {
@@ -62,7 +62,7 @@ fn guesses_that_are_taken_back_leave_no_trace() {
             id = argmax(context.logits_behind(&y));
         }
         assert_eq!(context.n_draft_pair(), 13);
-        let rest = |context: &mut Context<'_, '_>| {
+        let rest = |context: &mut Context| {
             let slots = text_slots(&prompt[11..], 11);
             let y = context.draft(&hidden[10 * n_embd..(prompt.len() - 1) * n_embd], &slots).unwrap().to_vec();
             context.logits_behind(&y).to_vec()

@@ -13,6 +13,7 @@ use qwen_edge::team::Team;
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name)
@@ -78,13 +79,13 @@ fn exchanged(message: &str, value: &str) -> String {
     lines.join("\n")
 }
 
-struct Demo<'m, 'g> {
-    model: &'m Model<'g>,
+struct Demo {
+    model: Arc<Model>,
     tokenizer: Tokenizer,
     template: Template,
 }
 
-impl Demo<'_, '_> {
+impl Demo {
     /// Number of prompt tokens, the log-probability of `answer`, and the logits for each of its tokens.
     fn ask(&self, message: &str, answer: &str) -> (usize, f64, Vec<f32>) {
         let messages = vec![serde_json::json!({"role": "user", "content": message})];
@@ -94,7 +95,7 @@ impl Demo<'_, '_> {
         let answer = self.tokenizer.encode(answer, Special::None);
         ids.extend(&answer);
         let settings = Settings { n_ctx: ids.len(), n_batch: 512, kv: KvType::F16, n_checkpoint: 0 };
-        let mut context = Context::new(self.model, Kernels::select(None).unwrap(), Team::new(2), settings);
+        let mut context = Context::new(self.model.clone(), Kernels::select(None).unwrap(), Team::new(2), settings);
         // Every answer token is judged by the logits behind the token before it.
         let (before, rest) = ids.split_at(n_prompt - 1);
         context.prefill(&text_slots(before, 0), |_| true).unwrap();
@@ -115,9 +116,9 @@ impl Demo<'_, '_> {
 #[test]
 fn a_fact_placed_early_is_found_late_as_far_as_the_card_says() {
     let gguf = Gguf::open(&file("demo-q8_0.gguf")).unwrap();
-    let model = Model::bind(&gguf).unwrap();
+    let model = Arc::new(Model::bind(&gguf).unwrap());
     let (tokenizer, template) = (Tokenizer::from_gguf(&gguf).unwrap(), Template::from_gguf(&gguf).unwrap());
-    let demo = Demo { model: &model, tokenizer, template };
+    let demo = Demo { model, tokenizer, template };
     // Emulated, four lists of 4,000 tokens take minutes: that far the fact is followed without emulation, and the kernels
     // at those positions are compared with an independent implementation by tests/long_context.rs, emulated too.
     let emulated = std::env::var_os("QWEN_EDGE_RUNNER").is_some();

@@ -8,6 +8,7 @@ use qwen_edge::model::attention::KvType;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
 use qwen_edge::team::Team;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 fn options(size: Size, quant: Quant) -> Options {
     Options { dims: Dims::of(size), quant, mtp: false, newer: false, seed: 1 }
@@ -105,9 +106,9 @@ fn every_mix_is_written_and_read_back_finite() {
 fn activations_stay_finite_and_logits_spread() {
     for quant in [Quant::F32, Quant::Q4_K_M, Quant::Iq2M, Quant::Mxfp4] {
         let gguf = Gguf::from_bytes(Synth::text(&options(Size::Tiny, quant)).to_bytes()).unwrap();
-        let model = Model::bind(&gguf).unwrap();
+        let model = Arc::new(Model::bind(&gguf).unwrap());
         let settings = Settings { n_ctx: 64, n_batch: 64, kv: KvType::F16, n_checkpoint: 0 };
-        let mut context = Context::new(&model, Kernels::select(None).unwrap(), Team::new(1), settings);
+        let mut context = Context::new(model.clone(), Kernels::select(None).unwrap(), Team::new(1), settings);
         let ids: Vec<u32> = (0..64).map(|i| i * 31 % 2048).collect();
         context.forward(&text_slots(&ids, 0), 64).unwrap();
         for row in [0, 31, 63] {

@@ -23,7 +23,7 @@ fn any_number_of_threads_gives_the_same_bits() {
             // A long batch, short ones and single tokens take different ways through the kernels.
             let run = |threads| {
                 let settings = Settings { n_ctx: prompt.len(), n_batch: 32, kv: KvType::F16, n_checkpoint: 0 };
-                let mut context = Context::new(&model, kernels, Team::new(threads), settings);
+                let mut context = Context::new(model.clone(), kernels, Team::new(threads), settings);
                 let mut logits = read(&mut context, &prompt[..32], 32);
                 logits.extend(read(&mut context, &prompt[32..36], 3));
                 logits.extend(read(&mut context, &prompt[36..40], 1));
@@ -178,7 +178,7 @@ fn reuse_takes_what_is_common_and_known() {
     let fixture = Fixture::open("micro-f32");
     let (model, prompt) = (fixture.model(), fixture.prompt());
     let kernels = levels().pop().unwrap();
-    let reuse = |context: &mut Context<'_, '_>, ids: &[u32]| context.reuse(&text_slots(ids, 0));
+    let reuse = |context: &mut Context, ids: &[u32]| context.reuse(&text_slots(ids, 0));
 
     // What was read is the beginning of what is wanted: all of it counts.
     let mut context = context(&model, kernels, 40, 40);
@@ -235,7 +235,7 @@ fn an_8_bit_cache_stays_near_a_16_bit_one() {
         for kernels in levels() {
             let run = |kv| {
                 let settings = Settings { n_ctx: prompt.len(), n_batch: 32, kv, n_checkpoint: 0 };
-                read(&mut Context::new(&model, kernels, Team::new(1), settings), &prompt, 32)
+                read(&mut Context::new(model.clone(), kernels, Team::new(1), settings), &prompt, 32)
             };
             let kl = mean_kl(&run(KvType::F16), &run(KvType::Q8_0), model.n_vocab);
             println!("{name}, {}: mean KL {kl:.2e} nat", kernels.isa());

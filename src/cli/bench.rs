@@ -13,6 +13,7 @@ use clap::Args as ClapArgs;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Measure prefill and decode speed.
@@ -71,7 +72,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     // The parser asks for one of them.
     let path = args.model.as_ref().or(args.model_option.as_ref()).context("no model")?;
     let gguf = Gguf::open(path)?;
-    let model = Model::bind(&gguf).with_context(|| path.display().to_string())?;
+    let model = Arc::new(Model::bind(&gguf).with_context(|| path.display().to_string())?);
     let deepest = args.depth.iter().max().copied().unwrap_or(0);
     let n_ctx =
         deepest.checked_add(args.prompt).and_then(|n| n.checked_add(args.n)).context("the depth is too large")?;
@@ -79,7 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(n_ctx <= MOST_TOKENS, "{n_ctx} tokens in the context: at most {MOST_TOKENS} are measured");
     args.kv.check(model.config.head_dim)?;
     let settings = Settings { n_ctx, n_batch: (args.batch as usize).min(n_ctx), kv: args.kv, n_checkpoint: 0 };
-    let mut context = Context::new(&model, args.runtime.kernels()?, args.runtime.team(), settings);
+    let mut context = Context::new(model.clone(), args.runtime.kernels()?, args.runtime.team(), settings);
     if !args.json {
         let name = printable::line(gguf.string("general.name").ok().flatten().unwrap_or("unnamed model"));
         writeln!(
@@ -108,14 +109,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Measures one depth.
-fn measure(args: &Args, context: &mut Context<'_, '_>, gguf: &Gguf, depth: usize) -> Value {
+fn measure(args: &Args, context: &mut Context, gguf: &Gguf, depth: usize) -> Value {
     let n_vocab = context.model().n_vocab;
     // Spread over the vocabulary, the same in every run.
     let ids: Vec<u32> = (0..depth + args.prompt.max(1)).map(|i| ((i * 7919 + 13) % n_vocab) as u32).collect();
     let (mut prefill, mut decode, mut bandwidth) = (Vec::new(), Vec::new(), Vec::new());
     let (mut prefill_profile, mut decode_profile) = (None, None);
     let mut hash = 0;
-    let read = |context: &mut Context<'_, '_>, ids: &[u32]| {
+    let read = |context: &mut Context, ids: &[u32]| {
         let slots = text_slots(ids, context.next_position());
         context.prefill(&slots, |_| true).expect("the context has room for it");
     };

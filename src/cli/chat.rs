@@ -76,14 +76,14 @@ impl Conversation {
         Conversation { messages: fresh.clone(), fresh, shown: (0, 0) }
     }
 
-    fn reset(&mut self, session: &mut Session<'_, '_>) {
+    fn reset(&mut self, session: &mut Session) {
         self.messages.clone_from(&self.fresh);
         self.shown = (0, 0);
         self.hide(session);
     }
 
     /// Forgets pictures and clips that no message of it has shown.
-    fn hide(&self, session: &mut Session<'_, '_>) {
+    fn hide(&self, session: &mut Session) {
         session.images.truncate(self.shown.0);
         session.clips.truncate(self.shown.1);
     }
@@ -93,7 +93,7 @@ impl Conversation {
     ///
     /// # Errors
     /// If standard output takes no more.
-    fn say(&mut self, session: &mut Session<'_, '_>, message: &str) -> anyhow::Result<()> {
+    fn say(&mut self, session: &mut Session, message: &str) -> anyhow::Result<()> {
         let (images, clips) = (session.images.len() - self.shown.0, session.clips.len() - self.shown.1);
         match marks::content(&message.into(), images, clips) {
             Ok(content) => self.messages.push(json!({"role": "user", "content": content})),
@@ -125,7 +125,7 @@ impl Conversation {
     }
 
     /// Writes the next answer and adds it; false if it was stopped before it began.
-    fn reply(&mut self, session: &mut Session<'_, '_>) -> anyhow::Result<bool> {
+    fn reply(&mut self, session: &mut Session) -> anyhow::Result<bool> {
         let prompt = session.prompt(self.messages.clone())?;
         let stable = session.stable_prefix(self.messages.clone(), &prompt)?;
         if session.write_answer(&prompt, stable)?.is_stopped_before_answer() {
@@ -141,7 +141,7 @@ impl Conversation {
 }
 
 /// Chats until the user leaves.
-pub(super) fn chat(session: &mut Session<'_, '_>, system: Option<&str>) -> anyhow::Result<()> {
+pub(super) fn chat(session: &mut Session, system: Option<&str>) -> anyhow::Result<()> {
     keep_answers_apart(&mut session.screen)?;
     session.screen.note("Type a message; /help lists commands, Ctrl-D leaves.");
     let mut editor = DefaultEditor::new()?;

@@ -181,16 +181,18 @@ impl Fitting {
             gguf.copy_into_memory(|done| progress.show(done, total))?;
         } else {
             // An embedding that is not also the head is read a row a token: reading ahead there would only fill memory.
-            if let Some(tensor) = own_embedding(gguf) {
-                gguf.advise_random(tensor.name);
+            if own_embedding(gguf).is_some()
+                && let Some(embedding) = gguf.stored("token_embd.weight")
+            {
+                embedding.advise_random();
             }
             if plan.weights_fit {
-                for (i, name) in kept.iter().enumerate() {
+                for (i, weight) in kept.iter().filter_map(|name| gguf.stored(name)).enumerate() {
                     // What is streamed comes into memory when it is used.
                     if plan.streaming.layers == 0 {
-                        gguf.load(name)
+                        weight.load()
                     } else {
-                        gguf.prefetch(name)
+                        weight.prefetch()
                     }
                     progress.show(i as u64 + 1, kept.len() as u64);
                 }

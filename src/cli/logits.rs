@@ -18,6 +18,7 @@ use clap::Args as ClapArgs;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Write the next-token logits behind every token of a list.
 ///
@@ -68,7 +69,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let ids = read_ids(&args.tokens)?;
     let gguf = Gguf::open(&args.model)?;
-    let model = Model::bind(&gguf).with_context(|| args.model.display().to_string())?;
+    let model = Arc::new(Model::bind(&gguf).with_context(|| args.model.display().to_string())?);
     if let Some(id) = ids.iter().find(|&&id| id as usize >= model.n_vocab) {
         bail!("token {id} is not in the vocabulary of {} rows", model.n_vocab);
     }
@@ -95,7 +96,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let n_batch = if args.step { 1 } else { (args.chunk as usize).min(slots.len()) };
     let settings = Settings { n_ctx: slots.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
-    let mut context = Context::new(&model, args.runtime.kernels()?, team, settings);
+    let mut context = Context::new(model.clone(), args.runtime.kernels()?, team, settings);
 
     let n_embd = model.config.n_embd;
     let n_hidden = if args.hidden { model.config.n_layer() + 1 } else { 0 };

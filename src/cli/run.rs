@@ -26,6 +26,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use serde_json::{Value, json};
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Answer a prompt, or chat.
@@ -165,8 +166,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         no_tower = NoTower::NoMemory;
     }
     let mut model = Model::bind(&gguf).with_context(path)?;
-    model.stream = Stream::new(&gguf, model.config.n_layer(), &plan.streaming);
+    model.stream = Stream::new(&model.layers, &plan.streaming);
     args.fitting.adjust(&mut model.config);
+    let model = Arc::new(model);
     ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());
 
     let kernels = args.runtime.kernels()?;
@@ -216,7 +218,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         screen.note(&format!("note: the model was trained on {} positions; see --yarn", plan.longest));
     }
 
-    let mut context = Context::new(&model, kernels, team, plan.settings);
+    let mut context = Context::new(model.clone(), kernels, team, plan.settings);
     if args.fitting.touch {
         context.touch();
     }
@@ -275,8 +277,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 /// Everything an answer takes, loaded.
-pub(super) struct Session<'m, 'g> {
-    pub context: Context<'m, 'g>,
+pub(super) struct Session {
+    pub context: Context,
     pub tokenizer: Tokenizer,
     pub template: Template,
     pub sampler: Sampler,
@@ -295,7 +297,7 @@ pub(super) struct Session<'m, 'g> {
     pub screen: Screen,
     plan: Plan,
     /// The vision tower, and the tokens its rows stand for.
-    pub eyes: Option<(Eyes<'m>, VisionIds)>,
+    pub eyes: Option<(Eyes, VisionIds)>,
     /// Why there is none, if so.
     no_tower: NoTower,
     /// Pictures of the conversation, in order.
@@ -312,7 +314,7 @@ pub(super) enum Kind {
     Video,
 }
 
-impl Session<'_, '_> {
+impl Session {
     /// Answers one prompt and prints the result.
     fn answer(&mut self, question: &Question, system: Option<&str>, as_json: bool) -> anyhow::Result<()> {
         let prompt = if self.raw {

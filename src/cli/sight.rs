@@ -117,8 +117,8 @@ impl Sight {
 }
 
 /// A vision tower with what it works with, but for the threads: those are the text model's.
-pub struct Eyes<'g> {
-    model: VisionModel<'g>,
+pub struct Eyes {
+    model: VisionModel,
     kernels: &'static Kernels,
     cache: Cache,
     max_tokens: usize,
@@ -132,19 +132,19 @@ pub struct Eyes<'g> {
     reports: Vec<Value>,
 }
 
-impl<'g> Eyes<'g> {
+impl Eyes {
     /// Binds the tower of a file that [`find`](super::tower_file::find) has found. `image_tokens` is the largest picture unless `sight` says
     /// otherwise, and `room` the bytes that looking may take.
     ///
     /// # Errors
     /// What is wrong with the file.
     pub fn new(
-        gguf: &'g Gguf,
+        gguf: &Gguf,
         sight: &Sight,
         (kernels, team): (&'static Kernels, &mut Team),
         (image_tokens, room): (usize, u64),
         quiet: bool,
-    ) -> anyhow::Result<Eyes<'g>> {
+    ) -> anyhow::Result<Eyes> {
         let model = VisionModel::bind(gguf).context("vision file")?;
         if !quiet {
             model.notes.iter().for_each(|note| say!("note: {note}"));

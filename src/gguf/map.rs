@@ -147,10 +147,12 @@ impl Bytes {
         }
     }
 
-    /// Replaces a mapping by a copy in memory, read from start to end; `progress` is told the bytes of each step.
-    pub(super) fn copy(&mut self, mut progress: impl FnMut(usize)) -> Result<(), Error> {
+    /// A copy of a mapping in memory, read from start to end; `None` of bytes that are in memory already. `progress` is told
+    /// the bytes of each step.
+    pub(super) fn copied(&self, mut progress: impl FnMut(usize)) -> Result<Option<Self>, Error> {
         const STEP: usize = 16 << 20;
-        let Self::Mapped(map, file) = self else { return Ok(()) };
+        let Self::Mapped(map, file) = self else { return Ok(None) };
+        let mut file = file;
         let mut copy = memmap2::MmapMut::map_anon(map.len())?;
         #[cfg(target_os = "linux")]
         let _ = copy.advise(memmap2::Advice::HugePage);
@@ -160,8 +162,7 @@ impl Bytes {
             file.read_exact(piece)?;
             progress(piece.len());
         }
-        *self = Self::Copied(copy);
-        Ok(())
+        Ok(Some(Self::Copied(copy)))
     }
 
     /// Takes a range out of this process's resident memory. It stays readable: the system fetches it again from the
@@ -234,10 +235,10 @@ mod tests {
     fn a_copy_has_the_bytes_of_the_mapping() {
         let content: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
         let path = file("copy", &content);
-        let mut bytes = Bytes::map(&path).unwrap();
+        let bytes = Bytes::map(&path).unwrap();
         assert!(matches!(bytes, Bytes::Mapped(..)) && *bytes == content[..]);
         let mut read = 0;
-        bytes.copy(|n| read += n).unwrap();
+        let bytes = bytes.copied(|n| read += n).unwrap().unwrap();
         std::fs::remove_file(path).unwrap();
         assert!(matches!(bytes, Bytes::Copied(..)) && *bytes == content[..]);
         assert_eq!(read, content.len());
@@ -262,9 +263,9 @@ mod tests {
     #[test]
     fn a_file_that_shrank_since_it_was_mapped_is_an_error() {
         let path = file("shrank", &[1; 5000]);
-        let mut bytes = Bytes::map(&path).unwrap();
+        let bytes = Bytes::map(&path).unwrap();
         File::options().write(true).open(&path).unwrap().set_len(100).unwrap();
-        assert!(bytes.copy(|_| ()).is_err());
+        assert!(bytes.copied(|_| ()).is_err());
         std::fs::remove_file(path).unwrap();
     }
 }

@@ -10,12 +10,14 @@ mod magic;
 mod map;
 mod metadata;
 mod note;
+mod stored;
 mod tensors;
 pub mod writer;
 
 pub use error::Error;
 pub use metadata::{Array, Strings, Value, ValueType};
 pub use note::Note;
+pub use stored::Stored;
 pub use tensors::{Tensor, TensorType};
 
 use cursor::Cursor;
@@ -23,8 +25,8 @@ use map::Bytes;
 use metadata::Metadata;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tensors::Entry;
 
 /// Alignment of tensor data in files that do not state one, in bytes.
@@ -40,7 +42,7 @@ pub struct Gguf {
 
 /// One file.
 struct Shard {
-    bytes: Bytes,
+    bytes: Arc<Bytes>,
     version: u32,
     metadata: Metadata,
     tensors: Vec<Entry>,
@@ -72,7 +74,7 @@ impl Shard {
         let header_bytes = cursor.at();
         let data_start = header_bytes.next_multiple_of(alignment);
         tensors::place(&mut tensors, data_start, alignment, bytes.len())?;
-        Ok(Self { version, metadata, tensors, header_bytes, bytes })
+        Ok(Self { version, metadata, tensors, header_bytes, bytes: Arc::new(bytes) })
     }
 
     fn open(path: &Path) -> Result<Self, Error> {
@@ -385,43 +387,11 @@ impl Gguf {
         self.shards[0].version
     }
 
-    /// The file a tensor is in, and where.
-    fn place(&self, name: &str) -> Option<(&Bytes, Range<usize>)> {
+    /// The bytes of a tensor, as a value that keeps the file open.
+    pub fn stored(&self, name: &str) -> Option<Stored> {
         let &(s, t) = self.index.get(name)?;
         let shard = &self.shards[s];
-        Some((&shard.bytes, shard.tensors[t].range.clone()))
-    }
-
-    /// Has the system read a tensor into its page cache, from start to end, so that the first pass over it does not wait
-    /// page by page. Returns when the last of it is being read. An unknown name is ignored.
-    pub fn prefetch(&self, name: &str) {
-        if let Some((bytes, range)) = self.place(name) {
-            bytes.will_need(range);
-        }
-    }
-
-    /// Brings a tensor into this process's memory, from start to end, so that the first pass over it does not wait page by
-    /// page. Where the system cannot do that, as [`Gguf::prefetch`]. An unknown name is ignored.
-    pub fn load(&self, name: &str) {
-        if let Some((bytes, range)) = self.place(name) {
-            bytes.load(range);
-        }
-    }
-
-    /// Tells the system that a tensor comes and goes ([`Gguf::evict`]), so that its neighbours do not come with it. An
-    /// unknown name is ignored.
-    pub fn advise_transient(&self, name: &str) {
-        if let Some((bytes, range)) = self.place(name) {
-            bytes.small_pages(range);
-        }
-    }
-
-    /// Tells the system that single rows of a tensor are read here and there: an embedding that is not also the head. An
-    /// unknown name is ignored.
-    pub fn advise_random(&self, name: &str) {
-        if let Some((bytes, range)) = self.place(name) {
-            bytes.random(range);
-        }
+        Some(Stored::new(&shard.bytes, shard.tensors[t].range.clone()))
     }
 
     /// Keeps the mapped files in memory: nothing of them is dropped any more when memory gets short. Reads them all.
@@ -432,7 +402,7 @@ impl Gguf {
         self.shards.iter().try_for_each(|shard| shard.bytes.lock())
     }
 
-    /// Replaces the mapping of the files by copies in memory, read from start to end. `progress` is told the number of
+    /// Replaces the mapping of the files by copies in memory, read from start to end, before anything is bound to them. `progress` is told the number of
     /// bytes read so far.
     ///
     /// # Errors
@@ -440,27 +410,13 @@ impl Gguf {
     pub fn copy_into_memory(&mut self, mut progress: impl FnMut(u64)) -> Result<(), Error> {
         let mut done = 0;
         for shard in &mut self.shards {
-            shard.bytes.copy(|n| {
+            let copied = shard.bytes.copied(|n| {
                 done += n as u64;
                 progress(done);
             })?;
+            shard.bytes = copied.map_or_else(|| shard.bytes.clone(), Arc::new);
         }
         Ok(())
-    }
-
-    /// Takes a tensor's pages out of this process's resident memory, for weights that were copied into another layout.
-    /// The tensor stays readable. An unknown name is ignored.
-    pub fn evict(&self, name: &str) {
-        if let Some((bytes, range)) = self.place(name) {
-            bytes.evict(range);
-        }
-    }
-
-    /// Takes a tensor that was evicted out of the system's page cache too. An unknown name is ignored.
-    pub fn uncache(&self, name: &str) {
-        if let Some((bytes, range)) = self.place(name) {
-            bytes.uncache(range);
-        }
     }
 
     /// Takes the header's pages out of this process's resident memory, once vocabulary and merges have been read.

@@ -148,14 +148,20 @@ impl KvCache {
 }
 
 /// Computes the mixer of the normalised rows `pass.h` into `pass.out`, appending to the cache.
-pub(super) fn forward(w: &Attention<'_>, cache: &mut KvCache, pass: &mut Pass<'_>) {
+pub(super) fn forward(w: &Attention, cache: &mut KvCache, pass: &mut Pass<'_>) {
     let Pass { team, kernels, config, n, n_past, h, core, proj, angles, partials, out, .. } = pass;
     let (kernels, config, n, n_past) = (*kernels, *config, *n, *n_past);
     let (head_dim, kv_dim, query_dim) = (config.head_dim, config.kv_dim(), config.query_dim());
     let (q, rest) = proj.split_at_mut(n * query_dim);
     let (k, rest) = rest.split_at_mut(n * kv_dim);
     let v = &mut rest[..n * kv_dim];
-    products(team, kernels, h, Part::Products, [(w.attn_q, &mut *q), (w.attn_k, &mut *k), (w.attn_v, &mut *v)]);
+    products(
+        team,
+        kernels,
+        h,
+        Part::Products,
+        [(w.attn_q.matrix(), &mut *q), (w.attn_k.matrix(), &mut *k), (w.attn_v.matrix(), &mut *v)],
+    );
 
     team.split2((&mut *q, query_dim), (&mut *k, kv_dim), |i, q, k| {
         let (cos, sin) = angles[i * config.rope.n_rot..][..config.rope.n_rot].split_at(config.rope.n_rot / 2);
@@ -188,7 +194,7 @@ pub(super) fn forward(w: &Attention<'_>, cache: &mut KvCache, pass: &mut Pass<'_
             kernels.sigmoid_mul(o, &head[head_dim..]);
         }
     });
-    products(team, kernels, core, Part::Products, [(w.attn_output, &mut **out)]);
+    products(team, kernels, core, Part::Products, [(w.attn_output.matrix(), &mut **out)]);
 }
 
 /// Attention of a batch whose keys and values are in the cache.

@@ -3,8 +3,9 @@
 
 use super::Error;
 use super::names::Spelling;
+use super::weight::Weight;
 use crate::gguf::{Gguf, Tensor};
-use kernels::{Format, Matrix, decode};
+use kernels::{Format, decode};
 use std::cell::RefCell;
 use std::collections::HashSet;
 
@@ -64,9 +65,10 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Bind<'g, S> {
     ///
     /// # Errors
     /// If it is missing, misshapen or of a type without kernels.
-    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix<'g>, Error> {
+    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Weight, Error> {
         let (found, format) = self.take(name, &[rows, cols])?;
-        Ok(Matrix::new(format, rows, cols, found.tensor.bytes))
+        let stored = self.gguf.stored(found.tensor.name).expect("found above");
+        Ok(Weight::new(stored, format, rows, cols))
     }
 
     /// A small tensor, decoded.

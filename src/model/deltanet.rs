@@ -63,7 +63,7 @@ fn state_cols(config: &Config) -> usize {
 
 /// Computes the mixer of the normalised rows `pass.h` into `pass.out`, advancing the state; with `log`, keeps what
 /// [`rewind`] needs.
-pub(super) fn forward(w: &DeltaNet<'_>, state: &mut State, log: Option<&mut Option<Log>>, pass: &mut Pass<'_>) {
+pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<Log>>, pass: &mut Pass<'_>) {
     let Pass { team, kernels, config, n, h, core, proj, up, alpha_beta, out, .. } = pass;
     let (kernels, config, n) = (*kernels, *config, *n);
     let (channels, value_dim) = (config.conv_channels(), config.value_dim());
@@ -74,11 +74,11 @@ pub(super) fn forward(w: &DeltaNet<'_>, state: &mut State, log: Option<&mut Opti
     h.refine(team, kernels);
     // The gated norm amplifies the rounding of z most; queries, keys and values come next.
     if h.refines_cheaply(kernels) {
-        let pairs = [(w.attn_qkv, &mut *qkv), (w.attn_gate, &mut *z), (gates, &mut *alpha_beta)];
+        let pairs = [(w.attn_qkv.matrix(), &mut *qkv), (w.attn_gate.matrix(), &mut *z), (gates, &mut *alpha_beta)];
         fine_products(team, kernels, h, Part::Products, pairs);
     } else {
-        fine_products(team, kernels, h, Part::Products, [(w.attn_gate, &mut *z)]);
-        products(team, kernels, h, Part::Products, [(w.attn_qkv, &mut *qkv), (gates, &mut *alpha_beta)]);
+        fine_products(team, kernels, h, Part::Products, [(w.attn_gate.matrix(), &mut *z)]);
+        products(team, kernels, h, Part::Products, [(w.attn_qkv.matrix(), &mut *qkv), (gates, &mut *alpha_beta)]);
     }
     if let Some(log) = log {
         *log = Some(Log { before: state.clone(), qkv: qkv.to_vec(), alpha_beta: alpha_beta.to_vec() });
@@ -95,12 +95,12 @@ pub(super) fn forward(w: &DeltaNet<'_>, state: &mut State, log: Option<&mut Opti
             kernels.gated_rms_norm(o, z, &w.ssm_norm, config.rms_eps);
         }
     });
-    products(team, kernels, core, Part::Products, [(w.ssm_out, &mut **out)]);
+    products(team, kernels, core, Part::Products, [(w.ssm_out.matrix(), &mut **out)]);
 }
 
 /// Sets `state` to what it was after the first `keep` tokens of the batch that wrote `log`.
 pub(super) fn rewind(
-    w: &DeltaNet<'_>,
+    w: &DeltaNet,
     state: &mut State,
     mut log: Log,
     keep: usize,
@@ -119,7 +119,7 @@ pub(super) fn rewind(
 
 /// The part of the mixer that touches the state.
 struct Mix<'a> {
-    w: &'a DeltaNet<'a>,
+    w: &'a DeltaNet,
     config: &'a Config,
     kernels: &'static Kernels,
     team: &'a mut Team,

@@ -54,7 +54,7 @@ impl NotFinite {
 
     /// The first tensor of the place that holds such a value itself: its name and the row of the value. `None` when
     /// none does, as when finite weights overflow.
-    pub fn tensor<'g>(&self, gguf: &'g Gguf, model: &Model<'_>) -> Option<(&'g str, usize)> {
+    pub fn tensor<'g>(&self, gguf: &'g Gguf, model: &Model) -> Option<(&'g str, usize)> {
         let block = match self.place {
             Place::Layer(il, _) => format!("blk.{il}."),
             Place::Input | Place::Head => String::new(),

@@ -155,9 +155,9 @@ impl Pass<'_> {
 }
 
 /// One run of the trunk over a batch.
-pub struct Forward<'a, 'g> {
+pub struct Forward<'a> {
     /// The weights.
-    pub model: &'a Model<'g>,
+    pub model: &'a Model,
     /// The functions.
     pub kernels: &'static Kernels,
     /// The threads.
@@ -175,7 +175,7 @@ pub struct Forward<'a, 'g> {
 /// Told the input of each layer, `(layer, x [n, n_embd])`, as it is computed.
 pub type Observer<'o> = &'o mut dyn FnMut(usize, &[f32]);
 
-impl Forward<'_, '_> {
+impl Forward<'_> {
     /// Runs the batch through the trunk and advances the caches. Afterwards the first `want` rows of the residual
     /// stream `scratch.x` are the outputs, before the final norm, of the last `want` slots.
     ///
@@ -221,7 +221,7 @@ impl Forward<'_, '_> {
 
     /// Writes the embeddings of the slots into the residual stream, and their rotary angles.
     fn embed(&mut self, slots: &[Slot<'_>]) {
-        let (token_embd, rope) = (self.model.token_embd, self.rope);
+        let (token_embd, rope) = (self.model.token_embd.matrix(), self.rope);
         let config = &self.model.config;
         let (n_embd, n_rot) = (config.n_embd, config.rope.n_rot);
         let (x, angles) = self.scratch.inputs(config, slots.len());
@@ -249,7 +249,7 @@ impl Forward<'_, '_> {
     }
 }
 
-fn mixer(layer: &Layer<'_>, cache: &mut Cache, keep_log: bool, pass: &mut Pass<'_>) {
+fn mixer(layer: &Layer, cache: &mut Cache, keep_log: bool, pass: &mut Pass<'_>) {
     match (&layer.mixer, cache) {
         (Mixer::DeltaNet(w), Cache::DeltaNet(state, log)) => {
             *log = None;

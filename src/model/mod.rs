@@ -21,6 +21,7 @@ pub mod names;
 pub mod product;
 pub mod rope;
 pub mod stream;
+pub mod weight;
 pub mod weights;
 
 pub use config::{Config, LayerKind};

@@ -36,9 +36,9 @@ pub struct Drafter {
 }
 
 /// What the block computes with.
-pub struct Hands<'a, 'g> {
+pub struct Hands<'a> {
     /// The weights; they must have the block.
-    pub model: &'a Model<'g>,
+    pub model: &'a Model,
     /// The functions.
     pub kernels: &'static Kernels,
     /// The threads.
@@ -86,7 +86,7 @@ impl Drafter {
     /// # Panics
     /// If the model has no such block, there is no room, the two lengths do not fit, or a token is outside the
     /// vocabulary.
-    pub fn run(&mut self, hands: &mut Hands<'_, '_>, hidden: &[f32], next: &[Slot<'_>]) {
+    pub fn run(&mut self, hands: &mut Hands<'_>, hidden: &[f32], next: &[Slot<'_>]) {
         let n_embd = hands.model.config.n_embd;
         let block = hands.model.mtp.as_ref().expect("the model has the block");
         assert_eq!(hidden.len(), next.len() * n_embd, "a hidden state for every slot");
@@ -100,9 +100,9 @@ impl Drafter {
     }
 
     /// Writes `t` of a batch into the residual stream, and the rotary angles.
-    fn join(&mut self, block: &Mtp<'_>, hands: &mut Hands<'_, '_>, hidden: &[f32], next: &[Slot<'_>]) {
+    fn join(&mut self, block: &Mtp, hands: &mut Hands<'_>, hidden: &[f32], next: &[Slot<'_>]) {
         let Hands { model, kernels, team, rope } = hands;
-        let (kernels, config, token_embd) = (*kernels, &model.config, model.token_embd);
+        let (kernels, config, token_embd) = (*kernels, &model.config, model.token_embd.matrix());
         let n_embd = config.n_embd;
         self.joint.reshape(next.len(), 2 * n_embd);
         self.joint.fill(team, kernels, |i, row| {
@@ -116,11 +116,11 @@ impl Drafter {
         });
         let (x, angles) = self.scratch.inputs(config, next.len());
         team.split(angles, config.rope.n_rot, |i, angles| rope.fill(next[i].position, angles));
-        products(team, kernels, &self.joint, Part::Products, [(block.eh_proj, x)]);
+        products(team, kernels, &self.joint, Part::Products, [(block.eh_proj.matrix(), x)]);
     }
 
     /// The attention layer over the residual stream, and the norm behind it, into the given values of `y`.
-    fn layer(&mut self, block: &Mtp<'_>, hands: &mut Hands<'_, '_>, rows: std::ops::Range<usize>) {
+    fn layer(&mut self, block: &Mtp, hands: &mut Hands<'_>, rows: std::ops::Range<usize>) {
         let (kernels, config) = (hands.kernels, &hands.model.config);
         let weights::Mixer::Attention(mixer) = &block.layer.mixer else { unreachable!("bound as attention") };
         let n = rows.len() / config.n_embd;

@@ -4,7 +4,8 @@
 //! The set is fixed and as small as will do. Left to itself the system drops what was not used for the longest time, which
 //! in a pass over all layers is always what comes next: it would then read everything again for every token.
 
-use crate::gguf::Gguf;
+use super::weights::{Ffn, Layer};
+use crate::gguf::Stored;
 
 /// Which feed-forwards are streamed.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -30,32 +31,35 @@ pub fn feed_forward(il: usize) -> [String; 3] {
 }
 
 /// Streams the feed-forwards of a bound model.
-pub struct Stream<'g> {
-    gguf: &'g Gguf,
-    /// Names of the weights, in order of their layers.
-    layers: Vec<(usize, [String; 3])>,
+pub struct Stream {
+    /// The weights of each streamed layer, as files have them in order; ascending.
+    layers: Vec<(usize, [Stored; 3])>,
     uncached: bool,
 }
 
-impl<'g> Stream<'g> {
-    /// What `streaming` says of a model of `n_layer` layers; `None` when nothing is streamed.
-    pub fn new(gguf: &'g Gguf, n_layer: usize, streaming: &Streaming) -> Option<Stream<'g>> {
-        let layers: Vec<_> = spread(n_layer, streaming.layers).map(|il| (il, feed_forward(il))).collect();
-        layers.iter().flat_map(|(_, names)| names).for_each(|name| gguf.advise_transient(name));
-        (!layers.is_empty()).then_some(Stream { gguf, layers, uncached: streaming.uncached })
+impl Stream {
+    /// What `streaming` says of these layers; `None` when nothing is streamed.
+    pub fn new(layers: &[Layer], streaming: &Streaming) -> Option<Stream> {
+        let weights = |il: usize| {
+            let Ffn { ffn_gate, ffn_up, ffn_down } = &layers[il].ffn;
+            (il, [ffn_down, ffn_gate, ffn_up].map(|weight| weight.stored().clone()))
+        };
+        let layers: Vec<_> = spread(layers.len(), streaming.layers).map(weights).collect();
+        layers.iter().flat_map(|(_, weights)| weights).for_each(Stored::advise_transient);
+        (!layers.is_empty()).then_some(Stream { layers, uncached: streaming.uncached })
     }
 
     /// Called when layer `il` has been computed: drops its feed-forward if it is one of those, and reads the next ahead.
     pub(super) fn used(&self, il: usize) {
         let Ok(i) = self.layers.binary_search_by_key(&il, |(il, _)| *il) else { return };
-        for name in &self.layers[i].1 {
-            self.gguf.evict(name);
+        for weight in &self.layers[i].1 {
+            weight.evict();
             if self.uncached {
-                self.gguf.uncache(name);
+                weight.uncache();
             }
         }
         let (_, next) = &self.layers[(i + 1) % self.layers.len()];
-        next.iter().for_each(|name| self.gguf.prefetch(name));
+        next.iter().for_each(Stored::prefetch);
     }
 }
 

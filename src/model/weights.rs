@@ -4,56 +4,57 @@
 use super::bind::Bind;
 use super::names::{Role, Spelling};
 use super::stream::Stream;
+use super::weight::Weight;
 use super::{Config, Error, LayerKind};
 use crate::gguf::Gguf;
 use kernels::{Format, Matrix, deltanet};
 
 /// A model ready to run: hyper-parameters, and weights borrowed from the file.
-pub struct Model<'g> {
+pub struct Model {
     /// Hyper-parameters.
     pub config: Config,
     /// Rows of the vocabulary, padding included.
     pub n_vocab: usize,
     /// Embedding `[n_vocab, n_embd]`.
-    pub token_embd: Matrix<'g>,
+    pub token_embd: Weight,
     /// The trunk.
-    pub layers: Vec<Layer<'g>>,
+    pub layers: Vec<Layer>,
     /// Final norm `[n_embd]`.
     pub output_norm: Box<[f32]>,
     /// LM head `[n_vocab, n_embd]`: `output.weight`, or the embedding again when the two are tied.
-    pub output: Matrix<'g>,
+    pub output: Weight,
     /// Multi-token-prediction block, when the file has one.
-    pub mtp: Option<Mtp<'g>>,
+    pub mtp: Option<Mtp>,
     /// Feed-forwards that do not stay in memory; bound models keep all.
-    pub stream: Option<Stream<'g>>,
+    pub stream: Option<Stream>,
 }
 
 /// One layer: `x += mixer(norm(x)); x += ffn(norm(x))`.
-pub struct Layer<'g> {
+pub struct Layer {
     /// Norm before the mixer `[n_embd]`.
     pub attn_norm: Box<[f32]>,
     /// The token mixer.
-    pub mixer: Mixer<'g>,
+    pub mixer: Mixer,
     /// Norm before the feed-forward `[n_embd]`.
     pub post_attention_norm: Box<[f32]>,
     /// The feed-forward.
-    pub ffn: Ffn<'g>,
+    pub ffn: Ffn,
 }
 
 /// A layer's token mixer.
-pub enum Mixer<'g> {
+pub enum Mixer {
     /// Gated DeltaNet.
-    DeltaNet(DeltaNet<'g>),
+    DeltaNet(DeltaNet),
     /// Gated attention.
-    Attention(Attention<'g>),
+    Attention(Attention),
 }
 
 /// Gated DeltaNet weights. `C = 2·key_dim + value_dim`.
-pub struct DeltaNet<'g> {
+pub struct DeltaNet {
     /// Projection to queries, keys, values `[C, n_embd]`.
-    pub attn_qkv: Matrix<'g>,
+    pub attn_qkv: Weight,
     /// Projection to the output gate z `[value_dim, n_embd]`.
-    pub attn_gate: Matrix<'g>,
+    pub attn_gate: Weight,
     /// Projections to decay (rows `..n_v_head`) and write strength (the rest), decoded: `[2·n_v_head, n_embd]`.
     ///
     /// The decay is exponentiated and accumulates over all later tokens, so these few rows are multiplied in f32.
@@ -67,45 +68,45 @@ pub struct DeltaNet<'g> {
     /// Norm of each value head `[head_v_dim]`.
     pub ssm_norm: Box<[f32]>,
     /// Output projection `[n_embd, value_dim]`.
-    pub ssm_out: Matrix<'g>,
+    pub ssm_out: Weight,
 }
 
 /// Gated attention weights.
-pub struct Attention<'g> {
+pub struct Attention {
     /// Per head `head_dim` query rows, then `head_dim` gate rows: `[n_head·2·head_dim, n_embd]`.
-    pub attn_q: Matrix<'g>,
+    pub attn_q: Weight,
     /// Keys `[n_head_kv·head_dim, n_embd]`.
-    pub attn_k: Matrix<'g>,
+    pub attn_k: Weight,
     /// Values `[n_head_kv·head_dim, n_embd]`.
-    pub attn_v: Matrix<'g>,
+    pub attn_v: Weight,
     /// Norm of each query head `[head_dim]`.
     pub attn_q_norm: Box<[f32]>,
     /// Norm of each key head `[head_dim]`.
     pub attn_k_norm: Box<[f32]>,
     /// Output projection `[n_embd, n_head·head_dim]`.
-    pub attn_output: Matrix<'g>,
+    pub attn_output: Weight,
 }
 
 /// Feed-forward `W_down(silu(W_gate x) ⊙ W_up x)`.
-pub struct Ffn<'g> {
+pub struct Ffn {
     /// `[n_ff, n_embd]`.
-    pub ffn_gate: Matrix<'g>,
+    pub ffn_gate: Weight,
     /// `[n_ff, n_embd]`.
-    pub ffn_up: Matrix<'g>,
+    pub ffn_up: Weight,
     /// `[n_embd, n_ff]`.
-    pub ffn_down: Matrix<'g>,
+    pub ffn_down: Weight,
 }
 
 /// Multi-token-prediction block: an attention layer behind a joint of embedding and hidden state.
-pub struct Mtp<'g> {
+pub struct Mtp {
     /// Norm of the next token's embedding `[n_embd]`.
     pub enorm: Box<[f32]>,
     /// Norm of the trunk's normalised output `[n_embd]`.
     pub hnorm: Box<[f32]>,
     /// Joint `[n_embd, 2·n_embd]`, embedding half first.
-    pub eh_proj: Matrix<'g>,
+    pub eh_proj: Weight,
     /// The block itself; always of the attention kind.
-    pub layer: Layer<'g>,
+    pub layer: Layer,
     /// Norm before the shared head `[n_embd]`.
     pub shared_head_norm: Box<[f32]>,
 }
@@ -124,13 +125,13 @@ impl Dense {
     }
 }
 
-impl<'g> Model<'g> {
+impl Model {
     /// Finds and checks every weight.
     ///
     /// # Errors
     /// What [`Config::from_gguf`] finds; the first tensor that is missing, misshapen or of an unsupported type; a tensor of
     /// the trunk that is none of these, and would have been left out.
-    pub fn bind(gguf: &'g Gguf) -> Result<Model<'g>, Error> {
+    pub fn bind(gguf: &Gguf) -> Result<Model, Error> {
         Model::find(gguf, true)
     }
 
@@ -143,7 +144,7 @@ impl<'g> Model<'g> {
         Model::find(gguf, false).map(drop)
     }
 
-    fn find(gguf: &'g Gguf, read: bool) -> Result<Model<'g>, Error> {
+    fn find(gguf: &Gguf, read: bool) -> Result<Model, Error> {
         let config = Config::from_gguf(gguf)?;
         let n_layer = config.n_layer();
         let text = Text { bind: Bind::new(gguf, read, |name: &str| Spelling::in_text(name, n_layer)), config: &config };
@@ -165,7 +166,7 @@ impl<'g> Model<'g> {
         let token_embd = bind.matrix("token_embd.weight", n_vocab, n_embd)?;
         let output = match gguf.tensor("output.weight") {
             Some(_) => bind.matrix("output.weight", n_vocab, n_embd)?,
-            None => token_embd,
+            None => token_embd.clone(),
         };
         let layers = (0..n_layer).map(|il| text.layer(il, config.layers[il])).collect::<Result<_, _>>()?;
         let output_norm = bind.vector("output_norm.weight", n_embd)?;
@@ -176,15 +177,15 @@ impl<'g> Model<'g> {
 
     /// Bytes of weights one decoded token reads: every matrix of the trunk once, and the head.
     pub fn bytes_per_token(&self) -> usize {
-        let ffn = |f: &Ffn| f.ffn_gate.bytes().len() + f.ffn_up.bytes().len() + f.ffn_down.bytes().len();
+        let sum = |weights: &[&Weight]| weights.iter().map(|w| w.stored().len()).sum::<usize>();
+        let ffn = |f: &Ffn| sum(&[&f.ffn_gate, &f.ffn_up, &f.ffn_down]);
         let mixer = |m: &Mixer| match m {
-            Mixer::Attention(a) => [a.attn_q, a.attn_k, a.attn_v, a.attn_output].iter().map(|w| w.bytes().len()).sum(),
-            Mixer::DeltaNet(d) => [d.attn_qkv, d.attn_gate, d.ssm_out, d.ssm_alpha_beta.matrix()]
-                .iter()
-                .map(|w| w.bytes().len())
-                .sum::<usize>(),
+            Mixer::Attention(a) => sum(&[&a.attn_q, &a.attn_k, &a.attn_v, &a.attn_output]),
+            Mixer::DeltaNet(d) => {
+                sum(&[&d.attn_qkv, &d.attn_gate, &d.ssm_out]) + d.ssm_alpha_beta.matrix().bytes().len()
+            }
         };
-        self.layers.iter().map(|l| mixer(&l.mixer) + ffn(&l.ffn)).sum::<usize>() + self.output.bytes().len()
+        self.layers.iter().map(|l| mixer(&l.mixer) + ffn(&l.ffn)).sum::<usize>() + sum(&[&self.output])
     }
 }
 
@@ -194,8 +195,8 @@ struct Text<'g, 'c, S> {
     config: &'c Config,
 }
 
-impl<'g, S: Fn(&str) -> Option<Spelling>> Text<'g, '_, S> {
-    fn layer(&self, il: usize, kind: LayerKind) -> Result<Layer<'g>, Error> {
+impl<S: Fn(&str) -> Option<Spelling>> Text<'_, '_, S> {
+    fn layer(&self, il: usize, kind: LayerKind) -> Result<Layer, Error> {
         let n_embd = self.config.n_embd;
         Ok(Layer {
             attn_norm: self.bind.vector(&format!("blk.{il}.attn_norm.weight"), n_embd)?,
@@ -208,7 +209,7 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Text<'g, '_, S> {
         })
     }
 
-    fn deltanet(&self, il: usize) -> Result<DeltaNet<'g>, Error> {
+    fn deltanet(&self, il: usize) -> Result<DeltaNet, Error> {
         let c = self.config;
         let name = |what: &str| format!("blk.{il}.{what}");
         let alpha = self.bind.values(&name("ssm_alpha.weight"), &[c.n_v_head, c.n_embd])?;
@@ -226,7 +227,7 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Text<'g, '_, S> {
         })
     }
 
-    fn attention(&self, il: usize) -> Result<Attention<'g>, Error> {
+    fn attention(&self, il: usize) -> Result<Attention, Error> {
         let c = self.config;
         let name = |what: &str| format!("blk.{il}.{what}.weight");
         let (n_q, n_kv) = (c.query_dim(), c.kv_dim());
@@ -250,7 +251,7 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Text<'g, '_, S> {
         })
     }
 
-    fn ffn(&self, il: usize) -> Result<Ffn<'g>, Error> {
+    fn ffn(&self, il: usize) -> Result<Ffn, Error> {
         let (n_embd, n_ff) = (self.config.n_embd, self.config.n_ff);
         Ok(Ffn {
             ffn_gate: self.bind.matrix(&format!("blk.{il}.ffn_gate.weight"), n_ff, n_embd)?,
@@ -259,7 +260,7 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Text<'g, '_, S> {
         })
     }
 
-    fn mtp(&self, il: usize) -> Result<Mtp<'g>, Error> {
+    fn mtp(&self, il: usize) -> Result<Mtp, Error> {
         let n_embd = self.config.n_embd;
         let vector = |what: &str| self.bind.vector(&format!("blk.{il}.nextn.{what}.weight"), n_embd);
         Ok(Mtp {
@@ -275,3 +276,9 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Text<'g, '_, S> {
         })
     }
 }
+
+// A model is shared by whoever computes with it, on any thread, for as long as any of them lives.
+const _: fn() = || {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Model>();
+};

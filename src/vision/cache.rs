@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Bytes of embeddings kept in memory; the oldest leave first.
 const MEMORY_BYTES: usize = 64 << 20;
@@ -26,14 +26,14 @@ pub type Key = [u8; 32];
 /// The embeddings seen so far.
 #[derive(Default)]
 pub struct Cache {
-    memory: HashMap<Key, Rc<[f32]>>,
+    memory: HashMap<Key, Arc<[f32]>>,
     order: VecDeque<Key>,
     bytes: usize,
     directory: Option<PathBuf>,
 }
 
 /// The key of an input.
-pub fn key(model: &VisionModel<'_>, precision: Precision, pixels: &PixelValues) -> Key {
+pub fn key(model: &VisionModel, precision: Precision, pixels: &PixelValues) -> Key {
     let mut hash = Sha256::new();
     hash.update(model.fingerprint);
     hash.update(format!("{precision:?} {:?} {}", pixels.grid, pixels.frames));
@@ -53,11 +53,11 @@ impl Cache {
     }
 
     /// The embeddings of `key`, `[tokens, n_out]`, when they are known.
-    pub fn get(&mut self, key: &Key, tokens: usize, n_out: usize) -> Option<Rc<[f32]>> {
+    pub fn get(&mut self, key: &Key, tokens: usize, n_out: usize) -> Option<Arc<[f32]>> {
         if let Some(rows) = self.memory.get(key) {
             return Some(rows.clone());
         }
-        let rows: Rc<[f32]> = read(&self.file(key)?, key, tokens, n_out)?.into();
+        let rows: Arc<[f32]> = read(&self.file(key)?, key, tokens, n_out)?.into();
         self.remember(*key, rows.clone());
         Some(rows)
     }
@@ -66,7 +66,7 @@ impl Cache {
     ///
     /// # Errors
     /// If the directory cannot be written; they are kept in memory all the same.
-    pub fn put(&mut self, key: Key, rows: Rc<[f32]>, n_out: usize) -> anyhow::Result<()> {
+    pub fn put(&mut self, key: Key, rows: Arc<[f32]>, n_out: usize) -> anyhow::Result<()> {
         self.remember(key, rows.clone());
         match self.file(&key) {
             Some(file) => write(&file, &key, &rows, n_out).with_context(|| format!("cache file {}", file.display())),
@@ -74,8 +74,8 @@ impl Cache {
         }
     }
 
-    fn remember(&mut self, key: Key, rows: Rc<[f32]>) {
-        let bytes = |rows: &Rc<[f32]>| size_of_val::<[f32]>(rows);
+    fn remember(&mut self, key: Key, rows: Arc<[f32]>) {
+        let bytes = |rows: &Arc<[f32]>| size_of_val::<[f32]>(rows);
         self.bytes += bytes(&rows);
         if let Some(old) = self.memory.insert(key, rows) {
             self.bytes -= bytes(&old);
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_broken_entry_is_ignored_and_replaced() {
         let dir = std::env::temp_dir().join(format!("qwen-edge-cache-{}", std::process::id()));
-        let rows: Rc<[f32]> = (0..12).map(|v| v as f32).collect();
+        let rows: Arc<[f32]> = (0..12).map(|v| v as f32).collect();
         let key = [7; 32];
         Cache::new(Some(&dir)).put(key, rows.clone(), 4).unwrap();
         let file = Cache::new(Some(&dir)).file(&key).unwrap();
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn memory_forgets_the_oldest() {
         let mut cache = Cache::new(None);
-        let rows: Rc<[f32]> = vec![0.0; MEMORY_BYTES / 4 / 3].into();
+        let rows: Arc<[f32]> = vec![0.0; MEMORY_BYTES / 4 / 3].into();
         for i in 0..4 {
             cache.put([i; 32], rows.clone(), 1).unwrap();
         }

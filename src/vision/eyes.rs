@@ -13,7 +13,7 @@ use super::weights::VisionModel;
 use super::{Result, Source};
 use crate::team::Team;
 use kernels::Kernels;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Most tokens of a picture unless asked otherwise: a 1080 x 1920 picture at its own size, some ten seconds of a laptop
@@ -29,7 +29,7 @@ pub struct Seen {
     /// Its size and times.
     pub insert: Insert,
     /// Its rows `[tokens, n_out]`.
-    pub rows: Rc<[f32]>,
+    pub rows: Arc<[f32]>,
 }
 
 /// Where the time of one input went.
@@ -79,7 +79,7 @@ pub struct Prepared {
 /// What is wrong with it.
 pub fn prepare_image(
     source: &Source,
-    model: &VisionModel<'_>,
+    model: &VisionModel,
     alpha: Alpha,
     max_tokens: usize,
     room: u64,
@@ -122,7 +122,7 @@ impl Prepared {
     /// The second part of the result: why the cache directory could not be written.
     pub fn embed(
         self,
-        model: &VisionModel<'_>,
+        model: &VisionModel,
         hands: &mut Hands<'_>,
         cache: &mut Cache,
         progress: impl FnMut(usize, usize),
@@ -135,7 +135,7 @@ impl Prepared {
             report.cached = true;
             return (Seen { insert, rows }, report, Ok(()));
         }
-        let rows: Rc<[f32]> = tower::embed(model, hands, &pixels, progress).into();
+        let rows: Arc<[f32]> = tower::embed(model, hands, &pixels, progress).into();
         report.times.tower = start.elapsed();
         let kept = cache.put(key, rows.clone(), model.config.n_out);
         (Seen { insert, rows }, report, kept)
@@ -144,7 +144,7 @@ impl Prepared {
 
 /// Most tokens a picture may have for the tower to take at most `limit`, from the time one block takes for a small
 /// picture on this machine, now.
-pub fn tokens_for_time(model: &VisionModel<'_>, kernels: &'static Kernels, team: &mut Team, limit: Duration) -> usize {
+pub fn tokens_for_time(model: &VisionModel, kernels: &'static Kernels, team: &mut Team, limit: Duration) -> usize {
     let rate = tower::measure(model, &mut Hands { kernels, team });
     let seconds = |tokens: usize| tower::flop(&model.config, tokens * 4) / rate;
     let most = model.config.area.max / super::resize::TOKEN_PIXELS;

@@ -93,7 +93,7 @@ pub fn flop(config: &VisionConfig, patches: usize) -> f64 {
 }
 
 /// Floating-point operations a second this machine reaches in a block of the tower, over a picture of 64 tokens.
-pub fn measure(model: &VisionModel<'_>, hands: &mut Hands<'_>) -> f64 {
+pub fn measure(model: &VisionModel, hands: &mut Hands<'_>) -> f64 {
     let config = &model.config;
     let grid = GridThw { t: 1, h: 16, w: 16 };
     let mut x: Vec<f32> = (0..grid.patches() * config.n_embd).map(|i| (i * 7919 % 997) as f32 / 997.0).collect();
@@ -113,7 +113,7 @@ pub fn measure(model: &VisionModel<'_>, hands: &mut Hands<'_>) -> f64 {
 /// Embeds one picture or clip: rows `[tokens, n_out]`, in the order of its tokens. `progress(done, blocks)` is called
 /// after each block.
 pub fn embed(
-    model: &VisionModel<'_>,
+    model: &VisionModel,
     hands: &mut Hands<'_>,
     pixels: &PixelValues,
     mut progress: impl FnMut(usize, usize),
@@ -139,7 +139,7 @@ pub fn embed(
 }
 
 /// Rows of patches times the patch embedding, and the learned position of each added.
-fn patch_embedding(model: &VisionModel<'_>, hands: &mut Hands<'_>, pixels: &PixelValues) -> Vec<f32> {
+fn patch_embedding(model: &VisionModel, hands: &mut Hands<'_>, pixels: &PixelValues) -> Vec<f32> {
     let h = model.config.n_embd;
     let grid = pixels.grid;
     let weight = model.patch_embd(pixels.frames);
@@ -285,7 +285,7 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn new(model: &VisionModel<'_>, kernels: &Kernels) -> Buffers {
+    fn new(model: &VisionModel, kernels: &Kernels) -> Buffers {
         let precision = precision(model, kernels);
         Buffers {
             rows: DenseRows::new(precision),
@@ -299,7 +299,7 @@ impl Buffers {
     /// Keys and values of all patches `x [patches, n_embd]` of a group, packed by head.
     fn pack_keys_and_values(
         &mut self,
-        model: &VisionModel<'_>,
+        model: &VisionModel,
         il: usize,
         hands: &mut Hands<'_>,
         x: &[f32],
@@ -314,8 +314,8 @@ impl Buffers {
             norm_rows(hands, &block.ln1, config.eps, x, &mut self.rows);
             self.proj.resize(n * 2 * h, 0.0);
             let (keys, values) = self.proj.split_at_mut(n * h);
-            product(hands, block.attn_k.weight, &block.attn_k.bias, &self.rows, Store::Set, keys);
-            product(hands, block.attn_v.weight, &block.attn_v.bias, &self.rows, Store::Set, values);
+            product(hands, block.attn_k.weight.matrix(), &block.attn_k.bias, &self.rows, Store::Set, keys);
+            product(hands, block.attn_v.weight.matrix(), &block.attn_v.bias, &self.rows, Store::Set, values);
             hands.team.split(keys, h, |i, row| angles.turn(kernels, first + i, row));
             let (keys, values) = (&*keys, &*values);
             hands.team.split(&mut self.heads, 1, |i, head| {
@@ -329,7 +329,7 @@ impl Buffers {
     /// `x += attn_out(attend(…))` for the patches `first..` of a group.
     fn attention(
         &mut self,
-        model: &VisionModel<'_>,
+        model: &VisionModel,
         il: usize,
         hands: &mut Hands<'_>,
         x: &mut [f32],
@@ -341,7 +341,7 @@ impl Buffers {
         let n = x.len() / h;
         norm_rows(hands, &block.ln1, config.eps, x, &mut self.rows);
         self.proj.resize(n * h, 0.0);
-        product(hands, block.attn_q.weight, &block.attn_q.bias, &self.rows, Store::Set, &mut self.proj);
+        product(hands, block.attn_q.weight.matrix(), &block.attn_q.bias, &self.rows, Store::Set, &mut self.proj);
         hands.team.split(&mut self.proj, h, |i, row| angles.turn(kernels, first + i, row));
         self.attn.resize(n * h, 0.0);
         let (proj, heads) = (&self.proj, &self.heads);
@@ -353,40 +353,34 @@ impl Buffers {
         });
         let attn = &self.attn;
         fill_rows(hands, n, h, &mut self.rows, |r, row| row.copy_from_slice(&attn[r * h..][..h]));
-        product(hands, block.attn_out.weight, &block.attn_out.bias, &self.rows, Store::Add, x);
+        product(hands, block.attn_out.weight.matrix(), &block.attn_out.bias, &self.rows, Store::Add, x);
     }
 }
 
 /// The precision of a tower's products: that of its attention weights, for all of them.
-pub fn precision(model: &VisionModel<'_>, kernels: &Kernels) -> Precision {
+pub fn precision(model: &VisionModel, kernels: &Kernels) -> Precision {
     kernels.dense_precision(model.blocks[0].attn_q.weight.format())
 }
 
 /// `x += ffn_down(gelu_tanh(ffn_up(ln2 x)))`.
-fn feed_forward(
-    hands: &mut Hands<'_>,
-    eps: f32,
-    block: &super::weights::Block<'_>,
-    x: &mut [f32],
-    buffers: &mut Buffers,
-) {
+fn feed_forward(hands: &mut Hands<'_>, eps: f32, block: &super::weights::Block, x: &mut [f32], buffers: &mut Buffers) {
     let kernels = hands.kernels;
     norm_rows(hands, &block.ln2, eps, x, &mut buffers.rows);
     let Linear { weight, bias } = &block.ffn_up;
     let ff = weight.rows();
     let n = buffers.rows.rows();
     buffers.wide.resize(n * ff, 0.0);
-    product(hands, *weight, bias, &buffers.rows, Store::Set, &mut buffers.wide);
+    product(hands, weight.matrix(), bias, &buffers.rows, Store::Set, &mut buffers.wide);
     let wide = &buffers.wide;
     fill_rows(hands, n, ff, &mut buffers.rows, |r, row| {
         row.copy_from_slice(&wide[r * ff..][..ff]);
         kernels.gelu_tanh(row);
     });
-    product(hands, block.ffn_down.weight, &block.ffn_down.bias, &buffers.rows, Store::Add, x);
+    product(hands, block.ffn_down.weight.matrix(), &block.ffn_down.bias, &buffers.rows, Store::Add, x);
 }
 
 /// Four patches to one token: the norm of each, then two layers over all four.
-fn merge(model: &VisionModel<'_>, hands: &mut Hands<'_>, x: &[f32], buffers: &mut Buffers) -> Vec<f32> {
+fn merge(model: &VisionModel, hands: &mut Hands<'_>, x: &[f32], buffers: &mut Buffers) -> Vec<f32> {
     let config = &model.config;
     let (h, merged, kernels) = (config.n_embd, config.merged(), hands.kernels);
     let chunk = CHUNK / (MERGE * MERGE) * merged;
@@ -399,13 +393,13 @@ fn merge(model: &VisionModel<'_>, hands: &mut Hands<'_>, x: &[f32], buffers: &mu
             }
         });
         buffers.wide.resize(n * merged, 0.0);
-        product(hands, model.mm_0.weight, &model.mm_0.bias, &buffers.rows, Store::Set, &mut buffers.wide);
+        product(hands, model.mm_0.weight.matrix(), &model.mm_0.bias, &buffers.rows, Store::Set, &mut buffers.wide);
         let wide = &buffers.wide;
         fill_rows(hands, n, merged, &mut buffers.rows, |r, row| {
             row.copy_from_slice(&wide[r * merged..][..merged]);
             kernels.gelu_erf(row);
         });
-        product(hands, model.mm_2.weight, &model.mm_2.bias, &buffers.rows, Store::Set, y);
+        product(hands, model.mm_2.weight.matrix(), &model.mm_2.bias, &buffers.rows, Store::Set, y);
     }
     y
 }

@@ -15,6 +15,7 @@ use crate::gguf::{self, Gguf, Note, Tensor};
 use crate::model;
 use crate::model::bind::Bind;
 use crate::model::names::{Spelling, is_vision};
+use crate::model::weight::Weight;
 use kernels::{Format, Matrix};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -48,9 +49,9 @@ impl From<gguf::Error> for Error {
 }
 
 /// A linear layer `y = w·x + b`.
-pub struct Linear<'g> {
+pub struct Linear {
     /// `[outputs, inputs]`.
-    pub weight: Matrix<'g>,
+    pub weight: Weight,
     /// `[outputs]`.
     pub bias: Box<[f32]>,
 }
@@ -64,27 +65,27 @@ pub struct Norm {
 }
 
 /// One block: `x += attn_out(attend(attn_q|k|v(ln1 x))); x += ffn_down(gelu(ffn_up(ln2 x)))`.
-pub struct Block<'g> {
+pub struct Block {
     /// Norm before attention.
     pub ln1: Norm,
     /// Queries `[n_embd, n_embd]`.
-    pub attn_q: Linear<'g>,
+    pub attn_q: Linear,
     /// Keys `[n_embd, n_embd]`.
-    pub attn_k: Linear<'g>,
+    pub attn_k: Linear,
     /// Values `[n_embd, n_embd]`.
-    pub attn_v: Linear<'g>,
+    pub attn_v: Linear,
     /// `[n_embd, n_embd]`.
-    pub attn_out: Linear<'g>,
+    pub attn_out: Linear,
     /// Norm before the feed-forward.
     pub ln2: Norm,
     /// `[n_ff, n_embd]`.
-    pub ffn_up: Linear<'g>,
+    pub ffn_up: Linear,
     /// `[n_embd, n_ff]`.
-    pub ffn_down: Linear<'g>,
+    pub ffn_down: Linear,
 }
 
 /// A vision tower ready to run.
-pub struct VisionModel<'g> {
+pub struct VisionModel {
     /// Hyper-parameters.
     pub config: VisionConfig,
     /// Patch embedding of a picture, whose frame fills both temporal slots: the sum of the two kernels,
@@ -99,13 +100,13 @@ pub struct VisionModel<'g> {
     /// Side of that grid.
     pub position_side: usize,
     /// The blocks.
-    pub blocks: Vec<Block<'g>>,
+    pub blocks: Vec<Block>,
     /// The merger's norm, over single patches.
     pub post_ln: Norm,
     /// `[4·n_embd, 4·n_embd]`.
-    pub mm_0: Linear<'g>,
+    pub mm_0: Linear,
     /// `[n_out, 4·n_embd]`.
-    pub mm_2: Linear<'g>,
+    pub mm_2: Linear,
     /// Tells this tower from others: a hash over its keys' values that matter, its tensors' names, shapes, types and the
     /// start of each one's data.
     pub fingerprint: [u8; 32],
@@ -113,13 +114,13 @@ pub struct VisionModel<'g> {
     pub notes: Vec<Note>,
 }
 
-impl<'g> VisionModel<'g> {
+impl VisionModel {
     /// Finds and checks every weight, in a vision file or in a text model's with a tower inside.
     ///
     /// # Errors
     /// What [`VisionConfig::from_gguf`] finds; the first tensor that is missing, misshapen or of an unsupported type; one of
     /// a tower that is none of these, and would have been left out.
-    pub fn bind(gguf: &'g Gguf) -> Result<VisionModel<'g>, Error> {
+    pub fn bind(gguf: &Gguf) -> Result<VisionModel, Error> {
         VisionModel::find(gguf, true)
     }
 
@@ -134,7 +135,7 @@ impl<'g> VisionModel<'g> {
         Ok((model.config, model.notes))
     }
 
-    fn find(gguf: &'g Gguf, read: bool) -> Result<VisionModel<'g>, Error> {
+    fn find(gguf: &Gguf, read: bool) -> Result<VisionModel, Error> {
         let mut notes = Vec::new();
         let config = VisionConfig::read(gguf, &mut notes)?;
         let tower = Tower { bind: Bind::new(gguf, read, other_spelling), h: config.n_embd };
@@ -242,8 +243,8 @@ struct Tower<'g, S> {
     h: usize,
 }
 
-impl<'g, S: Fn(&str) -> Option<Spelling>> Tower<'g, S> {
-    fn linear(&self, name: &str, rows: usize, cols: usize) -> Result<Linear<'g>, Error> {
+impl<S: Fn(&str) -> Option<Spelling>> Tower<'_, S> {
+    fn linear(&self, name: &str, rows: usize, cols: usize) -> Result<Linear, Error> {
         let weight = self.bind.matrix(&format!("{name}.weight"), rows, cols)?;
         Ok(Linear { weight, bias: self.bind.vector(&format!("{name}.bias"), rows)? })
     }
@@ -254,7 +255,7 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Tower<'g, S> {
     }
 
     /// The projections of block `i`, whether or not they are one matrix.
-    fn queries_keys_values(&self, i: usize) -> Result<[Linear<'g>; 3], Error> {
+    fn queries_keys_values(&self, i: usize) -> Result<[Linear; 3], Error> {
         let (h, name) = (self.h, |part: &str| format!("v.blk.{i}.{part}"));
         if self.bind.find(&name("attn_qkv.weight")).is_none() && self.bind.find(&name("attn_q.weight")).is_some() {
             let part = |part: &str| self.linear(&name(part), h, h);

@@ -10,6 +10,7 @@ use qwen_edge::model::attention::KvType;
 use qwen_edge::team::Team;
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The models whose weights are floats, with what logits and hidden states may be off by: where products are exact, and where
 /// batches meet 16-bit weights as 13-bit words. Nearly all of the first is the cost of keys and values in f16: rounding them
@@ -77,8 +78,8 @@ impl Fixture {
         Fixture { gguf, golden: Tensors::open(&path(&format!("{name}.safetensors"))) }
     }
 
-    pub fn model(&self) -> Model<'_> {
-        Model::bind(&self.gguf).unwrap()
+    pub fn model(&self) -> Arc<Model> {
+        Arc::new(Model::bind(&self.gguf).unwrap())
     }
 
     pub fn prompt(&self) -> Vec<u32> {
@@ -131,17 +132,12 @@ pub fn levels() -> Vec<&'static Kernels> {
 }
 
 /// A context of `n_ctx` positions with batches of up to `n_batch`.
-pub fn context<'m, 'g>(
-    model: &'m Model<'g>,
-    kernels: &'static Kernels,
-    n_ctx: usize,
-    n_batch: usize,
-) -> Context<'m, 'g> {
-    Context::new(model, kernels, Team::new(1), Settings { n_ctx, n_batch, kv: KvType::F16, n_checkpoint: 2 })
+pub fn context(model: &Arc<Model>, kernels: &'static Kernels, n_ctx: usize, n_batch: usize) -> Context {
+    Context::new(model.clone(), kernels, Team::new(1), Settings { n_ctx, n_batch, kv: KvType::F16, n_checkpoint: 2 })
 }
 
 /// Reads `ids` in batches of `chunk` behind what is in the context: all their logits, `[ids.len(), n_vocab]`.
-pub fn read(context: &mut Context<'_, '_>, ids: &[u32], chunk: usize) -> Vec<f32> {
+pub fn read(context: &mut Context, ids: &[u32], chunk: usize) -> Vec<f32> {
     let mut out = Vec::new();
     for batch in ids.chunks(chunk) {
         let slots = context.text(batch);
