@@ -126,8 +126,7 @@ impl Conversation {
 
     /// Writes the next answer and adds it; false if it was stopped before it began.
     fn reply(&mut self, session: &mut Session) -> anyhow::Result<bool> {
-        let prompt = session.prompt(self.messages.clone())?;
-        let stable = session.stable_prefix(self.messages.clone(), &prompt)?;
+        let (prompt, stable) = session.prompt(&self.messages)?;
         if session.write_answer(&prompt, stable)?.is_stopped_before_answer() {
             return Ok(false);
         }

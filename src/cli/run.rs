@@ -150,6 +150,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         error => anyhow::Error::new(error).context(path()),
     })?;
+    let budget = args.think_budget.and_then(Limit::tokens);
+    let think = if budget == Some(0) { Think::Off } else { args.think };
+    let thinking = match think {
+        Think::On => true,
+        Think::Off => false,
+        Think::Auto => config.thinks_by_default(),
+    };
     let mut notes = config.notes;
     // Before the plan, which then counts what they take, and drops the file's pages they were read from.
     let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
@@ -160,8 +167,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Ok(file) => (Some(file), NoTower::Absent),
         Err(why) => (None, why),
     };
+    // The prompt is known before the plan, which makes room for it.
+    let system = args.system.as_deref().map(text::without_mark);
+    let question = asked.map(|asked| asked.finish(&screen)).transpose()?;
+    let ids = question.map(|question| match args.raw {
+        true => Ok(tokenizer.encode(&question.whole(), Special::None)),
+        false => conversation_ids(&tokenizer, &template, &args.first_turn(&question, system)?, thinking),
+    });
+    let ids = ids.transpose()?;
+    let n_prompt = ids.as_ref().map_or(0, |ids| ids.len() + args.sight.most_tokens());
     let eyes = eyes_file.as_mut().map(|file| (&args.sight, file));
-    let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads(), 0).with_context(path)?;
+    let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads(), n_prompt).with_context(path)?;
     if eyes_file.take_if(|_| plan.vision.total() == 0).is_some() {
         no_tower = NoTower::NoMemory;
     }
@@ -173,13 +189,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
     let kernels = args.runtime.kernels()?;
     let team = args.runtime.team();
-    let budget = args.think_budget.and_then(Limit::tokens);
-    let think = if budget == Some(0) { Think::Off } else { args.think };
-    let thinking = match think {
-        Think::On => true,
-        Think::Off => false,
-        Think::Auto => model.config.thinks_by_default(),
-    };
     let published = |thinking| Settings::published(model.config.n_embd, thinking, false);
     let (settings_off, _) = args.sampling.settings(&gguf, published(false))?;
     let (settings_on, sampling_notes) = args.sampling.settings(&gguf, published(true))?;
@@ -260,10 +269,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for spec in &args.sight.video {
         session.look(spec, Kind::Video)?;
     }
-    let system = args.system.as_deref().map(text::without_mark);
-    let done = match asked {
+    let done = match ids {
         None => chat::chat(&mut session, system),
-        Some(asked) => asked.finish(&session.screen).and_then(|question| session.answer(&question, system, args.json)),
+        Some(ids) => session.answer(ids, args.json),
     };
     done.map_err(|error| match error.downcast_ref() {
         Some(generate::Error::NotFinite { found }) => {
@@ -274,6 +282,27 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         _ => error,
     })
+}
+
+impl Args {
+    /// The messages of a prompt that is answered once.
+    fn first_turn(&self, question: &Question, system: Option<&str>) -> anyhow::Result<Vec<Value>> {
+        let typed = Typed { text: &question.text, attached: &question.attached };
+        let content = marks::content(&typed, self.sight.image.len(), self.sight.video.len())?;
+        let system = system.map(|system| json!({"role": "system", "content": system}));
+        Ok(system.into_iter().chain([json!({"role": "user", "content": content})]).collect())
+    }
+}
+
+/// The ids of a conversation and the start of the next answer; of each picture and clip there is one placeholder.
+fn conversation_ids(
+    tokenizer: &Tokenizer,
+    template: &Template,
+    messages: &[Value],
+    thinking: bool,
+) -> anyhow::Result<Vec<u32>> {
+    let prompt = template.prompt(&Request::new(messages.to_vec(), thinking), tokenizer)?;
+    Ok(tokenizer.encode_prompt(&prompt))
 }
 
 /// Everything an answer takes, loaded.
@@ -316,19 +345,8 @@ pub(super) enum Kind {
 
 impl Session {
     /// Answers one prompt and prints the result.
-    fn answer(&mut self, question: &Question, system: Option<&str>, as_json: bool) -> anyhow::Result<()> {
-        let prompt = if self.raw {
-            Prompt { ids: self.tokenizer.encode(&question.whole(), Special::None), seen: Vec::new() }
-        } else {
-            let mut messages = Vec::new();
-            if let Some(system) = system {
-                messages.push(json!({"role": "system", "content": system}));
-            }
-            let typed = Typed { text: &question.text, attached: &question.attached };
-            let content = marks::content(&typed, self.images.len(), self.clips.len())?;
-            messages.push(json!({"role": "user", "content": content}));
-            self.prompt(messages)?
-        };
+    fn answer(&mut self, ids: Vec<u32>, as_json: bool) -> anyhow::Result<()> {
+        let prompt = self.arrange(ids)?;
         ensure!(!prompt.ids.is_empty(), "the prompt has no tokens");
         let outcome = self.write_answer(&prompt, 0)?;
         if as_json {
@@ -369,14 +387,19 @@ impl Session {
         Ok(())
     }
 
-    /// A conversation and the start of the next answer.
-    pub fn prompt(&self, messages: Vec<Value>) -> anyhow::Result<Prompt> {
-        self.encode(&Request::new(messages, self.thinking))
+    /// A conversation and the start of the next answer, and how many of its ids will begin the next prompt too: what the
+    /// template puts behind the last message depends on the mode and is dropped from history.
+    pub fn prompt(&self, messages: &[Value]) -> anyhow::Result<(Prompt, usize)> {
+        let ids = conversation_ids(&self.tokenizer, &self.template, messages, self.thinking)?;
+        let prompt = self.arrange(ids)?;
+        // The answer begins a turn of its own.
+        let turn = self.tokenizer.added_token("<|im_start|>");
+        let stable = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
+        Ok((prompt, stable))
     }
 
-    /// The ids of a conversation, with the pictures in their places.
-    fn encode(&self, request: &Request) -> anyhow::Result<Prompt> {
-        let ids = self.tokenizer.encode_prompt(&self.template.prompt(request, &self.tokenizer)?);
+    /// Puts the pictures of the conversation in their places.
+    fn arrange(&self, ids: Vec<u32>) -> anyhow::Result<Prompt> {
         match &self.eyes {
             Some((_, vision_ids)) if !(self.images.is_empty() && self.clips.is_empty()) => {
                 let text = |stamp: &str| self.tokenizer.encode(stamp, Special::None);
@@ -384,15 +407,6 @@ impl Session {
             }
             _ => Ok(Prompt { ids, seen: Vec::new() }),
         }
-    }
-
-    /// How many ids of `prompt`, that of a conversation, will begin its next prompt too. What the template puts behind
-    /// the last message depends on the mode and is dropped from history.
-    pub fn stable_prefix(&self, messages: Vec<Value>, prompt: &Prompt) -> anyhow::Result<usize> {
-        let mut request = Request::new(messages, self.thinking);
-        request.add_generation_prompt = false;
-        let history = self.encode(&request)?;
-        Ok(history.ids.iter().zip(&prompt.ids).take_while(|(a, b)| a == b).count())
     }
 
     /// Reads `prompt`, writes the answer to the screen and says how it went.

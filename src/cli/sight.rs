@@ -5,7 +5,7 @@ use crate::memory::Vision;
 use crate::team::Team;
 use crate::tokenizer::Tokenizer;
 use crate::vision::cache::Cache;
-use crate::vision::eyes::{self, Prepared, Report, Seen};
+use crate::vision::eyes::{self, DEFAULT_IMAGE_TOKENS, Prepared, Report, Seen};
 use crate::vision::positions::VisionIds;
 use crate::vision::preprocess::TEMPORAL;
 use crate::vision::resize::{Area, TOKEN_PIXELS};
@@ -96,6 +96,12 @@ impl Sight {
     /// Whether there is anything to look at.
     pub fn is_empty(&self) -> bool {
         self.image.is_empty() && self.video.is_empty()
+    }
+
+    /// Tokens that everything there is to look at takes at most, as far as that is known before it is read.
+    pub fn most_tokens(&self) -> usize {
+        let each = self.image_tokens.map_or(DEFAULT_IMAGE_TOKENS, |tokens| tokens as usize);
+        (self.image.len() + self.video.len() * self.frames as usize / TEMPORAL).saturating_mul(each)
     }
 
     /// Whether the user asked for a vision tower, rather than having one beside the model.
