@@ -3,17 +3,13 @@
 #![deny(unsafe_code)]
 
 pub mod chat;
-pub mod cli;
-pub mod context;
-pub mod generate;
+pub mod compute;
+pub mod engine;
 pub mod gguf;
-pub mod machine;
-pub mod memory;
 pub mod model;
-pub mod output;
+pub mod platform;
 pub mod sampler;
+#[cfg(feature = "synth")]
 pub mod synth;
-#[allow(unsafe_code)]
-pub mod team;
 pub mod tokenizer;
 pub mod vision;

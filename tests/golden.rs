@@ -3,7 +3,7 @@
 
 mod support;
 
-use qwen_edge::context::text_slots;
+use qwen_edge::engine::context::text_slots;
 use qwen_edge::model::forward::{Input, Slot};
 use support::{
     FLOAT, FLOAT_KL, Fixture, KL_FACTOR, MEAN_KL_FACTOR, QUANTISED, allowed, argmax, assert_close, context, levels,

@@ -17,13 +17,13 @@ mod scratch;
 use header::{ARRAY, Header, STRING, string};
 use program::program;
 use qwen_edge::chat::{Request, Template};
-use qwen_edge::cli::fitting;
-use qwen_edge::context::{Context, Settings};
+use qwen_edge::compute::team::Team;
+use qwen_edge::engine::context::{Context, Settings};
+use qwen_edge::engine::load;
+use qwen_edge::engine::plan::{Plan, Wish};
 use qwen_edge::gguf::Gguf;
-use qwen_edge::machine::Machine;
-use qwen_edge::memory::{Plan, Wish};
 use qwen_edge::model::{Config, Model};
-use qwen_edge::team::Team;
+use qwen_edge::platform::machine::Machine;
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use qwen_edge::vision::VisionModel;
 use scratch::Scratch;
@@ -199,7 +199,7 @@ fn put_to_use(bytes: Vec<u8>) {
     if Model::check(&gguf).is_err() {
         return;
     }
-    let load = fitting::mapped_load(&gguf, &config, 1);
+    let load = load::mapped_load(&gguf, &config, 1);
     let wish = Wish { n_ctx: Some(64), n_batch: Some(8), ..Wish::default() };
     let Ok(plan) = Plan::choose(&load, &wish, &Machine::default()) else { return };
     let Ok(model) = Model::bind(&gguf).map(Arc::new) else { return };

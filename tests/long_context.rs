@@ -3,13 +3,13 @@
 mod support;
 
 use kernels::Kernels;
-use qwen_edge::context::{Context, Settings, text_slots};
+use qwen_edge::compute::team::Team;
+use qwen_edge::engine::context::{Context, Settings, text_slots};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
 use qwen_edge::model::attention::KvType;
 use qwen_edge::model::config::{RopeConfig, YarnConfig};
 use qwen_edge::model::rope::Rope;
-use qwen_edge::team::Team;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -13,7 +13,7 @@ mod support;
 
 use ollama::Layout;
 use program::program;
-use qwen_edge::context::{Context, text_slots};
+use qwen_edge::engine::context::{Context, text_slots};
 use qwen_edge::gguf::{Gguf, Value};
 use qwen_edge::model::Model;
 use qwen_edge::model::config::ValueHeads;

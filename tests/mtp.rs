@@ -2,7 +2,7 @@
 
 mod support;
 
-use qwen_edge::context::{Context, text_slots};
+use qwen_edge::engine::context::{Context, text_slots};
 use support::{FLOAT, Fixture, allowed, argmax, assert_close, context, distance, levels, read};
 
 /// Reads the prompt and returns the trunk's hidden state behind every token, `[T, n_embd]`.

@@ -5,11 +5,11 @@
 
 use kernels::Kernels;
 use qwen_edge::chat::{Request, Template};
-use qwen_edge::context::{Context, Settings, text_slots};
+use qwen_edge::compute::team::Team;
+use qwen_edge::engine::context::{Context, Settings, text_slots};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
 use qwen_edge::model::attention::KvType;
-use qwen_edge::team::Team;
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -1,12 +1,12 @@
 //! Synthetic models: sizes and type mixes are those of published files, and what is written can be read.
 
 use kernels::Kernels;
-use qwen_edge::context::{Context, Settings, text_slots};
+use qwen_edge::compute::team::Team;
+use qwen_edge::engine::context::{Context, Settings, text_slots};
 use qwen_edge::gguf::{Gguf, TensorType};
 use qwen_edge::model::Model;
 use qwen_edge::model::attention::KvType;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
-use qwen_edge::team::Team;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

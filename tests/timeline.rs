@@ -2,9 +2,9 @@
 
 mod support;
 
-use qwen_edge::context::{Context, Settings, text_slots};
+use qwen_edge::compute::team::Team;
+use qwen_edge::engine::context::{Context, Settings, text_slots};
 use qwen_edge::model::attention::KvType;
-use qwen_edge::team::Team;
 use support::{FLOAT, Fixture, QUANTISED, allowed, assert_close, context, distance, levels, mean_kl, read};
 
 /// What the f32 model may be off by when the same tokens are read in other batches.

@@ -11,8 +11,8 @@ mod terminal;
 
 use kernels::Kernels;
 use program::program;
+use qwen_edge::compute::team::Team;
 use qwen_edge::gguf::Gguf;
-use qwen_edge::team::Team;
 use qwen_edge::vision::positions::{Insert, Position, VisionIds, Walk, expand};
 use qwen_edge::vision::preprocess::PATCH_VALUES;
 use qwen_edge::vision::resize::{Area, Size, image_size, resize};

@@ -3,13 +3,13 @@
 use super::fitting::MOST_TOKENS;
 use super::printable;
 use super::runtime::Runtime;
-use crate::context::{Context, DEFAULT_BATCH, Settings, text_slots};
-use crate::gguf::Gguf;
-use crate::model::Model;
-use crate::model::attention::KvType;
-use crate::team::{Part, Profile, Team};
 use anyhow::{Context as _, ensure};
 use clap::Args as ClapArgs;
+use qwen_edge::compute::team::{Part, Profile, Team};
+use qwen_edge::engine::context::{Context, DEFAULT_BATCH, Settings, text_slots};
+use qwen_edge::gguf::Gguf;
+use qwen_edge::model::Model;
+use qwen_edge::model::attention::KvType;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;

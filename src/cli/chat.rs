@@ -3,7 +3,7 @@
 use super::run::{Kind, Session};
 use super::screen::Screen;
 use super::{marks, signals};
-use crate::generate::Error;
+use qwen_edge::engine::generate::Error;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use serde_json::{Value, json};

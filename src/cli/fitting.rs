@@ -2,17 +2,16 @@
 
 use super::sight::Sight;
 use super::tower_file::TowerFile;
-use crate::gguf::{Gguf, Tensor};
-use crate::machine::Machine;
-use crate::memory::{Bytes, Load, Plan, TooLittle, Vision, Wish};
-use crate::model::attention::KvType;
-use crate::model::config::YarnConfig;
-use crate::model::names::Role;
-use crate::model::stream::{self, Streaming};
-use crate::model::{Config, Model};
-use crate::vision::{VisionModel, weights};
 use anyhow::Context;
 use clap::Args;
+use qwen_edge::engine::load::{feed_forwards, kept, mapped_load, names, own_embedding};
+use qwen_edge::engine::plan::{Bytes, Load, Plan, TooLittle, Vision, Wish};
+use qwen_edge::gguf::Gguf;
+use qwen_edge::model::attention::KvType;
+use qwen_edge::model::config::YarnConfig;
+use qwen_edge::model::{Config, Model};
+use qwen_edge::platform::machine::Machine;
+use qwen_edge::vision::{VisionModel, weights};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -226,51 +225,6 @@ impl Progress {
             show!("\r                    \r");
         }
     }
-}
-
-/// What running a mapped model takes that streams nothing.
-pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<'a> {
-    Load {
-        config,
-        n_vocab: gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0),
-        weights: read_by_tokens(gguf, config).map(|t| t.bytes.len() as u64).sum(),
-        embedding: own_embedding(gguf).map_or(0, |t| t.bytes.len() as u64),
-        feed_forwards: &[],
-        mapped: true,
-        threads,
-        drafts: false,
-        vision: None,
-    }
-}
-
-/// Bytes of the feed-forward of each layer of the trunk.
-fn feed_forwards(gguf: &Gguf, config: &Config) -> Vec<u64> {
-    let bytes = |name: String| gguf.tensor(&name).map_or(0, |tensor| tensor.bytes.len() as u64);
-    (0..config.n_layer()).map(|il| stream::feed_forward(il).map(bytes).iter().sum()).collect()
-}
-
-/// The embedding, when it is not also the head.
-fn own_embedding(gguf: &Gguf) -> Option<Tensor<'_>> {
-    gguf.tensor("output.weight").and_then(|_| gguf.tensor("token_embd.weight"))
-}
-
-/// The tensors every token reads: those of the trunk, except for an embedding that is not also the head.
-fn read_by_tokens<'g>(gguf: &'g Gguf, config: &Config) -> impl Iterator<Item = Tensor<'g>> {
-    let n_layer = config.n_layer();
-    let embedding = own_embedding(gguf).map_or("", |t| t.name);
-    gguf.tensors().filter(move |t| Role::of(t.name, n_layer) == Role::Trunk && t.name != embedding)
-}
-
-/// Names of those that stay in memory, or in the system's page cache.
-fn kept(gguf: &Gguf, config: &Config, plan: &Plan) -> Vec<String> {
-    let Streaming { layers, uncached, .. } = plan.streaming;
-    let dropped = if uncached { layers } else { 0 };
-    let dropped: Vec<String> = stream::spread(config.n_layer(), dropped).flat_map(stream::feed_forward).collect();
-    names(read_by_tokens(gguf, config).filter(|t| !dropped.iter().any(|name| name == t.name)))
-}
-
-fn names<'g>(tensors: impl Iterator<Item = Tensor<'g>>) -> Vec<String> {
-    tensors.map(|t| t.name.to_owned()).collect()
 }
 
 /// The plan and what came of it so far, for `--json`.

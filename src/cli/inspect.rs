@@ -1,18 +1,18 @@
 //! `inspect`: what a GGUF file holds, whether it runs, and the memory it will take, before any weight is read.
 
-use super::fitting::mapped_load;
 use super::printable;
-use crate::chat::{self, Template};
-use crate::context::{DEFAULT_BATCH, Settings};
-use crate::gguf::{Gguf, Note, TensorType};
-use crate::memory::{Bytes, Load, Plan};
-use crate::model::attention::KvType;
-use crate::model::config::ValueHeads;
-use crate::model::names::Role;
-use crate::model::{self, Config, Model};
-use crate::tokenizer::Tokenizer;
-use crate::vision::{self, VisionConfig, VisionModel, weights};
 use anyhow::Result;
+use qwen_edge::chat::{self, Template};
+use qwen_edge::engine::context::{DEFAULT_BATCH, Settings};
+use qwen_edge::engine::load::mapped_load;
+use qwen_edge::engine::plan::{Bytes, Load, Plan};
+use qwen_edge::gguf::{Gguf, Note, TensorType};
+use qwen_edge::model::attention::KvType;
+use qwen_edge::model::config::ValueHeads;
+use qwen_edge::model::names::Role;
+use qwen_edge::model::{self, Config, Model};
+use qwen_edge::tokenizer::Tokenizer;
+use qwen_edge::vision::{self, VisionConfig, VisionModel, weights};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Write as _};
@@ -196,7 +196,7 @@ impl Report {
         let architecture = gguf.string("general.architecture").ok().flatten().unwrap_or_default().to_owned();
         let has_vocabulary = gguf.get("tokenizer.ggml.tokens").is_some();
         let kind = match &*architecture {
-            crate::vision::config::ARCHITECTURE => Kind::Vision,
+            qwen_edge::vision::config::ARCHITECTURE => Kind::Vision,
             _ if gguf.n_tensors() == 0 && has_vocabulary => Kind::Vocabulary,
             model::config::ARCHITECTURE => Kind::Text,
             _ => Kind::Other,

@@ -4,17 +4,17 @@ use super::runtime::Runtime;
 use super::sight::{self, Eyes, Sight};
 use super::text;
 use super::tower_file;
-use crate::context::{Context, Settings, text_slots};
-use crate::gguf::Gguf;
-use crate::model::Model;
-use crate::model::attention::KvType;
-use crate::output::AtomicFile;
-use crate::tokenizer::{Special, Tokenizer};
-use crate::vision::eyes::DEFAULT_IMAGE_TOKENS;
-use crate::vision::positions::Walk;
-use crate::vision::prompt::arrange;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
+use qwen_edge::engine::context::{Context, Settings, text_slots};
+use qwen_edge::gguf::Gguf;
+use qwen_edge::model::Model;
+use qwen_edge::model::attention::KvType;
+use qwen_edge::platform::atomic_file::AtomicFile;
+use qwen_edge::tokenizer::{Special, Tokenizer};
+use qwen_edge::vision::eyes::DEFAULT_IMAGE_TOKENS;
+use qwen_edge::vision::positions::Walk;
+use qwen_edge::vision::prompt::arrange;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     for states in hidden {
         file.write_all(bytemuck::cast_slice(&states))?;
     }
-    file.commit()
+    Ok(file.commit()?)
 }
 
 /// Reads a JSON array of token ids.

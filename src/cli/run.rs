@@ -9,21 +9,21 @@ use super::screen::Screen;
 use super::sight::{self, Eyes, Sight};
 use super::tower_file::{self, NoTower};
 use super::{chat, marks, printable, signals, text};
-use crate::chat::thinking::Thinking;
-use crate::chat::{Request, Template};
-use crate::context::Context;
-use crate::generate::{self, Outcome, Stop, Task, generate};
-use crate::gguf::Gguf;
-use crate::memory::{Bytes, Plan};
-use crate::model::stream::Stream;
-use crate::model::{self, Config, FileKind, Model};
-use crate::sampler::{Sampler, Settings};
-use crate::tokenizer::{Special, Tokenizer};
-use crate::vision::eyes::Seen;
-use crate::vision::positions::{VisionIds, Walk};
-use crate::vision::prompt::{self, Prompt};
 use anyhow::{Context as _, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
+use qwen_edge::chat::thinking::Thinking;
+use qwen_edge::chat::{Request, Template};
+use qwen_edge::engine::context::Context;
+use qwen_edge::engine::generate::{self, Outcome, Stop, Task, generate};
+use qwen_edge::engine::plan::{Bytes, Plan};
+use qwen_edge::gguf::Gguf;
+use qwen_edge::model::stream::Stream;
+use qwen_edge::model::{self, Config, FileKind, Model};
+use qwen_edge::sampler::{Sampler, Settings};
+use qwen_edge::tokenizer::{Special, Tokenizer};
+use qwen_edge::vision::eyes::Seen;
+use qwen_edge::vision::positions::{VisionIds, Walk};
+use qwen_edge::vision::prompt::{self, Prompt};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::Arc;
@@ -423,7 +423,7 @@ impl Session {
             Some((_, vision_ids)) if !prompt.seen.is_empty() => {
                 prompt.slots(*vision_ids, self.context.model().config.n_embd, &mut Walk::default())?
             }
-            _ => crate::context::text_slots(ids, 0),
+            _ => qwen_edge::engine::context::text_slots(ids, 0),
         };
         let thinking = match self.raw {
             true => Thinking::ignored(),

@@ -1,10 +1,10 @@
 //! Arguments shared by the commands that run a model: instruction-set level and threads.
 
-use crate::machine::Machine;
-use crate::team::Team;
 use anyhow::anyhow;
 use clap::Args;
 use kernels::{Isa, Kernels};
+use qwen_edge::compute::team::Team;
+use qwen_edge::platform::machine::Machine;
 
 /// How to compute.
 #[derive(Args, Debug, Clone)]

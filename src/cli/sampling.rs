@@ -1,9 +1,9 @@
 //! How tokens are chosen: what the command line says, else what the model's file recommends, else what is published.
 
-use crate::gguf::Gguf;
-use crate::sampler::Settings;
 use anyhow::bail;
 use clap::Args;
+use qwen_edge::gguf::Gguf;
+use qwen_edge::sampler::Settings;
 
 /// How the next token is chosen; what is not given is as the file recommends, else as published for its size and mode.
 #[derive(Args, Debug, Clone)]
@@ -152,8 +152,8 @@ fn recommended(gguf: &Gguf, published: Settings) -> (Settings, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gguf::Value;
-    use crate::gguf::writer::Writer;
+    use qwen_edge::gguf::Value;
+    use qwen_edge::gguf::writer::Writer;
 
     const PUBLISHED: Settings = Settings { temperature: 0.7, top_p: 0.8, top_k: 20, presence_penalty: 1.5, ..NEUTRAL };
     const NEUTRAL: Settings = Settings {

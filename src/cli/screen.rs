@@ -1,9 +1,9 @@
 //! Where an answer appears: its text on standard output, everything else on standard error.
 
 use super::{message, printable, signals};
-use crate::chat::thinking::{Channel, Thought};
-use crate::generate::{Audience, Outcome, Stop};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use qwen_edge::chat::thinking::{Channel, Thought};
+use qwen_edge::engine::generate::{Audience, Outcome, Stop};
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 

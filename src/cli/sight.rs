@@ -1,19 +1,19 @@
 //! Arguments and messages of the commands that take pictures and clips, and the eyes they open.
 
-use crate::gguf::{Gguf, Note};
-use crate::memory::Vision;
-use crate::team::Team;
-use crate::tokenizer::Tokenizer;
-use crate::vision::cache::Cache;
-use crate::vision::eyes::{self, DEFAULT_IMAGE_TOKENS, Prepared, Report, Seen};
-use crate::vision::positions::VisionIds;
-use crate::vision::preprocess::TEMPORAL;
-use crate::vision::resize::{Area, TOKEN_PIXELS};
-use crate::vision::tower::Hands;
-use crate::vision::{self, Alpha, Source, VisionConfig, VisionModel, tower, video, weights};
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use kernels::Kernels;
+use qwen_edge::compute::team::Team;
+use qwen_edge::engine::plan::Vision;
+use qwen_edge::gguf::{Gguf, Note};
+use qwen_edge::tokenizer::Tokenizer;
+use qwen_edge::vision::cache::Cache;
+use qwen_edge::vision::eyes::{self, DEFAULT_IMAGE_TOKENS, Prepared, Report, Seen};
+use qwen_edge::vision::positions::VisionIds;
+use qwen_edge::vision::preprocess::TEMPORAL;
+use qwen_edge::vision::resize::{Area, TOKEN_PIXELS};
+use qwen_edge::vision::tower::Hands;
+use qwen_edge::vision::{self, Alpha, Source, VisionConfig, VisionModel, tower, video, weights};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::PathBuf;

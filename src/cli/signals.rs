@@ -35,7 +35,7 @@ pub(super) fn interrupted() -> bool {
 /// unfinished files and let the signal end the process, so that its parent sees which one it was.
 #[cfg(unix)]
 pub(super) fn listen() {
-    use crate::output;
+    use qwen_edge::platform::atomic_file;
     use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
     use signal_hook::consts::{SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
@@ -43,7 +43,7 @@ pub(super) fn listen() {
     use std::io::{IsTerminal, Write, stderr, stdin};
 
     fn leave(signal: i32, modes: Option<&Termios>) {
-        output::discard_unfinished();
+        atomic_file::discard_unfinished();
         if let Some(modes) = modes
             && tcgetattr(stdin()).is_ok_and(|now| now.local_modes != modes.local_modes)
         {

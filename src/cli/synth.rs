@@ -1,9 +1,9 @@
 //! `synth`: write a model of random weights, to measure speed and memory with.
 
-use crate::gguf::Gguf;
-use crate::output::AtomicFile;
-use crate::synth::{Dims, Options, Quant, Size, Synth};
 use anyhow::{Context, Result, bail};
+use qwen_edge::gguf::Gguf;
+use qwen_edge::platform::atomic_file::AtomicFile;
+use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! `template`: messages to the text of a prompt.
 
 use super::{printable, text};
-use crate::chat::{Request, Template};
-use crate::gguf::Gguf;
 use anyhow::Context;
+use qwen_edge::chat::{Request, Template};
+use qwen_edge::gguf::Gguf;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 

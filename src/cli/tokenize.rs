@@ -1,9 +1,9 @@
 //! `tokenize`: text to token ids.
 
 use super::text;
-use crate::gguf::Gguf;
-use crate::tokenizer::{Special, Tokenizer};
 use anyhow::{Context, bail};
+use qwen_edge::gguf::Gguf;
+use qwen_edge::tokenizer::{Special, Tokenizer};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

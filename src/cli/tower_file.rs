@@ -1,10 +1,10 @@
 //! Which vision tower a run looks with: the one that was named, the one in the model's own file, or one beside it.
 
 use super::sight::Sight;
-use crate::gguf::Gguf;
-use crate::model::Config;
-use crate::vision::{VisionModel, config, weights};
 use anyhow::{Context, bail, ensure};
+use qwen_edge::gguf::Gguf;
+use qwen_edge::model::Config;
+use qwen_edge::vision::{VisionModel, config, weights};
 use std::fmt;
 use std::path::Path;
 

@@ -3,14 +3,14 @@
 use super::printable;
 use super::runtime::Runtime;
 use super::sight::{PUBLISHED_IMAGE_TOKENS, Transparency, describe, progress, report_json};
-use crate::gguf::Gguf;
-use crate::output::AtomicFile;
-use crate::vision::cache::Cache;
-use crate::vision::eyes;
-use crate::vision::tower::Hands;
-use crate::vision::{Source, VisionModel};
 use anyhow::Context;
 use clap::Args as ClapArgs;
+use qwen_edge::gguf::Gguf;
+use qwen_edge::platform::atomic_file::AtomicFile;
+use qwen_edge::vision::cache::Cache;
+use qwen_edge::vision::eyes;
+use qwen_edge::vision::tower::Hands;
+use qwen_edge::vision::{Source, VisionModel};
 use safetensors::tensor::{Dtype, TensorView};
 use std::io::Write;
 use std::path::PathBuf;
@@ -89,5 +89,5 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ];
     let mut file = AtomicFile::create(&args.output)?;
     file.write_all(&safetensors::serialize(tensors, None)?)?;
-    file.commit()
+    Ok(file.commit()?)
 }

@@ -7,7 +7,6 @@
 mod cursor;
 mod error;
 mod magic;
-mod map;
 mod metadata;
 mod note;
 mod stored;
@@ -20,8 +19,8 @@ pub use note::Note;
 pub use stored::Stored;
 pub use tensors::{Tensor, TensorType};
 
+use crate::platform::file_bytes::FileBytes;
 use cursor::Cursor;
-use map::Bytes;
 use metadata::Metadata;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -42,7 +41,7 @@ pub struct Gguf {
 
 /// One file.
 struct Shard {
-    bytes: Arc<Bytes>,
+    bytes: Arc<FileBytes>,
     version: u32,
     metadata: Metadata,
     tensors: Vec<Entry>,
@@ -51,7 +50,7 @@ struct Shard {
 }
 
 impl Shard {
-    fn parse(bytes: Bytes) -> Result<Self, Error> {
+    fn parse(bytes: FileBytes) -> Result<Self, Error> {
         let mut cursor = Cursor::new(&bytes);
         if !bytes.starts_with(b"GGUF") {
             let start = &bytes[..bytes.len().min(64)];
@@ -78,7 +77,9 @@ impl Shard {
     }
 
     fn open(path: &Path) -> Result<Self, Error> {
-        Bytes::map(path).and_then(Self::parse).map_err(|error| error.in_file(path))
+        let mapped = FileBytes::map(path).map_err(Error::from);
+        let bytes = mapped.and_then(|bytes| bytes.ok_or(Error::NotAFile));
+        bytes.and_then(Self::parse).map_err(|error| error.in_file(path))
     }
 
     fn uint(&self, key: &str) -> Result<Option<u64>, Error> {
@@ -129,7 +130,7 @@ impl Gguf {
     /// # Errors
     /// Anything wrong with its header; a file of a split model.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Error> {
-        let shard = Shard::parse(Bytes::Owned(bytes))?;
+        let shard = Shard::parse(FileBytes::Owned(bytes))?;
         match shard.uint("split.count")? {
             None | Some(0 | 1) => Self::join(vec![shard]),
             Some(count) => Err(Error::Split(format!("one of {count} files was given on its own"))),
@@ -362,17 +363,17 @@ impl Gguf {
         self.index.len()
     }
 
-    /// Bytes of all tensors together, without the padding between them.
+    /// FileBytes of all tensors together, without the padding between them.
     pub fn tensor_bytes(&self) -> u64 {
         self.shards.iter().flat_map(|shard| &shard.tensors).map(|entry| entry.range.len() as u64).sum()
     }
 
-    /// Bytes of all files together.
+    /// FileBytes of all files together.
     pub fn file_bytes(&self) -> u64 {
         self.shards.iter().map(|shard| shard.bytes.len() as u64).sum()
     }
 
-    /// Bytes of the headers of all files together: keys, vocabulary and tensor directory.
+    /// FileBytes of the headers of all files together: keys, vocabulary and tensor directory.
     pub fn header_bytes(&self) -> u64 {
         self.shards.iter().map(|shard| shard.header_bytes as u64).sum()
     }

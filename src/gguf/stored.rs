@@ -1,6 +1,6 @@
 //! The bytes of one tensor, owned: they keep their file open and say how they come into memory and leave it.
 
-use super::map::Bytes;
+use crate::platform::file_bytes::FileBytes;
 use std::fmt;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use std::sync::Arc;
 /// The bytes of a tensor, or of some of its rows, where they lie in their file. A clone is the same bytes.
 #[derive(Clone)]
 pub struct Stored {
-    file: Arc<Bytes>,
+    file: Arc<FileBytes>,
     range: Range<usize>,
 }
 
 impl Stored {
     /// The bytes of a file at `range`, which the directory was checked against.
-    pub(super) fn new(file: &Arc<Bytes>, range: Range<usize>) -> Stored {
+    pub(super) fn new(file: &Arc<FileBytes>, range: Range<usize>) -> Stored {
         Stored { file: file.clone(), range }
     }
 

@@ -2,10 +2,10 @@
 
 use super::Config;
 use super::forward::Pass;
-use super::product::products;
 use super::weights::Attention;
-use crate::machine::touch;
-use crate::team::{Grid, Part, Team};
+use crate::compute::batch::products;
+use crate::compute::team::{Grid, Part, Team};
+use crate::platform::machine::touch;
 use half::f16;
 use kernels::attention::{CONTEXT_CHUNK, KV_BLOCK, KvBlock, KvRows, Mask, Queries, partial_len};
 use kernels::{Kernels, Rows, Tile};
@@ -29,7 +29,7 @@ pub enum KvType {
 }
 
 impl KvType {
-    /// The name used by `--kv`.
+    /// The name in arguments and reports.
     pub fn name(self) -> &'static str {
         match self {
             KvType::F16 => "f16",
@@ -42,17 +42,12 @@ impl KvType {
         self == KvType::F16 || head_dim.is_multiple_of(KV_BLOCK)
     }
 
-    /// As [`KvType::suits`], for arguments.
+    /// As [`KvType::suits`], with the reason.
     ///
     /// # Errors
-    /// A sentence naming the two, when they do not suit.
-    pub fn check(self, head_dim: usize) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            self.suits(head_dim),
-            "--kv {} needs heads of whole blocks of {KV_BLOCK}; this model's are {head_dim}",
-            self.name()
-        );
-        Ok(())
+    /// When they do not suit.
+    pub fn check(self, head_dim: usize) -> Result<(), HeadSize> {
+        if self.suits(head_dim) { Ok(()) } else { Err(HeadSize { kv: self, head_dim }) }
     }
 
     /// Bytes of one key (or value) row of one head.
@@ -62,6 +57,16 @@ impl KvType {
             KvType::Q8_0 => head_dim / KV_BLOCK * size_of::<KvBlock>(),
         }
     }
+}
+
+/// Heads whose keys and values cannot be stored in whole blocks.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("keys and values in {} need heads of whole blocks of {KV_BLOCK} values; this model's are of {head_dim}", kv.name())]
+pub struct HeadSize {
+    /// How they were to be stored.
+    pub kv: KvType,
+    /// Values of a head.
+    pub head_dim: usize,
 }
 
 impl std::str::FromStr for KvType {

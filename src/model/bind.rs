@@ -3,7 +3,7 @@
 
 use super::Error;
 use super::names::Spelling;
-use super::weight::Weight;
+use crate::compute::weight::Weight;
 use crate::gguf::{Gguf, Tensor};
 use kernels::{Format, decode};
 use std::cell::RefCell;

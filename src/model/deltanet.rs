@@ -2,9 +2,9 @@
 
 use super::Config;
 use super::forward::Pass;
-use super::product::{fine_products, products};
 use super::weights::DeltaNet;
-use crate::team::{Grid, Part, Team};
+use crate::compute::batch::{fine_products, products};
+use crate::compute::team::{Grid, Part, Team};
 use kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS};
 use kernels::{Kernels, Rows};
 

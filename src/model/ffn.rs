@@ -1,9 +1,9 @@
 //! The gated feed-forward (`MODEL.md` §8): `W_down( silu(W_gate x) ⊙ W_up x )`.
 
 use super::forward::Pass;
-use super::product::{products, strip};
 use super::weights::Ffn;
-use crate::team::{Grid, Part};
+use crate::compute::batch::{products, strip};
+use crate::compute::team::{Grid, Part};
 
 /// Computes the feed-forward of the normalised rows `pass.h` into `pass.out`.
 pub(super) fn forward(w: &Ffn, pass: &mut Pass<'_>) {

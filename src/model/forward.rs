@@ -1,11 +1,11 @@
 //! The forward pass of the trunk (`MODEL.md` §3): embed, then every layer, in one place.
 
-use super::product::Batch;
 use super::rope::{Position, Rope};
 use super::weights::{Layer, Mixer, Model};
 use super::{Config, attention, deltanet, ffn};
-use crate::machine::touch;
-use crate::team::Team;
+use crate::compute::batch::Batch;
+use crate::compute::team::Team;
+use crate::platform::machine::touch;
 use kernels::{Kernels, decode};
 
 /// One position of the input: what stands there, and where it is.

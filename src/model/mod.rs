@@ -1,7 +1,7 @@
 //! The Qwen3.5 text model: hyper-parameters, weights, and the forward pass over them.
 //!
 //! [`Config`] and [`Model`] are read from the file once and checked completely; after that the forward pass (see
-//! [`crate::context`]) cannot fail.
+//! [`crate::engine::context`]) cannot fail.
 //!
 //! `MODEL.md`, beside this file, is the model in formulas: shapes, the tensors of each, traps and sources. Doc comments
 //! cite its sections.
@@ -18,10 +18,8 @@ pub mod forward;
 pub mod kind;
 pub mod mtp;
 pub mod names;
-pub mod product;
 pub mod rope;
 pub mod stream;
-pub mod weight;
 pub mod weights;
 
 pub use config::{Config, LayerKind};

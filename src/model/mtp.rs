@@ -14,11 +14,11 @@
 use super::attention::{self, KvCache, KvType};
 use super::ffn;
 use super::forward::{Input, Scratch, Slot};
-use super::product::{Batch, products};
 use super::rope::Rope;
 use super::weights::{Model, Mtp};
 use super::{Config, weights};
-use crate::team::{Part, Team};
+use crate::compute::batch::{Batch, products};
+use crate::compute::team::{Part, Team};
 use kernels::{Kernels, decode};
 
 /// Pairs that go through the block at once.

@@ -4,8 +4,8 @@
 use super::bind::Bind;
 use super::names::{Role, Spelling};
 use super::stream::Stream;
-use super::weight::Weight;
 use super::{Config, Error, LayerKind};
+use crate::compute::weight::Weight;
 use crate::gguf::Gguf;
 use kernels::{Format, Matrix, deltanet};
 

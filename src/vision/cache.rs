@@ -6,14 +6,13 @@
 
 use super::preprocess::PixelValues;
 use super::weights::VisionModel;
-use crate::output::AtomicFile;
-use anyhow::Context;
+use crate::platform::atomic_file::AtomicFile;
 use kernels::dense::Precision;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -66,10 +65,11 @@ impl Cache {
     ///
     /// # Errors
     /// If the directory cannot be written; they are kept in memory all the same.
-    pub fn put(&mut self, key: Key, rows: Arc<[f32]>, n_out: usize) -> anyhow::Result<()> {
+    pub fn put(&mut self, key: Key, rows: Arc<[f32]>, n_out: usize) -> io::Result<()> {
         self.remember(key, rows.clone());
         match self.file(&key) {
-            Some(file) => write(&file, &key, &rows, n_out).with_context(|| format!("cache file {}", file.display())),
+            Some(file) => write(&file, &key, &rows, n_out)
+                .map_err(|error| io::Error::new(error.kind(), format!("cache file {}: {error}", file.display()))),
             None => Ok(()),
         }
     }
@@ -106,15 +106,16 @@ fn read(path: &Path, key: &Key, tokens: usize, n_out: usize) -> Option<Vec<f32>>
     is_right.then(|| tensor.data().as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)).collect())
 }
 
-fn write(path: &Path, key: &Key, rows: &[f32], n_out: usize) -> anyhow::Result<()> {
+fn write(path: &Path, key: &Key, rows: &[f32], n_out: usize) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
     let bytes = bytemuck::cast_slice(rows);
-    let tensor = TensorView::new(Dtype::F32, vec![rows.len() / n_out, n_out], bytes)?;
+    let tensor = TensorView::new(Dtype::F32, vec![rows.len() / n_out, n_out], bytes).map_err(io::Error::other)?;
     let metadata = HashMap::from([("sha256".to_owned(), checksum(key, bytes))]);
     let mut file = AtomicFile::create(path)?;
-    file.write_all(&safetensors::serialize([("embeddings", tensor)], Some(metadata))?)?;
+    let bytes = safetensors::serialize([("embeddings", tensor)], Some(metadata)).map_err(io::Error::other)?;
+    file.write_all(&bytes)?;
     file.commit()
 }
 

@@ -11,7 +11,7 @@ use super::tower::{self, Hands};
 use super::video::{self, Video};
 use super::weights::VisionModel;
 use super::{Result, Source};
-use crate::team::Team;
+use crate::compute::team::Team;
 use kernels::Kernels;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -126,7 +126,7 @@ impl Prepared {
         hands: &mut Hands<'_>,
         cache: &mut Cache,
         progress: impl FnMut(usize, usize),
-    ) -> (Seen, Report, anyhow::Result<()>) {
+    ) -> (Seen, Report, std::io::Result<()>) {
         let Prepared { pixels, seconds, mut report } = self;
         let start = Instant::now();
         let key = cache::key(model, tower::precision(model, hands.kernels), &pixels);

@@ -14,7 +14,7 @@ use super::config::{ROPE_BASE, VisionConfig};
 use super::preprocess::{GridThw, MERGE, PATCH_VALUES, PixelValues};
 use super::video;
 use super::weights::{Linear, Norm, VisionModel};
-use crate::team::{Grid, Team};
+use crate::compute::team::{Grid, Team};
 use kernels::dense::{DenseHead, DenseRows, DenseScratch, Precision, Store};
 use kernels::{Kernels, Rows};
 use std::time::Instant;

@@ -11,11 +11,11 @@
 use super::config::{self, PROJECTOR, VisionConfig};
 use super::names::other_spelling;
 use super::preprocess::{CHANNELS, PATCH, PATCH_VALUES, TEMPORAL};
+use crate::compute::weight::Weight;
 use crate::gguf::{self, Gguf, Note, Tensor};
 use crate::model;
 use crate::model::bind::Bind;
 use crate::model::names::{Spelling, is_vision};
-use crate::model::weight::Weight;
 use kernels::{Format, Matrix};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};

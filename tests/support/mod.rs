@@ -3,11 +3,11 @@
 
 use kernels::qmatmul::GEMV_COLUMNS;
 use kernels::{Format, Isa, Kernels};
-use qwen_edge::context::{Context, Settings};
+use qwen_edge::compute::team::Team;
+use qwen_edge::engine::context::{Context, Settings};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
 use qwen_edge::model::attention::KvType;
-use qwen_edge::team::Team;
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,16 +1,15 @@
-//! The bytes of one file: mapped, or held in memory. The only unsafe code of the crate.
+//! The bytes of one file: mapped, or held in memory.
 #![allow(unsafe_code)]
 
-use super::Error;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::ops::Range;
 use std::path::Path;
 #[cfg(target_os = "linux")]
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The bytes of a file. They do not move for the life of the value.
-pub(super) enum Bytes {
+pub(crate) enum FileBytes {
     /// A read-only mapping of a file, and the file.
     Mapped(memmap2::Mmap, File),
     /// A copy of a file in memory of its own.
@@ -19,17 +18,17 @@ pub(super) enum Bytes {
     Owned(Vec<u8>),
 }
 
-impl Bytes {
-    /// Maps the regular file at `path`.
-    pub(super) fn map(path: &Path) -> Result<Self, Error> {
+impl FileBytes {
+    /// Maps the regular file at `path`; `None` when it is a directory, a pipe or a device.
+    pub(crate) fn map(path: &Path) -> io::Result<Option<Self>> {
         // Looked at first: to open a pipe that nobody writes to would wait for ever.
         if !std::fs::metadata(path)?.is_file() {
-            return Err(Error::NotAFile);
+            return Ok(None);
         }
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.len() == 0 {
-            return Ok(Self::Owned(Vec::new()));
+            return Ok(Some(Self::Owned(Vec::new())));
         }
         // SAFETY: the mapping is shared and read-only, and this process never writes model files it has open. What
         // remains is another process that changes the file while it runs here: places of keys and tensors were copied
@@ -41,12 +40,12 @@ impl Bytes {
         // A token reads all weights: with pages of 2 MiB, where file and system have them, fewer addresses are looked up.
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
-        Ok(Self::Mapped(map, file))
+        Ok(Some(Self::Mapped(map, file)))
     }
 
     /// Has the system read a range ahead of its use, from start to end. Returns when the last of it is under way, which on
     /// a slow disk is when most of it is there. Advice only: failure means no more than a slower first pass.
-    pub(super) fn will_need(&self, range: Range<usize>) {
+    pub(crate) fn will_need(&self, range: Range<usize>) {
         /// Asked for at once: Linux reads no more of a request than its read-ahead window, which is this by default.
         #[cfg(unix)]
         const STEP: usize = 128 << 10;
@@ -71,8 +70,8 @@ impl Bytes {
     }
 
     /// Brings a range into this process's memory, from start to end, where the system can do so at once and in large
-    /// pages; elsewhere as [`Bytes::will_need`].
-    pub(super) fn load(&self, range: Range<usize>) {
+    /// pages; elsewhere as [`FileBytes::will_need`].
+    pub(crate) fn load(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
         if let Self::Mapped(map, _) = self
             && range.end <= map.len()
@@ -110,7 +109,7 @@ impl Bytes {
     }
 
     /// Tells the system to hand out small pages in a range of which parts come and go.
-    pub(super) fn small_pages(&self, range: Range<usize>) {
+    pub(crate) fn small_pages(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
         self.advise(range, memmap2::Advice::NoHugePage);
         #[cfg(not(target_os = "linux"))]
@@ -118,7 +117,7 @@ impl Bytes {
     }
 
     /// Tells the system that a range is read here and there, so that it reads nothing ahead.
-    pub(super) fn random(&self, range: Range<usize>) {
+    pub(crate) fn random(&self, range: Range<usize>) {
         self.small_pages(range.clone());
         #[cfg(unix)]
         self.advise(range, memmap2::Advice::Random);
@@ -137,19 +136,19 @@ impl Bytes {
     }
 
     /// Keeps the mapped pages in memory, reading them all now.
-    pub(super) fn lock(&self) -> std::io::Result<()> {
+    pub(crate) fn lock(&self) -> io::Result<()> {
         match self {
             #[cfg(unix)]
             Self::Mapped(map, _) => map.lock(),
             #[cfg(not(unix))]
-            Self::Mapped(..) => Err(std::io::ErrorKind::Unsupported.into()),
+            Self::Mapped(..) => Err(io::ErrorKind::Unsupported.into()),
             Self::Copied(_) | Self::Owned(_) => Ok(()),
         }
     }
 
     /// A copy of a mapping in memory, read from start to end; `None` of bytes that are in memory already. `progress` is told
     /// the bytes of each step.
-    pub(super) fn copied(&self, mut progress: impl FnMut(usize)) -> Result<Option<Self>, Error> {
+    pub(crate) fn copied(&self, mut progress: impl FnMut(usize)) -> io::Result<Option<Self>> {
         const STEP: usize = 16 << 20;
         let Self::Mapped(map, file) = self else { return Ok(None) };
         let mut file = file;
@@ -167,7 +166,7 @@ impl Bytes {
 
     /// Takes a range out of this process's resident memory. It stays readable: the system fetches it again from the
     /// page cache or the file.
-    pub(super) fn evict(&self, range: Range<usize>) {
+    pub(crate) fn evict(&self, range: Range<usize>) {
         #[cfg(unix)]
         if let Self::Mapped(map, _) = self
             && range.end <= map.len()
@@ -182,7 +181,7 @@ impl Bytes {
 
     /// Takes a range that was evicted out of the system's page cache too. Advice only, and for nothing where the system
     /// knows no such advice.
-    pub(super) fn uncache(&self, range: Range<usize>) {
+    pub(crate) fn uncache(&self, range: Range<usize>) {
         #[cfg(target_os = "linux")]
         if let Self::Mapped(_, file) = self {
             let len = std::num::NonZeroU64::new(range.len() as u64);
@@ -209,7 +208,7 @@ fn is_cached(file: &File, at: usize) -> bool {
     }
 }
 
-impl std::ops::Deref for Bytes {
+impl std::ops::Deref for FileBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -235,12 +234,12 @@ mod tests {
     fn a_copy_has_the_bytes_of_the_mapping() {
         let content: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
         let path = file("copy", &content);
-        let bytes = Bytes::map(&path).unwrap();
-        assert!(matches!(bytes, Bytes::Mapped(..)) && *bytes == content[..]);
+        let bytes = FileBytes::map(&path).unwrap().unwrap();
+        assert!(matches!(bytes, FileBytes::Mapped(..)) && *bytes == content[..]);
         let mut read = 0;
         let bytes = bytes.copied(|n| read += n).unwrap().unwrap();
         std::fs::remove_file(path).unwrap();
-        assert!(matches!(bytes, Bytes::Copied(..)) && *bytes == content[..]);
+        assert!(matches!(bytes, FileBytes::Copied(..)) && *bytes == content[..]);
         assert_eq!(read, content.len());
     }
 
@@ -248,7 +247,7 @@ mod tests {
     fn what_was_dropped_and_read_ahead_has_the_same_bytes() {
         let content: Vec<u8> = (0..5_000_000u32).map(|i| (i % 253) as u8).collect();
         let path = file("dropped", &content);
-        let bytes = Bytes::map(&path).unwrap();
+        let bytes = FileBytes::map(&path).unwrap().unwrap();
         let range = 4_321..4_900_001;
         for _ in 0..2 {
             assert!(*bytes == content[..]);
@@ -263,7 +262,7 @@ mod tests {
     #[test]
     fn a_file_that_shrank_since_it_was_mapped_is_an_error() {
         let path = file("shrank", &[1; 5000]);
-        let bytes = Bytes::map(&path).unwrap();
+        let bytes = FileBytes::map(&path).unwrap().unwrap();
         File::options().write(true).open(&path).unwrap().set_len(100).unwrap();
         assert!(bytes.copied(|_| ()).is_err());
         std::fs::remove_file(path).unwrap();

@@ -1,7 +1,7 @@
 //! Writing an answer: read the prompt, then sample token after token until the model ends, and say how it went.
 
 use crate::chat::thinking::{Channel, Thinking, Thought};
-use crate::context::{Context, ContextFull, text_slots};
+use crate::engine::context::{Context, ContextFull, text_slots};
 use crate::model::finite::NotFinite;
 use crate::model::forward::{Input, Slot};
 use crate::sampler::Sampler;

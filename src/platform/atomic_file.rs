@@ -1,6 +1,5 @@
 //! Files that appear whole or not at all.
 
-use anyhow::Context;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -35,12 +34,12 @@ impl AtomicFile {
     ///
     /// # Errors
     /// If the folder does not exist or cannot be written to.
-    pub fn create(path: &Path) -> anyhow::Result<AtomicFile> {
-        let mut name = path.file_name().with_context(|| format!("{}: not a file name", path.display()))?.to_owned();
+    pub fn create(path: &Path) -> io::Result<AtomicFile> {
+        let mut name = path.file_name().ok_or_else(|| named(path, io::ErrorKind::InvalidFilename.into()))?.to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let special = fs::metadata(path).is_ok_and(|m| !m.is_file());
         let temporary = if special { path.to_owned() } else { path.with_file_name(name) };
-        let file = File::create(&temporary).with_context(|| format!("cannot write {}", path.display()))?;
+        let file = File::create(&temporary).map_err(|error| named(path, error))?;
         if !special {
             unfinished().push(temporary.clone());
         }
@@ -51,7 +50,7 @@ impl AtomicFile {
     ///
     /// # Errors
     /// If the last bytes cannot be written or the file not be moved.
-    pub fn commit(mut self) -> anyhow::Result<()> {
+    pub fn commit(mut self) -> io::Result<()> {
         let writer = self.writer.take().expect("taken here only");
         let finish = || -> io::Result<()> {
             let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
@@ -65,16 +64,11 @@ impl AtomicFile {
             unfinished.retain(|path| *path != self.temporary);
             Ok(())
         };
-        let result = finish().with_context(|| format!("cannot write {}", self.path.display()));
+        let result = finish().map_err(|error| named(&self.path, error));
         if result.is_err() {
             self.discard();
         }
         result
-    }
-
-    /// The error, saying which file it is about.
-    fn named(&self, error: io::Error) -> io::Error {
-        io::Error::new(error.kind(), format!("cannot write {}: {error}", self.path.display()))
     }
 
     fn discard(&self) {
@@ -87,13 +81,18 @@ impl AtomicFile {
     }
 }
 
+/// The error, saying which file it is about.
+fn named(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write {}: {error}", path.display()))
+}
+
 impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.as_mut().expect("present until the commit").write(bytes).map_err(|e| self.named(e))
+        self.writer.as_mut().expect("present until the commit").write(bytes).map_err(|error| named(&self.path, error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.writer.as_mut().expect("present until the commit").flush().map_err(|e| self.named(e))
+        self.writer.as_mut().expect("present until the commit").flush().map_err(|error| named(&self.path, error))
     }
 }
 

@@ -3,13 +3,13 @@
 //! The plan is made after the file's directory is read and before any weight is. It counts everything the process
 //! allocates and the weights it maps, so a plan under a ceiling is a promise: [`Plan::total`] is not exceeded.
 
-use crate::context::{Memory, Settings};
-use crate::machine::{Limiter, Machine};
+use crate::engine::context::{Memory, Settings};
 use crate::model::Config;
 use crate::model::attention::KvType;
 use crate::model::config::YarnConfig;
 use crate::model::mtp::Drafter;
 use crate::model::stream::{Streaming, spread};
+use crate::platform::machine::{Limiter, Machine};
 use crate::vision::eyes::DEFAULT_IMAGE_TOKENS;
 use crate::vision::preprocess::TEMPORAL;
 use crate::vision::resize::{Area, TOKEN_PIXELS};

@@ -4,15 +4,15 @@
 //! goes back only to a checkpoint ([`Context::checkpoint`], [`Context::reuse`]) or into the last batch when that was
 //! logged ([`Context::forward_logged`], [`Context::rewind`]).
 
+use crate::compute::batch::{Batch, products};
+use crate::compute::team::{Part, Team};
 use crate::model::attention::{KvCache, KvType};
 use crate::model::deltanet::State;
 use crate::model::finite::{self, NotFinite};
 use crate::model::forward::{Cache, Forward, Input, Observer, Scratch, Slot};
 use crate::model::mtp::{Drafter, Hands};
-use crate::model::product::{Batch, products};
 use crate::model::rope::{Position, Rope};
 use crate::model::{Config, LayerKind, Model};
-use crate::team::{Part, Team};
 use kernels::Kernels;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Products of weights with a batch of activations, shared out over the team.
 
-use crate::machine::touch;
-use crate::team::{Grid, Part, Team};
+use crate::compute::team::{Grid, Part, Team};
+use crate::platform::machine::touch;
 use kernels::activations::Forms;
 use kernels::qmatmul::GEMV_COLUMNS;
 use kernels::{Inputs, Kernels, Matrix, QuantRows, Tile};

@@ -1,0 +1,6 @@
+//! A model at work: the plan of its memory, the timeline it reads into, and the answers it writes.
+
+pub mod context;
+pub mod generate;
+pub mod load;
+pub mod plan;

@@ -1,0 +1,6 @@
+//! What depends on the system: facts about the machine, mapped files, files that appear whole. The only room that asks which
+//! system it is built for.
+
+pub mod atomic_file;
+pub(crate) mod file_bytes;
+pub mod machine;
