@@ -1,12 +1,11 @@
 //! The chat on a terminal: line editing, history, and the few commands a chat needs.
 
-use super::run::{Kind, Session};
+use super::run::{Kind, Talk, not_finite};
 use super::screen::Screen;
 use super::{marks, signals};
-use qwen_edge::engine::generate::Error;
+use qwen_edge::engine::message::{Message, Part};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
-use serde_json::{Value, json};
 
 const HELP: &str = "\
 /image FILE     show a picture; it goes with the next message
@@ -61,90 +60,75 @@ impl Line<'_> {
     }
 }
 
-/// A conversation, and what of it can be taken back.
+/// A conversation, and what will go with its next message.
 struct Conversation {
-    messages: Vec<Value>,
+    messages: Vec<Message>,
     /// Messages it begins with.
-    fresh: Vec<Value>,
-    /// Pictures and clips that messages before this one showed.
-    shown: (usize, usize),
+    fresh: Vec<Message>,
+    /// Pictures and clips that no message has shown yet.
+    waiting: Vec<Part>,
 }
 
 impl Conversation {
-    fn new(system: Option<&str>) -> Conversation {
-        let fresh: Vec<Value> = system.map(|s| json!({"role": "system", "content": s})).into_iter().collect();
-        Conversation { messages: fresh.clone(), fresh, shown: (0, 0) }
+    fn new(system: Option<&str>, waiting: Vec<Part>) -> Conversation {
+        let fresh: Vec<Message> = system.map(Message::system).into_iter().collect();
+        Conversation { messages: fresh.clone(), fresh, waiting }
     }
 
-    fn reset(&mut self, session: &mut Session) {
+    fn reset(&mut self) {
         self.messages.clone_from(&self.fresh);
-        self.shown = (0, 0);
-        self.hide(session);
-    }
-
-    /// Forgets pictures and clips that no message of it has shown.
-    fn hide(&self, session: &mut Session) {
-        session.images.truncate(self.shown.0);
-        session.clips.truncate(self.shown.1);
+        self.waiting.clear();
     }
 
     /// Adds a message and writes the answer, which joins the conversation; if there is none, neither does the message,
     /// and the pictures that were to go with it.
     ///
     /// # Errors
-    /// If standard output takes no more.
-    fn say(&mut self, session: &mut Session, message: &str) -> anyhow::Result<()> {
-        let (images, clips) = (session.images.len() - self.shown.0, session.clips.len() - self.shown.1);
-        match marks::content(&message.into(), images, clips) {
-            Ok(content) => self.messages.push(json!({"role": "user", "content": content})),
+    /// If standard output takes no more, or no answer can be any good.
+    fn say(&mut self, talk: &mut Talk, message: &str) -> anyhow::Result<()> {
+        match marks::message(&message.into(), &self.waiting) {
+            Ok(message) => self.messages.push(message),
             // Pictures stay for a message that has room for them.
             Err(error) => {
                 say!("error: {error:#}");
                 return Ok(());
             }
         }
+        self.waiting.clear();
         // Ctrl-C is about this message from now on.
         signals::begin_answer();
-        let answered = self.reply(session);
+        let answered = self.reply(talk);
         signals::end_answer();
         let problem = match answered {
-            Ok(true) => {
-                self.shown = (session.images.len(), session.clips.len());
-                return Ok(());
-            }
+            Ok(true) => return Ok(()),
             Ok(false) => "the message is taken back, as it was not read to its end".to_owned(),
             // No later answer would be seen either, or be one.
-            Err(error) if error.is::<std::io::Error>() => return Err(error),
-            Err(error) if matches!(error.downcast_ref(), Some(Error::NotFinite { .. })) => return Err(error),
+            Err(error) if error.is::<std::io::Error>() || not_finite(&error).is_some() => return Err(error),
             Err(error) => format!("error: {error:#}"),
         };
         self.messages.pop();
-        self.hide(session);
         say!("{problem}");
         Ok(())
     }
 
     /// Writes the next answer and adds it; false if it was stopped before it began.
-    fn reply(&mut self, session: &mut Session) -> anyhow::Result<bool> {
-        let (prompt, stable) = session.prompt(&self.messages)?;
-        if session.write_answer(&prompt, stable)?.is_stopped_before_answer() {
+    fn reply(&mut self, talk: &mut Talk) -> anyhow::Result<bool> {
+        if talk.answer(&self.messages)?.is_stopped_before_answer() {
             return Ok(false);
         }
-        let mut answer = json!({"role": "assistant", "content": session.screen.answer()});
-        if !session.screen.reasoning().is_empty() {
-            answer["reasoning_content"] = session.screen.reasoning().into();
-        }
+        let mut answer = Message::assistant(talk.screen.answer());
+        talk.screen.reasoning().clone_into(&mut answer.reasoning);
         self.messages.push(answer);
         Ok(true)
     }
 }
 
-/// Chats until the user leaves.
-pub(super) fn chat(session: &mut Session, system: Option<&str>) -> anyhow::Result<()> {
-    keep_answers_apart(&mut session.screen)?;
-    session.screen.note("Type a message; /help lists commands, Ctrl-D leaves.");
+/// Chats until the user leaves; `shown` goes with the first message.
+pub(super) fn chat(talk: &mut Talk, system: Option<&str>, shown: Vec<Part>) -> anyhow::Result<()> {
+    keep_answers_apart(&mut talk.screen)?;
+    talk.screen.note("Type a message; /help lists commands, Ctrl-D leaves.");
     let mut editor = DefaultEditor::new()?;
-    let mut conversation = Conversation::new(system);
+    let mut conversation = Conversation::new(system, shown);
     loop {
         let text = match read_message(&mut editor) {
             Ok(text) => text,
@@ -157,16 +141,15 @@ pub(super) fn chat(session: &mut Session, system: Option<&str>) -> anyhow::Resul
             Line::Nothing => {}
             Line::Leave => return Ok(()),
             Line::Help => say!("{HELP}"),
-            Line::Reset => conversation.reset(session),
-            Line::Thinking => say!("{}", session.thinking_state()),
-            Line::Think(on) => session.think(on),
-            Line::Look(kind, file) => {
-                if let Err(error) = session.look(file, kind) {
-                    say!("error: {error:#}");
-                }
-            }
+            Line::Reset => conversation.reset(),
+            Line::Thinking => say!("{}", talk.thinking_state()),
+            Line::Think(on) => talk.think(on),
+            Line::Look(kind, file) => match talk.look(file, kind) {
+                Ok(part) => conversation.waiting.push(part),
+                Err(error) => say!("error: {error:#}"),
+            },
             Line::Wrong(why) => say!("{why}"),
-            Line::Message(message) => conversation.say(session, message)?,
+            Line::Message(message) => conversation.say(talk, message)?,
         }
     }
 }

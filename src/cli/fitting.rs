@@ -1,17 +1,10 @@
 //! Arguments that say how much memory a model may take, and what is done to keep to it.
 
-use super::sight::Sight;
-use super::tower_file::TowerFile;
-use anyhow::Context;
 use clap::Args;
-use qwen_edge::engine::load::{feed_forwards, kept, mapped_load, names, own_embedding};
-use qwen_edge::engine::plan::{Bytes, Load, Plan, TooLittle, Vision, Wish};
-use qwen_edge::gguf::Gguf;
+use qwen_edge::engine::model_file::Residence;
+use qwen_edge::engine::plan::{Bytes, Plan, Wish};
 use qwen_edge::model::attention::KvType;
-use qwen_edge::model::config::YarnConfig;
-use qwen_edge::model::{Config, Model};
 use qwen_edge::platform::machine::Machine;
-use qwen_edge::vision::{VisionModel, weights};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -80,139 +73,35 @@ fn parse_factor(text: &str) -> Result<f32, String> {
 }
 
 impl Fitting {
-    /// The hyper-parameters with what the arguments change of them.
-    pub fn adjust(&self, config: &mut Config) {
-        match self.yarn {
-            None => {}
-            Some(1.0) => config.rope.yarn = None,
-            Some(factor) => {
-                let n_ctx_orig = config.rope.yarn.as_ref().map_or(config.n_ctx_train, |yarn| yarn.n_ctx_orig);
-                config.rope.yarn = Some(YarnConfig::with_factor(factor, n_ctx_orig));
-            }
-        }
+    /// What the plan is asked for, for a prompt of `n_prompt` tokens, 0 when that is not known.
+    pub fn wish(&self, n_prompt: usize) -> Wish {
+        Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch: self.batch.map(|n| n as usize), n_prompt }
     }
 
-    /// Plans the memory before the weights are read, and brings them to where the arguments and the plan want them:
-    /// those of the model, and of the vision tower that `sight` may need.
-    /// The vocabulary has been read by then, and nothing is borrowed from the files any more. `n_prompt` is the length of
-    /// the prompt that will be read, 0 when it is not known.
-    ///
-    /// # Errors
-    /// If a file is not what it should be, what was asked for does not fit, or the system refuses.
-    pub fn fit(
-        &self,
-        gguf: &mut Gguf,
-        eyes: Option<(&Sight, &mut TowerFile)>,
-        threads: usize,
-        n_prompt: usize,
-    ) -> anyhow::Result<Plan> {
-        gguf.evict_headers();
-        // Before the plan: what is planned is there.
-        Model::check(gguf)?;
-        let mut config = Config::from_gguf(gguf)?;
-        self.adjust(&mut config);
-        self.kv.unwrap_or_default().check(config.head_dim)?;
-        let Some((sight, tower)) = eyes else {
-            let plan = self.plan(gguf, &config, None, threads, n_prompt)?;
-            self.load(gguf, &plan, &kept(gguf, &config, &plan))?;
-            return Ok(plan);
-        };
-        let tower_file = tower.gguf(gguf);
-        tower_file.evict_headers();
-        let (vision_config, _) = VisionModel::check(tower_file, config.n_embd).context("vision file")?;
-        let mut vision = sight.plan(&vision_config, tower_file);
-        if self.no_mmap || self.mlock {
-            vision.weights = match tower {
-                // With those of the model.
-                TowerFile::Inside => 0,
-                TowerFile::Beside(file) => file.file_bytes(),
-            };
+    /// Where the weights are to be.
+    pub fn residence(&self) -> Residence {
+        match (self.no_mmap, self.mlock) {
+            (true, _) => Residence::Copied,
+            (_, true) => Residence::Locked,
+            _ => Residence::Mapped,
         }
-        let plan = match self.plan(gguf, &config, Some(vision), threads, n_prompt) {
-            // A tower that only happens to be there is left out when it does not fit.
-            Err(_) if !sight.is_wanted() => self.plan(gguf, &config, None, threads, n_prompt)?,
-            plan => plan?,
-        };
-        let mut kept = kept(gguf, &config, &plan);
-        let of_tower = if plan.vision.total() > 0 { names(weights::tensors(tower.gguf(gguf))) } else { Vec::new() };
-        match tower {
-            TowerFile::Inside => {
-                kept.extend(of_tower);
-                self.load(gguf, &plan, &kept)?;
-            }
-            TowerFile::Beside(file) => {
-                self.load(gguf, &plan, &kept)?;
-                if plan.vision.total() > 0 {
-                    self.load(file, &plan, &of_tower).context("vision file")?;
-                }
-            }
-        }
-        Ok(plan)
-    }
-
-    fn plan(
-        &self,
-        gguf: &Gguf,
-        config: &Config,
-        vision: Option<Vision<'_>>,
-        threads: usize,
-        n_prompt: usize,
-    ) -> Result<Plan, TooLittle> {
-        let wish =
-            Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch: self.batch.map(|n| n as usize), n_prompt };
-        let feed_forwards = feed_forwards(gguf, config);
-        let load = Load { vision, feed_forwards: &feed_forwards, ..mapped_load(gguf, config, threads) };
-        // All of the file is held then, and nothing of it can be dropped.
-        let held = self.no_mmap || self.mlock;
-        let load = if held {
-            Load { weights: gguf.file_bytes(), embedding: 0, feed_forwards: &[], mapped: false, ..load }
-        } else {
-            load
-        };
-        Plan::choose(&load, &wish, &Machine::default())
-    }
-
-    /// Brings one file's weights to where they are wanted; of a mapped file, those of the names `kept`.
-    fn load(&self, gguf: &mut Gguf, plan: &Plan, kept: &[String]) -> anyhow::Result<()> {
-        let mut progress = Progress { start: Instant::now(), shown: false };
-        if self.no_mmap {
-            let total = gguf.file_bytes();
-            gguf.copy_into_memory(|done| progress.show(done, total))?;
-        } else {
-            // An embedding that is not also the head is read a row a token: reading ahead there would only fill memory.
-            if own_embedding(gguf).is_some()
-                && let Some(embedding) = gguf.stored("token_embd.weight")
-            {
-                embedding.advise_random();
-            }
-            if plan.weights_fit {
-                for (i, weight) in kept.iter().filter_map(|name| gguf.stored(name)).enumerate() {
-                    // What is streamed comes into memory when it is used.
-                    if plan.streaming.layers == 0 {
-                        weight.load()
-                    } else {
-                        weight.prefetch()
-                    }
-                    progress.show(i as u64 + 1, kept.len() as u64);
-                }
-            }
-        }
-        progress.end();
-        if self.mlock {
-            gguf.lock().context("cannot lock the weights in memory; see ulimit -l")?;
-        }
-        Ok(())
     }
 }
 
 /// How much of the weights has been read, on a terminal, when it takes long.
-struct Progress {
+pub struct Progress {
     start: Instant,
     shown: bool,
 }
 
 impl Progress {
-    fn show(&mut self, done: u64, total: u64) {
+    /// Nothing is shown yet.
+    pub fn new() -> Progress {
+        Progress { start: Instant::now(), shown: false }
+    }
+
+    /// `done` of `total` are read.
+    pub fn show(&mut self, done: u64, total: u64) {
         if self.start.elapsed() > Duration::from_millis(500) && std::io::stderr().is_terminal() {
             show!("\rreading weights {:3} %", done * 100 / total.max(1));
             let _ = std::io::stderr().flush();
@@ -220,7 +109,8 @@ impl Progress {
         }
     }
 
-    fn end(&self) {
+    /// All is read, or will not be.
+    pub fn end(&self) {
         if self.shown {
             show!("\r                    \r");
         }

@@ -1,20 +1,22 @@
 //! `logits`: next-token logits behind every token of a list, for comparison with other implementations.
 
 use super::runtime::Runtime;
-use super::sight::{self, Eyes, Sight};
+use super::sight::{self, Sight};
 use super::text;
 use super::tower_file;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
 use qwen_edge::engine::context::{Context, Settings, text_slots};
+use qwen_edge::engine::model_file::vision_ids;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
 use qwen_edge::model::attention::KvType;
 use qwen_edge::platform::atomic_file::AtomicFile;
 use qwen_edge::tokenizer::{Special, Tokenizer};
-use qwen_edge::vision::eyes::DEFAULT_IMAGE_TOKENS;
+use qwen_edge::vision::eyes::{DEFAULT_IMAGE_TOKENS, Seen};
 use qwen_edge::vision::positions::Walk;
 use qwen_edge::vision::prompt::arrange;
+use qwen_edge::vision::{Source, Viewer};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -81,10 +83,26 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Some(file) => {
             let hands = (args.runtime.kernels()?, &mut team);
             let room = (DEFAULT_IMAGE_TOKENS, u64::MAX);
-            let mut eyes = Eyes::new(file.gguf(&gguf), &args.sight, hands, room, false)?;
-            let (images, clips) = eyes.all(&args.sight, &mut team)?;
+            let options = args.sight.viewer_options();
+            let mut viewer = Viewer::new(file.gguf(&gguf), &options, hands, room).context("vision file")?;
+            let mut look = |spec: &String, is_clip: bool| -> anyhow::Result<Seen> {
+                let source = Source::parse(spec)?;
+                let label = source.label();
+                let progress = sight::progress(&label, false);
+                let look = match is_clip {
+                    false => viewer.image(&source, &mut team, progress),
+                    true => viewer.clip(&source, &mut team, progress),
+                };
+                let look = look.with_context(|| label.clone())?;
+                sight::tell(&label, &look, false);
+                Ok(look.seen)
+            };
+            let images: Vec<Seen> =
+                args.sight.image.iter().map(|spec| look(spec, false)).collect::<anyhow::Result<_>>()?;
+            let clips: Vec<Seen> =
+                args.sight.video.iter().map(|spec| look(spec, true)).collect::<anyhow::Result<_>>()?;
             let vocabulary = Tokenizer::from_gguf(&gguf).with_context(|| args.model.display().to_string())?;
-            let vision_ids = sight::vision_ids(&vocabulary, &gguf, &mut Vec::new())?;
+            let vision_ids = vision_ids(&vocabulary, &gguf, &mut Vec::new())?;
             let text = |stamp: &str| vocabulary.encode(stamp, Special::None);
             Some((arrange(&ids, vision_ids, &images, &clips, text)?, vision_ids))
         }

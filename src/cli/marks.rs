@@ -2,6 +2,7 @@
 //! before a mark makes it text.
 
 use anyhow::bail;
+use qwen_edge::engine::message::{Message, Part};
 use serde_json::{Value, json};
 
 /// A mark, what it stands for in a message, and what that is called.
@@ -70,6 +71,32 @@ pub(super) fn content(typed: &Typed<'_>, images: usize, clips: usize) -> anyhow:
     }
     in_front.extend(parts);
     Ok(in_front.into())
+}
+
+/// The message of what is typed and these pictures and clips, each kind in its own order.
+///
+/// # Errors
+/// As [`content`].
+pub(super) fn message(typed: &Typed<'_>, shown: &[Part]) -> anyhow::Result<Message> {
+    let of = |kind: fn(&Part) -> bool| shown.iter().filter(move |part| kind(part));
+    let mut images = of(|part| matches!(part, Part::Image(_)));
+    let mut clips = of(|part| matches!(part, Part::Clip(_)));
+    let content = content(typed, images.clone().count(), clips.clone().count())?;
+    let mut message = Message::user("");
+    message.parts = match content {
+        Value::String(text) => vec![Part::Text(text)],
+        parts => parts
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|part| match (part["type"].as_str(), part["text"].as_str()) {
+                (Some("image"), _) => images.next().cloned(),
+                (Some("video"), _) => clips.next().cloned(),
+                (_, text) => text.map(|text| Part::Text(text.to_owned())),
+            })
+            .collect(),
+    };
+    Ok(message)
 }
 
 /// Puts a blank line and `attached` behind `text`, unless there is nothing to attach.

@@ -1,32 +1,29 @@
 //! `run`: answer a prompt, or chat.
 
-use super::fitting::{self, Fitting};
+use super::fitting::{self, Fitting, Progress};
 use super::marks::Typed;
 use super::prompt::{PromptArgs, Question};
 use super::runtime::Runtime;
 use super::sampling::{Sampling, at_most};
 use super::screen::Screen;
-use super::sight::{self, Eyes, Sight};
+use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
 use super::{chat, marks, printable, signals, text};
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
-use qwen_edge::chat::thinking::Thinking;
-use qwen_edge::chat::{Request, Template};
-use qwen_edge::engine::context::Context;
-use qwen_edge::engine::generate::{self, Outcome, Stop, Task, generate};
-use qwen_edge::engine::plan::{Bytes, Plan};
+use qwen_edge::engine::generate::{self, Outcome, Stop};
+use qwen_edge::engine::message::{Message, Part};
+use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions};
+use qwen_edge::engine::plan::Bytes;
+use qwen_edge::engine::session::{AnswerOptions, Session, SessionError};
 use qwen_edge::gguf::Gguf;
-use qwen_edge::model::stream::Stream;
-use qwen_edge::model::{self, Config, FileKind, Model};
-use qwen_edge::sampler::{Sampler, Settings};
-use qwen_edge::tokenizer::{Special, Tokenizer};
+use qwen_edge::model::{self, FileKind};
+use qwen_edge::sampler::Settings;
+use qwen_edge::vision::Source;
 use qwen_edge::vision::eyes::Seen;
-use qwen_edge::vision::positions::{VisionIds, Walk};
-use qwen_edge::vision::prompt::{self, Prompt};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Instant;
 
 /// Answer a prompt, or chat.
@@ -141,75 +138,66 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(!args.raw || args.sight.is_empty(), "--raw takes no pictures: their places are part of the chat template");
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
-    let path = || args.input.model().display().to_string();
-    let mut gguf = Gguf::open(args.input.model())?;
-    // A file of another kind is told so before anything that only a model has is missed.
-    let config = Config::from_gguf(&gguf).map_err(|error| match error {
-        model::Error::NotAModel(FileKind::VisionTower) => {
-            anyhow::anyhow!("{}: {error}: qwen-edge run MODEL --mmproj {0}", path())
-        }
-        error => anyhow::Error::new(error).context(path()),
-    })?;
-    let budget = args.think_budget.and_then(Limit::tokens);
-    let think = if budget == Some(0) { Think::Off } else { args.think };
-    let thinking = match think {
-        Think::On => true,
-        Think::Off => false,
-        Think::Auto => config.thinks_by_default(),
-    };
-    let mut notes = config.notes;
-    // Before the plan, which then counts what they take, and drops the file's pages they were read from.
-    let tokenizer = Tokenizer::from_gguf(&gguf).with_context(path)?;
-    let template = Template::from_gguf(&gguf).with_context(path)?;
-    notes.extend_from_slice(tokenizer.notes());
+    let path = args.input.model();
+    let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;
     let looks = interactive || !args.sight.is_empty();
-    let (mut eyes_file, mut no_tower) = match tower_file::find(&args.sight, args.input.model(), &gguf, looks)? {
-        Ok(file) => (Some(file), NoTower::Absent),
+    let (tower, mut no_tower) = match tower_file::find(&args.sight, path, file.gguf(), looks)? {
+        Ok(file) => (Some(args.sight.tower(file)), NoTower::Absent),
         Err(why) => (None, why),
     };
+    let has_tower = tower.is_some();
+    let (thinking, budget) = args.thinking(file.config().thinks_by_default());
     // The prompt is known before the plan, which makes room for it.
     let system = args.system.as_deref().map(text::without_mark);
     let question = asked.map(|asked| asked.finish(&screen)).transpose()?;
-    let ids = question.map(|question| match args.raw {
-        true => Ok(tokenizer.encode(&question.whole(), Special::None)),
-        false => conversation_ids(&tokenizer, &template, &args.first_turn(&question, system)?, thinking),
+    let ids = question.as_ref().map(|question| match args.raw {
+        true => Ok(file.tokenizer().encode(&question.whole(), qwen_edge::tokenizer::Special::None)),
+        false => args.first_turn(question, system).and_then(|turn| Ok(file.prompt_ids(&turn, thinking)?)),
     });
     let ids = ids.transpose()?;
     let n_prompt = ids.as_ref().map_or(0, |ids| ids.len() + args.sight.most_tokens());
-    let eyes = eyes_file.as_mut().map(|file| (&args.sight, file));
-    let plan = args.fitting.fit(&mut gguf, eyes, args.runtime.n_threads(), n_prompt).with_context(path)?;
-    if eyes_file.take_if(|_| plan.vision.total() == 0).is_some() {
+
+    let sampling = |thinking| args.sampling.settings(file.gguf(), file.published_answers(thinking).sampling);
+    let (settings_off, _) = sampling(false)?;
+    let (settings_on, sampling_notes) = sampling(true)?;
+    let sampling = [settings_off, settings_on];
+    let n_max = args.n.and_then(Limit::tokens).unwrap_or(usize::MAX);
+    let answers =
+        AnswerOptions { thinking, think_budget: budget, max_tokens: n_max, sampling: sampling[usize::from(thinking)] };
+    let name =
+        printable::line(file.gguf().string("general.name").ok().flatten().unwrap_or("unnamed model")).into_owned();
+    let seed = args.sampling.seed();
+    let options = StartOptions {
+        wish: args.fitting.wish(n_prompt),
+        residence: args.fitting.residence(),
+        yarn: args.fitting.yarn,
+        isa: args.runtime.isa,
+        threads: Some(args.runtime.n_threads()),
+        commit_memory: args.fitting.touch,
+        tower,
+        answers: Some(answers),
+        seed,
+    };
+    let mut progress = Progress::new();
+    let session = file.start(options, &mut |done, total| progress.show(done, total));
+    progress.end();
+    let mut session = session.map_err(|error| start_error(error, path))?;
+    session.cancel_by(signals::canceller());
+    if has_tower && session.viewer().is_none() {
         no_tower = NoTower::NoMemory;
     }
-    let mut model = Model::bind(&gguf).with_context(path)?;
-    model.stream = Stream::new(&model.layers, &plan.streaming);
-    args.fitting.adjust(&mut model.config);
-    let model = Arc::new(model);
-    ensure!(tokenizer.n_vocab() <= model.n_vocab, "{}: more tokens than rows of token_embd.weight", path());
 
-    let kernels = args.runtime.kernels()?;
-    let team = args.runtime.team();
-    let published = |thinking| Settings::published(model.config.n_embd, thinking, false);
-    let (settings_off, _) = args.sampling.settings(&gguf, published(false))?;
-    let (settings_on, sampling_notes) = args.sampling.settings(&gguf, published(true))?;
-    let sampling = [settings_off, settings_on];
-    let seed = args.sampling.seed();
-    let mut sampler = Sampler::new(sampling[usize::from(thinking)], seed);
-    sampler.ban(tokenizer.padding());
-    // Rows that the vocabulary has no token for.
-    sampler.ban(tokenizer.n_vocab() as u32..model.n_vocab as u32);
-
-    let name = printable::line(gguf.string("general.name").ok().flatten().unwrap_or("unnamed model"));
+    let context = session.context();
     screen.note(&format!(
         "{name}: {} on {} thread{}; loaded in {:.0} ms",
-        kernels.isa(),
-        team.threads(),
-        if team.threads() == 1 { "" } else { "s" },
+        context.kernels().isa(),
+        context.threads(),
+        if context.threads() == 1 { "" } else { "s" },
         start.elapsed().as_secs_f64() * 1e3,
     ));
-
+    let plan = session.plan();
     screen.note(&format!("memory: {plan}"));
-    notes.iter().for_each(|note| screen.note(&format!("note: {note}")));
+    session.notes().iter().for_each(|note| screen.note(&format!("note: {note}")));
     sampling_notes.iter().for_each(|note| screen.note(note));
     if !thinking && budget.is_some_and(|budget| budget > 0) {
         screen.note("note: thinking is off, unless --think on switches it on: --think-budget has nothing to end");
@@ -226,65 +214,100 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if plan.settings.n_ctx > plan.longest {
         screen.note(&format!("note: the model was trained on {} positions; see --yarn", plan.longest));
     }
-
-    let mut context = Context::new(model.clone(), kernels, team, plan.settings);
-    if args.fitting.touch {
-        context.touch();
+    if let (Some(seconds), Some(viewer)) = (args.sight.image_time, session.viewer()) {
+        screen
+            .note(&format!("{seconds} s of the vision tower are about {} tokens on this machine", viewer.max_tokens()));
     }
-    let eyes = match &eyes_file {
-        Some(file) => {
-            let hands = (kernels, context.team());
-            let room = (plan.vision.image_tokens, plan.room_to_look());
-            let eyes = Eyes::new(file.gguf(&gguf), &args.sight, hands, room, args.quiet);
-            let mut notes = Vec::new();
-            let ids = sight::vision_ids(&tokenizer, &gguf, &mut notes)?;
-            notes.iter().for_each(|note| screen.note(&format!("note: {note}")));
-            Some((eyes?, ids))
-        }
-        None => None,
-    };
-    let mut session = Session {
-        eyes,
-        no_tower,
-        images: Vec::new(),
-        clips: Vec::new(),
-        bytes_per_token: model.bytes_per_token(),
-        plan,
-        context,
-        tokenizer,
-        template,
-        sampler,
+
+    let mut talk = Talk {
+        session,
+        screen,
         sampling,
         seed,
         seed_given: args.sampling.gives_seed(),
-        thinking,
-        budget: if think == Think::Off { Some(0) } else { budget },
-        raw: args.raw,
-        n_max: args.n.and_then(Limit::tokens).unwrap_or(usize::MAX),
-        screen,
+        no_tower,
+        quiet: args.quiet,
+        reports: Vec::new(),
     };
-    for spec in &args.sight.image {
-        session.look(spec, Kind::Image)?;
-    }
-    for spec in &args.sight.video {
-        session.look(spec, Kind::Video)?;
-    }
-    let done = match ids {
-        None => chat::chat(&mut session, system),
-        Some(ids) => session.answer(ids, args.json),
+    let looked = |talk: &mut Talk, specs: &[String], kind| -> anyhow::Result<Vec<Seen>> {
+        let parts = specs.iter().map(|spec| talk.look(spec, kind));
+        let seen = |part| match part {
+            Part::Image(seen) | Part::Clip(seen) => Some(seen),
+            Part::Text(_) => None,
+        };
+        parts.filter_map(|part| part.map(seen).transpose()).collect()
     };
-    done.map_err(|error| match error.downcast_ref() {
-        Some(generate::Error::NotFinite { found }) => {
-            let tensor = found.and_then(|found| found.tensor(&gguf, &model));
+    let images = looked(&mut talk, &args.sight.image, Kind::Image)?;
+    let clips = looked(&mut talk, &args.sight.video, Kind::Video)?;
+    let done = match (ids, question) {
+        (Some(_), Some(question)) if args.raw => {
+            let whole = question.whole();
+            talk.finish(|session, on_event| session.continue_text(&whole, on_event), args.json)
+        }
+        (Some(ids), _) => {
+            talk.finish(|session, on_event| session.answer_ids(ids, &images, &clips, on_event), args.json)
+        }
+        (None, _) => {
+            let shown = images.into_iter().map(Part::Image).chain(clips.into_iter().map(Part::Clip)).collect();
+            chat::chat(&mut talk, system, shown)
+        }
+    };
+    done.map_err(|error| match not_finite(&error) {
+        Some(found) => {
+            // The file is opened once more: nothing that answers well needs it.
+            let gguf = Gguf::open(path).ok();
+            let tensor = found.zip(gguf.as_ref());
+            let tensor = tensor.and_then(|(found, gguf)| found.tensor(gguf, talk.session.context().model()));
             let named = tensor.map(|(name, row)| format!(": tensor {name} holds such values, first in row {row}"));
             let advice = "the file is damaged or was badly converted; get or make it again";
-            anyhow::anyhow!("{}: {error:#}{}; {advice}", path(), named.unwrap_or_default())
+            anyhow!("{}: {error:#}{}; {advice}", path.display(), named.unwrap_or_default())
         }
-        _ => error,
+        None => error,
     })
 }
 
+/// Whether an answer ended because what the weights give are no numbers, and where that was found.
+pub(super) fn not_finite(error: &anyhow::Error) -> Option<Option<model::finite::NotFinite>> {
+    match error.downcast_ref() {
+        Some(SessionError::Generate(generate::Error::NotFinite { found })) => Some(*found),
+        _ => None,
+    }
+}
+
+/// Why a file cannot be opened, and what to do.
+fn open_error(error: OpenError, path: &Path) -> anyhow::Error {
+    let named = path.display().to_string();
+    match error {
+        // It names its file itself.
+        OpenError::Gguf(error) => error.into(),
+        OpenError::Model(error @ model::Error::NotAModel(FileKind::VisionTower)) => {
+            anyhow!("{named}: {error}: qwen-edge run MODEL --mmproj {named}")
+        }
+        error => anyhow::Error::new(error).context(named),
+    }
+}
+
+/// Why a session cannot start, and what to do.
+fn start_error(error: StartError, path: &Path) -> anyhow::Error {
+    match error {
+        StartError::Isa(_) => error.into(),
+        StartError::Lock(cause) => anyhow!("cannot lock the weights in memory; see ulimit -l: {cause}"),
+        error => anyhow::Error::new(error).context(path.display().to_string()),
+    }
+}
+
 impl Args {
+    /// Whether the model thinks, and for how many tokens at most: none also where the template opens the thinking though
+    /// it is asked for none.
+    fn thinking(&self, by_default: bool) -> (bool, Option<usize>) {
+        let budget = self.think_budget.and_then(Limit::tokens);
+        match (self.think, budget) {
+            (_, Some(0)) | (Think::Off, _) => (false, Some(0)),
+            (Think::On, _) => (true, budget),
+            (Think::Auto, _) => (by_default, budget),
+        }
+    }
+
     /// The messages of a prompt that is answered once.
     fn first_turn(&self, question: &Question, system: Option<&str>) -> anyhow::Result<Vec<Value>> {
         let typed = Typed { text: &question.text, attached: &question.attached };
@@ -294,46 +317,20 @@ impl Args {
     }
 }
 
-/// The ids of a conversation and the start of the next answer; of each picture and clip there is one placeholder.
-fn conversation_ids(
-    tokenizer: &Tokenizer,
-    template: &Template,
-    messages: &[Value],
-    thinking: bool,
-) -> anyhow::Result<Vec<u32>> {
-    let prompt = template.prompt(&Request::new(messages.to_vec(), thinking), tokenizer)?;
-    Ok(tokenizer.encode_prompt(&prompt))
-}
-
-/// Everything an answer takes, loaded.
-pub(super) struct Session {
-    pub context: Context,
-    pub tokenizer: Tokenizer,
-    pub template: Template,
-    pub sampler: Sampler,
+/// A session, and where its answers appear.
+pub(super) struct Talk {
+    pub session: Session,
+    pub screen: Screen,
     /// Without and with thinking.
     sampling: [Settings; 2],
     seed: u64,
     /// Whether the user chose the seed.
     seed_given: bool,
-    /// Whether the template is asked for thinking.
-    thinking: bool,
-    /// Thinking tokens at most; 0 also where the template opens the thinking though it is asked for none.
-    budget: Option<usize>,
-    /// Whether prompts are continued as they are.
-    raw: bool,
-    pub n_max: usize,
-    pub screen: Screen,
-    plan: Plan,
-    /// The vision tower, and the tokens its rows stand for.
-    pub eyes: Option<(Eyes, VisionIds)>,
-    /// Why there is none, if so.
+    /// Why there is no vision tower, if so.
     no_tower: NoTower,
-    /// Pictures of the conversation, in order.
-    pub images: Vec<Seen>,
-    /// Clips of the conversation, in order.
-    pub clips: Vec<Seen>,
-    bytes_per_token: usize,
+    quiet: bool,
+    /// What was looked at so far.
+    reports: Vec<Value>,
 }
 
 /// What is looked at.
@@ -343,12 +340,73 @@ pub(super) enum Kind {
     Video,
 }
 
-impl Session {
-    /// Answers one prompt and prints the result.
-    fn answer(&mut self, ids: Vec<u32>, as_json: bool) -> anyhow::Result<()> {
-        let prompt = self.arrange(ids)?;
-        ensure!(!prompt.ids.is_empty(), "the prompt has no tokens");
-        let outcome = self.write_answer(&prompt, 0)?;
+impl Talk {
+    /// Whether the model thinks, in a sentence.
+    pub fn thinking_state(&self) -> String {
+        let options = &self.session.options;
+        match (options.thinking, options.think_budget) {
+            (true, Some(budget)) => format!("thinking is on, for {budget} tokens at most"),
+            (true, None) => "thinking is on".to_owned(),
+            (false, _) => "thinking is off".to_owned(),
+        }
+    }
+
+    /// Switches the thinking, and the sampling with it, where that is as published for it.
+    pub fn think(&mut self, on: bool) {
+        let options = &mut self.session.options;
+        options.thinking = on;
+        options.think_budget = if on { options.think_budget.filter(|&budget| budget > 0) } else { Some(0) };
+        options.sampling = self.sampling[usize::from(on)];
+    }
+
+    /// Looks at a picture or clip, which can then be a part of a message.
+    pub fn look(&mut self, spec: &str, kind: Kind) -> anyhow::Result<Part> {
+        if self.session.viewer().is_none() {
+            bail!("{}", self.no_tower);
+        }
+        let source = Source::parse(spec)?;
+        let label = source.label();
+        let progress = sight::progress(&label, self.quiet);
+        let look = match kind {
+            Kind::Image => self.session.look_at_image(&source, progress),
+            Kind::Video => self.session.look_at_clip(&source, progress),
+        };
+        let look = look.with_context(|| label.clone())?;
+        self.reports.push(sight::tell(&label, &look, self.quiet));
+        Ok(match kind {
+            Kind::Image => Part::Image(look.seen),
+            Kind::Video => Part::Clip(look.seen),
+        })
+    }
+
+    /// Answers a conversation on the screen, and says how it went.
+    pub fn answer(&mut self, messages: &[Message]) -> anyhow::Result<Outcome> {
+        self.follow(|session, on_event| session.answer(messages, on_event))
+    }
+
+    /// Follows the making of an answer on the screen, and says how it went.
+    fn follow(&mut self, make: impl FnOnce(&mut Session, OnEvent<'_>) -> Made) -> anyhow::Result<Outcome> {
+        self.screen.begin();
+        let (screen, canceller) = (&mut self.screen, signals::canceller());
+        let made = make(&mut self.session, &mut |event| {
+            if !screen.show(event) {
+                // Nobody would see the rest.
+                canceller.cancel();
+            }
+        });
+        self.screen.end();
+        let outcome = made.map_err(advise)?;
+        self.screen.written().context("cannot write to standard output")?;
+        let options = &self.session.options;
+        let seed = (self.seed_given || options.sampling.is_random()).then_some(self.seed);
+        let bytes_per_token = self.session.context().model().bytes_per_token();
+        self.screen.summary(&outcome, bytes_per_token, seed, options.max_tokens);
+        Ok(outcome)
+    }
+
+    /// Makes the one answer of a run, and prints the result.
+    fn finish(&mut self, make: impl FnOnce(&mut Session, OnEvent<'_>) -> Made, as_json: bool) -> anyhow::Result<()> {
+        let outcome = self.follow(make)?;
         if as_json {
             let result = printable::json(&self.json(&outcome).to_string());
             writeln!(std::io::stdout(), "{result}").context("cannot write to standard output")?;
@@ -360,89 +418,8 @@ impl Session {
         Ok(())
     }
 
-    /// Whether the model thinks, in a sentence.
-    pub fn thinking_state(&self) -> String {
-        match (self.thinking, self.budget) {
-            (true, Some(budget)) => format!("thinking is on, for {budget} tokens at most"),
-            (true, None) => "thinking is on".to_owned(),
-            (false, _) => "thinking is off".to_owned(),
-        }
-    }
-
-    /// Switches the thinking, and the sampling with it, where that is as published for it.
-    pub fn think(&mut self, on: bool) {
-        self.thinking = on;
-        self.budget = if on { self.budget.filter(|&budget| budget > 0) } else { Some(0) };
-        self.sampler.set(self.sampling[usize::from(on)]);
-    }
-
-    /// Looks at a picture or clip, which joins the conversation.
-    pub fn look(&mut self, spec: &str, kind: Kind) -> anyhow::Result<()> {
-        let Some((eyes, _)) = &mut self.eyes else { bail!("{}", self.no_tower) };
-        let team = self.context.team();
-        match kind {
-            Kind::Image => self.images.push(eyes.image(spec, team)?),
-            Kind::Video => self.clips.push(eyes.video(spec, team)?),
-        }
-        Ok(())
-    }
-
-    /// A conversation and the start of the next answer, and how many of its ids will begin the next prompt too: what the
-    /// template puts behind the last message depends on the mode and is dropped from history.
-    pub fn prompt(&self, messages: &[Value]) -> anyhow::Result<(Prompt, usize)> {
-        let ids = conversation_ids(&self.tokenizer, &self.template, messages, self.thinking)?;
-        let prompt = self.arrange(ids)?;
-        // The answer begins a turn of its own.
-        let turn = self.tokenizer.added_token("<|im_start|>");
-        let stable = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
-        Ok((prompt, stable))
-    }
-
-    /// Puts the pictures of the conversation in their places.
-    fn arrange(&self, ids: Vec<u32>) -> anyhow::Result<Prompt> {
-        match &self.eyes {
-            Some((_, vision_ids)) if !(self.images.is_empty() && self.clips.is_empty()) => {
-                let text = |stamp: &str| self.tokenizer.encode(stamp, Special::None);
-                Ok(prompt::arrange(&ids, *vision_ids, &self.images, &self.clips, text)?)
-            }
-            _ => Ok(Prompt { ids, seen: Vec::new() }),
-        }
-    }
-
-    /// Reads `prompt`, writes the answer to the screen and says how it went.
-    pub fn write_answer(&mut self, prompt: &Prompt, stable: usize) -> anyhow::Result<Outcome> {
-        let n_ctx = self.context.settings().n_ctx;
-        let ids = &prompt.ids;
-        ensure!(
-            ids.len() < n_ctx,
-            "the prompt has {} tokens and the context holds {n_ctx}: give --ctx {} or more, or a shorter prompt",
-            ids.len(),
-            (ids.len() + 512).next_multiple_of(1024),
-        );
-        let slots = match &self.eyes {
-            Some((_, vision_ids)) if !prompt.seen.is_empty() => {
-                prompt.slots(*vision_ids, self.context.model().config.n_embd, &mut Walk::default())?
-            }
-            _ => qwen_edge::engine::context::text_slots(ids, 0),
-        };
-        let thinking = match self.raw {
-            true => Thinking::ignored(),
-            false => Thinking::after(ids, &self.tokenizer, self.budget),
-        };
-        self.screen.begin();
-        let (context, tokenizer, sampler) = (&mut self.context, &self.tokenizer, &mut self.sampler);
-        let task = Task { prompt: &slots, stable, n_max: self.n_max, thinking };
-        let outcome = generate(context, tokenizer, sampler, task, &mut self.screen);
-        self.screen.end();
-        let outcome = outcome?;
-        self.screen.written().context("cannot write to standard output")?;
-        let seed = (self.seed_given || self.sampler.settings().is_random()).then_some(self.seed);
-        self.screen.summary(&outcome, self.bytes_per_token, seed, self.n_max);
-        Ok(outcome)
-    }
-
     fn json(&self, outcome: &Outcome) -> Value {
-        let reports = self.eyes.as_ref().map(|(eyes, _)| eyes.reports());
+        let bytes_per_token = self.session.context().model().bytes_per_token();
         json!({
             "text": self.screen.answer(),
             "reasoning": self.screen.reasoning(),
@@ -457,9 +434,23 @@ impl Session {
             "prefill_seconds": outcome.prefill.as_secs_f64(),
             "prefill_tok_s": outcome.prefill_tok_s(),
             "decode_tok_s": outcome.decode_tok_s(),
-            "memory": fitting::report(&self.plan),
-            "vision": reports,
-            "decode_gb_s": outcome.decode_tok_s() * self.bytes_per_token as f64 / 1e9,
+            "memory": fitting::report(self.session.plan()),
+            "vision": self.session.viewer().map(|_| &self.reports),
+            "decode_gb_s": outcome.decode_tok_s() * bytes_per_token as f64 / 1e9,
         })
+    }
+}
+
+type OnEvent<'a> = &'a mut dyn FnMut(qwen_edge::engine::session::Event<'_>);
+type Made = Result<Outcome, SessionError>;
+
+/// What to do about an answer that could not be made.
+fn advise(error: SessionError) -> anyhow::Error {
+    match error {
+        SessionError::TooLong { n_prompt, n_ctx } => anyhow!(
+            "the prompt has {n_prompt} tokens and the context holds {n_ctx}: give --ctx {} or more, or a shorter prompt",
+            (n_prompt + 512).next_multiple_of(1024)
+        ),
+        error => error.into(),
     }
 }

@@ -3,7 +3,8 @@
 use super::{message, printable, signals};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use qwen_edge::chat::thinking::{Channel, Thought};
-use qwen_edge::engine::generate::{Audience, Outcome, Stop};
+use qwen_edge::engine::generate::{Outcome, Stop};
+use qwen_edge::engine::session::Event;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 
@@ -154,7 +155,18 @@ impl Screen {
     }
 }
 
-impl Audience for Screen {
+impl Screen {
+    /// Shows what happens; false when it cannot be shown any more.
+    pub fn show(&mut self, event: Event<'_>) -> bool {
+        match event {
+            Event::Reading { done, total } => self.reading(done, total),
+            Event::Thinking(text) => self.writing(Channel::Thinking, text),
+            Event::Text(text) => self.writing(Channel::Answer, text),
+            _ => {}
+        }
+        self.lost.is_none()
+    }
+
     fn reading(&mut self, done: usize, total: usize) {
         if self.quiet || total < BAR_FROM {
             return;
@@ -188,9 +200,5 @@ impl Audience for Screen {
         if !self.collect && !text.is_empty() {
             self.print(text);
         }
-    }
-
-    fn proceed(&mut self) -> bool {
-        self.lost.is_none() && !signals::interrupted()
     }
 }

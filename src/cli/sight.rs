@@ -1,19 +1,11 @@
-//! Arguments and messages of the commands that take pictures and clips, and the eyes they open.
+//! Arguments and messages of the commands that take pictures and clips.
 
-use anyhow::Context;
 use clap::{Args, ValueEnum};
-use kernels::Kernels;
-use qwen_edge::compute::team::Team;
-use qwen_edge::engine::plan::Vision;
-use qwen_edge::gguf::{Gguf, Note};
-use qwen_edge::tokenizer::Tokenizer;
-use qwen_edge::vision::cache::Cache;
-use qwen_edge::vision::eyes::{self, DEFAULT_IMAGE_TOKENS, Prepared, Report, Seen};
-use qwen_edge::vision::positions::VisionIds;
+use qwen_edge::engine::model_file::{Tower, TowerFile};
+use qwen_edge::vision::eyes::{DEFAULT_IMAGE_TOKENS, Report};
 use qwen_edge::vision::preprocess::TEMPORAL;
 use qwen_edge::vision::resize::{Area, TOKEN_PIXELS};
-use qwen_edge::vision::tower::Hands;
-use qwen_edge::vision::{self, Alpha, Source, VisionConfig, VisionModel, tower, video, weights};
+use qwen_edge::vision::{Alpha, Look, SizeLimit, ViewerOptions, video};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -109,180 +101,42 @@ impl Sight {
         self.mmproj.is_some() || !self.is_empty()
     }
 
-    /// What the memory plan is told of a vision tower; in a chat something may be looked at later.
-    pub fn plan<'a>(&self, config: &'a VisionConfig, gguf: &Gguf) -> Vision<'a> {
-        Vision {
-            config,
-            weights: weights::tensors(gguf).map(|tensor| tensor.bytes.len() as u64).sum(),
-            copies: weights::copies(gguf),
-            image_tokens: self.image_tokens.map(|n| n as usize),
+    /// How closely to look.
+    pub fn viewer_options(&self) -> ViewerOptions {
+        ViewerOptions {
+            alpha: self.alpha.into(),
+            fps: self.fps,
+            max_frames: self.frames as usize,
+            limit: match (self.image_tokens, self.image_time) {
+                (Some(tokens), _) => SizeLimit::Tokens(tokens as usize),
+                (None, Some(seconds)) => SizeLimit::Time(Duration::from_secs_f64(seconds)),
+                (None, None) => SizeLimit::Planned,
+            },
+            cache: self.cache.clone(),
+        }
+    }
+
+    /// The tower in `file` with what there is to look at; in a chat something may be looked at later.
+    pub fn tower(&self, file: TowerFile) -> Tower {
+        Tower {
+            file,
+            options: self.viewer_options(),
             n_input: (self.image.len() + self.video.len()).max(1),
             clips: !self.video.is_empty(),
+            needed: self.is_wanted(),
         }
     }
 }
 
-/// A vision tower with what it works with, but for the threads: those are the text model's.
-pub struct Eyes {
-    model: VisionModel,
-    kernels: &'static Kernels,
-    cache: Cache,
-    max_tokens: usize,
-    alpha: Alpha,
-    video: video::Options,
-    /// Bytes that looking may take, the rows that are kept among them.
-    room: u64,
-    /// Bytes of the rows made so far.
-    kept: u64,
-    quiet: bool,
-    reports: Vec<Value>,
-}
-
-impl Eyes {
-    /// Binds the tower of a file that [`find`](super::tower_file::find) has found. `image_tokens` is the largest picture unless `sight` says
-    /// otherwise, and `room` the bytes that looking may take.
-    ///
-    /// # Errors
-    /// What is wrong with the file.
-    pub fn new(
-        gguf: &Gguf,
-        sight: &Sight,
-        (kernels, team): (&'static Kernels, &mut Team),
-        (image_tokens, room): (usize, u64),
-        quiet: bool,
-    ) -> anyhow::Result<Eyes> {
-        let model = VisionModel::bind(gguf).context("vision file")?;
-        if !quiet {
-            model.notes.iter().for_each(|note| say!("note: {note}"));
-        }
-        let max_tokens = match (sight.image_tokens, sight.image_time) {
-            (Some(tokens), _) => tokens as usize,
-            (None, Some(seconds)) => {
-                let limit = Duration::from_secs_f64(seconds);
-                let tokens = eyes::tokens_for_time(&model, kernels, team, limit);
-                if !quiet {
-                    say!("{seconds} s of the vision tower are about {tokens} tokens on this machine");
-                }
-                tokens
-            }
-            (None, None) => image_tokens,
-        };
-        let alpha = sight.alpha.into();
-        let video = video::Options {
-            alpha,
-            fps: sight.fps,
-            max_frames: sight.frames as usize,
-            max_tokens: if sight.image_tokens.or(sight.image_time.map(|_| 0)).is_some() {
-                max_tokens
-            } else {
-                usize::MAX
-            },
-            ..video::Options::default()
-        };
-        let cache = Cache::new(sight.cache.as_deref());
-        Ok(Eyes { model, kernels, cache, max_tokens, alpha, video, room, kept: 0, quiet, reports: Vec::new() })
+/// Says what came of looking at something, and returns it for a report.
+pub fn tell(label: &str, look: &Look, quiet: bool) -> Value {
+    if let Err(error) = &look.cached {
+        say!("warning: {error:#}");
     }
-
-    /// Bytes that the next input may take, and the most tokens, up to `most`, of one with so many frames.
-    fn room_for(&self, most: usize, frames: usize, threads: usize) -> vision::Result<(u64, usize)> {
-        let room = self.room.saturating_sub(self.kept);
-        match tower::tokens_within(&self.model.config, room, most, frames, threads) {
-            0 => Err(vision::Error::NoRoomToLook { room }),
-            tokens => Ok((room, tokens)),
-        }
+    if !quiet {
+        say!("{}", describe(label, &look.report));
     }
-
-    /// Looks at a picture.
-    ///
-    /// # Errors
-    /// Names it and what is wrong with it.
-    pub fn image(&mut self, spec: &str, team: &mut Team) -> anyhow::Result<Seen> {
-        let source = Source::parse(spec)?;
-        let label = source.label();
-        let prepared = self
-            .room_for(self.max_tokens, 1, team.threads())
-            .and_then(|(room, tokens)| eyes::prepare_image(&source, &self.model, self.alpha, tokens, room))
-            .with_context(|| label.clone())?;
-        Ok(self.embed(&label, prepared, team))
-    }
-
-    /// Looks at a clip.
-    ///
-    /// # Errors
-    /// Names it and what is wrong with it.
-    pub fn video(&mut self, spec: &str, team: &mut Team) -> anyhow::Result<Seen> {
-        let source = Source::parse(spec)?;
-        let label = source.label();
-        let mut options = self.video;
-        let pair = TEMPORAL * TOKEN_PIXELS;
-        let prepared = self
-            .room_for(options.area.max / pair, TEMPORAL, team.threads())
-            .and_then(|(room, tokens)| {
-                options.area.max = options.area.max.min(tokens * pair);
-                // Beside the file and a frame, there are all frames as resized and as the tower takes them.
-                let pixels = options.area.max * 3 * (1 + size_of::<f32>());
-                options.room = room.saturating_sub(pixels as u64);
-                options.area.min = options.area.min.min(options.area.max);
-                eyes::prepare_video(&source, &options)
-            })
-            .with_context(|| label.clone())?;
-        Ok(self.embed(&label, prepared, team))
-    }
-
-    /// Looks at everything there is: pictures, clips.
-    ///
-    /// # Errors
-    /// As [`Eyes::image`] and [`Eyes::video`].
-    pub fn all(&mut self, sight: &Sight, team: &mut Team) -> anyhow::Result<(Vec<Seen>, Vec<Seen>)> {
-        let images = sight.image.iter().map(|spec| self.image(spec, team)).collect::<anyhow::Result<_>>()?;
-        let clips = sight.video.iter().map(|spec| self.video(spec, team)).collect::<anyhow::Result<_>>()?;
-        Ok((images, clips))
-    }
-
-    fn embed(&mut self, label: &str, prepared: Prepared, team: &mut Team) -> Seen {
-        let mut hands = Hands { kernels: self.kernels, team };
-        let (seen, report, kept) =
-            prepared.embed(&self.model, &mut hands, &mut self.cache, progress(label, self.quiet));
-        if let Err(error) = kept {
-            say!("warning: {error:#}");
-        }
-        self.kept += size_of_val::<[f32]>(&seen.rows) as u64;
-        if !self.quiet {
-            say!("{}", describe(label, &report));
-        }
-        self.reports.push(report_json(label, &report));
-        seen
-    }
-
-    /// What was looked at so far, as [`report_json`] writes it.
-    pub fn reports(&self) -> &[Value] {
-        &self.reports
-    }
-}
-
-/// The vision tokens of a model's vocabulary: those of the well-known texts, or else of the ids that the file gives. `notes`
-/// says which of its ids are ignored.
-///
-/// # Errors
-/// If it lacks one.
-pub fn vision_ids(tokenizer: &Tokenizer, gguf: &Gguf, notes: &mut Vec<Note>) -> anyhow::Result<VisionIds> {
-    let id_of = |token: &str| {
-        let key = match token {
-            "<|vision_start|>" => "qwen35.vision_start_token_id",
-            "<|vision_end|>" => "qwen35.vision_end_token_id",
-            "<|image_pad|>" => "qwen35.image_token_id",
-            _ => "qwen35.video_token_id",
-        };
-        let by_key = gguf.advice(key, tokenizer.n_vocab() as u64, notes).map(|id| id as u32);
-        let by_text = tokenizer.added_token(token);
-        if let (Some(found), Some(id)) = (by_key, by_text)
-            && found != id
-        {
-            notes.push(Note::key(key, format!("found {found}, and {token} is {id}")));
-        }
-        by_text.or(by_key)
-    };
-    Ok(VisionIds::find(id_of)?)
+    report_json(label, &look.report)
 }
 
 /// The published cap on a picture, in tokens.

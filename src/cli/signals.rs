@@ -3,6 +3,8 @@
 //! A thread of its own waits for them, so that they work whatever the program is busy with: reading weights, looking at a
 //! picture, waiting for a line. It sleeps until one arrives.
 
+use qwen_edge::engine::session::Canceller;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether an answer is being made, which the first Ctrl-C stops.
@@ -11,10 +13,19 @@ static ANSWERING: AtomicBool = AtomicBool::new(false);
 /// Whether Ctrl-C was pressed since the last answer began.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// What stops the answer.
+static CANCELLER: LazyLock<Canceller> = LazyLock::new(Canceller::default);
+
+/// What Ctrl-C stops an answer with.
+pub(super) fn canceller() -> Canceller {
+    CANCELLER.clone()
+}
+
 /// An answer begins, unless it has begun already.
 pub(super) fn begin_answer() {
     if !ANSWERING.load(Ordering::Relaxed) {
         INTERRUPTED.store(false, Ordering::Relaxed);
+        CANCELLER.rearm();
         ANSWERING.store(true, Ordering::Relaxed);
     }
 }
@@ -64,6 +75,7 @@ pub(super) fn listen() {
             if !stops_answer || INTERRUPTED.swap(true, Ordering::Relaxed) {
                 leave(signal, modes.as_ref());
             }
+            CANCELLER.cancel();
         }
     });
     if listener.is_err() {

@@ -2,29 +2,12 @@
 
 use super::sight::Sight;
 use anyhow::{Context, bail, ensure};
+use qwen_edge::engine::model_file::TowerFile;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Config;
 use qwen_edge::vision::{VisionModel, config, weights};
 use std::fmt;
 use std::path::Path;
-
-/// Where a vision tower lies.
-pub enum TowerFile {
-    /// In the text model's own file.
-    Inside,
-    /// In a file of its own.
-    Beside(Gguf),
-}
-
-impl TowerFile {
-    /// The file; `model` is that of the text model.
-    pub fn gguf<'g>(&'g self, model: &'g Gguf) -> &'g Gguf {
-        match self {
-            TowerFile::Inside => model,
-            TowerFile::Beside(file) => file,
-        }
-    }
-}
 
 /// Why there is no vision tower.
 #[derive(Debug)]

@@ -3,4 +3,7 @@
 pub mod context;
 pub mod generate;
 pub mod load;
+pub mod message;
+pub mod model_file;
 pub mod plan;
+pub mod session;

@@ -34,6 +34,7 @@ pub mod resize;
 pub mod source;
 pub mod tower;
 pub mod video;
+pub mod viewer;
 pub mod weights;
 
 pub use alpha::Alpha;
@@ -43,4 +44,5 @@ pub use image_file::Picture;
 pub use note::Note;
 pub use preprocess::{GridThw, PixelValues};
 pub use source::Source;
+pub use viewer::{Look, SizeLimit, Viewer, ViewerOptions};
 pub use weights::VisionModel;

@@ -1,0 +1,94 @@
+//! Messages of a conversation, as a session takes them: text, with pictures and clips that have been looked at.
+
+use crate::vision::eyes::Seen;
+use serde_json::{Value, json};
+
+/// Who speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Whoever set the conversation up.
+    System,
+    /// Who asks.
+    User,
+    /// The model.
+    Assistant,
+}
+
+/// A part of a message.
+#[derive(Clone)]
+pub enum Part {
+    /// Text. Whatever it holds, it is read as text: control tokens come from the template alone.
+    Text(String),
+    /// A picture.
+    Image(Seen),
+    /// A clip.
+    Clip(Seen),
+}
+
+/// A message.
+#[derive(Clone)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said and shown, in order.
+    pub parts: Vec<Part>,
+    /// What an assistant thought before it spoke; templates leave out that of earlier turns.
+    pub reasoning: String,
+}
+
+impl Message {
+    fn text(role: Role, text: impl Into<String>) -> Message {
+        Message { role, parts: vec![Part::Text(text.into())], reasoning: String::new() }
+    }
+
+    /// A system message.
+    pub fn system(text: impl Into<String>) -> Message {
+        Message::text(Role::System, text)
+    }
+
+    /// A message of text alone.
+    pub fn user(text: impl Into<String>) -> Message {
+        Message::text(Role::User, text)
+    }
+
+    /// An answer.
+    pub fn assistant(text: impl Into<String>) -> Message {
+        Message::text(Role::Assistant, text)
+    }
+
+    /// The message as chat templates take it: a text as it is, anything else as a list of parts.
+    pub fn to_json(&self) -> Value {
+        let role = match self.role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+        };
+        let part = |part: &Part| match part {
+            Part::Text(text) => json!({"type": "text", "text": text}),
+            Part::Image(_) => json!({"type": "image"}),
+            Part::Clip(_) => json!({"type": "video"}),
+        };
+        let content: Value = match &self.parts[..] {
+            [Part::Text(text)] => text.as_str().into(),
+            parts => parts.iter().map(part).collect(),
+        };
+        let mut message = json!({"role": role, "content": content});
+        if !self.reasoning.is_empty() {
+            message["reasoning_content"] = self.reasoning.as_str().into();
+        }
+        message
+    }
+}
+
+/// The pictures and the clips of a conversation, each in order.
+pub(super) fn shown(messages: &[Message]) -> (Vec<Seen>, Vec<Seen>) {
+    let (mut images, mut clips) = (Vec::new(), Vec::new());
+    for part in messages.iter().flat_map(|message| &message.parts) {
+        match part {
+            Part::Text(_) => {}
+            Part::Image(seen) => images.push(seen.clone()),
+            Part::Clip(seen) => clips.push(seen.clone()),
+        }
+    }
+    (images, clips)
+}

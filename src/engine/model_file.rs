@@ -1,0 +1,400 @@
+//! A model's file, opened: what can be known of it before any weight is read, and the start of a session with it.
+
+use super::context::Context;
+use super::load::{feed_forwards, kept, mapped_load, names, own_embedding};
+use super::plan::{Load, Plan, TooLittle, Vision, Wish};
+use super::session::{AnswerOptions, Parts, Session, prompt_ids};
+use crate::chat::{self, Template};
+use crate::compute::team::Team;
+use crate::gguf::{self, Gguf, Note};
+use crate::model::attention::HeadSize;
+use crate::model::config::YarnConfig;
+use crate::model::stream::Stream;
+use crate::model::{self, Config, Model};
+use crate::platform::machine::Machine;
+use crate::sampler::{Sampler, Settings};
+use crate::tokenizer::{self, Tokenizer};
+use crate::vision::positions::VisionIds;
+use crate::vision::viewer::{SizeLimit, Viewer, ViewerOptions};
+use crate::vision::{self, VisionModel, weights};
+use kernels::{Isa, Kernels};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A model's file with its vocabulary and template.
+pub struct ModelFile {
+    gguf: Gguf,
+    config: Config,
+    tokenizer: Tokenizer,
+    template: Template,
+    notes: Vec<Note>,
+}
+
+/// Why a file is no model to talk to.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It cannot be read, or is no GGUF.
+    #[error(transparent)]
+    Gguf(#[from] gguf::Error),
+    /// It is no model that this program runs.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// Its vocabulary is not usable.
+    #[error(transparent)]
+    Tokenizer(#[from] tokenizer::Error),
+    /// Its chat template is not usable.
+    #[error(transparent)]
+    Template(#[from] chat::Error),
+}
+
+/// Why a session cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A weight is missing, or not what it should be.
+    #[error(transparent)]
+    Model(#[from] model::Error),
+    /// The file cannot be read.
+    #[error(transparent)]
+    Gguf(#[from] gguf::Error),
+    /// What was asked for does not fit into memory.
+    #[error(transparent)]
+    TooLittle(#[from] TooLittle),
+    /// Keys and values cannot be stored so.
+    #[error(transparent)]
+    HeadSize(#[from] HeadSize),
+    /// The vision tower is not usable.
+    #[error("vision file: {0}")]
+    Tower(#[from] weights::Error),
+    /// The vocabulary has no places for pictures.
+    #[error(transparent)]
+    Vision(#[from] vision::Error),
+    /// The system keeps no more memory in place.
+    #[error("cannot lock the weights in memory: {0}")]
+    Lock(#[source] std::io::Error),
+    /// This CPU lacks the instruction-set level.
+    #[error("{0}")]
+    Isa(String),
+    /// The vocabulary is larger than the embedding.
+    #[error(
+        "the vocabulary has {n_tokens} tokens, and token_embd.weight {n_vocab} rows: expected as many rows or more"
+    )]
+    Vocabulary {
+        /// Tokens of the vocabulary.
+        n_tokens: usize,
+        /// Rows of the embedding.
+        n_vocab: usize,
+    },
+}
+
+/// Where the weights are while a session lasts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Residence {
+    /// In the mapped file, which the system may drop and read again.
+    #[default]
+    Mapped,
+    /// In the mapped file, which the system must keep in memory.
+    Locked,
+    /// Copied into memory.
+    Copied,
+}
+
+/// Where a vision tower lies.
+pub enum TowerFile {
+    /// In the text model's own file.
+    Inside,
+    /// In a file of its own.
+    Beside(Gguf),
+}
+
+impl TowerFile {
+    /// The file; `model` is that of the text model.
+    pub fn gguf<'g>(&'g self, model: &'g Gguf) -> &'g Gguf {
+        match self {
+            TowerFile::Inside => model,
+            TowerFile::Beside(file) => file,
+        }
+    }
+}
+
+/// A vision tower to look with.
+pub struct Tower {
+    /// Where it lies.
+    pub file: TowerFile,
+    /// How closely to look.
+    pub options: ViewerOptions,
+    /// Pictures and clips whose rows are kept at once.
+    pub n_input: usize,
+    /// Whether a clip is among them.
+    pub clips: bool,
+    /// Whether it is needed; one that is not is left out where there is no memory for it.
+    pub needed: bool,
+}
+
+/// How a session starts.
+#[derive(Default)]
+pub struct StartOptions {
+    /// What the memory plan is asked for.
+    pub wish: Wish,
+    /// Where the weights are.
+    pub residence: Residence,
+    /// Factor by which YaRN stretches the trained positions; 1 switches off what the file asks for.
+    pub yarn: Option<f32>,
+    /// Instruction-set level; the best of this CPU if `None`.
+    pub isa: Option<Isa>,
+    /// Threads; one for every performance core if `None`.
+    pub threads: Option<usize>,
+    /// Has the system give all memory at once.
+    pub commit_memory: bool,
+    /// What looks at pictures.
+    pub tower: Option<Tower>,
+    /// How answers are made; as published for the model's size if `None`.
+    pub answers: Option<AnswerOptions>,
+    /// Seed of what is left to chance.
+    pub seed: u64,
+}
+
+impl ModelFile {
+    /// Opens the file of a text model, of a split one any of its files.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(path: &Path) -> Result<ModelFile, OpenError> {
+        let gguf = Gguf::open(path)?;
+        // A file of another kind is told so before anything that only a model has is missed.
+        let config = Config::from_gguf(&gguf)?;
+        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let template = Template::from_gguf(&gguf)?;
+        let notes = [&config.notes[..], tokenizer.notes()].concat();
+        Ok(ModelFile { gguf, config, tokenizer, template, notes })
+    }
+
+    /// The file itself.
+    pub fn gguf(&self) -> &Gguf {
+        &self.gguf
+    }
+
+    /// The hyper-parameters.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// How answers are made as published for the model's size.
+    pub fn published_answers(&self, thinking: bool) -> AnswerOptions {
+        AnswerOptions {
+            thinking,
+            think_budget: None,
+            max_tokens: usize::MAX,
+            sampling: Settings::published(self.config.n_embd, thinking, false),
+        }
+    }
+
+    /// The ids of a conversation and the start of the next answer: messages as chat templates take them, with one
+    /// placeholder for each picture and clip.
+    ///
+    /// # Errors
+    /// When the template refuses the messages or cannot be run.
+    pub fn prompt_ids(&self, messages: &[Value], thinking: bool) -> Result<Vec<u32>, chat::Error> {
+        prompt_ids(&self.tokenizer, &self.template, messages, thinking)
+    }
+
+    /// Plans the memory, brings the weights to where they are wanted, and starts. `progress` is told how much of them has
+    /// been read, of how much.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(
+        mut self,
+        mut options: StartOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Session, StartError> {
+        let kernels = Kernels::select(options.isa).map_err(StartError::Isa)?;
+        let threads = options.threads.unwrap_or_else(|| Machine::default().performance_cores());
+        if let Some(factor) = options.yarn {
+            stretch(&mut self.config, factor);
+        }
+        let plan = self.plan(&options, threads)?;
+        self.load(&mut options, &plan, progress)?;
+        let mut model = Model::bind(&self.gguf)?;
+        model.stream = Stream::new(&model.layers, &plan.streaming);
+        model.config.rope.yarn.clone_from(&self.config.rope.yarn);
+        let (n_tokens, n_vocab) = (self.tokenizer.n_vocab(), model.n_vocab);
+        if n_tokens > n_vocab {
+            return Err(StartError::Vocabulary { n_tokens, n_vocab });
+        }
+
+        let answers = options.answers.take();
+        let answers = answers.unwrap_or_else(|| self.published_answers(self.config.thinks_by_default()));
+        let mut sampler = Sampler::new(answers.sampling, options.seed);
+        sampler.ban(self.tokenizer.padding());
+        // Rows that the vocabulary has no token for.
+        sampler.ban(n_tokens as u32..n_vocab as u32);
+
+        let mut context = Context::new(Arc::new(model), kernels, Team::new(threads), plan.settings);
+        if options.commit_memory {
+            context.touch();
+        }
+        let viewer = match options.tower.take_if(|_| plan.vision.total() > 0) {
+            Some(tower) => Some(self.viewer(&tower, kernels, context.team(), &plan)?),
+            None => None,
+        };
+        let notes = self.notes.iter().map(ToString::to_string).collect();
+        let ModelFile { tokenizer, template, .. } = self;
+        Ok(Session::new(Parts { context, tokenizer, template, sampler, viewer, options: answers, plan, notes }))
+    }
+
+    fn viewer(
+        &mut self,
+        tower: &Tower,
+        kernels: &'static Kernels,
+        team: &mut Team,
+        plan: &Plan,
+    ) -> Result<(Viewer, VisionIds), StartError> {
+        let room = (plan.vision.image_tokens, plan.room_to_look());
+        let viewer = Viewer::new(tower.file.gguf(&self.gguf), &tower.options, (kernels, team), room)?;
+        self.notes.extend_from_slice(viewer.notes());
+        let ids = vision_ids(&self.tokenizer, &self.gguf, &mut self.notes)?;
+        Ok((viewer, ids))
+    }
+
+    fn plan(&self, options: &StartOptions, threads: usize) -> Result<Plan, StartError> {
+        self.gguf.evict_headers();
+        // Before the plan: what is planned is there.
+        Model::check(&self.gguf)?;
+        options.wish.kv.unwrap_or_default().check(self.config.head_dim)?;
+        let held = options.residence != Residence::Mapped;
+        let Some(tower) = &options.tower else { return Ok(self.plan_with(options, None, threads)?) };
+        let file = tower.file.gguf(&self.gguf);
+        file.evict_headers();
+        let (config, _) = VisionModel::check(file, self.config.n_embd)?;
+        let vision = Vision {
+            config: &config,
+            weights: match &tower.file {
+                // With those of the model.
+                TowerFile::Inside if held => 0,
+                TowerFile::Beside(file) if held => file.file_bytes(),
+                _ => weights::tensors(file).map(|tensor| tensor.bytes.len() as u64).sum(),
+            },
+            copies: weights::copies(file),
+            image_tokens: match tower.options.limit {
+                SizeLimit::Tokens(tokens) => Some(tokens),
+                SizeLimit::Planned | SizeLimit::Time(_) => None,
+            },
+            n_input: tower.n_input,
+            clips: tower.clips,
+        };
+        match self.plan_with(options, Some(vision), threads) {
+            // A tower that only happens to be there is left out when it does not fit.
+            Err(_) if !tower.needed => Ok(self.plan_with(options, None, threads)?),
+            plan => Ok(plan?),
+        }
+    }
+
+    fn plan_with(&self, options: &StartOptions, vision: Option<Vision<'_>>, threads: usize) -> Result<Plan, TooLittle> {
+        let feed_forwards = feed_forwards(&self.gguf, &self.config);
+        let mapped = mapped_load(&self.gguf, &self.config, threads);
+        let load = match options.residence {
+            Residence::Mapped => Load { vision, feed_forwards: &feed_forwards, ..mapped },
+            // All of the file is held then, and nothing of it can be dropped.
+            Residence::Copied | Residence::Locked => {
+                Load { vision, weights: self.gguf.file_bytes(), embedding: 0, mapped: false, ..mapped }
+            }
+        };
+        Plan::choose(&load, &options.wish, &Machine::default())
+    }
+
+    /// Brings the weights to where they are wanted.
+    fn load(
+        &mut self,
+        options: &mut StartOptions,
+        plan: &Plan,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(), StartError> {
+        let residence = options.residence;
+        let mut kept = kept(&self.gguf, &self.config, plan);
+        let tower = options.tower.as_mut().filter(|_| plan.vision.total() > 0).map(|tower| &mut tower.file);
+        match tower {
+            None => {}
+            Some(TowerFile::Inside) => kept.extend(names(weights::tensors(&self.gguf))),
+            Some(TowerFile::Beside(file)) => {
+                let all = names(weights::tensors(file));
+                bring(file, residence, plan, &all, progress)?;
+            }
+        }
+        bring(&mut self.gguf, residence, plan, &kept, progress)
+    }
+}
+
+/// The hyper-parameters with the trained positions stretched.
+fn stretch(config: &mut Config, factor: f32) {
+    let n_ctx_orig = config.rope.yarn.as_ref().map_or(config.n_ctx_train, |yarn| yarn.n_ctx_orig);
+    config.rope.yarn = (factor != 1.0).then(|| YarnConfig::with_factor(factor, n_ctx_orig));
+}
+
+/// Brings one file's weights to where they are wanted; of a mapped file, those of the names `kept`.
+fn bring(
+    gguf: &mut Gguf,
+    residence: Residence,
+    plan: &Plan,
+    kept: &[String],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<(), StartError> {
+    if residence == Residence::Copied {
+        let total = gguf.file_bytes();
+        gguf.copy_into_memory(|done| progress(done, total))?;
+        return Ok(());
+    }
+    // An embedding that is not also the head is read a row a token: reading ahead there would only fill memory.
+    if own_embedding(gguf).is_some()
+        && let Some(embedding) = gguf.stored("token_embd.weight")
+    {
+        embedding.advise_random();
+    }
+    if plan.weights_fit {
+        for (i, weight) in kept.iter().filter_map(|name| gguf.stored(name)).enumerate() {
+            // What is streamed comes into memory when it is used.
+            if plan.streaming.layers == 0 {
+                weight.load()
+            } else {
+                weight.prefetch()
+            }
+            progress(i as u64 + 1, kept.len() as u64);
+        }
+    }
+    if residence == Residence::Locked {
+        gguf.lock().map_err(StartError::Lock)?;
+    }
+    Ok(())
+}
+
+/// The vision tokens of a model's vocabulary: those of the well-known texts, or else of the ids that the file gives. `notes`
+/// says which of its ids are ignored.
+///
+/// # Errors
+/// If it lacks one.
+pub fn vision_ids(tokenizer: &Tokenizer, gguf: &Gguf, notes: &mut Vec<Note>) -> vision::Result<VisionIds> {
+    let id_of = |token: &str| {
+        let key = match token {
+            "<|vision_start|>" => "qwen35.vision_start_token_id",
+            "<|vision_end|>" => "qwen35.vision_end_token_id",
+            "<|image_pad|>" => "qwen35.image_token_id",
+            _ => "qwen35.video_token_id",
+        };
+        let by_key = gguf.advice(key, tokenizer.n_vocab() as u64, notes).map(|id| id as u32);
+        let by_text = tokenizer.added_token(token);
+        if let (Some(found), Some(id)) = (by_key, by_text)
+            && found != id
+        {
+            notes.push(Note::key(key, format!("found {found}, and {token} is {id}")));
+        }
+        by_text.or(by_key)
+    };
+    VisionIds::find(id_of)
+}

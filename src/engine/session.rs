@@ -1,0 +1,309 @@
+//! A conversation with a model: messages in, events out. Behind it stand tokenizer, template, sampler, viewer and timeline.
+//!
+//! A session keeps no messages: each answer is given all of them, and what the timeline holds already is not read again.
+
+use super::context::{Context, text_slots};
+use super::generate::{self, Audience, Outcome, Task, generate};
+use super::message::{Message, shown};
+use super::plan::Plan;
+use crate::chat::thinking::{Channel, Thinking};
+use crate::chat::{self, Request, Template};
+use crate::sampler::{Sampler, Settings};
+use crate::tokenizer::{Special, Tokenizer};
+use crate::vision::eyes::Seen;
+use crate::vision::positions::{VisionIds, Walk};
+use crate::vision::prompt::{self, Prompt};
+use crate::vision::{self, Look, Source, Viewer};
+use serde_json::Value;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What happens while an answer is made.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// `done` of the prompt's `total` tokens are read.
+    Reading {
+        /// Tokens read, those that were in the timeline already included.
+        done: usize,
+        /// Tokens of the prompt.
+        total: usize,
+    },
+    /// The thinking goes on with this text.
+    Thinking(&'a str),
+    /// The answer goes on with this text.
+    Text(&'a str),
+    /// The answer is complete; so it went.
+    Done(&'a Outcome),
+}
+
+/// Stops the answer of a session from any thread. Clones stop the same one.
+#[derive(Clone, Default, Debug)]
+pub struct Canceller(Arc<AtomicBool>);
+
+impl Canceller {
+    /// Stops the answer that is being made, between two tokens or two batches of the prompt; where none is, the next one
+    /// before it begins.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes back what [`Canceller::cancel`] did, where no answer has taken note of it.
+    pub fn rearm(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How answers are made. May be changed between answers.
+#[derive(Clone, Debug)]
+pub struct AnswerOptions {
+    /// Whether the template is asked for thinking.
+    pub thinking: bool,
+    /// After so many thinking tokens the thinking is ended, and the answer follows.
+    pub think_budget: Option<usize>,
+    /// Most tokens of an answer, its thinking included.
+    pub max_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Settings,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The template refuses the messages, or cannot be run.
+    #[error(transparent)]
+    Template(#[from] chat::Error),
+    /// Pictures and their places do not agree.
+    #[error(transparent)]
+    Vision(#[from] vision::Error),
+    /// There are pictures, and the session has no vision tower.
+    #[error("the session was opened without a vision tower, and the message has pictures")]
+    NoTower,
+    /// There is nothing to read.
+    #[error("the prompt has no tokens")]
+    Empty,
+    /// The prompt leaves no room for an answer.
+    #[error("the prompt has {n_prompt} tokens, and the context holds {n_ctx}")]
+    TooLong {
+        /// Tokens of the prompt.
+        n_prompt: usize,
+        /// Positions of the context.
+        n_ctx: usize,
+    },
+    /// The answer could not be computed.
+    #[error(transparent)]
+    Generate(#[from] generate::Error),
+}
+
+/// What a session is made of; [`super::model_file::ModelFile::start`] makes one.
+pub(super) struct Parts {
+    pub context: Context,
+    pub tokenizer: Tokenizer,
+    pub template: Template,
+    pub sampler: Sampler,
+    pub viewer: Option<(Viewer, VisionIds)>,
+    pub options: AnswerOptions,
+    pub plan: Plan,
+    pub notes: Vec<String>,
+}
+
+/// A conversation with a model.
+pub struct Session {
+    context: Context,
+    tokenizer: Tokenizer,
+    template: Template,
+    sampler: Sampler,
+    viewer: Option<(Viewer, VisionIds)>,
+    plan: Plan,
+    notes: Vec<String>,
+    canceller: Canceller,
+    /// How answers are made.
+    pub options: AnswerOptions,
+}
+
+impl Session {
+    pub(super) fn new(parts: Parts) -> Session {
+        let Parts { context, tokenizer, template, sampler, viewer, options, plan, notes } = parts;
+        let canceller = Canceller::default();
+        Session { context, tokenizer, template, sampler, viewer, plan, notes, canceller, options }
+    }
+
+    /// The memory plan that the session keeps to.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What was ignored in the model's files.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The timeline, the model and the threads behind it.
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// What looks at pictures, when the session has a vision tower.
+    pub fn viewer(&self) -> Option<&Viewer> {
+        self.viewer.as_ref().map(|(viewer, _)| viewer)
+    }
+
+    /// What stops the answers of this session.
+    pub fn canceller(&self) -> Canceller {
+        self.canceller.clone()
+    }
+
+    /// Has `canceller` stop the answers of this session from now on.
+    pub fn cancel_by(&mut self, canceller: Canceller) {
+        self.canceller = canceller;
+    }
+
+    /// Looks at a picture, which can then be a part of a message. `progress` is told how many of the tower's blocks are
+    /// done, and how many there are.
+    ///
+    /// # Errors
+    /// What is wrong with it; [`SessionError::NoTower`].
+    pub fn look_at_image(&mut self, source: &Source, progress: impl FnMut(usize, usize)) -> Result<Look, SessionError> {
+        let (viewer, _) = self.viewer.as_mut().ok_or(SessionError::NoTower)?;
+        Ok(viewer.image(source, self.context.team(), progress)?)
+    }
+
+    /// Looks at a clip, as [`Session::look_at_image`].
+    ///
+    /// # Errors
+    /// As [`Session::look_at_image`].
+    pub fn look_at_clip(&mut self, source: &Source, progress: impl FnMut(usize, usize)) -> Result<Look, SessionError> {
+        let (viewer, _) = self.viewer.as_mut().ok_or(SessionError::NoTower)?;
+        Ok(viewer.clip(source, self.context.team(), progress)?)
+    }
+
+    /// Reads the conversation, as far as it was not read before, and writes the next answer. `on_event` is told as it
+    /// happens, and last of all [`Event::Done`].
+    ///
+    /// # Errors
+    /// [`SessionError`]; the timeline is as good as before then.
+    pub fn answer(
+        &mut self,
+        messages: &[Message],
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Outcome, SessionError> {
+        let messages_json: Vec<Value> = messages.iter().map(Message::to_json).collect();
+        let ids = prompt_ids(&self.tokenizer, &self.template, &messages_json, self.options.thinking)?;
+        let (images, clips) = shown(messages);
+        self.answer_ids(ids, &images, &clips, on_event)
+    }
+
+    /// Writes the answer to a prompt that has been made into ids ([`super::model_file::ModelFile::prompt_ids`]), with a
+    /// placeholder for each picture and clip.
+    ///
+    /// # Errors
+    /// As [`Session::answer`].
+    pub fn answer_ids(
+        &mut self,
+        ids: Vec<u32>,
+        images: &[Seen],
+        clips: &[Seen],
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Outcome, SessionError> {
+        let prompt = self.arrange(ids, images, clips)?;
+        // The answer begins a turn of its own: up to there the next prompt will be the same. What the template puts
+        // behind depends on the mode and is dropped from history.
+        let turn = self.tokenizer.added_token("<|im_start|>");
+        let stable = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
+        let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
+        self.write(&prompt, stable, thinking, on_event)
+    }
+
+    /// Continues a text as it is, without the template: for base models.
+    ///
+    /// # Errors
+    /// As [`Session::answer`].
+    pub fn continue_text(&mut self, text: &str, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, SessionError> {
+        let ids = self.tokenizer.encode(text, Special::None);
+        self.write(&Prompt { ids, seen: Vec::new() }, 0, Thinking::ignored(), on_event)
+    }
+
+    /// Puts pictures and clips in their places.
+    fn arrange(&self, ids: Vec<u32>, images: &[Seen], clips: &[Seen]) -> Result<Prompt, SessionError> {
+        if images.is_empty() && clips.is_empty() {
+            return Ok(Prompt { ids, seen: Vec::new() });
+        }
+        let (_, vision_ids) = self.viewer.as_ref().ok_or(SessionError::NoTower)?;
+        let text = |stamp: &str| self.tokenizer.encode(stamp, Special::None);
+        Ok(prompt::arrange(&ids, *vision_ids, images, clips, text)?)
+    }
+
+    fn write(
+        &mut self,
+        prompt: &Prompt,
+        stable: usize,
+        thinking: Thinking,
+        on_event: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Outcome, SessionError> {
+        let (n_prompt, n_ctx) = (prompt.ids.len(), self.context.settings().n_ctx);
+        if n_prompt == 0 {
+            return Err(SessionError::Empty);
+        }
+        if n_prompt >= n_ctx {
+            return Err(SessionError::TooLong { n_prompt, n_ctx });
+        }
+        let slots = match &self.viewer {
+            Some((_, vision_ids)) if !prompt.seen.is_empty() => {
+                prompt.slots(*vision_ids, self.context.model().config.n_embd, &mut Walk::default())?
+            }
+            _ => text_slots(&prompt.ids, 0),
+        };
+        self.sampler.set(self.options.sampling);
+        let task = Task { prompt: &slots, stable, n_max: self.options.max_tokens, thinking };
+        let mut follower = Follower { on_event, canceller: &self.canceller };
+        let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);
+        self.canceller.rearm();
+        let outcome = outcome?;
+        on_event(Event::Done(&outcome));
+        Ok(outcome)
+    }
+}
+
+/// The ids of a conversation and the start of the next answer; of each picture and clip there is one placeholder.
+pub(super) fn prompt_ids(
+    tokenizer: &Tokenizer,
+    template: &Template,
+    messages: &[Value],
+    thinking: bool,
+) -> Result<Vec<u32>, chat::Error> {
+    let prompt = template.prompt(&Request::new(messages.to_vec(), thinking), tokenizer)?;
+    Ok(tokenizer.encode_prompt(&prompt))
+}
+
+/// Passes on what [`generate`] tells.
+struct Follower<'a> {
+    on_event: &'a mut dyn FnMut(Event<'_>),
+    canceller: &'a Canceller,
+}
+
+impl Audience for Follower<'_> {
+    fn reading(&mut self, done: usize, total: usize) {
+        (self.on_event)(Event::Reading { done, total });
+    }
+
+    fn writing(&mut self, channel: Channel, text: &str) {
+        (self.on_event)(match channel {
+            Channel::Thinking => Event::Thinking(text),
+            Channel::Answer => Event::Text(text),
+        });
+    }
+
+    fn proceed(&mut self) -> bool {
+        !self.canceller.is_cancelled()
+    }
+}
