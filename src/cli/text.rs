@@ -13,9 +13,9 @@ const NO_TEXT: [(&[u8], &str); 9] = [
     (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an office document: save it as text"),
     (b"\x1f\x8b", "compressed: zcat makes text of it"),
     (b"GGUF", "a GGUF model: it goes in the place of the model"),
-    (b"\x89PNG", "a picture: give it with --image"),
-    (b"\xff\xd8\xff", "a picture: give it with --image"),
-    (b"GIF8", "a picture: give it with --image"),
+    (b"\x89PNG", "a picture: give it with --image, which takes - for standard input"),
+    (b"\xff\xd8\xff", "a picture: give it with --image, which takes - for standard input"),
+    (b"GIF8", "a picture: give it with --image, which takes - for standard input"),
     (b"RIFF", "a picture, clip or sound: pictures are given with --image, clips with --video"),
 ];
 
