@@ -252,6 +252,7 @@ fn the_prompt_may_stand_behind_the_model() {
     for (line, says) in [
         (&["hi", "-p", "ho"][..], "two prompts are given"),
         (&[other.to_str().unwrap()], "one model at a time"),
+        (&[other.to_str().unwrap(), model.to_str().unwrap()], "one model at a time"),
         (&[""], "TEXT: the prompt is empty"),
     ] {
         let output = json_run(&model, line).output().unwrap();

@@ -89,11 +89,9 @@ impl PromptArgs {
         let first = self.model_option.as_ref().and(self.model.as_ref());
         let first = first.map(|word| word.to_str().context("the prompt is not UTF-8")).transpose()?;
         let words: Vec<&str> = first.into_iter().chain(self.text.iter().map(String::as_str)).collect();
-        if let [word] = words[..]
-            && word.to_ascii_lowercase().ends_with(".gguf")
-            && Path::new(word).exists()
-        {
-            bail!("{word} stands where the prompt is expected: one model at a time");
+        let is_model = |word: &&str| word.to_ascii_lowercase().ends_with(".gguf") && Path::new(word).exists();
+        if words.iter().all(is_model) {
+            bail!("{} stands where the prompt is expected: one model at a time", words.join(" "));
         }
         Ok(Some(words.join(" ")))
     }
