@@ -200,10 +200,16 @@ impl Session {
         let messages_json: Vec<Value> = messages.iter().map(Message::to_json).collect();
         let ids = prompt_ids(&self.tokenizer, &self.template, &messages_json, self.options.thinking)?;
         let (images, clips) = shown(messages);
-        self.answer_ids(ids, &images, &clips, on_event)
+        let prompt = self.arrange(ids, &images, &clips)?;
+        // The answer begins a turn of its own: up to there the next prompt will be the same. What the template puts
+        // behind depends on the mode and is dropped from history.
+        let turn = self.tokenizer.added_token("<|im_start|>");
+        let stable = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
+        let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
+        self.write(&prompt, stable, thinking, on_event)
     }
 
-    /// Writes the answer to a prompt that has been made into ids ([`super::model_file::ModelFile::prompt_ids`]), with a
+    /// Writes the one answer to a prompt that has been made into ids ([`super::model_file::ModelFile::prompt_ids`]), with a
     /// placeholder for each picture and clip.
     ///
     /// # Errors
@@ -216,12 +222,8 @@ impl Session {
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome, SessionError> {
         let prompt = self.arrange(ids, images, clips)?;
-        // The answer begins a turn of its own: up to there the next prompt will be the same. What the template puts
-        // behind depends on the mode and is dropped from history.
-        let turn = self.tokenizer.added_token("<|im_start|>");
-        let stable = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
         let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
-        self.write(&prompt, stable, thinking, on_event)
+        self.write(&prompt, 0, thinking, on_event)
     }
 
     /// Continues a text as it is, without the template: for base models.
