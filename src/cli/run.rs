@@ -13,7 +13,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
-use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions};
+use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions, vision_ids};
 use qwen_edge::engine::plan::Bytes;
 use qwen_edge::engine::session::{AnswerOptions, Session, SessionError};
 use qwen_edge::gguf::Gguf;
@@ -141,9 +141,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let path = args.input.model();
     let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;
     let looks = interactive || !args.sight.is_empty();
-    let (tower, mut no_tower) = match tower_file::find(&args.sight, path, file.gguf(), looks)? {
-        Ok(file) => (Some(args.sight.tower(file)), NoTower::Absent),
-        Err(why) => (None, why),
+    let found = tower_file::find(&args.sight, path, file.gguf(), looks)?;
+    let places = vision_ids(file.tokenizer(), file.gguf(), &mut Vec::new());
+    let (tower, mut no_tower) = match (found, places) {
+        (Ok(_), Err(error)) if !args.sight.is_wanted() => (None, NoTower::Misfit(error.to_string())),
+        (Ok(file), _) => (Some(args.sight.tower(file)), NoTower::Absent),
+        (Err(why), _) => (None, why),
     };
     let has_tower = tower.is_some();
     let (thinking, budget) = args.thinking(file.config().thinks_by_default());

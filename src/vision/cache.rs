@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// Bytes of embeddings kept in memory; the oldest leave first.
 const MEMORY_BYTES: usize = 64 << 20;
 
+/// Bytes of the header of an entry's file, at most.
+const MAX_HEADER: u64 = 4096;
+
 /// Hash of a tower and its input.
 pub type Key = [u8; 32];
 
@@ -96,7 +99,9 @@ fn checksum(key: &Key, bytes: &[u8]) -> String {
 
 /// Reads an entry; `None` unless it is whole and what it should be.
 fn read(path: &Path, key: &Key, tokens: usize, n_out: usize) -> Option<Vec<f32>> {
-    let bytes = std::fs::read(path).ok()?;
+    let rows = (tokens as u64).checked_mul(n_out as u64)?.checked_mul(size_of::<f32>() as u64)?;
+    // A file of another size is none of these, and may be of any.
+    let bytes = super::source::read_file(path, rows.checked_add(MAX_HEADER)?).ok()?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).ok()?;
     let file = SafeTensors::deserialize(&bytes).ok()?;
     let tensor = file.tensor("embeddings").ok()?;

@@ -3,7 +3,6 @@
 
 use super::error::{Error, Result};
 use super::image_file::{MAX_PIXELS, Picture, unknown};
-use super::source::printable;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -50,8 +49,7 @@ pub fn measure(path: &Path) -> Result<(usize, f64)> {
     let said = String::from_utf8_lossy(&output.stderr);
     parse_description(&said).ok_or_else(|| {
         let reason = said.lines().rev().find(|l| !l.trim().is_empty() && !l.contains("At least one output file"));
-        // It repeats what stands in the file, titles and all.
-        Error::Ffmpeg { reason: printable(reason.unwrap_or("no video found").trim()) }
+        Error::Ffmpeg { reason: reason.unwrap_or("no video found").trim().to_owned() }
     })
 }
 
@@ -114,7 +112,7 @@ pub fn read_frames(
     let said = messages.join().unwrap_or_default();
     result?;
     if frames == 0 || status.is_err() {
-        let reason = printable(said.lines().next().unwrap_or("it delivered no frames"));
+        let reason = said.lines().next().unwrap_or("it delivered no frames").to_owned();
         return Err(Error::Ffmpeg { reason });
     }
     Ok(())
@@ -140,7 +138,7 @@ fn read_ppm(pipe: &mut impl BufRead, room: u64) -> std::result::Result<Option<Pi
             pipe.read_exact(&mut rgb).map_err(|_| "a picture was cut".to_owned())?;
             Ok(Some(Picture { width, height, rgb }))
         }
-        _ => Err(format!("expected a PPM picture, found {}", printable(&fields.join(" ")))),
+        _ => Err(format!("expected a PPM picture, found {}", fields.join(" "))),
     }
 }
 

@@ -49,11 +49,11 @@ impl Source {
             return Err(Error::NoName { n: text.chars().count() });
         }
         if let Some(path) = pasted::file_url(&bare) {
-            return path.map(Source::File).map_err(|host| Error::Web { address: printable(&host) });
+            return path.map(Source::File).map_err(|host| Error::Web { address: host });
         }
         let web = ["http://", "https://", "ftp://"];
         if web.iter().any(|scheme| bare.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))) {
-            return Err(Error::Web { address: printable(&bare) });
+            return Err(Error::Web { address: bare });
         }
         let readings = [text, &bare].into_iter().flat_map(|text| [Some(text.into()), pasted::in_home(text)]);
         let readings: Vec<PathBuf> = readings.flatten().collect();
@@ -82,14 +82,9 @@ impl Source {
         match self {
             Source::Stdin => "standard input".into(),
             Source::DataUrl(_) => "data URL".into(),
-            Source::File(path) => printable(&path.to_string_lossy()),
+            Source::File(path) => path.to_string_lossy().into_owned(),
         }
     }
-}
-
-/// Text without what could steer a terminal.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Reads all bytes of a file.
@@ -168,6 +163,5 @@ mod tests {
         for web in ["https://example.org/a.png", "HTTP://x/y", "file://nas/a.png"] {
             assert!(matches!(Source::parse(web), Err(Error::Web { .. })), "{web}");
         }
-        assert_eq!(Source::File("a\x1b[31m.png".into()).label(), "a [31m.png");
     }
 }
