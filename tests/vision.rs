@@ -421,14 +421,9 @@ fn a_picture_comes_from_a_file_a_pipe_or_a_url_and_its_times_are_told() {
     let mut answers = Vec::new();
     for spec in [file.as_str(), "-", url.as_str()] {
         let base = ["run", &model, "--json", "--greedy", "-n", "4", "--ctx", "512", "--threads", "1", "-p", "What?"];
-<<<<<<< HEAD
         // Beside a picture from elsewhere, what is piped belongs to the prompt.
         let input = if spec == "-" { &bytes[..] } else { b"" };
         let (out, _) = fed(&[&base[..], &["--image", spec]].concat(), input);
-=======
-        let piped = if spec == "-" { &bytes[..] } else { b"" };
-        let (out, _) = fed(&[&base[..], &["--image", spec]].concat(), piped);
->>>>>>> 594426a (Go on with text where the vocabulary has no tokens for a tower that was found; read no cache entry of another size; feed the pipe to the picture that comes from it)
         let result: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let seen = &result["vision"][0];
         assert!(seen["tower_seconds"].as_f64().unwrap() > 0.0 && seen["tokens"].as_u64().unwrap() > 0, "{seen}");

@@ -2,8 +2,8 @@
 
 use super::alpha::Alpha;
 use super::cache::{self, Cache};
-use super::image_file::Picture;
 use super::note::Note;
+use super::picture::Picture;
 use super::positions::Insert;
 use super::preprocess::PixelValues;
 use super::resize::{Size, image_size, resize};

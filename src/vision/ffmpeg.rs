@@ -2,7 +2,9 @@
 //! are asked for, as PPM pictures over a pipe.
 
 use super::error::{Error, Result};
-use super::image_file::{MAX_PIXELS, Picture, unknown};
+use super::image_file::unknown;
+use super::picture::Picture;
+use super::samples::MAX_PIXELS;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -9,52 +9,12 @@ use super::alpha::Alpha;
 use super::error::{Error, Result};
 use super::jpeg_scans::{self, Missing};
 use super::note::Note;
-use super::resize::MAX_ASPECT;
-use super::{bmp, foreign, gif, jpeg, png};
+use super::picture::Picture;
+use super::samples::{Decoded, Samples, check_size};
+use super::{bmp, foreign, gif, jpeg, png, webp};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use std::io::Cursor;
-
-/// Most pixels a picture may have: 400 MB as RGB, a 108-megapixel photograph included.
-pub const MAX_PIXELS: u64 = 1 << 27;
-
-/// From this many decoded bytes on, a file must have at least a [`BOMB_RATIO`]th of them. A photograph compresses
-/// 10 to 100 times, an empty PNG 1000 times.
-const BOMB_BYTES: u64 = 64 << 20;
-const BOMB_RATIO: u64 = 500;
-
-/// Bytes a pixel takes at most while it is decoded: the coefficients of a progressive JPEG, or 16-bit samples, beside the
-/// 8-bit picture.
-const PIXEL_BYTES: u64 = 12;
-
-/// An 8-bit RGB picture.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Picture {
-    /// Pixels in a row.
-    pub width: usize,
-    /// Number of rows.
-    pub height: usize,
-    /// Samples `[height, width, 3]`.
-    pub rgb: Vec<u8>,
-}
-
-/// 8-bit samples as a file has them.
-pub(super) struct Samples {
-    pub width: usize,
-    pub height: usize,
-    /// Samples a pixel: grey, grey and alpha, RGB, or RGB and alpha.
-    pub channels: usize,
-    /// `[height, width, channels]`.
-    pub values: Vec<u8>,
-}
-
-/// What a decoder makes of a file.
-pub(super) struct Decoded {
-    pub samples: Samples,
-    /// How the picture lies.
-    pub orientation: Option<Orientation>,
-    pub notes: Vec<Note>,
-}
 
 /// The format of a picture, told from its first bytes.
 ///
@@ -100,35 +60,6 @@ pub(super) fn broken(format: ImageFormat, error: image::ImageError) -> Error {
     Error::Broken { format: name(format), reason: error.to_string() }
 }
 
-/// Checks the size a header claims for a file of `bytes` bytes, and returns the limits its decoder gets, with `room` bytes
-/// for both.
-///
-/// # Errors
-/// No pixels, too many, too thin, a decompression bomb, or more than there is room for.
-pub(super) fn check_size(width: u32, height: u32, bytes: usize, room: u64) -> Result<Limits> {
-    if width == 0 || height == 0 {
-        return Err(Error::NoPixels { width, height });
-    }
-    let pixels = u64::from(width) * u64::from(height);
-    if pixels > MAX_PIXELS {
-        return Err(Error::TooManyPixels { width, height, limit: MAX_PIXELS });
-    }
-    if width.max(height) as usize > MAX_ASPECT * width.min(height) as usize {
-        return Err(Error::TooThin { width: width as usize, height: height as usize, limit: MAX_ASPECT });
-    }
-    if 3 * pixels > BOMB_BYTES && 3 * pixels / BOMB_RATIO > bytes as u64 {
-        return Err(Error::Bomb { bytes, width, height });
-    }
-    let need = bytes as u64 + PIXEL_BYTES * pixels;
-    if need > room {
-        return Err(Error::NoRoom { width, height, need, room });
-    }
-    let mut limits = Limits::no_limits();
-    // 16-bit RGBA takes 8 bytes a pixel; the rest is the decoder's own.
-    limits.max_alloc = Some(2 * 8 * pixels + (64 << 20));
-    Ok(limits)
-}
-
 impl Picture {
     /// Decodes a picture file, its transparent pixels laid over white.
     ///
@@ -149,6 +80,7 @@ impl Picture {
             ImageFormat::Png => png::decode(bytes, room)?,
             ImageFormat::Jpeg => decode_jpeg(bytes, room)?,
             ImageFormat::Bmp => decode_bmp(bytes, room)?,
+            ImageFormat::WebP => decode_webp(bytes, room)?,
             format => decode(bytes, format, room)?,
         };
         if format == ImageFormat::Gif && !gif::has_trailer(bytes) {
@@ -186,9 +118,13 @@ fn open(bytes: &[u8], format: ImageFormat, room: u64) -> Result<impl ImageDecode
 /// Decodes a file of a format whose decoder says no more than whether it could.
 fn decode(bytes: &[u8], format: ImageFormat, room: u64) -> Result<Decoded> {
     let mut decoder = open(bytes, format, room)?;
-    let (width, height) = decoder.dimensions();
     // A broken EXIF block should not cost the user the picture.
     let orientation = decoder.orientation().ok();
+    read(decoder, format, orientation)
+}
+
+fn read(decoder: impl ImageDecoder, format: ImageFormat, orientation: Option<Orientation>) -> Result<Decoded> {
+    let (width, height) = decoder.dimensions();
     let (channels, values) = match DynamicImage::from_decoder(decoder).map_err(|error| broken(format, error))? {
         DynamicImage::ImageLuma8(image) => (1, image.into_raw()),
         DynamicImage::ImageLumaA8(image) => (2, image.into_raw()),
@@ -216,6 +152,8 @@ fn decode_jpeg(bytes: &[u8], room: u64) -> Result<Decoded> {
             Some(Missing::Rows { rows, of }) => return Err(cut(format!("{rows} of {of} rows of pixels are there"))),
             Some(Missing::Scans) => return Err(cut("some of its scans are missing".into())),
         }
+        // There are two copies of the file then.
+        let room = room.saturating_sub(bytes.len() as u64);
         let mut decoded = decode(&jpeg::with_end(bytes, coverage.end), ImageFormat::Jpeg, room)?;
         decoded.notes.push(Note::NoEnd { mark: "its end marker" });
         return Ok(decoded);
@@ -238,6 +176,19 @@ fn decode_bmp(bytes: &[u8], room: u64) -> Result<Decoded> {
     let samples = &mut decoded.samples;
     if samples.channels == 4 && samples.values.iter().skip(3).step_by(4).all(|&alpha| alpha == 0) {
         samples.values.iter_mut().skip(3).step_by(4).for_each(|alpha| *alpha = 255);
+    }
+    Ok(decoded)
+}
+
+/// Decodes a WebP picture.
+fn decode_webp(bytes: &[u8], room: u64) -> Result<Decoded> {
+    let mut decoder = open(bytes, ImageFormat::WebP, room)?;
+    let cut = webp::cut(bytes);
+    // The decoder makes room for an EXIF block of any length that it is said to have.
+    let orientation = if cut.is_none() { decoder.orientation().ok() } else { None };
+    let mut decoded = read(decoder, ImageFormat::WebP, orientation)?;
+    if cut.is_some_and(|cut| cut.belongs) {
+        decoded.notes.push(Note::NoEnd { mark: "its end" });
     }
     Ok(decoded)
 }

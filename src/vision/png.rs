@@ -1,8 +1,8 @@
 //! PNG pictures: row by row, so that one that is cut can be told from one that only lacks its end.
 
 use super::error::{Error, Result};
-use super::image_file::{Decoded, Samples, check_size};
 use super::note::Note;
+use super::samples::{Decoded, Samples, check_size};
 use image::metadata::Orientation;
 use png::{BitDepth, DecodingError, Transformations};
 use std::io::Cursor;

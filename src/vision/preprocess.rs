@@ -1,7 +1,7 @@
 //! Pictures to the rows the tower takes (`VISION.md` §3): normalised, cut into 16 x 16 patches, in the order of the
 //! 2 x 2 merge.
 
-use super::image_file::Picture;
+use super::picture::Picture;
 use super::resize::TOKEN_SIDE;
 
 /// Side of a patch in pixels.

@@ -3,7 +3,7 @@
 //! `VISION.md` §2 has the formulas.
 
 use super::error::{Error, Result};
-use super::image_file::Picture;
+use super::picture::Picture;
 
 /// Longest side over shortest side a picture may have.
 pub const MAX_ASPECT: usize = 200;
