@@ -611,7 +611,8 @@ fn a_vision_file_beside_the_model_that_does_not_fit_is_a_note_and_the_chat_goes_
     let key = b"clip.vision.projection_dim";
     let at = other.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 4;
     other[at..at + 4].copy_from_slice(&288u32.to_le_bytes());
-    let cases: [(&str, &[(&str, &[u8])], &str); 4] = [
+    type Files<'a> = &'a [(&'a str, &'a [u8])];
+    let cases: [(&str, Files<'_>, &str); 4] = [
         ("other", &[("mmproj-F16.gguf", &other)], "mm.2.weight"),
         ("half", &[("mmproj-F16.gguf", &whole[..100_000])], "mmproj-F16.gguf"),
         ("garbage", &[("mmproj.gguf", b"<html>not found</html>")], "mmproj.gguf"),
@@ -686,4 +687,47 @@ fn a_position_table_of_no_dimensions_is_an_error() {
     }
     let (out, _) = fed(&["inspect", &path], b"");
     assert!(String::from_utf8(out).unwrap().contains("found shape []"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_model_without_tokens_for_pictures_chats_with_text_alone() {
+    if std::env::var_os("QWEN_EDGE_RUNNER").is_some() {
+        return println!("skipped: starts the program on a terminal");
+    }
+    let directory = Scratch::new("no-tokens");
+    let (model, _) = synthetic(&directory);
+    let mut bytes = std::fs::read(&model).unwrap();
+    let (token, other) = (b"<|vision_start|>", b"<|vision_stort|>");
+    while let Some(at) = bytes.windows(token.len()).position(|window| window == token) {
+        bytes[at..at + token.len()].copy_from_slice(other);
+    }
+    std::fs::write(&model, bytes).unwrap();
+    let mut command = program();
+    command.args(["run", &model, "--ctx", "512", "-n", "2", "--greedy"]);
+    let (status, shown) = terminal::chat(&mut command, &["hello"]);
+    assert!(status == Some(0) && shown.contains("[read "), "{shown}");
+    assert!(shown.contains("note: no pictures: the model's vocabulary has no token <|vision_start|>"), "{shown}");
+    let said = complaint(&["run", &model, "-p", "x", "-q", "--image", &picture("rows.png")]);
+    assert!(said.contains("no token <|vision_start|>"), "{said}");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn pictures_are_looked_at_by_the_threads_that_read_the_prompt() {
+    if std::env::var_os("QWEN_EDGE_RUNNER").is_some() {
+        return println!("skipped: counts the program's threads");
+    }
+    let directory = Scratch::new("one-team");
+    let (model, _) = synthetic(&directory);
+    let image = picture("rows.png");
+    let args = ["run", &model, "-q", "-p", "a", "--greedy", "--ctx", "32k", "--threads", "4", "--image", &image];
+    let mut child = program().args(args).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap_or_default());
+    let workers = names.filter(|name| name.starts_with("worker-")).count();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(workers, 3, "beside the thread that leads them");
 }
