@@ -49,7 +49,7 @@ impl Isa {
                     && has!("avx512dq")
                     && has!("avx512vnni")
             }
-            Isa::Amx => Isa::Avx512Vnni.is_available() && crate::tiles::available(),
+            Isa::Amx => Isa::Avx512Vnni.is_available() && crate::amx_tiles::available(),
             Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm => false,
         }
     }

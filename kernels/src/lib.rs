@@ -7,6 +7,8 @@
 //! [`Kernels`] is the table of functions of one level, chosen once at start and passed down by reference.
 
 pub mod activations;
+#[cfg(target_arch = "x86_64")]
+mod amx_tiles;
 pub mod attention;
 #[cfg(test)]
 mod conformance;
@@ -22,8 +24,6 @@ pub mod qmatmul;
 pub mod rows;
 mod simd;
 pub mod tile;
-#[cfg(target_arch = "x86_64")]
-mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
 pub mod vecmath;

@@ -5,7 +5,7 @@
 use super::Precision;
 use super::lanes::{Lanes, Sums, f32_vectors_of, functions};
 use super::x86_avx512::Avx512;
-use crate::tiles::{Hardware, Tiles};
+use crate::amx_tiles::{Hardware, Tiles};
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::mem::transmute;
@@ -114,7 +114,7 @@ functions!(SPLIT, Split<Hardware>, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnn
 /// The functions with emulated tiles, where the CPU has what they need beside the tiles.
 #[cfg(test)]
 pub(super) fn emulated() -> Option<super::Functions> {
-    use crate::tiles::tests::Emulated;
+    use crate::amx_tiles::tests::Emulated;
     functions!(EMULATED, Split<Emulated>, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c");
     let has = crate::Isa::Avx512Vnni.is_available() && std::arch::is_x86_feature_detected!("avx512bf16");
     has.then_some(EMULATED)

@@ -16,7 +16,7 @@ use super::avx512::entry as avx512;
 use super::bf16::{self, VALUES};
 use super::entry::{Gemm, Product};
 use super::gemm::{Panel, Parts, Stretch};
-use crate::tiles::{Hardware, Tiles};
+use crate::amx_tiles::{Hardware, Tiles};
 use crate::{Format, Inputs, Tile};
 
 /// Rows of C in a step: activation rows; columns of C in a step: weight rows, those of a panel.
@@ -73,9 +73,9 @@ pub(super) fn product(format: Format) -> Product {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::amx_tiles::tests::Emulated;
     use crate::conformance::Guarded;
     use crate::qmatmul::gemm;
-    use crate::tiles::tests::Emulated;
     use crate::{Isa, Matrix};
 
     unsafe fn multiply_emulated(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) {
