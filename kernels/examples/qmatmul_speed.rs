@@ -5,11 +5,12 @@
 //! cargo run --release -p qwen-edge-kernels --example qmatmul_speed -- Q4_K,Q6_K avx2,avx512vnni 1,512 2
 //! ```
 //!
-//! M is a number of activation rows, or `2x1`, `2x2`, `2x4`: so many in two terms.
+//! M is a number of activation rows, or `2x1`, `2x2`, `2x4`: so many in two 8-bit terms.
 //!
 //! The weights are larger than the caches; beside them, "cached" is the rate of few columns with 256 KiB of weights:
 //! what the arithmetic alone allows. Every thread works on rows of its own; figures are those of the fastest
-//! run, since other load can only add time. The read rate of the memory, by plain sums with the same number of threads, is measured beside each.
+//! run, since other load can only add time. The read rate of the memory, by plain sums with the same number of threads,
+//! is measured beside each.
 
 use qwen_edge_kernels::activations::Forms;
 use qwen_edge_kernels::memory::read;
@@ -36,12 +37,12 @@ fn main() {
     for &format in Format::ALL.iter().filter(|f| picks(formats.clone(), f.name())) {
         for isa in Isa::available().into_iter().filter(|i| picks(levels.clone(), i.name())) {
             for columns in columns.split(',') {
-                let (two_terms, m) = match columns.strip_prefix("2x") {
+                let (int8x2, m) = match columns.strip_prefix("2x") {
                     Some(m) => (true, m),
                     None => (false, columns),
                 };
                 if let Ok(m) = m.parse() {
-                    run(format, isa, Columns { m, two_terms }, threads, k);
+                    run(format, isa, Columns { m, int8x2 }, threads, k);
                 }
             }
         }
@@ -52,32 +53,32 @@ fn main() {
 #[derive(Clone, Copy)]
 struct Columns {
     m: usize,
-    two_terms: bool,
+    int8x2: bool,
 }
 
 impl Columns {
     fn multiply(self, kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
-        if self.two_terms { kernels.matmul_two_terms(w, x, y) } else { kernels.matmul(w, x, y) }
+        if self.int8x2 { kernels.matmul_int8x2(w, x, y) } else { kernels.matmul(w, x, y) }
     }
 }
 
 fn run(format: Format, isa: Isa, columns: Columns, threads: usize, k: usize) {
     let kernels = Kernels::select(Some(isa)).expect("it is among the available ones");
-    let Columns { m, two_terms } = columns;
+    let Columns { m, int8x2 } = columns;
     // Many columns: fewer rows, or a run takes minutes.
     let rows = if m > 8 { 256 * threads } else { (VALUES / k).next_multiple_of(threads * 32) };
     let bytes = weights(format, rows, k);
     let w = Matrix::new(format, rows, k, &bytes);
     let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect();
     let forms = Forms { quants: true, ..Forms::of([format]) };
-    let mut q = if two_terms { QuantRows::in_two_terms(m, k) } else { QuantRows::new(forms, m, k) };
+    let mut q = if int8x2 { QuantRows::int8x2(m, k) } else { QuantRows::new(forms, m, k) };
     let layout = q.layout();
     for r in 0..m {
         let x = &x[r * k..][..k];
-        if two_terms {
+        if int8x2 {
             let len = layout.record_len();
             let (first, second) = q.records_mut()[2 * r * len..][..2 * len].split_at_mut(len);
-            kernels.quantize_row_in_two_terms(x, layout.row_mut(first), layout.row_mut(second));
+            kernels.quantize_row_int8x2(x, layout.row_mut(first), layout.row_mut(second));
         } else {
             kernels.quantize_row(x, q.row_mut(r));
         }
@@ -114,7 +115,7 @@ fn run(format: Format, isa: Isa, columns: Columns, threads: usize, k: usize) {
         "{:8} {:11} {:>4} {:9.3} {:8.2} {:8.0}% {cached:9.2} {:9.1}",
         format.name(),
         isa.name(),
-        format!("{}{m}", if two_terms { "2x" } else { "" }),
+        format!("{}{m}", if int8x2 { "2x" } else { "" }),
         time * 1e3,
         bytes.len() as f64 / time * 1e-9,
         100.0 * read / time,

@@ -1,15 +1,15 @@
-//! Activations in the forms that integer products take: 8-bit quants for quantised weights, 13-bit words for weights in
-//! 16-bit floats.
+//! Activations in the forms that integer products take: 8-bit quants for quantised weights, 13-bit integers for weights
+//! in 16-bit floats.
 //!
-//! For quants, each row is cut into blocks of [`BLOCK`] values: `x[i] ≈ d[b]·q[i]`, `d = max|x| / 127` over the block in f32,
-//! `q = round(x / d)` in `-127..=127` (never -128, so that sign tricks hold). Beside them stand the sums of 16 quants,
-//! times their scale, for formats with an offset. One f32 scale for 32 values is finer than the f16 scales or 256-value
-//! blocks of other runtimes.
+//! For quants, each row is cut into blocks of [`BLOCK`] values: `x[i] ≈ d[b]·q[i]`, `d = max|x| / 127` over the block
+//! in f32, `q = round(x / d)` in `-127..=127` (never -128, so that sign tricks hold). Beside them stand the sums of 16
+//! quants, times their scale, for formats with an offset. One f32 scale for 32 values is finer than the f16 scales or
+//! 256-value blocks of other runtimes.
 //!
 //! Up to [`GEMV_COLUMNS`] rows lie in the [order of lanes](Order::Lanes), more lie in the order of their values.
 //!
-//! Where the CPU has fast products of bf16, rows with quants also carry the values rounded to bf16. Words are those of
-//! [`Precision::Int16`].
+//! Where the CPU has fast products of bf16, rows with quants also carry the values rounded to bf16. 13-bit integers are
+//! stored as [`Precision::Int16`] says.
 //!
 //! A block that holds a NaN or an infinity gets a NaN scale and zero quants: every product it enters is NaN, so the
 //! accident stays visible. A block whose largest magnitude is below [`TINY`] is stored as zeros.
@@ -30,8 +30,8 @@ pub const SUM_BLOCK: usize = 16;
 /// Adding 1.5·2²³ rounds to the nearest integer, ties to even, which the sum holds in its low bits.
 const MAGIC: f32 = 12_582_912.0;
 
-/// Steps of a second term in one of the first: a power of two, and what the first leaves out, half a step, is at most one
-/// more than the 127 that quants may be.
+/// Steps of a second term in one of the first: a power of two, and what the first leaves out, half a step, is at most
+/// one more than the 127 that quants may be.
 const SECOND: f32 = 256.0;
 
 /// Blocks with no magnitude of at least this (2⁻¹⁰⁰) count as zero; the reciprocal of their scale could overflow.
@@ -42,8 +42,8 @@ pub const TINY: f32 = f32::from_bits((127 - 100) << 23);
 pub enum Order {
     /// As the values do.
     Values,
-    /// In four vectors of 16 lanes, where what shares a lane belongs to the same 16 values: their products are added up as
-    /// integers, and scaled once.
+    /// In four vectors of 16 lanes, where what shares a lane belongs to the same 16 values: their products are added up
+    /// as integers, and scaled once.
     ///
     /// ```text
     /// quants 64v + 16b + 4m + i, all below 4    byte i of lane 4b + v of vector m
@@ -87,19 +87,19 @@ impl Order {
 pub struct Forms {
     /// 8-bit quants, for quantised weights.
     pub quants: bool,
-    /// 13-bit words, for weights in 16-bit floats. Up to [`GEMV_COLUMNS`] rows do without them.
-    pub words: bool,
+    /// 13-bit integers, for weights in 16-bit floats. Up to [`GEMV_COLUMNS`] rows do without them.
+    pub int16: bool,
 }
 
 impl Forms {
     /// Quants alone.
-    pub const QUANTS: Forms = Forms { quants: true, words: false };
+    pub const QUANTS: Forms = Forms { quants: true, int16: false };
 
     /// What rows need that meet weights of these formats.
     pub fn of(formats: impl IntoIterator<Item = Format>) -> Forms {
-        formats.into_iter().fold(Forms { quants: false, words: false }, |forms, format| Forms {
+        formats.into_iter().fold(Forms { quants: false, int16: false }, |forms, format| Forms {
             quants: forms.quants || !format.is_float(),
-            words: forms.words || matches!(format, Format::F16 | Format::BF16),
+            int16: forms.int16 || matches!(format, Format::F16 | Format::BF16),
         })
     }
 }
@@ -109,8 +109,8 @@ impl Forms {
 pub struct Layout {
     cols: usize,
     order: Order,
-    /// Bytes of the parts: quants, scales, sums, filling, bf16 values, words. A multiple of 64 in all.
-    parts: [usize; 6],
+    /// Bytes of the fields: quants, scales, sums, filling, bf16 values, 13-bit integers. A multiple of 64 in all.
+    fields: [usize; 6],
 }
 
 impl Layout {
@@ -120,16 +120,16 @@ impl Layout {
         let (d, ds) = (k / BLOCK * 4, k / SUM_BLOCK * 4);
         let order = if rows <= GEMV_COLUMNS { Order::Lanes } else { Order::Values };
         let bf16 = if has_bf16() { 2 * k } else { 0 };
-        let words = if forms.words && rows > GEMV_COLUMNS && has_words() { Precision::Int16.words(cols) } else { 0 };
-        let words = (4 * words).next_multiple_of(64);
+        let int16 = if forms.int16 && rows > GEMV_COLUMNS && has_int16() { Precision::Int16.words(cols) } else { 0 };
+        let int16 = (4 * int16).next_multiple_of(64);
         // At least a record, so that threads can split rows of nothing too.
-        let filled = (k + d + ds).next_multiple_of(64).max(if bf16 + words == 0 { 64 } else { 0 });
-        Layout { cols, order, parts: [k, d, ds, filled - (k + d + ds), bf16, words] }
+        let filled = (k + d + ds).next_multiple_of(64).max(if bf16 + int16 == 0 { 64 } else { 0 });
+        Layout { cols, order, fields: [k, d, ds, filled - (k + d + ds), bf16, int16] }
     }
 
     /// [`Record`]s a row takes.
     pub fn record_len(&self) -> usize {
-        self.parts.iter().sum::<usize>() / 64
+        self.fields.iter().sum::<usize>() / 64
     }
 
     /// Views one row's records as its fields.
@@ -138,26 +138,26 @@ impl Layout {
     /// If `records` is not one row long.
     pub fn row_mut<'a>(&self, records: &'a mut [Record]) -> QuantRowMut<'a> {
         assert_eq!(records.len(), self.record_len(), "records of a row of {}", self.cols);
-        let [q_len, d_len, ds_len, filling, bf16_len, _] = self.parts;
+        let [q_len, d_len, ds_len, filling, bf16_len, _] = self.fields;
         let (q, rest) = bytemuck::cast_slice_mut(records).split_at_mut(q_len);
         let (d, rest) = rest.split_at_mut(d_len);
         let (ds, rest) = rest.split_at_mut(ds_len);
-        let (bf16, words) = rest[filling..].split_at_mut(bf16_len);
-        let words: &mut [u32] = bytemuck::cast_slice_mut(words);
-        let n_words = Precision::Int16.words(self.cols).min(words.len());
+        let (bf16, int16) = rest[filling..].split_at_mut(bf16_len);
+        let int16: &mut [u32] = bytemuck::cast_slice_mut(int16);
+        let n_words = Precision::Int16.words(self.cols).min(int16.len());
         QuantRowMut {
             q: bytemuck::cast_slice_mut::<u8, i8>(q),
             d: bytemuck::cast_slice_mut(d),
             ds: bytemuck::cast_slice_mut(ds),
             bf16: bytemuck::cast_slice_mut(bf16),
-            words: &mut words[..n_words],
+            int16: &mut int16[..n_words],
             order: self.order,
         }
     }
 }
 
-/// Rows of activations `[m, k]` in the forms of products. Rows are records of one buffer, so that threads can fill disjoint
-/// rows.
+/// Rows of activations `[m, k]` in the forms of products. Rows are records of one buffer, so that threads can fill
+/// disjoint rows.
 pub struct QuantRows {
     buffer: Vec<Record>,
     forms: Forms,
@@ -173,8 +173,8 @@ pub struct QuantRows {
 #[repr(C, align(64))]
 pub struct Record([u8; 64]);
 
-/// One row, to be read. All fields cover k rounded up to a multiple of 256, with zeros past k; they are empty in rows without
-/// quants.
+/// One row, to be read. All fields cover k rounded up to a multiple of 256, with zeros past k; they are empty in rows
+/// without quants.
 #[derive(Clone, Copy)]
 pub struct QuantRow<'a> {
     /// Quants, `[k]`.
@@ -189,7 +189,7 @@ pub struct QuantRow<'a> {
     pub order: Order,
 }
 
-/// One row, to be written; fields as in [`QuantRow`], and the words.
+/// One row, to be written; fields as in [`QuantRow`], and the 13-bit integers.
 pub struct QuantRowMut<'a> {
     /// Quants.
     pub q: &'a mut [i8],
@@ -199,8 +199,8 @@ pub struct QuantRowMut<'a> {
     pub ds: &'a mut [f32],
     /// Values as bf16, `[k]`, zeros past the end of x; empty where the CPU has no use for them.
     pub bf16: &'a mut [u16],
-    /// Values as words, as many as [`Precision::words`] says; empty in rows without them.
-    pub words: &'a mut [u32],
+    /// Values as 13-bit integers, as many words as [`Precision::words`] says; empty in rows without them.
+    pub int16: &'a mut [u32],
     /// The order of quants, scales and sums.
     pub order: Order,
 }
@@ -215,8 +215,8 @@ fn has_bf16() -> bool {
     *HAS
 }
 
-/// Whether a level of this CPU multiplies words.
-fn has_words() -> bool {
+/// Whether a level of this CPU multiplies 13-bit integers.
+fn has_int16() -> bool {
     static HAS: LazyLock<bool> = LazyLock::new(|| Isa::Avx2.is_available());
     *HAS
 }
@@ -228,7 +228,7 @@ fn padded(cols: usize) -> usize {
 
 /// [`Record`]s of a buffer.
 fn buffer_len(rows: usize, layout: &Layout) -> usize {
-    let rows = if layout.parts[4] > 0 { rows.next_multiple_of(TILE_ROWS) } else { rows };
+    let rows = if layout.fields[4] > 0 { rows.next_multiple_of(TILE_ROWS) } else { rows };
     layout.record_len() * rows
 }
 
@@ -238,8 +238,8 @@ impl QuantRows {
         Self::with_terms(forms, 1, rows, cols)
     }
 
-    /// Room for the quants of `rows` rows in two terms: rows 2r and 2r + 1 are those of row r.
-    pub fn in_two_terms(rows: usize, cols: usize) -> Self {
+    /// Room for the quants of `rows` rows in two 8-bit terms: rows 2r and 2r + 1 are those of row r.
+    pub fn int8x2(rows: usize, cols: usize) -> Self {
         Self::with_terms(Forms::QUANTS, 2, rows, cols)
     }
 
@@ -295,7 +295,7 @@ impl QuantRows {
     pub fn row(&self, r: usize) -> QuantRow<'_> {
         assert!(r < self.rows(), "row {r} of {}", self.rows());
         let n = self.layout.record_len();
-        let [q_len, d_len, ds_len, filling, bf16_len, _] = self.layout.parts;
+        let [q_len, d_len, ds_len, filling, bf16_len, _] = self.layout.fields;
         let (q, rest) = bytemuck::cast_slice(&self.buffer[r * n..(r + 1) * n]).split_at(q_len);
         let (d, rest) = rest.split_at(d_len);
         let (ds, rest) = rest.split_at(ds_len);
@@ -308,16 +308,16 @@ impl QuantRows {
         }
     }
 
-    /// The words of all rows, and how many there are from one row to the next: a row's are the first [`Precision::words`] of
-    /// these. None in rows without words.
-    pub(crate) fn words(&self) -> (&[u32], usize) {
-        let [.., words_len] = self.layout.parts;
-        if words_len == 0 {
+    /// The words of 13-bit integers of all rows, and how many there are from one row to the next: a row's are the first
+    /// [`Precision::words`] of these. None in rows without them.
+    pub(crate) fn int16(&self) -> (&[u32], usize) {
+        let [.., int16_len] = self.layout.fields;
+        if int16_len == 0 {
             return (&[], 0);
         }
         let row = 64 * self.layout.record_len();
         let all: &[u32] = bytemuck::cast_slice(&self.buffer[..self.rows() * self.layout.record_len()]);
-        (&all[(row - words_len) / 4..], row / 4)
+        (&all[(row - int16_len) / 4..], row / 4)
     }
 
     /// Where the bf16 values from value `k` of row `r` on lie, and the bytes from one row to the next. `len` values may
@@ -327,7 +327,7 @@ impl QuantRows {
     /// If there is no such row, if its padded end is before `k + len`, or if rows carry no bf16 values.
     #[cfg(target_arch = "x86_64")]
     pub(crate) fn bf16(&self, r: usize, k: usize, len: usize) -> (*const u8, usize) {
-        let [q, d, ds, filling, bf16, _] = self.layout.parts;
+        let [q, d, ds, filling, bf16, _] = self.layout.fields;
         let (rows, cols) = (self.rows(), self.cols());
         assert!(r < rows && k + len <= bf16 / 2, "values {k} .. of {cols}, row {r} of {rows}");
         let stride = 64 * self.layout.record_len();
@@ -362,7 +362,7 @@ pub(crate) fn quantize_portable(x: &[f32], mut out: QuantRowMut<'_>) {
     put_in_order(&mut out);
 }
 
-/// Brings a row whose parts are in the order of its values into its own order.
+/// Brings a row whose fields are in the order of its values into its own order.
 #[inline(always)]
 fn put_in_order(row: &mut QuantRowMut<'_>) {
     if row.order == Order::Values {
@@ -410,9 +410,10 @@ fn quantize_in_order(x: &[f32], out: &mut QuantRowMut<'_>) {
     end.fill(0);
 }
 
-/// [`quantize_portable`] into the first term, and what it leaves out into the second, in steps of 1/[`SECOND`] of its own.
+/// [`quantize_portable`] into the first term, and what it leaves out into the second, in steps of 1/[`SECOND`] of its
+/// own.
 #[inline(always)]
-pub(crate) fn quantize_two_terms_portable(x: &[f32], mut first: QuantRowMut<'_>, mut second: QuantRowMut<'_>) {
+pub(crate) fn quantize_int8x2_portable(x: &[f32], mut first: QuantRowMut<'_>, mut second: QuantRowMut<'_>) {
     quantize_in_order(x, &mut first);
     let (q, d) = (first.q.as_chunks::<BLOCK>().0, &*first.d);
     let (rest, _) = second.q.as_chunks_mut::<BLOCK>();
@@ -529,12 +530,12 @@ mod tests {
     }
 
     #[test]
-    fn two_terms_are_within_a_step_of_the_second() {
+    fn int8x2_is_within_a_step_of_the_second() {
         let x: Vec<f32> = (0..300).map(|i| ((i * 7919) % 613) as f32 - 306.0 + 0.37).collect();
-        let mut rows = QuantRows::in_two_terms(GEMV_COLUMNS + 1, x.len());
+        let mut rows = QuantRows::int8x2(GEMV_COLUMNS + 1, x.len());
         let layout = rows.layout();
         let (first, second) = rows.records_mut().split_at_mut(layout.record_len());
-        quantize_two_terms_portable(&x, layout.row_mut(first), layout.row_mut(&mut second[..layout.record_len()]));
+        quantize_int8x2_portable(&x, layout.row_mut(first), layout.row_mut(&mut second[..layout.record_len()]));
         let (first, second) = (rows.row(0), rows.row(1));
         for (i, &x) in x.iter().enumerate() {
             let b = i / BLOCK;

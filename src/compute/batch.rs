@@ -12,8 +12,8 @@ pub struct Batch {
     /// Values `[m, k]`.
     pub x: Vec<f32>,
     q: QuantRows,
-    /// For products in two terms, `[2m, k]`: rows 2r and 2r + 1 are those of row r.
-    fine: QuantRows,
+    /// For products in two 8-bit terms, `[2m, k]`: rows 2r and 2r + 1 are those of row r.
+    int8x2: QuantRows,
     rows: usize,
     cols: usize,
 }
@@ -21,8 +21,8 @@ pub struct Batch {
 impl Batch {
     /// Room for `rows` rows of `cols` values that meet weights which ask for `forms`.
     pub fn new(forms: Forms, rows: usize, cols: usize) -> Batch {
-        let (q, fine) = (QuantRows::new(forms, rows, cols), QuantRows::in_two_terms(0, cols));
-        Batch { x: vec![0.0; rows * cols], q, fine, rows, cols }
+        let (q, int8x2) = (QuantRows::new(forms, rows, cols), QuantRows::int8x2(0, cols));
+        Batch { x: vec![0.0; rows * cols], q, int8x2, rows, cols }
     }
 
     /// Bytes that each row of `cols` values takes, with or without the two terms of [`Batch::refine`].
@@ -71,29 +71,29 @@ impl Batch {
         });
     }
 
-    /// Whether [`fine_products`] take these rows in bf16. A few rows wait for the weights to be read, so they take two
-    /// terms, which are closer.
+    /// Whether [`precise_products`] take these rows in bf16. A few rows wait for the weights to be read, so they take
+    /// two terms, which are closer.
     fn in_bf16(&self, kernels: &Kernels) -> bool {
         kernels.has_bf16() && self.rows > GEMV_COLUMNS
     }
 
-    /// Whether [`fine_products`] of these rows take little longer than others.
+    /// Whether [`precise_products`] of these rows take little longer than others.
     pub fn refines_cheaply(&self, kernels: &Kernels) -> bool {
         self.rows <= GEMV_COLUMNS || self.in_bf16(kernels) || !self.q.forms().quants
     }
 
-    /// Prepares the rows for [`fine_products`].
+    /// Prepares the rows for [`precise_products`].
     pub fn refine(&mut self, team: &mut Team, kernels: &Kernels) {
         if self.in_bf16(kernels) || !self.q.forms().quants {
             return;
         }
         let (x, cols) = (&self.x, self.cols);
-        self.fine.reshape(self.rows, cols);
-        let layout = self.fine.layout();
-        team.split(self.fine.records_mut(), 2 * layout.record_len(), |r, records| {
+        self.int8x2.reshape(self.rows, cols);
+        let layout = self.int8x2.layout();
+        team.split(self.int8x2.records_mut(), 2 * layout.record_len(), |r, records| {
             let (first, second) = records.split_at_mut(layout.record_len());
             let x = &x[r * cols..][..cols];
-            kernels.quantize_row_in_two_terms(x, layout.row_mut(first), layout.row_mut(second));
+            kernels.quantize_row_int8x2(x, layout.row_mut(first), layout.row_mut(second));
         });
     }
 
@@ -129,7 +129,7 @@ pub fn products<const N: usize>(
 ///
 /// # Panics
 /// As [`products`]; if the batch was not refined.
-pub fn fine_products<const N: usize>(
+pub fn precise_products<const N: usize>(
     team: &mut Team,
     kernels: &Kernels,
     x: &Batch,
@@ -142,10 +142,10 @@ pub fn fine_products<const N: usize>(
     if x.in_bf16(kernels) {
         return shared(team, x, part, pairs, |w, mut y| kernels.matmul_bf16(w, x.inputs(), &mut y));
     }
-    assert_eq!(x.fine.rows(), 2 * x.rows, "a refined batch");
+    assert_eq!(x.int8x2.rows(), 2 * x.rows, "a refined batch");
     if x.rows <= GEMV_COLUMNS {
-        let inputs = Inputs { x: &x.x, q: &x.fine };
-        return shared(team, x, part, pairs, |w, mut y| kernels.matmul_two_terms(w, inputs, &mut y));
+        let inputs = Inputs { x: &x.x, q: &x.int8x2 };
+        return shared(team, x, part, pairs, |w, mut y| kernels.matmul_int8x2(w, inputs, &mut y));
     }
     shared(team, x, part, pairs, |w, mut y| {
         if w.format().is_float() {
@@ -153,7 +153,7 @@ pub fn fine_products<const N: usize>(
         }
         let width = w.rows();
         with_buffer(2 * x.rows * width, |terms| {
-            kernels.matmul(w, Inputs { x: &[], q: &x.fine }, &mut Tile::new(terms, width));
+            kernels.matmul(w, Inputs { x: &[], q: &x.int8x2 }, &mut Tile::new(terms, width));
             for (r, terms) in terms.chunks(2 * width).enumerate() {
                 let (first, second) = terms.split_at(width);
                 for ((y, a), b) in y.row_mut(r).iter_mut().zip(first).zip(second) {

@@ -3,7 +3,7 @@
 use super::Config;
 use super::forward::Pass;
 use super::weights::DeltaNet;
-use crate::compute::batch::{fine_products, products};
+use crate::compute::batch::{precise_products, products};
 use crate::compute::team::{Grid, Part, Team};
 use kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS};
 use kernels::{Kernels, Rows};
@@ -75,9 +75,9 @@ pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<L
     // The gated norm amplifies the rounding of z most; queries, keys and values come next.
     if h.refines_cheaply(kernels) {
         let pairs = [(w.attn_qkv.matrix(), &mut *qkv), (w.attn_gate.matrix(), &mut *z), (gates, &mut *alpha_beta)];
-        fine_products(team, kernels, h, Part::Products, pairs);
+        precise_products(team, kernels, h, Part::Products, pairs);
     } else {
-        fine_products(team, kernels, h, Part::Products, [(w.attn_gate.matrix(), &mut *z)]);
+        precise_products(team, kernels, h, Part::Products, [(w.attn_gate.matrix(), &mut *z)]);
         products(team, kernels, h, Part::Products, [(w.attn_qkv.matrix(), &mut *qkv), (gates, &mut *alpha_beta)]);
     }
     if let Some(log) = log {

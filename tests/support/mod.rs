@@ -13,17 +13,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The models whose weights are floats, with what logits and hidden states may be off by: where products are exact, and where
-/// batches meet 16-bit weights as 13-bit words. Nearly all of the first is the cost of keys and values in f16: rounding them
-/// in the reference moves its own logits by up to 8e-4 and 2.8e-3. Of words 3.1e-2 was measured, of activations in bf16 2.4e-1.
+/// batches meet 16-bit weights as 13-bit integers. Nearly all of the first is the cost of keys and values in f16: rounding
+/// them in the reference moves its own logits by up to 8e-4 and 2.8e-3. Of those integers 3.1e-2 was measured, of activations
+/// in bf16 2.4e-1.
 pub const FLOAT: [(&str, [f32; 2]); 2] = [("micro-f32", [2e-3, 2e-3]), ("micro-untied", [4e-3, 4e-2])];
 
-/// What the mean KL divergence of these models (in nat) may be: 8.2e-8 was measured of exact products, 1.2e-5 of words, and
-/// 3.6e-4 of activations in bf16.
+/// What the mean KL divergence of these models (in nat) may be: 8.2e-8 was measured of exact products, 1.2e-5 of 13-bit
+/// integers, and 3.6e-4 of activations in bf16.
 pub const FLOAT_KL: [f64; 2] = [1.1e-7, 1.6e-5];
 
 /// The value of [`FLOAT`] or [`FLOAT_KL`] for batches of `chunk` rows.
 pub fn allowed<T: Copy>(values: [T; 2], kernels: &Kernels, chunk: usize) -> T {
-    values[usize::from(chunk > GEMV_COLUMNS && kernels.multiplies_words(Format::BF16))]
+    values[usize::from(chunk > GEMV_COLUMNS && kernels.multiplies_int16(Format::BF16))]
 }
 
 /// The models of quantised weights, with the mean KL divergence (in nat) to the float reference that was measured token by

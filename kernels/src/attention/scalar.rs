@@ -53,11 +53,11 @@ fn attend_partial(call: &Attention<'_>, partial: &mut [f32], _scratch: &mut Vec<
 }
 
 fn merge(partials: &Rows<'_>, at: usize, out: &mut [f32]) {
-    let part = |chunk: usize| &partials.row(chunk)[at..][..out.len() + 2];
-    let max = (0..partials.rows()).map(|c| part(c)[0]).fold(f32::MIN, f32::max);
-    let weight = |chunk: usize| f64::from(part(chunk)[0] - max).exp();
-    let sum: f64 = (0..partials.rows()).map(|c| weight(c) * f64::from(part(c)[1])).sum();
-    let value = |i: usize| (0..partials.rows()).map(|c| weight(c) * f64::from(part(c)[2 + i])).sum::<f64>() / sum;
+    let partial = |chunk: usize| &partials.row(chunk)[at..][..out.len() + 2];
+    let max = (0..partials.rows()).map(|c| partial(c)[0]).fold(f32::MIN, f32::max);
+    let weight = |chunk: usize| f64::from(partial(chunk)[0] - max).exp();
+    let sum: f64 = (0..partials.rows()).map(|c| weight(c) * f64::from(partial(c)[1])).sum();
+    let value = |i: usize| (0..partials.rows()).map(|c| weight(c) * f64::from(partial(c)[2 + i])).sum::<f64>() / sum;
     let values: Vec<f32> = (0..out.len()).map(|i| value(i) as f32).collect();
     out.copy_from_slice(&values);
 }

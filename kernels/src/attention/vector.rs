@@ -2,8 +2,8 @@
 //! and values in blocks, widened to f32 once for all rows.
 //!
 //! **Many rows** (prefill). A lane of a vector is a query row: [`PANEL`] rows make a panel, transposed on entry. Then
-//! scores `[key, row]`, their maximum and sum over keys, and outputs `[dim, row]` all run down the lanes, with a key's or
-//! value's number as the other factor of every product: no sums across lanes, no transposed keys.
+//! scores `[key, row]`, their maximum and sum over keys, and outputs `[dim, row]` all run down the lanes, with a key's
+//! or value's number as the other factor of every product: no sums across lanes, no transposed keys.
 //!
 //! ```text
 //!   scores[j][row] = Σ_i k[j][i] · q[i][row]        out[i][row] = out[i][row] · c[row] + Σ_j v[j][i] · p[j][row]
@@ -21,7 +21,7 @@
 
 use super::{Attention, KV_BLOCK, KvBlock, KvRows};
 use crate::memory::prefetch;
-use crate::simd::{Simd, math};
+use crate::simd::{VectorMath, math};
 use crate::{Rows, Tile};
 use half::f16;
 
@@ -52,7 +52,7 @@ fn row_stride(head_dim: usize) -> usize {
 /// A row of keys or values in its storage, to be loaded as f32.
 trait Stored: Copy {
     /// Values `i..i + LANES`; i is a multiple of `LANES`, and all these values exist.
-    fn load<S: Simd>(self, s: S, i: usize) -> S::F32;
+    fn load<S: VectorMath>(self, s: S, i: usize) -> S::F32;
 
     /// Brings value i of the row `rows` after this one closer; i is a multiple of 32.
     fn prefetch(self, rows: usize, i: usize);
@@ -60,7 +60,7 @@ trait Stored: Copy {
 
 impl Stored for &[f32] {
     #[inline(always)]
-    fn load<S: Simd>(self, s: S, i: usize) -> S::F32 {
+    fn load<S: VectorMath>(self, s: S, i: usize) -> S::F32 {
         s.load(&self[i..i + S::LANES])
     }
 
@@ -71,7 +71,7 @@ impl Stored for &[f32] {
 
 impl Stored for &[f16] {
     #[inline(always)]
-    fn load<S: Simd>(self, s: S, i: usize) -> S::F32 {
+    fn load<S: VectorMath>(self, s: S, i: usize) -> S::F32 {
         s.load_f16(&self[i..i + S::LANES])
     }
 
@@ -83,7 +83,7 @@ impl Stored for &[f16] {
 
 impl Stored for &[KvBlock] {
     #[inline(always)]
-    fn load<S: Simd>(self, s: S, i: usize) -> S::F32 {
+    fn load<S: VectorMath>(self, s: S, i: usize) -> S::F32 {
         let block = &self[i / KV_BLOCK];
         let at = i % KV_BLOCK;
         s.mul(s.splat_f16(block.d), s.load_i8(&block.qs[at..at + S::LANES]))
@@ -125,7 +125,7 @@ where
 /// Widens rows `first..` of whole vectors into `out`, rows `stride` values apart, as many as there is room for; has the
 /// rows after them brought closer.
 #[inline(always)]
-fn widen_packed<S: Simd>(s: S, rows: impl Storage, d: usize, first: usize, out: &mut [f32], stride: usize) {
+fn widen_packed<S: VectorMath>(s: S, rows: impl Storage, d: usize, first: usize, out: &mut [f32], stride: usize) {
     let n = out.len() / stride;
     for r in 0..n {
         let (row, out) = (rows.row(first + r), &mut out[r * stride..][..d]);
@@ -140,7 +140,7 @@ fn widen_packed<S: Simd>(s: S, rows: impl Storage, d: usize, first: usize, out: 
 
 /// Widens rows `first..` into `out`, rows `stride` values apart. What is past a row's end stays as it is.
 #[inline(always)]
-fn widen<S: Simd>(s: S, rows: &KvRows<'_>, d: usize, first: usize, out: &mut [f32], stride: usize) {
+fn widen<S: VectorMath>(s: S, rows: &KvRows<'_>, d: usize, first: usize, out: &mut [f32], stride: usize) {
     match *rows {
         KvRows::F32(rows) => {
             for r in 0..out.len() / stride {
@@ -201,7 +201,7 @@ impl Panels<'_> {
 }
 
 #[inline(always)]
-pub(super) fn attend<S: Simd>(s: S, call: &Attention<'_>, out: &mut Tile<'_>, scratch: &mut Vec<f32>) {
+pub(super) fn attend<S: VectorMath>(s: S, call: &Attention<'_>, out: &mut Tile<'_>, scratch: &mut Vec<f32>) {
     let (d, group) = (call.q.head_dim(), call.q.group());
     let panels = many_rows(s, call, scratch);
     for token in 0..call.q.tokens() {
@@ -213,7 +213,7 @@ pub(super) fn attend<S: Simd>(s: S, call: &Attention<'_>, out: &mut Tile<'_>, sc
 }
 
 #[inline(always)]
-pub(super) fn attend_partial<S: Simd>(s: S, call: &Attention<'_>, partial: &mut [f32], scratch: &mut Vec<f32>) {
+pub(super) fn attend_partial<S: VectorMath>(s: S, call: &Attention<'_>, partial: &mut [f32], scratch: &mut Vec<f32>) {
     if call.q.rows() <= FEW_ROWS {
         return match S::LANES {
             8 => few_rows::<S, 2, 2>(s, call, partial, scratch),
@@ -230,7 +230,7 @@ pub(super) fn attend_partial<S: Simd>(s: S, call: &Attention<'_>, partial: &mut 
 
 /// Keys of a tile of scores, or dims of a tile of outputs, by vectors of rows: as many accumulators as registers allow.
 #[inline(always)]
-fn many_rows<'a, S: Simd>(s: S, call: &Attention<'_>, scratch: &'a mut Vec<f32>) -> Panels<'a> {
+fn many_rows<'a, S: VectorMath>(s: S, call: &Attention<'_>, scratch: &'a mut Vec<f32>) -> Panels<'a> {
     match S::LANES {
         8 => many_rows_tiled::<S, 4, 2>(s, call, scratch),
         _ => many_rows_tiled::<S, 8, 2>(s, call, scratch),
@@ -238,7 +238,7 @@ fn many_rows<'a, S: Simd>(s: S, call: &Attention<'_>, scratch: &'a mut Vec<f32>)
 }
 
 #[inline(always)]
-fn many_rows_tiled<'a, S: Simd, const TILE: usize, const NV: usize>(
+fn many_rows_tiled<'a, S: VectorMath, const TILE: usize, const NV: usize>(
     s: S,
     call: &Attention<'_>,
     scratch: &'a mut Vec<f32>,
@@ -309,7 +309,7 @@ fn many_rows_tiled<'a, S: Simd, const TILE: usize, const NV: usize>(
 
 /// `scores[j][row] = Σ_i k[j][i] · q[i][row]` for the `TILE` keys in `k`.
 #[inline(always)]
-fn score_tile<S: Simd, const TILE: usize, const NV: usize>(
+fn score_tile<S: VectorMath, const TILE: usize, const NV: usize>(
     s: S,
     q: &[Lanes],
     k: &[f32],
@@ -345,7 +345,7 @@ fn score_tile<S: Simd, const TILE: usize, const NV: usize>(
 
 /// Minus infinity for keys past a row's last.
 #[inline(always)]
-fn hide<S: Simd>(s: S, limits: &Lanes, scores: &mut [Lanes]) {
+fn hide<S: VectorMath>(s: S, limits: &Lanes, scores: &mut [Lanes]) {
     let hidden = s.splat(f32::NEG_INFINITY);
     for j in 0..scores.len() {
         let (index, scores) = (s.splat(j as f32), &mut scores[j]);
@@ -358,7 +358,7 @@ fn hide<S: Simd>(s: S, limits: &Lanes, scores: &mut [Lanes]) {
 
 /// Scores to `e^(s−m)`, with the maximum and sum so far brought up to date; returns the factor of everything before.
 #[inline(always)]
-fn softmax<S: Simd>(s: S, scores: &mut [Lanes], max: &mut Lanes, sum: &mut Lanes) -> Lanes {
+fn softmax<S: VectorMath>(s: S, scores: &mut [Lanes], max: &mut Lanes, sum: &mut Lanes) -> Lanes {
     let mut rescale = [0.0; PANEL];
     for at in (0..PANEL).step_by(S::LANES) {
         let before = s.load(&max[at..]);
@@ -383,7 +383,7 @@ fn softmax<S: Simd>(s: S, scores: &mut [Lanes], max: &mut Lanes, sum: &mut Lanes
 
 /// `values[i][row] = values[i][row] · rescale[row] + Σ_j v[j][first + i] · p[j][row]` for `TILE` dims i.
 #[inline(always)]
-fn value_tile<S: Simd, const TILE: usize, const NV: usize>(
+fn value_tile<S: VectorMath, const TILE: usize, const NV: usize>(
     s: S,
     p: &[Lanes],
     v: &[f32],
@@ -423,7 +423,7 @@ fn value_tile<S: Simd, const TILE: usize, const NV: usize>(
 
 /// `KEYS_AT_ONCE` by four scores, or four rows by `NV` vectors of dims, are the accumulators of a tile.
 #[inline(always)]
-fn few_rows<S: Simd, const KEYS_AT_ONCE: usize, const NV: usize>(
+fn few_rows<S: VectorMath, const KEYS_AT_ONCE: usize, const NV: usize>(
     s: S,
     call: &Attention<'_>,
     partial: &mut [f32],
@@ -513,7 +513,7 @@ fn few_rows<S: Simd, const KEYS_AT_ONCE: usize, const NV: usize>(
 /// `scores[row][first + j]` for the first `n` of `keys`, `d` a multiple of 16; up to 3 more may be written.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn score_block<S: Simd, K: Storage, const N: usize>(
+fn score_block<S: VectorMath, K: Storage, const N: usize>(
     s: S,
     keys: K,
     n: usize,
@@ -545,7 +545,7 @@ fn score_block<S: Simd, K: Storage, const N: usize>(
 
 /// Products of `N` keys with four query rows, `[key][row]`.
 #[inline(always)]
-fn score_quad<S: Simd, K: Stored, const N: usize>(
+fn score_quad<S: VectorMath, K: Stored, const N: usize>(
     s: S,
     q: &[f32],
     stride: usize,
@@ -582,7 +582,7 @@ fn score_quad<S: Simd, K: Stored, const N: usize>(
 /// `values[row][i] += Σ_j p[row][first + j] · v[j][i]` over the first `n` rows of `v`; `d` a multiple of 16.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn value_block<S: Simd, V: Storage, const NV: usize>(
+fn value_block<S: VectorMath, V: Storage, const NV: usize>(
     s: S,
     v: V,
     n: usize,
@@ -612,7 +612,7 @@ fn value_block<S: Simd, V: Storage, const NV: usize>(
 
 /// [`value_block`] for four rows and `NV` vectors of dims from `at` on.
 #[inline(always)]
-fn value_quad<S: Simd, V: Storage, const NV: usize>(
+fn value_quad<S: VectorMath, V: Storage, const NV: usize>(
     s: S,
     weights: [&[f32]; QUAD],
     v: V,
@@ -650,7 +650,7 @@ fn value_quad<S: Simd, V: Storage, const NV: usize>(
 }
 
 #[inline(always)]
-pub(super) fn merge<S: Simd>(s: S, partials: &Rows<'_>, at: usize, out: &mut [f32]) {
+pub(super) fn merge<S: VectorMath>(s: S, partials: &Rows<'_>, at: usize, out: &mut [f32]) {
     let (chunks, d) = (partials.rows(), out.len());
     let mut max = f32::MIN;
     for c in 0..chunks {
@@ -677,7 +677,7 @@ pub(super) fn merge<S: Simd>(s: S, partials: &Rows<'_>, at: usize, out: &mut [f3
 }
 
 #[inline(always)]
-pub(super) fn quantize<S: Simd>(s: S, x: &[f32], out: &mut [KvBlock]) {
+pub(super) fn quantize<S: VectorMath>(s: S, x: &[f32], out: &mut [KvBlock]) {
     for b in 0..out.len() {
         let (x, block) = (&x[b * KV_BLOCK..][..KV_BLOCK], &mut out[b]);
         let mut largest = s.splat(0.0);

@@ -23,7 +23,7 @@
 use super::{CONV_BLOCK, DeltaTokens, STATE_COLS, scalar};
 use crate::Tile;
 use crate::memory::prefetch;
-use crate::simd::{Simd, math};
+use crate::simd::{VectorMath, math};
 
 /// One row of the state, or of anything as wide.
 type Row = [f32; STATE_COLS];
@@ -36,7 +36,12 @@ const HISTORY: usize = 3;
 const CONV_TOKENS: usize = 8;
 
 #[inline(always)]
-pub(super) fn conv1d_silu<S: Simd>(s: S, x: &mut Tile<'_>, state: &mut [[f32; CONV_BLOCK]], w: &[[f32; CONV_BLOCK]]) {
+pub(super) fn conv1d_silu<S: VectorMath>(
+    s: S,
+    x: &mut Tile<'_>,
+    state: &mut [[f32; CONV_BLOCK]],
+    w: &[[f32; CONV_BLOCK]],
+) {
     let Ok(state) = <&mut [[f32; CONV_BLOCK]; HISTORY]>::try_from(&mut *state) else {
         return scalar::conv1d_silu(x, state, w);
     };
@@ -75,7 +80,7 @@ pub(super) fn conv1d_silu<S: Simd>(s: S, x: &mut Tile<'_>, state: &mut [[f32; CO
 
 /// One token of a vector of channels; `h` is shifted.
 #[inline(always)]
-fn convolve<S: Simd>(s: S, w: &[S::F32; HISTORY + 1], h: &mut [S::F32; HISTORY], raw: S::F32) -> S::F32 {
+fn convolve<S: VectorMath>(s: S, w: &[S::F32; HISTORY + 1], h: &mut [S::F32; HISTORY], raw: S::F32) -> S::F32 {
     let sum = s.mul_add(w[1], h[1], s.mul(w[0], h[0]));
     let sum = s.mul_add(w[3], raw, s.mul_add(w[2], h[2], sum));
     *h = [h[1], h[2], raw];
@@ -83,7 +88,7 @@ fn convolve<S: Simd>(s: S, w: &[S::F32; HISTORY + 1], h: &mut [S::F32; HISTORY],
 }
 
 #[inline(always)]
-pub(super) fn delta_rule<S: Simd>(s: S, step: &DeltaTokens<'_>, state: &mut [Row], o: &mut Tile<'_>) {
+pub(super) fn delta_rule<S: VectorMath>(s: S, step: &DeltaTokens<'_>, state: &mut [Row], o: &mut Tile<'_>) {
     // Group and strip so that accumulators, writes and a row of the strip fit the registers: 32, 16 and 32 of them.
     match S::LANES {
         16 => sequence::<S, 4, 2>(s, step, state, o),
@@ -105,7 +110,7 @@ const NONE: Writes<0> = Writes { u: [], decay: 1.0 };
 
 /// All tokens, in groups of T while there are as many, then one by one.
 #[inline(always)]
-fn sequence<S: Simd, const T: usize, const NV: usize>(
+fn sequence<S: VectorMath, const T: usize, const NV: usize>(
     s: S,
     step: &DeltaTokens<'_>,
     state: &mut [Row],
@@ -179,7 +184,7 @@ fn split<const T: usize>(rows: &[f32]) -> [&[f32]; T] {
 /// queries `q`; returns their writes.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn advance<S: Simd, const BEFORE: usize, const T: usize, const NV: usize>(
+fn advance<S: VectorMath, const BEFORE: usize, const T: usize, const NV: usize>(
     s: S,
     step: &DeltaTokens<'_>,
     first: usize,
@@ -234,7 +239,7 @@ fn advance<S: Simd, const BEFORE: usize, const T: usize, const NV: usize>(
 /// One pass over the state: `S ← decay·S + Σ_t wk_t·u_tᵀ`, and from the result `a_t = Sᵀk_t`, `b_t = Sᵀq_t`.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn pass<S: Simd, const W: usize, const T: usize, const NV: usize>(
+fn pass<S: VectorMath, const W: usize, const T: usize, const NV: usize>(
     s: S,
     state: &mut [Row],
     wk: [&[f32]; W],
@@ -301,7 +306,11 @@ fn pass<S: Simd, const W: usize, const T: usize, const NV: usize>(
 
 /// `k_s·k_t` for `s < t` and `k_s·q_t` for `s ≤ t`, as `[s][t]`.
 #[inline(always)]
-fn inner_products<S: Simd, const T: usize>(s: S, k: [&[f32]; T], q: [&[f32]; T]) -> ([[f32; T]; T], [[f32; T]; T]) {
+fn inner_products<S: VectorMath, const T: usize>(
+    s: S,
+    k: [&[f32]; T],
+    q: [&[f32]; T],
+) -> ([[f32; T]; T], [[f32; T]; T]) {
     let (mut kk, mut kq) = ([[s.splat(0.0); T]; T], [[s.splat(0.0); T]; T]);
     let (mut kk_sum, mut kq_sum) = ([[0.0; T]; T], [[0.0; T]; T]);
     let n = k[0].len();

@@ -1,9 +1,9 @@
 //! Products of float matrices with many rows, and full attention made of such products: the work of a vision tower,
-//! whose inputs have thousands of rows and whose weights are used whole for every input, and of batches of a language model
-//! that meet weights in 16-bit floats ([`crate::qmatmul`]).
+//! whose inputs have thousands of rows and whose weights are used whole for every input, and of batches of a language
+//! model that meet weights in 16-bit floats ([`crate::qmatmul`]).
 //!
 //! Operands are rows of 32-bit *words*: one f32 value, or two 16-bit integers that one instruction multiplies and adds,
-//! with a scale for every 128 values. One driver serves both, over the few vector operations of [`lanes::Lanes`]:
+//! with a scale for every 128 values. One driver serves both, over what [`words::Words`] says of a word:
 //! weights are decoded into a *panel* `[k words, N]` that stays in the cache while all rows of the input pass by, and a
 //! block of rows times a few vectors of outputs is held in registers. Ragged sizes are padded with zeros inside the
 //! panel, so head sizes and widths that fit no vector run at the speed of those that do.
@@ -11,26 +11,31 @@
 //! Promises: a value depends on its own row and column alone, in one fixed order, so no slicing among threads changes a
 //! bit. NaN and infinity travel into the outputs they belong to.
 
-#[cfg(target_arch = "aarch64")]
-mod arm_neon;
 mod attend;
-mod lanes;
-mod portable;
+mod entry;
+#[cfg(target_arch = "x86_64")]
+mod int16;
+mod panels;
 mod product;
 #[cfg(test)]
 mod tests;
+mod words;
 #[cfg(target_arch = "x86_64")]
 mod x86_amx;
-#[cfg(target_arch = "x86_64")]
-mod x86_avx2;
-#[cfg(target_arch = "x86_64")]
-mod x86_avx512;
 #[cfg(target_arch = "x86_64")]
 mod x86_halves;
 #[cfg(target_arch = "x86_64")]
 mod x86_int16;
 
-use crate::{Format, Isa, Kernels, Matrix, Rows, Tile};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512, Avx512Bf16, AvxVnni};
+use crate::{Format, Isa, Kernels, Matrix, Rows, Tile, simd};
+use entry::functions;
+#[cfg(target_arch = "x86_64")]
+use int16::Int16Words;
+use words::F32Words;
+#[cfg(target_arch = "x86_64")]
+use x86_amx::SplitBf16Words;
 
 /// What is multiplied; sums are f32 in either case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,8 +44,8 @@ pub enum Precision {
     F32,
     /// Values as 13-bit multiples of a scale, two a word: a scale, then the words of [`GROUP`] values, and so on.
     Int16,
-    /// Values as the sum of two bf16 ones, `high + low`, which keeps 16 bits: the high halves of 32 values in 16 words, then
-    /// their low halves.
+    /// Values as the sum of two bf16 ones, `high + low`, which keeps 16 bits: the high halves of 32 values in 16 words,
+    /// then their low halves.
     SplitBf16,
 }
 
@@ -190,16 +195,30 @@ impl Table {
     pub(crate) fn of(isa: Isa) -> Table {
         match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Table { f32: x86_avx2::F32, packed: Some((Precision::Int16, x86_int16::AVX2)) },
+            Isa::Avx2 => Table {
+                f32: functions::<Avx2, F32Words>(),
+                packed: Some((Precision::Int16, functions::<Avx2, Int16Words>())),
+            },
             #[cfg(target_arch = "x86_64")]
-            Isa::AvxVnni => Table { f32: x86_avx2::F32, packed: Some((Precision::Int16, x86_int16::AVXVNNI)) },
+            Isa::AvxVnni => Table {
+                f32: functions::<Avx2, F32Words>(),
+                packed: Some((Precision::Int16, functions::<AvxVnni, Int16Words>())),
+            },
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => Table { f32: x86_avx512::F32, packed: Some((Precision::Int16, x86_int16::AVX512)) },
+            Isa::Avx512Vnni => Table {
+                f32: functions::<Avx512, F32Words>(),
+                packed: Some((Precision::Int16, functions::<Avx512, Int16Words>())),
+            },
             #[cfg(target_arch = "x86_64")]
-            Isa::Amx => Table { f32: x86_avx512::F32, packed: Some((Precision::SplitBf16, x86_amx::SPLIT)) },
+            Isa::Amx => Table {
+                f32: functions::<Avx512, F32Words>(),
+                packed: Some((Precision::SplitBf16, functions::<Avx512Bf16, SplitBf16Words>())),
+            },
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm => Table { f32: arm_neon::F32, packed: None },
-            _ => Table { f32: portable::F32, packed: None },
+            Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm => {
+                Table { f32: functions::<simd::Neon, F32Words>(), packed: None }
+            }
+            _ => Table { f32: functions::<simd::Portable, F32Words>(), packed: None },
         }
     }
 
@@ -225,9 +244,9 @@ impl Table {
 // SAFETY: a `Kernels` is only made for a level this CPU has (`Kernels::select`), and the packed functions only stand
 // in its table where the CPU has their instructions; the shapes they rely on are asserted before the call.
 impl Kernels {
-    /// The fastest precision for weights of `format`: for 16-bit and quantised ones 13-bit integers or pairs of bf16, where
-    /// the CPU multiplies them faster than f32. Both keep the embeddings of a vision tower within 1e-3 of those of f32
-    /// products.
+    /// The fastest precision for weights of `format`: for 16-bit and quantised ones 13-bit integers or pairs of bf16,
+    /// where the CPU multiplies them faster than f32. Both keep the embeddings of a vision tower within 1e-3 of those
+    /// of f32 products.
     pub fn dense_precision(&self, format: Format) -> Precision {
         match &self.dense.packed {
             Some((packed, _)) if format != Format::F32 => *packed,
@@ -250,8 +269,8 @@ impl Kernels {
         unsafe { (self.dense.of_precision(precision).row)(x, words) }
     }
 
-    /// `y[m, n] = Σ_k w[n, k]·x[first + m, k] + bias[n]`, or that added to y: the rows of `x` from `first` on, as many as
-    /// y has. An empty `bias` is zero.
+    /// `y[m, n] = Σ_k w[n, k]·x[first + m, k] + bias[n]`, or that added to y: the rows of `x` from `first` on, as many
+    /// as y has. An empty `bias` is zero.
     ///
     /// # Panics
     /// If the shapes disagree: `w [n, k]`, `bias [n]`, `x [≥ first + m, k]`, `y [m, n]`.
@@ -275,11 +294,12 @@ impl Kernels {
         unsafe { (self.dense.of_precision(x.precision).product)(&product, y, scratch) }
     }
 
-    /// Packs keys and values `first..` of a head that has `n_keys` in all, both `[n, head_dim]`. The part that begins at
-    /// 0 comes first and empties the head; the others may follow in any order.
+    /// Packs keys and values `first..` of a head that has `n_keys` in all, both `[n, head_dim]`. The part that begins
+    /// at 0 comes first and empties the head; the others may follow in any order.
     ///
     /// # Panics
-    /// If the shapes differ or are empty, the keys go beyond `n_keys`, or `first` is not a whole number of groups of 128.
+    /// If the shapes differ or are empty, the keys go beyond `n_keys`, or `first` is not a whole number of groups of
+    /// 128.
     pub fn dense_pack(&self, k: Rows<'_>, v: Rows<'_>, (first, n_keys): (usize, usize), head: &mut DenseHead) {
         assert_eq!((k.rows(), k.cols()), (v.rows(), v.cols()), "keys and values");
         assert!(k.rows() > 0 && k.cols() > 0, "[{}, {}] keys", k.rows(), k.cols());

@@ -1,55 +1,57 @@
 //! The register block and the product made of it.
 
-use super::lanes::{Dots, Lanes, Sums};
+use super::panels::Panels;
+use super::words::{Dots, Sums, Words};
 use super::{DenseScratch, Product, Store};
 use crate::decode::decode_row;
 use crate::memory::prefetch;
+use crate::simd::Simd;
 use crate::{Format, Matrix, Tile};
-use std::marker::PhantomData;
 use std::ops::Range;
 
 /// `acc[i][j] = Σ_w x[i][w] · panel[w][j]`: `MR` rows of words times a panel of `NV` vectors, `words` deep.
 ///
-/// The loops count with indices: their bounds are constants, so that they unroll and the sums stay in registers whatever
-/// the optimiser thinks of iterator chains.
+/// The loops count with indices: their bounds are constants, so that they unroll and the sums stay in registers
+/// whatever the optimiser thinks of iterator chains.
 ///
 /// # Safety
-/// The CPU has the level; `words` is not 0; `x[i]` are valid for `words` words and `panel` for `words · NV` vectors.
+/// `words` is not 0; `x[i]` are valid for `words` words and `panel` for `words · NV` vectors.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
-unsafe fn block<L: Dots, const MR: usize, const NV: usize>(
+unsafe fn block<S: Panels, W: Dots<S>, const MR: usize, const NV: usize>(
+    s: S,
     x: [*const u32; MR],
     panel: *const u32,
     words: usize,
-    out: &mut impl Sums<L::V>,
-) -> [[L::V; NV]; MR] {
-    let (scale_words, group_words) = L::PRECISION.group();
+    out: &mut impl Sums<S>,
+) -> [[S::F32; NV]; MR] {
+    let (scale_words, group_words) = W::PRECISION.group();
     // SAFETY: offsets stay below the lengths the caller vouches for, which are not zero.
     unsafe {
-        let mut sums = [[L::splat(0.0); NV]; MR];
+        let mut sums = [[s.splat(0.0); NV]; MR];
         let mut start = 0;
         while start < words {
             let end = words.min(start.saturating_add(group_words));
-            let mut acc = [[L::nothing(); NV]; MR];
+            let mut acc = [[W::nothing(s); NV]; MR];
             for w in start + scale_words..end {
                 out.meanwhile();
-                let p = panel.add(w * NV * L::N);
-                let mut wide = [L::load_words(p); NV];
+                let p = panel.add(w * NV * S::LANES);
+                let mut wide = [W::load(s, p); NV];
                 for j in 1..NV {
-                    wide[j] = L::load_words(p.add(j * L::N));
+                    wide[j] = W::load(s, p.add(j * S::LANES));
                 }
                 for i in 0..MR {
-                    let value = L::splat_word(x[i].add(w));
+                    let value = W::splat(s, x[i].add(w).read());
                     for j in 0..NV {
-                        acc[i][j] = L::dot(acc[i][j], wide[j], value);
+                        acc[i][j] = W::dot(s, acc[i][j], wide[j], value);
                     }
                 }
             }
-            let scales = panel.add(start * NV * L::N).cast::<f32>();
+            let scales = panel.add(start * NV * S::LANES).cast::<f32>();
             for i in 0..MR {
-                let row = L::splat(x[i].add(start).cast::<f32>().read());
+                let row = s.splat(x[i].add(start).cast::<f32>().read());
                 for j in 0..NV {
-                    sums[i][j] = L::join(sums[i][j], acc[i][j], row, L::load(scales.add(j * L::N)));
+                    sums[i][j] = W::join(s, sums[i][j], acc[i][j], row, s.load_from(scales.add(j * S::LANES)));
                 }
             }
             start = end;
@@ -58,69 +60,61 @@ unsafe fn block<L: Dots, const MR: usize, const NV: usize>(
     }
 }
 
-/// Gives `out` the sums of the rows `range` of `x`, `stride` words apart and `words` long, times a panel of `NV` vectors. The
-/// last block repeats rows.
-///
-/// # Safety
-/// The CPU has the level.
+/// Gives `out` the sums of the rows `range` of `x`, `stride` words apart and `words` long, times a panel of `NV`
+/// vectors. The last block repeats rows.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
-unsafe fn rows_by_panel<L: Dots, const MR: usize, const NV: usize>(
+fn rows_by_panel<S: Panels, W: Dots<S>, const MR: usize, const NV: usize>(
+    s: S,
     (x, stride, words): (&[u32], usize, usize),
     range: Range<usize>,
     panel: &[u32],
-    out: &mut impl Sums<L::V>,
+    out: &mut impl Sums<S>,
 ) {
-    assert!(words > 0 && panel.len() >= words * NV * L::N);
+    assert!(words > 0 && panel.len() >= words * NV * S::LANES);
     assert!(range.is_empty() || x.len() >= (range.end - 1) * stride + words);
     for first in range.clone().step_by(MR) {
         let mut rows = [x.as_ptr(); MR];
         for i in 0..MR {
             rows[i] = x[(first + i).min(range.end - 1) * stride..].as_ptr();
         }
-        // SAFETY: the level as the caller; every row and the panel are as long as asserted above.
-        let acc = unsafe { block::<L, MR, NV>(rows, panel.as_ptr(), words, out) };
+        // SAFETY: every row and the panel are as long as asserted above.
+        let acc = unsafe { block::<S, W, MR, NV>(s, rows, panel.as_ptr(), words, out) };
         for i in 0..MR.min(range.end - first) {
             for j in 0..NV {
-                // SAFETY: the level as the caller.
-                unsafe { out.take(first + i, j, acc[i][j]) };
+                out.take(s, first + i, j, acc[i][j]);
             }
         }
     }
 }
 
-/// [`Lanes::rows_by_vectors`] by register blocks: [`rows_by_panel`] for a width known at run time.
-///
-/// # Safety
-/// The CPU has the level.
+/// [`Words::rows_by_vectors`] by register blocks: [`rows_by_panel`] for a width known at run time.
 #[inline(always)]
-pub(super) unsafe fn rows_by_vectors<L: Dots>(
+pub(super) fn rows_by_vectors<S: Panels, W: Dots<S>>(
+    s: S,
     x: (&[u32], usize, usize),
     m: usize,
     panel: &[u32],
     vectors: usize,
-    out: &mut impl Sums<L::V>,
+    out: &mut impl Sums<S>,
 ) {
     macro_rules! with {
         ($mr:literal, $nv:literal) => {{
             // The last rows, where they are few, go by two.
             let whole = if m % $mr <= $mr - 2 { m / $mr * $mr } else { m };
-            rows_by_panel::<L, $mr, $nv>(x, 0..whole, panel, out);
-            rows_by_panel::<L, 2, $nv>(x, whole..m, panel, out);
+            rows_by_panel::<S, W, $mr, $nv>(s, x, 0..whole, panel, out);
+            rows_by_panel::<S, W, 2, $nv>(s, x, whole..m, panel, out);
         }};
     }
-    // SAFETY: as the caller.
-    unsafe {
-        // 16 registers hold 6 x 2 or 4 x 3 sums beside the operands, 32 hold 6 x 4 or 5 x 5.
-        match vectors {
-            1 => with!(6, 1),
-            2 => with!(6, 2),
-            3 if L::WIDEST == 3 => with!(4, 3),
-            3 => with!(6, 3),
-            4 if L::WIDEST >= 4 => with!(6, 4),
-            5 if L::WIDEST >= 5 => with!(5, 5),
-            _ => unreachable!("panels are at most {} vectors wide", L::WIDEST),
-        }
+    // 16 registers hold 6 x 2 or 4 x 3 sums beside the operands, 32 hold 6 x 4 or 5 x 5.
+    match vectors {
+        1 => with!(6, 1),
+        2 => with!(6, 2),
+        3 if S::WIDEST == 3 => with!(4, 3),
+        3 => with!(6, 3),
+        4 if S::WIDEST >= 4 => with!(6, 4),
+        5 if S::WIDEST >= 5 => with!(5, 5),
+        _ => unreachable!("panels are at most {} vectors wide", S::WIDEST),
     }
 }
 
@@ -130,70 +124,61 @@ const WIDEST_PANEL: usize = 64;
 /// Bytes that come from memory together.
 const LINE: usize = 64;
 
-/// Values of K whose panel is multiplied before the next is decoded: it stays in the second-level cache, and sums are not
-/// often fetched and stored. Whole blocks of every format and whole groups of every precision.
+/// Values of K whose panel is multiplied before the next is decoded: it stays in the second-level cache, and sums are
+/// not often fetched and stored. Whole blocks of every format and whole groups of every precision.
 const STRETCH: usize = 2048;
 
-/// Decodes the values `cols` of the rows of `w` from `first` on into a panel `[words, vectors]`; columns without a row have
-/// values of no meaning.
-///
-/// # Safety
-/// The CPU has the level.
+/// Decodes the values `cols` of the rows of `w` from `first` on into a panel `[words, vectors]`; columns without a row
+/// have values of no meaning.
 #[inline(always)]
-unsafe fn pack_weights<L: Lanes>(
+fn pack_weights<S: Panels, W: Words<S>>(
+    s: S,
     w: Matrix<'_>,
     first: usize,
     cols: Range<usize>,
     vectors: usize,
     scratch: &mut DenseScratch,
 ) {
-    let depth = L::PRECISION.words(cols.len());
-    let width = vectors * L::N;
+    let depth = W::PRECISION.words(cols.len());
+    let width = vectors * S::LANES;
     let bytes = |cols: usize| w.format().row_bytes(cols).expect("whole blocks");
     let bytes = bytes(cols.start)..bytes(cols.end);
     let DenseScratch { panel, row, words, .. } = scratch;
-    // Whole cache lines, an odd number of them: columns of rows are not all to fall on the same few places of the cache.
+    // Whole cache lines, an odd number of them: columns of rows are not all to fall on the same few places of the
+    // cache.
     let stride = (depth.div_ceil(16) | 1) * 16;
     row.resize(cols.len(), 0.0);
-    words.resize(stride * L::N, 0);
+    words.resize(stride * S::LANES, 0);
     panel.resize(depth * width, 0);
-    for vector in (0..width).step_by(L::N) {
+    for vector in (0..width).step_by(S::LANES) {
         for (r, words) in words.chunks_exact_mut(stride).enumerate() {
             // Past the last row it is taken again; its results are dropped.
             let bytes = &w.row((first + vector + r).min(w.rows() - 1))[bytes.clone()];
-            // SAFETY: as the caller.
-            unsafe { decode::<L>(w.format(), bytes, row, &mut words[..depth]) };
+            decode::<S, W>(s, w.format(), bytes, row, &mut words[..depth]);
         }
-        // SAFETY: as the caller.
-        unsafe { L::turn(words, depth, stride, &mut panel[vector..], width) };
+        s.turn(words, depth, stride, &mut panel[vector..], width);
     }
 }
 
 /// One row of weights as words.
-///
-/// # Safety
-/// The CPU has the level.
 #[inline(always)]
-unsafe fn decode<L: Lanes>(format: Format, bytes: &[u8], row: &mut [f32], words: &mut [u32]) {
-    // SAFETY: as the caller.
-    if unsafe { L::bytes_to_words(format, bytes, words) } {
+fn decode<S: Panels, W: Words<S>>(s: S, format: Format, bytes: &[u8], row: &mut [f32], words: &mut [u32]) {
+    if W::bytes_to_words(s, format, bytes, words) {
         return;
     }
     if format == Format::F16 {
         use half::slice::HalfFloatSliceExt;
         if let Ok(values) = bytemuck::try_cast_slice::<u8, half::f16>(bytes) {
             values.convert_to_f32_slice(row);
-            // SAFETY: as the caller.
-            return unsafe { L::to_words(row, words) };
+            return W::to_words(s, row, words);
         }
     }
     decode_row(format, bytes, row);
-    // SAFETY: as the caller.
-    unsafe { L::to_words(row, words) }
+    W::to_words(s, row, words);
 }
 
 /// Columns of the output that a panel has.
-struct Columns<'a, 'y, L> {
+struct Columns<'a, 'y> {
     y: &'a mut Tile<'y>,
     first: usize,
     n: usize,
@@ -203,7 +188,6 @@ struct Columns<'a, 'y, L> {
     begin: [f32; WIDEST_PANEL],
     /// Weights of the next panel.
     ahead: Ahead,
-    level: PhantomData<L>,
 }
 
 /// Rows of bytes to be asked for, some lines at a time.
@@ -243,67 +227,63 @@ impl Ahead {
     }
 }
 
-impl<L: Lanes> Sums<L::V> for Columns<'_, '_, L> {
+impl<S: Simd> Sums<S> for Columns<'_, '_> {
     #[inline(always)]
     fn meanwhile(&mut self) {
         self.ahead.ask();
     }
 
     #[inline(always)]
-    unsafe fn take(&mut self, i: usize, j: usize, sum: L::V) {
+    fn take(&mut self, s: S, i: usize, j: usize, sum: S::F32) {
         let Columns { y, first, n, add, begin, .. } = self;
-        let out = &mut y.row_mut(i)[*first..*first + *n][j * L::N..];
-        // SAFETY: the level as the caller; loads and stores are of whole vectors in slices that are at least as long.
-        unsafe {
-            let sum = L::add(sum, L::load(begin[j * L::N..][..L::N].as_ptr()));
-            if out.len() >= L::N {
-                let sum = if *add { L::add(sum, L::load(out.as_ptr())) } else { sum };
-                L::store(out.as_mut_ptr(), sum);
-            } else {
-                let mut last = [0.0; 16];
-                L::store(last.as_mut_ptr(), sum);
-                for (value, sum) in out.iter_mut().zip(&last) {
-                    *value = if *add { *value + sum } else { *sum };
-                }
+        let out = &mut y.row_mut(i)[*first..*first + *n][j * S::LANES..];
+        let sum = s.add(sum, s.load(&begin[j * S::LANES..]));
+        if out.len() >= S::LANES {
+            let sum = if *add { s.add(sum, s.load(out)) } else { sum };
+            s.store(sum, out);
+        } else {
+            let mut last = [0.0; 16];
+            s.store(sum, &mut last);
+            for (value, sum) in out.iter_mut().zip(&last) {
+                *value = if *add { *value + sum } else { *sum };
             }
         }
     }
 }
 
-/// The product of [`super::Kernels::dense_matmul`].
-///
-/// # Safety
-/// The CPU has the level, and the shapes agree.
+/// The product of [`super::Kernels::dense_matmul`], whose shapes agree.
 #[inline(always)]
-pub(super) unsafe fn product<L: Lanes>(product: &Product<'_>, y: &mut Tile<'_>, scratch: &mut DenseScratch) {
+pub(super) fn product<S: Panels, W: Words<S>>(
+    s: S,
+    product: &Product<'_>,
+    y: &mut Tile<'_>,
+    scratch: &mut DenseScratch,
+) {
     let Product { w, bias, x, stride, store } = *product;
     let m = y.rows();
-    for first in (0..w.rows()).step_by(L::WIDE * L::N) {
-        let n = (L::WIDE * L::N).min(w.rows() - first);
-        let vectors = n.div_ceil(L::N);
+    for first in (0..w.rows()).step_by(S::WIDE * S::LANES) {
+        let n = (S::WIDE * S::LANES).min(w.rows() - first);
+        let vectors = n.div_ceil(S::LANES);
         for start in (0..w.cols()).step_by(STRETCH) {
             let cols = start..w.cols().min(start + STRETCH);
-            let words = L::PRECISION.words(cols.len());
+            let words = W::PRECISION.words(cols.len());
             let mut begin = [0.0; WIDEST_PANEL];
             if start == 0 && !bias.is_empty() {
                 begin[..n].copy_from_slice(&bias[first..first + n]);
             }
             let add = start > 0 || store == Store::Add;
-            let x = &x[L::PRECISION.words(start)..];
-            // The next panel's weights: of the same rows, or of those behind them, which may be behind the matrix as well. It
-            // is often a part of a larger one.
-            let next = if cols.end < w.cols() { (first, cols.end) } else { (first + L::WIDE * L::N, 0) };
+            let x = &x[W::PRECISION.words(start)..];
+            // The next panel's weights: of the same rows, or of those behind them, which may be behind the matrix as
+            // well. It is often a part of a larger one.
+            let next = if cols.end < w.cols() { (first, cols.end) } else { (first + S::WIDE * S::LANES, 0) };
             let bytes = |cols: usize| w.format().row_bytes(cols).expect("whole blocks");
             let at = w.bytes().as_ptr().wrapping_add(next.0 * w.row_bytes() + bytes(next.1));
             let len = bytes(w.cols().min(next.1 + STRETCH)) - bytes(next.1);
             // Six rows are a block of most widths.
-            let ahead = Ahead::new(at, L::WIDE * L::N, len, w.row_bytes(), m.div_ceil(6).max(1) * words);
-            let mut out = Columns { y: &mut *y, first, n, add, begin, ahead, level: PhantomData::<L> };
-            // SAFETY: the level as the caller.
-            unsafe {
-                pack_weights::<L>(w, first, cols, vectors, scratch);
-                L::rows_by_vectors((x, stride, words), m, &scratch.panel, vectors, &mut out);
-            }
+            let ahead = Ahead::new(at, S::WIDE * S::LANES, len, w.row_bytes(), m.div_ceil(6).max(1) * words);
+            let mut out = Columns { y: &mut *y, first, n, add, begin, ahead };
+            pack_weights::<S, W>(s, w, first, cols, vectors, scratch);
+            W::rows_by_vectors(s, (x, stride, words), m, &scratch.panel, vectors, &mut out);
         }
     }
 }

@@ -18,7 +18,7 @@ fn emulated_tiles() -> Option<&'static Kernels> {
                 vecmath: vecmath::Table::of(isa),
                 deltanet: deltanet::Table::of(isa),
                 attention: attention::Table::of(isa),
-                dense: Table { f32: x86_avx512::F32, packed },
+                dense: Table { packed, ..Table::of(isa) },
             })
         });
         KERNELS.as_ref()

@@ -1,57 +1,52 @@
-//! Products of values that are sums of two bf16 ones, by tile instructions: `a·b = a₁·b₁ + a₂·b₁ + a₁·b₂`, where `a₂·b₂` is
-//! below the 16 bits that two halves keep. Three times the products of plain bf16 for eight bits more; and the tiles that
-//! are loaded serve three products instead of two.
+//! Products of values that are sums of two bf16 ones, by tile instructions: `a·b = a₁·b₁ + a₂·b₁ + a₁·b₂`, where
+//! `a₂·b₂` is below the 16 bits that two halves keep. Three times the products of plain bf16 for eight bits more; and
+//! the tiles that are loaded serve three products instead of two.
 
 use super::Precision;
-use super::lanes::{Lanes, Sums, f32_vectors_of, functions};
-use super::x86_avx512::Avx512;
+use super::words::{Sums, Words};
 use crate::amx_tiles::{Hardware, Tiles};
+use crate::simd::{Avx512Bf16, Simd, has};
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::mem::transmute;
 
+/// Values of a vector.
+const LANES: usize = Avx512Bf16::LANES;
 /// Rows and columns of a step of the tiles.
 const SIDE: usize = 32;
 /// Words of 32 values: high halves, low halves.
 const GROUP_WORDS: usize = 32;
 
-/// The floats of AVX-512, and products by `T`.
-#[derive(Clone, Copy)]
-struct Split<T>(PhantomData<T>);
+/// Sums of two bf16 values, multiplied by the tiles `T`.
+pub(super) struct SplitBf16Words<T = Hardware>(PhantomData<T>);
 
-// In this implementation:
-// SAFETY: the level and the pointers are as the trait demands of the caller.
-impl<T: Tiles> Lanes for Split<T> {
-    const WIDE: usize = 4;
-    const WIDEST: usize = 5;
+impl<T: Tiles + 'static> Words<Avx512Bf16> for SplitBf16Words<T> {
     const PRECISION: Precision = Precision::SplitBf16;
-    f32_vectors_of!(Avx512);
 
     #[inline(always)]
-    unsafe fn to_words(x: &[f32], words: &mut [u32]) {
+    fn to_words(_s: Avx512Bf16, x: &[f32], words: &mut [u32]) {
         let (groups, rest) = x.as_chunks::<32>();
         let (whole, tail) = words.split_at_mut(groups.len() * GROUP_WORDS);
         for (group, words) in groups.iter().zip(whole.as_chunks_mut().0) {
-            // SAFETY: see above.
-            unsafe { group_to_words(group, words) };
+            has!(group_to_words(group, words));
         }
         if !rest.is_empty() {
             let mut group = [0.0; 32];
             group[..rest.len()].copy_from_slice(rest);
-            // SAFETY: see above.
-            unsafe { group_to_words(&group, tail.try_into().expect("words of the last group")) };
+            has!(group_to_words(&group, tail.try_into().expect("words of the last group")));
         }
     }
 
     #[inline(always)]
-    unsafe fn rows_by_vectors(
+    fn rows_by_vectors(
+        s: Avx512Bf16,
         (x, stride, words): (&[u32], usize, usize),
         m: usize,
         panel: &[u32],
         vectors: usize,
-        out: &mut impl Sums<__m512>,
+        out: &mut impl Sums<Avx512Bf16>,
     ) {
-        assert!(words > 0 && words.is_multiple_of(GROUP_WORDS) && panel.len() >= words * vectors * Self::N);
+        assert!(words > 0 && words.is_multiple_of(GROUP_WORDS) && panel.len() >= words * vectors * LANES);
         assert!(m == 0 || x.len() >= (m - 1) * stride + words);
         // Less than a step's rows stand in a copy, zeros below them; more end with a step that repeats some.
         let mut copy = Vec::new();
@@ -71,17 +66,13 @@ impl<T: Tiles> Lanes for Split<T> {
             let a = [start, start + 16].map(|r| x[r * stride..].as_ptr().cast());
             for first_vector in (0..vectors).step_by(2) {
                 let last_vector = (first_vector + 1).min(vectors - 1);
-                let b = [first_vector, last_vector].map(|j| panel[j * Self::N..].as_ptr().cast());
-                // SAFETY: `SIDE` rows from `start` on are in x, of `words` words each (asserted above, or made so); the panel
-                // has `words` lines of `vectors` vectors; the tiles are configured.
+                let b = [first_vector, last_vector].map(|j| panel[j * LANES..].as_ptr().cast());
+                // SAFETY: `SIDE` rows from `start` on are in x, of `words` words each (asserted above, or made so); the
+                // panel has `words` lines of `vectors` vectors; the tiles are configured.
                 unsafe { T::split_step(words / GROUP_WORDS, a, 4 * stride, b, 64 * vectors, &mut c) };
                 for i in first..m.min(first + SIDE) {
                     for j in first_vector..=last_vector {
-                        // SAFETY: see above; a vector of the row of c.
-                        unsafe {
-                            let sum = Self::load(c[i - start][(j - first_vector) * Self::N..].as_ptr());
-                            out.take(i, j, sum);
-                        }
+                        out.take(s, i, j, s.load(&c[i - start][(j - first_vector) * LANES..]));
                     }
                 }
             }
@@ -109,13 +100,10 @@ unsafe fn group_to_words(x: &[f32; 32], words: &mut [u32; GROUP_WORDS]) {
     }
 }
 
-functions!(SPLIT, Split<Hardware>, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c");
-
 /// The functions with emulated tiles, where the CPU has what they need beside the tiles.
 #[cfg(test)]
 pub(super) fn emulated() -> Option<super::Functions> {
     use crate::amx_tiles::tests::Emulated;
-    functions!(EMULATED, Split<Emulated>, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512bf16,avx2,fma,f16c");
     let has = crate::Isa::Avx512Vnni.is_available() && std::arch::is_x86_feature_detected!("avx512bf16");
-    has.then_some(EMULATED)
+    has.then(super::entry::functions::<Avx512Bf16, SplitBf16Words<Emulated>>)
 }

@@ -1,47 +1,15 @@
 //! Weights in 16-bit floats as 13-bit integers, without the detour through rows of f32: the words are those that
-//! [`super::lanes::Lanes::to_words`] makes of the widened values, bit for bit.
+//! [`super::words::Words::to_words`] makes of the widened values, bit for bit.
 //!
-//! Magnitudes of 16-bit floats are ordered as their bits are, NaN above infinity above all others, so the largest of a group is
-//! found before anything is widened. A word of BF16 is two f32 values by a shift and a mask, and their quants come to stand
-//! in its halves again by a shift and a blend: nothing is moved across lanes.
+//! Magnitudes of 16-bit floats are ordered as their bits are, NaN above infinity above all others, so the largest of a
+//! group is found before anything is widened. A word of BF16 is two f32 values by a shift and a mask, and their quants
+//! come to stand in its halves again by a shift and a blend: nothing is moved across lanes.
 
-use super::x86_int16::{inverse_of, scale_of};
-use super::{GROUP, Precision};
+use super::int16::{GROUP_BYTES, GROUP_WORDS, inverse_of, scale_of};
 use std::arch::x86_64::*;
-
-/// Bytes of a whole group's values.
-const BYTES: usize = 2 * GROUP;
-/// Words of a whole group with its scale.
-const WORDS: usize = Precision::Int16.group().1;
 
 /// The high half of each word.
 const HIGH: i32 = !0xffff;
-
-/// A row of BF16 or F16 as words.
-macro_rules! row {
-    ($name:ident, $group:ident, $features:literal) => {
-        #[doc = concat!("A row of BF16, or else F16, as words.\n\n# Safety\nThe CPU has ", $features, ".")]
-        #[inline(always)]
-        pub(super) unsafe fn $name<const BF16: bool>(bytes: &[u8], words: &mut [u32]) {
-            let (groups, rest) = bytes.as_chunks::<BYTES>();
-            let (whole, tail) = words.split_at_mut(groups.len() * WORDS);
-            for (bytes, words) in groups.iter().zip(whole.as_chunks_mut::<WORDS>().0) {
-                // SAFETY: the CPU as the caller.
-                unsafe { $group::<BF16>(bytes, words) };
-            }
-            if !rest.is_empty() {
-                let (mut bytes, mut words) = ([0; BYTES], [0; WORDS]);
-                bytes[..rest.len()].copy_from_slice(rest);
-                // SAFETY: the CPU as the caller.
-                unsafe { $group::<BF16>(&bytes, &mut words) };
-                tail.copy_from_slice(&words[..tail.len()]);
-            }
-        }
-    };
-}
-
-row!(row_by_512, group_by_512, "AVX-512 F and BW, AVX2 and F16C");
-row!(row_by_256, group_by_256, "AVX2 and F16C");
 
 /// The largest of 16 magnitudes as f32.
 ///
@@ -60,10 +28,12 @@ unsafe fn largest_of<const BF16: bool>(magnitudes: __m256i) -> f32 {
     }
 }
 
+/// [`super::int16::Pairs::halves_to_words`].
+///
 /// # Safety
 /// The CPU has AVX-512 F and BW, AVX2 and F16C.
 #[inline(always)]
-unsafe fn group_by_512<const BF16: bool>(bytes: &[u8; BYTES], words: &mut [u32; WORDS]) {
+pub(super) unsafe fn halves_by_512<const BF16: bool>(bytes: &[u8; GROUP_BYTES], words: &mut [u32; GROUP_WORDS]) {
     // SAFETY: as the caller; loads and stores are of 64 of the bytes and of 16 of the words after the first.
     unsafe {
         let (magnitude, high) = (_mm512_set1_epi16(i16::MAX), _mm512_set1_epi32(HIGH));
@@ -95,10 +65,12 @@ unsafe fn group_by_512<const BF16: bool>(bytes: &[u8; BYTES], words: &mut [u32; 
     }
 }
 
+/// [`super::int16::Pairs::halves_to_words`].
+///
 /// # Safety
 /// The CPU has AVX2 and F16C.
 #[inline(always)]
-unsafe fn group_by_256<const BF16: bool>(bytes: &[u8; BYTES], words: &mut [u32; WORDS]) {
+pub(super) unsafe fn halves_by_256<const BF16: bool>(bytes: &[u8; GROUP_BYTES], words: &mut [u32; GROUP_WORDS]) {
     // SAFETY: as the caller; loads and stores are of 32 of the bytes and of 8 of the words after the first.
     unsafe {
         let (magnitude, high) = (_mm256_set1_epi16(i16::MAX), _mm256_set1_epi32(HIGH));

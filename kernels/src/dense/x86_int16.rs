@@ -1,66 +1,97 @@
-//! Pairs of 16-bit integers, which one instruction multiplies and adds into 32 bits: twice the products of an f32 FMA,
-//! as bf16 would give, with ten times less error.
-//!
-//! A quant is `round(value / d)` for `d` the largest magnitude of its group over [`LARGEST`]. The sum of a group then
-//! fits: `GROUP · LARGEST² < 2^31`.
+//! 13-bit integers on x86: the words of [`Pairs`], with AVX2 and with AVX-512.
 
-use super::lanes::{Dots, Lanes, f32_vectors_of, functions, products_of_dots};
-use super::x86_avx2::Avx2;
-use super::x86_avx512::Avx512;
-use super::x86_halves::{row_by_256, row_by_512};
-use super::{GROUP, Precision};
-use crate::Format;
+use super::GROUP;
+use super::int16::{GROUP_BYTES, GROUP_WORDS, Pairs, inverse_of, scale_of};
+use super::x86_halves::{halves_by_256, halves_by_512};
+use crate::simd::{Avx2With, Avx512, has};
 use std::arch::x86_64::*;
 
-/// The largest quant.
-const LARGEST: f32 = 4095.0;
+impl<const VNNI: bool> Pairs for Avx2With<VNNI> {
+    type Ints = __m256i;
 
-/// Groups without a larger magnitude count as zeros, so that `LARGEST` over the magnitude stays finite.
-const NOTHING: f32 = 1e-30;
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const u32) -> __m256i {
+        // SAFETY: as the caller.
+        unsafe { _mm256_loadu_si256(p.cast()) }
+    }
 
-const _: () = assert!(GROUP as u64 * 4095 * 4095 < 1 << 31 && GROUP.is_multiple_of(16));
+    #[inline(always)]
+    fn splat_word(self, word: u32) -> __m256i {
+        has!(_mm256_set1_epi32(word as i32))
+    }
 
-/// The scale of a group with this largest magnitude.
-#[inline(always)]
-pub(super) fn scale_of(largest: f32) -> f32 {
-    largest * (1.0 / LARGEST)
+    #[inline(always)]
+    fn no_sums(self) -> __m256i {
+        has!(_mm256_setzero_si256())
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        has!(if VNNI { _mm256_dpwssd_avx_epi32(acc, a, b) } else { _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)) })
+    }
+
+    #[inline(always)]
+    fn to_f32(self, sums: __m256i) -> __m256 {
+        has!(_mm256_cvtepi32_ps(sums))
+    }
+
+    #[inline(always)]
+    fn group_to_words(self, x: &[f32; GROUP], words: &mut [u32; GROUP_WORDS]) {
+        has!(group_by_256(x, words));
+    }
+
+    #[inline(always)]
+    fn halves_to_words<const BF16: bool>(self, x: &[u8; GROUP_BYTES], words: &mut [u32; GROUP_WORDS]) {
+        has!(halves_by_256::<BF16>(x, words));
+    }
 }
 
-/// What values of such a group are multiplied by.
-#[inline(always)]
-pub(super) fn inverse_of(largest: f32) -> f32 {
-    if largest.is_finite() && largest > NOTHING { LARGEST / largest } else { 0.0 }
+impl Pairs for Avx512 {
+    type Ints = __m512i;
+
+    #[inline(always)]
+    unsafe fn load_words(self, p: *const u32) -> __m512i {
+        // SAFETY: as the caller.
+        unsafe { _mm512_loadu_si512(p.cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_word(self, word: u32) -> __m512i {
+        has!(_mm512_set1_epi32(word as i32))
+    }
+
+    #[inline(always)]
+    fn no_sums(self) -> __m512i {
+        has!(_mm512_setzero_si512())
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        has!(_mm512_dpwssd_epi32(acc, a, b))
+    }
+
+    #[inline(always)]
+    fn to_f32(self, sums: __m512i) -> __m512 {
+        has!(_mm512_cvtepi32_ps(sums))
+    }
+
+    #[inline(always)]
+    fn group_to_words(self, x: &[f32; GROUP], words: &mut [u32; GROUP_WORDS]) {
+        has!(group_by_256(x, words));
+    }
+
+    #[inline(always)]
+    fn halves_to_words<const BF16: bool>(self, x: &[u8; GROUP_BYTES], words: &mut [u32; GROUP_WORDS]) {
+        has!(halves_by_512::<BF16>(x, words));
+    }
 }
 
-/// Values to groups of words.
+/// [`Pairs::group_to_words`].
 ///
 /// # Safety
 /// The CPU has AVX2.
 #[inline(always)]
-unsafe fn to_words(x: &[f32], words: &mut [u32]) {
-    const WORDS: usize = Precision::Int16.group().1;
-    let (groups, rest) = x.as_chunks::<GROUP>();
-    let (whole, tail) = words.split_at_mut(groups.len() * WORDS);
-    for (group, words) in groups.iter().zip(whole.as_chunks_mut::<WORDS>().0) {
-        // SAFETY: the CPU as the caller.
-        unsafe { group_to_words(group, words) };
-    }
-    if !rest.is_empty() {
-        let (mut group, mut words) = ([0.0; GROUP], [0; WORDS]);
-        group[..rest.len()].copy_from_slice(rest);
-        // SAFETY: the CPU as the caller.
-        unsafe { group_to_words(&group, &mut words) };
-        tail.copy_from_slice(&words[..tail.len()]);
-    }
-}
-
-/// A scale, then the quants of the values, two a word. A group with NaN or infinity has such a scale, so that all its
-/// products are NaN.
-///
-/// # Safety
-/// The CPU has AVX2.
-#[inline(always)]
-unsafe fn group_to_words(x: &[f32; GROUP], words: &mut [u32; 1 + GROUP / 2]) {
+unsafe fn group_by_256(x: &[f32; GROUP], words: &mut [u32; GROUP_WORDS]) {
     let eights = x.as_chunks::<8>().0;
     // SAFETY: the CPU as the caller; loads and stores are of whole arrays.
     unsafe {
@@ -89,135 +120,3 @@ unsafe fn group_to_words(x: &[f32; GROUP], words: &mut [u32; 1 + GROUP / 2]) {
         }
     }
 }
-
-/// The parts that differ from level to level: whose floats, the vector of integers, its operations.
-macro_rules! lanes {
-    ($name:ident, $floats:ty, $wide:literal, $widest:literal, $row:ident, $v:ty, $w:ty, $zero:ident, $load:ident, $splat:ident,
-     $dot:expr, $to_f32:ident, $mul:ident, $mul_add:ident) => {
-        #[derive(Clone, Copy)]
-        struct $name;
-
-        // In this implementation:
-        // SAFETY: the level and the pointers are as the trait demands of the caller.
-        impl Lanes for $name {
-            const WIDE: usize = $wide;
-            const WIDEST: usize = $widest;
-            const PRECISION: Precision = Precision::Int16;
-            f32_vectors_of!($floats);
-            products_of_dots!();
-
-            #[inline(always)]
-            unsafe fn to_words(x: &[f32], words: &mut [u32]) {
-                // SAFETY: see above; every level here contains AVX2.
-                unsafe { to_words(x, words) }
-            }
-            #[inline(always)]
-            unsafe fn bytes_to_words(format: Format, bytes: &[u8], words: &mut [u32]) -> bool {
-                // SAFETY: see above.
-                unsafe {
-                    match format {
-                        Format::BF16 => $row::<true>(bytes, words),
-                        Format::F16 => $row::<false>(bytes, words),
-                        _ => return false,
-                    }
-                }
-                true
-            }
-        }
-
-        // SAFETY: as above.
-        impl Dots for $name {
-            type W = $w;
-            type A = $w;
-
-            #[inline(always)]
-            unsafe fn load_words(p: *const u32) -> $w {
-                // SAFETY: see above.
-                unsafe { $load(p.cast()) }
-            }
-            #[inline(always)]
-            unsafe fn splat_word(p: *const u32) -> $w {
-                // SAFETY: see above.
-                unsafe { $splat(p.cast::<i32>().read()) }
-            }
-            #[inline(always)]
-            unsafe fn nothing() -> $w {
-                // SAFETY: see above.
-                unsafe { $zero() }
-            }
-            #[inline(always)]
-            unsafe fn dot(acc: $w, a: $w, b: $w) -> $w {
-                // SAFETY: see above.
-                unsafe { $dot(acc, a, b) }
-            }
-            #[inline(always)]
-            unsafe fn join(sum: $v, acc: $w, row: $v, columns: $v) -> $v {
-                // SAFETY: see above.
-                unsafe { $mul_add($to_f32(acc), $mul(row, columns), sum) }
-            }
-        }
-    };
-}
-
-/// Without an instruction for both.
-///
-/// # Safety
-/// The CPU has AVX2.
-#[inline(always)]
-unsafe fn multiply_then_add(acc: __m256i, a: __m256i, b: __m256i) -> __m256i {
-    // SAFETY: as the caller.
-    unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)) }
-}
-
-lanes!(
-    Avx2Int16,
-    Avx2,
-    2,
-    3,
-    row_by_256,
-    __m256,
-    __m256i,
-    _mm256_setzero_si256,
-    _mm256_loadu_si256,
-    _mm256_set1_epi32,
-    multiply_then_add,
-    _mm256_cvtepi32_ps,
-    _mm256_mul_ps,
-    _mm256_fmadd_ps
-);
-lanes!(
-    AvxVnniInt16,
-    Avx2,
-    2,
-    3,
-    row_by_256,
-    __m256,
-    __m256i,
-    _mm256_setzero_si256,
-    _mm256_loadu_si256,
-    _mm256_set1_epi32,
-    _mm256_dpwssd_avx_epi32,
-    _mm256_cvtepi32_ps,
-    _mm256_mul_ps,
-    _mm256_fmadd_ps
-);
-lanes!(
-    Avx512Int16,
-    Avx512,
-    4,
-    5,
-    row_by_512,
-    __m512,
-    __m512i,
-    _mm512_setzero_si512,
-    _mm512_loadu_si512,
-    _mm512_set1_epi32,
-    _mm512_dpwssd_epi32,
-    _mm512_cvtepi32_ps,
-    _mm512_mul_ps,
-    _mm512_fmadd_ps
-);
-
-functions!(AVX2, Avx2Int16, "avx2,fma,f16c");
-functions!(AVXVNNI, AvxVnniInt16, "avx2,fma,f16c,avxvnni");
-functions!(AVX512, Avx512Int16, "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c");

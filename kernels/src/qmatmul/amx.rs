@@ -1,8 +1,8 @@
 //! The level AMX: panels of bf16 multiplied by tile instructions; few columns and float formats stay with AVX-512.
 //!
-//! A scale for every 32 codes would leave int8 tiles no faster than `vpdpbusd`, since each accumulator had to be drained
-//! through f32 after 32 steps. The panels of [`super::bf16`] have no scales, and are the layout that `tdpbf16ps` wants of
-//! its second operand:
+//! A scale for every 32 codes would leave int8 tiles no faster than `vpdpbusd`, since each accumulator had to be
+//! drained through f32 after 32 steps. The panels of [`super::bf16`] have no scales, and are the layout that
+//! `tdpbf16ps` wants of its second operand:
 //!
 //! ```text
 //! C[m][n] += Σ_p A[m][2p]·B[p][2n] + A[m][2p + 1]·B[p][2n + 1]      p < 16, m < 16, n < 16; A, B rows of 32 bf16
@@ -12,11 +12,11 @@
 //! A step works on two tiles by two. Tests run the same loops with emulated tiles, on any CPU with AVX-512 and its bf16
 //! conversion.
 
-use super::avx512::entry as avx512;
 use super::bf16::{self, VALUES};
-use super::entry::{Gemm, Product};
-use super::gemm::{Panel, Parts, Stretch};
+use super::entry::{self, Gemm, Product};
+use super::gemm::{Panel, PanelFunctions, Stretch};
 use crate::amx_tiles::{Hardware, Tiles};
+use crate::simd::Avx512;
 use crate::{Format, Inputs, Tile};
 
 /// Rows of C in a step: activation rows; columns of C in a step: weight rows, those of a panel.
@@ -37,8 +37,8 @@ fn multiply<T: Tiles>(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_
         let second = if m + 16 < y.rows() { x.q.bf16(m + 16, at.number * VALUES, depth * DEPTH).0 } else { first };
         if m + SIDE <= y.rows() && at.n + SIDE <= y.cols() {
             let (c, stride) = y.corner(m, at.n);
-            // SAFETY: `bf16` gives 16 rows, padded with zeros, of the length asked for, which ends within the padding of
-            // K. A panel has 2048 bytes for each 32 values. The rectangle of y was just checked.
+            // SAFETY: `bf16` gives 16 rows, padded with zeros, of the length asked for, which ends within the padding
+            // of K. A panel has 2048 bytes for each 32 values. The rectangle of y was just checked.
             unsafe { T::step(depth, [first, second], a_stride, b, c, 4 * stride, accumulate) };
         } else {
             let mut c = [[0.0f32; SIDE]; SIDE];
@@ -64,10 +64,10 @@ unsafe fn multiply_panel(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile
 }
 
 pub(super) fn product(format: Format) -> Product {
-    let vectors = avx512::product(format);
-    let Some(panels) = bf16::parts_of(format) else { return vectors };
-    let tiles = Parts { multiply: multiply_panel, ..panels };
-    Product { gemm: Gemm::Panels(tiles), fine: Some(tiles), ..vectors }
+    let vectors = entry::product::<Avx512>(format);
+    let Some(panels) = bf16::functions_of(format) else { return vectors };
+    let tiles = PanelFunctions { multiply: multiply_panel, ..panels };
+    Product { gemm: Gemm::Panels(tiles), gemm_bf16: Some(tiles), ..vectors }
 }
 
 #[cfg(test)]
@@ -88,11 +88,11 @@ pub(super) mod tests {
             eprintln!("skipped: the vector half of amx, not on this CPU");
             return None;
         }
-        let Gemm::Panels(parts) = product(w.format()).gemm else { panic!("{} has no panels", w.format()) };
-        let parts = Parts { multiply: multiply_emulated, ..parts };
+        let Gemm::Panels(functions) = product(w.format()).gemm else { panic!("{} has no panels", w.format()) };
+        let functions = PanelFunctions { multiply: multiply_emulated, ..functions };
         let mut y = Guarded::new(x.q.rows() * w.rows());
         // SAFETY: the features were just looked for, and the tiles are emulated.
-        unsafe { gemm::multiply(&parts, w, x, &mut Tile::new(y.values(), w.rows())) };
+        unsafe { gemm::multiply(&functions, w, x, &mut Tile::new(y.values(), w.rows())) };
         Some(y.finish("amx"))
     }
 }

@@ -1,31 +1,10 @@
 //! The levels AVX2 and AVX-VNNI: two registers a vector. They differ in one thing, the product of bytes.
 
-use super::simd::{Codes, Line, Simd, generic_block_sums, generic_dots};
+use super::blocks::{Blocks, Codes, Line, Runs, generic_block_sums, generic_dots};
+use crate::simd::{Avx2With, has};
 use crate::transpose::{transpose_8, transpose_halves};
 use std::arch::asm;
 use std::arch::x86_64::*;
-
-/// Proof of AVX2, FMA and F16C, and with `VNNI` of AVX-VNNI.
-#[derive(Clone, Copy)]
-pub(super) struct Avx2<const VNNI: bool>(());
-
-impl<const VNNI: bool> Avx2<VNNI> {
-    /// # Safety
-    /// The CPU has the features named above.
-    #[inline(always)]
-    pub(super) unsafe fn new() -> Self {
-        Avx2(())
-    }
-}
-
-/// Intrinsics of the features that a token of this level proves.
-macro_rules! has {
-    ($e:expr) => {
-        // SAFETY: `self` exists, so the CPU has the features (`Avx2::new`). Pointers, where the intrinsic takes one, come
-        // from references to at least the bytes it reads.
-        unsafe { $e }
-    };
-}
 
 /// `v`, which has to be in a register at this point of the program. No instructions.
 #[inline]
@@ -39,7 +18,7 @@ fn in_register(mut v: __m256i) -> __m256i {
 /// A logical vector of bytes or integers.
 type Pair = [__m256i; 2];
 
-impl<const VNNI: bool> Avx2<VNNI> {
+impl<const VNNI: bool> Avx2With<VNNI> {
     /// Lane i of `acc` plus four products of bytes; codes in 0..=127, or any u8 with VNNI.
     #[inline(always)]
     fn dot_acc_32(self, acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
@@ -85,7 +64,7 @@ macro_rules! both {
     };
 }
 
-impl<const VNNI: bool> Simd for Avx2<VNNI> {
+impl<const VNNI: bool> Blocks for Avx2With<VNNI> {
     type Bytes = Pair;
     type Ints = Pair;
     type Floats = [__m256; 2];
@@ -94,9 +73,13 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const IN_PLACE_32: bool = VNNI;
     const IN_PLACE_16: bool = false;
     const ROWS: usize = 1;
+    const TILE: [usize; 2] = [1, 4];
+    // Two products of a code with an activation make at most 254 codes; 8 groups of 15, 4 of 31 and 2 of 63 stay below
+    // 2¹⁵.
+    const RUNS: Runs = if VNNI { Runs::NONE } else { Runs { up_to_15: 8, up_to_31: 4, up_to_63: 2 } };
 
     #[inline(always)]
-    fn load(self, p: &[u8; 64]) -> Pair {
+    fn load_bytes(self, p: &[u8; 64]) -> Pair {
         has!([_mm256_loadu_si256(p.as_ptr().cast()), _mm256_loadu_si256(p[32..].as_ptr().cast())])
     }
 
@@ -106,7 +89,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn store(self, v: Pair, p: &mut [u8; 64]) {
+    fn store_bytes(self, v: Pair, p: &mut [u8; 64]) {
         has!({
             _mm256_storeu_si256(p.as_mut_ptr().cast(), v[0]);
             _mm256_storeu_si256(p[32..].as_mut_ptr().cast(), v[1]);
@@ -151,7 +134,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         }
         let mut pairs = codes;
         for m in 0..4 {
-            let x = self.load(bytemuck::cast_ref(&x[m]));
+            let x = self.load_bytes(bytemuck::cast_ref(&x[m]));
             pairs[m] = both!(_mm256_maddubs_epi16(codes[m], x));
         }
         // Two pairs of products reach 4·63·127, four 8·31·127: both below 2¹⁵.
@@ -211,7 +194,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
                 for c in 0..C {
                     let x = self.splat_group(&x[c][g]);
                     for i in 0..V {
-                        let codes = self.load(&lines[g][v + i].0);
+                        let codes = self.load_bytes(&lines[g][v + i].0);
                         let products = both!(_mm256_maddubs_epi16(codes, x));
                         pairs[c][i] = both!(_mm256_add_epi16(pairs[c][i], products));
                         // Left to itself, the compiler sums column by column and spills the codes.
@@ -236,15 +219,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn store_f32(self, v: Self::Floats, p: &mut [f32; 16]) {
-        has!({
-            _mm256_storeu_ps(p.as_mut_ptr(), v[0]);
-            _mm256_storeu_ps(p[8..].as_mut_ptr(), v[1]);
-        });
-    }
-
-    #[inline(always)]
-    fn splat(self, v: u8) -> Pair {
+    fn splat_bytes(self, v: u8) -> Pair {
         has!([_mm256_set1_epi8(v as i8); 2])
     }
 
@@ -260,7 +235,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn add(self, a: Pair, b: Pair) -> Pair {
+    fn add_bytes(self, a: Pair, b: Pair) -> Pair {
         both!(_mm256_add_epi8(a, b))
     }
 
@@ -288,7 +263,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 
     #[inline(always)]
     fn fields_64<const SHIFT: u32, const MASK: u8>(self, p: &[u8; 64]) -> Pair {
-        let v = self.load(p);
+        let v = self.load_bytes(p);
         has!({
             let (count, mask) = (_mm_cvtsi32_si128(SHIFT as i32), _mm256_set1_epi8(MASK as i8));
             [
@@ -300,7 +275,8 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 
     #[inline(always)]
     fn nibbles_32_exchanged(self, p: &[u8; 128]) -> [Pair; 4] {
-        let ([a, b], [c, d]) = (self.load(p[..64].try_into().unwrap()), self.load(p[64..].try_into().unwrap()));
+        let ([a, b], [c, d]) =
+            (self.load_bytes(p[..64].try_into().unwrap()), self.load_bytes(p[64..].try_into().unwrap()));
         let groups = self.exchange_4([a, b, c, d]);
         let mut out = [[a; 2]; 4];
         for m in 0..4 {
@@ -336,7 +312,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     fn set_where(self, v: Pair, bits: u64, value: u8) -> Pair {
         let masks = [self.mask(bits as u32), self.mask((bits >> 32) as u32)];
-        self.or(v, both!(_mm256_and_si256(masks, self.splat(value))))
+        self.or(v, both!(_mm256_and_si256(masks, self.splat_bytes(value))))
     }
 
     #[inline(always)]
@@ -349,30 +325,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 
     #[inline(always)]
     fn signed(self, v: Pair) -> Pair {
-        if VNNI { both!(_mm256_xor_si256(v, self.splat(128))) } else { v }
-    }
-
-    #[inline(always)]
-    fn splat_f32(self, v: f32) -> Self::Floats {
-        has!([_mm256_set1_ps(v); 2])
-    }
-
-    #[inline(always)]
-    fn load_f32(self, p: &[f32; 16]) -> Self::Floats {
-        has!([_mm256_loadu_ps(p.as_ptr()), _mm256_loadu_ps(p[8..].as_ptr())])
-    }
-
-    #[inline(always)]
-    fn splat_f16(self, h: u16) -> Self::Floats {
-        has!([_mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(h)))); 2])
-    }
-
-    #[inline(always)]
-    fn widen_f16(self, p: &[u8; 32]) -> Self::Floats {
-        has!([
-            _mm256_cvtph_ps(_mm_loadu_si128(p.as_ptr().cast())),
-            _mm256_cvtph_ps(_mm_loadu_si128(p[16..].as_ptr().cast())),
-        ])
+        if VNNI { both!(_mm256_xor_si256(v, self.splat_bytes(128))) } else { v }
     }
 
     #[inline(always)]
@@ -438,21 +391,6 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
-        both!(_mm256_mul_ps(a, b))
-    }
-
-    #[inline(always)]
-    fn add_f32(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
-        both!(_mm256_add_ps(a, b))
-    }
-
-    #[inline(always)]
-    fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
-        both!(_mm256_fmadd_ps(a, b, c))
-    }
-
-    #[inline(always)]
     fn sum(self, v: Self::Floats) -> f32 {
         has!({
             let v = _mm256_add_ps(v[0], v[1]);
@@ -461,14 +399,4 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
             _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
         })
     }
-}
-
-/// Entry points of the level AVX2: functions that carry its features around the generic drivers.
-pub(super) mod entry {
-    crate::qmatmul::entry_points!(super::Avx2<false>, tile(1, 4), runs(8, 4, 2), "avx2,fma,f16c");
-}
-
-/// Entry points of the level AVX-VNNI.
-pub(super) mod entry_vnni {
-    crate::qmatmul::entry_points!(super::Avx2<true>, tile(1, 4), runs(1, 1, 1), "avx2,fma,f16c,avxvnni");
 }

@@ -1,44 +1,24 @@
 //! The level AVX-512-VNNI: one register a vector. Codes may be any u8 (`vpdpbusd` does not saturate between products),
 //! so signed ones carry a bias of 128.
 
-use super::simd::{Simd, generic_groups_at};
+use super::blocks::{Blocks, generic_groups_at};
+use crate::simd::{Avx512, has};
 use crate::transpose::{transpose_16, transpose_quarters};
 use std::arch::x86_64::*;
 
-/// Proof of AVX-512 F, BW, VL, DQ and VNNI, AVX2, FMA and F16C.
-#[derive(Clone, Copy)]
-pub(super) struct Avx512(());
-
-impl Avx512 {
-    /// # Safety
-    /// The CPU has the features named above.
-    #[inline(always)]
-    pub(super) unsafe fn new() -> Self {
-        Avx512(())
-    }
-}
-
-/// Intrinsics of the features that a token of this level proves.
-macro_rules! has {
-    ($e:expr) => {
-        // SAFETY: `self` exists, so the CPU has the features (`Avx512::new`). Pointers, where the intrinsic takes one,
-        // come from references to at least the bytes it reads.
-        unsafe { $e }
-    };
-}
-
-impl Simd for Avx512 {
+impl Blocks for Avx512 {
     type Bytes = __m512i;
     type Ints = __m512i;
-    type Floats = __m512;
+    type Floats = [__m512; 1];
 
     const SIGNED_BIAS: f32 = 128.0;
     const IN_PLACE_32: bool = true;
     const IN_PLACE_16: bool = true;
     const ROWS: usize = 4;
+    const TILE: [usize; 2] = [2, 4];
 
     #[inline(always)]
-    fn load(self, p: &[u8; 64]) -> __m512i {
+    fn load_bytes(self, p: &[u8; 64]) -> __m512i {
         has!(_mm512_loadu_si512(p.as_ptr().cast()))
     }
 
@@ -51,7 +31,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn store(self, v: __m512i, p: &mut [u8; 64]) {
+    fn store_bytes(self, v: __m512i, p: &mut [u8; 64]) {
         has!(_mm512_storeu_si512(p.as_mut_ptr().cast(), v));
     }
 
@@ -91,17 +71,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn to_f32(self, v: __m512i) -> __m512 {
-        has!(_mm512_cvtepi32_ps(v))
+    fn to_f32(self, v: __m512i) -> [__m512; 1] {
+        has!([_mm512_cvtepi32_ps(v)])
     }
 
     #[inline(always)]
-    fn store_f32(self, v: __m512, p: &mut [f32; 16]) {
-        has!(_mm512_storeu_ps(p.as_mut_ptr(), v));
-    }
-
-    #[inline(always)]
-    fn splat(self, v: u8) -> __m512i {
+    fn splat_bytes(self, v: u8) -> __m512i {
         has!(_mm512_set1_epi8(v as i8))
     }
 
@@ -132,7 +107,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn add(self, a: __m512i, b: __m512i) -> __m512i {
+    fn add_bytes(self, a: __m512i, b: __m512i) -> __m512i {
         has!(_mm512_add_epi8(a, b))
     }
 
@@ -179,7 +154,8 @@ impl Simd for Avx512 {
         let mut out = fours_of_32(self, low);
         has!({
             let high = _mm512_castsi256_si512(_mm256_loadu_si256(high.as_ptr().cast()));
-            // Bit 2v of the bytes comes to place 4 in lanes 0 to 7, bit 2v + 1 in lanes 8 to 15, by rotating four at a time.
+            // Bit 2v of the bytes comes to place 4 in lanes 0 to 7, bit 2v + 1 in lanes 8 to 15, by rotating four at a
+            // time.
             let rotations = _mm512_set_epi32(29, 31, 1, 3, 29, 31, 1, 3, 30, 0, 2, 4, 30, 0, 2, 4);
             let counts = _mm512_mask_blend_epi32(0xff00, _mm512_setzero_si512(), _mm512_set1_epi32(4));
             for m in 0..4 {
@@ -202,7 +178,7 @@ impl Simd for Avx512 {
         blocks: &[[u8; B]; 8],
     ) -> [__m512i; 4] {
         let bytes: &[u8] = blocks.as_flattened();
-        let at = |i: usize| self.load(bytes[i..i + 64].try_into().unwrap());
+        let at = |i: usize| self.load_bytes(bytes[i..i + 64].try_into().unwrap());
         // Two registers of 16 bytes of four blocks, and where group 0 of each block is, those of even blocks first.
         let (first, second, places) = if B == 16 {
             (at(0), at(64), [0, 8, 16, 24, 4, 12, 20, 28])
@@ -285,22 +261,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn splat_f32(self, v: f32) -> __m512 {
-        has!(_mm512_set1_ps(v))
-    }
-
-    #[inline(always)]
-    fn load_f32(self, p: &[f32; 16]) -> __m512 {
-        has!(_mm512_loadu_ps(p.as_ptr()))
-    }
-
-    #[inline(always)]
-    fn splat_f16(self, h: u16) -> __m512 {
-        has!(_mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(h)))))
-    }
-
-    #[inline(always)]
-    fn f16_of_blocks<const B: usize>(self, blocks: &[[u8; B]; 8]) -> __m512 {
+    fn f16_of_blocks<const B: usize>(self, blocks: &[[u8; B]; 8]) -> [__m512; 1] {
         if B != 18 {
             let mut h = [0; 8];
             for i in 0..8 {
@@ -310,92 +271,73 @@ impl Simd for Avx512 {
         }
         // The numbers are words 0, 9, 18, .. 63 of two registers: one permutation picks them.
         let bytes: &[u8] = blocks.as_flattened();
-        let (low, high) = (self.load(bytes[..64].try_into().unwrap()), self.load(bytes[64..128].try_into().unwrap()));
+        let (low, high) =
+            (self.load_bytes(bytes[..64].try_into().unwrap()), self.load_bytes(bytes[64..128].try_into().unwrap()));
         has!({
             let words = _mm512_set_epi16(
                 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 63, 45, 27, 9, 63, 45, 27, 9, 54, 36, 18, 0, 54, 36,
                 18, 0,
             );
-            _mm512_cvtph_ps(_mm512_castsi512_si256(_mm512_permutex2var_epi16(low, words, high)))
+            [_mm512_cvtph_ps(_mm512_castsi512_si256(_mm512_permutex2var_epi16(low, words, high)))]
         })
     }
 
     #[inline(always)]
-    fn widen_f16(self, p: &[u8; 32]) -> __m512 {
-        has!(_mm512_cvtph_ps(_mm256_loadu_si256(p.as_ptr().cast())))
-    }
-
-    #[inline(always)]
-    fn widen_bf16(self, p: &[u8; 32]) -> __m512 {
+    fn widen_bf16(self, p: &[u8; 32]) -> [__m512; 1] {
         has!({
             let v = _mm512_cvtepu16_epi32(_mm256_loadu_si256(p.as_ptr().cast()));
-            _mm512_castsi512_ps(_mm512_slli_epi32::<16>(v))
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(v))]
         })
     }
 
     #[inline(always)]
-    fn sixteen_i8(self, v: [u64; 2]) -> __m512 {
+    fn sixteen_i8(self, v: [u64; 2]) -> [__m512; 1] {
         has!({
             let order = _mm_set_epi8(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
             let v = _mm_shuffle_epi8(_mm_set_epi64x(v[1] as i64, v[0] as i64), order);
-            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v))
+            [_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v))]
         })
     }
 
     #[inline(always)]
-    fn eight_i8(self, v: u64) -> __m512 {
+    fn eight_i8(self, v: u64) -> [__m512; 1] {
         has!({
             let order = _mm_set_epi8(7, 5, 3, 1, 7, 5, 3, 1, 6, 4, 2, 0, 6, 4, 2, 0);
             let v = _mm_shuffle_epi8(_mm_cvtsi64_si128(v as i64), order);
-            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v))
+            [_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v))]
         })
     }
 
     #[inline(always)]
-    fn eight_f32(self, p: &[f32; 8]) -> __m512 {
+    fn eight_f32(self, p: &[f32; 8]) -> [__m512; 1] {
         has!({
             let v = _mm512_castps256_ps512(_mm256_loadu_ps(p.as_ptr()));
-            _mm512_shuffle_f32x4::<0x50>(v, v)
+            [_mm512_shuffle_f32x4::<0x50>(v, v)]
         })
     }
 
     #[inline(always)]
-    fn eight_f16(self, h: [u16; 8]) -> __m512 {
+    fn eight_f16(self, h: [u16; 8]) -> [__m512; 1] {
         let h: [i16; 8] = bytemuck::cast(h);
         has!({
             let h = _mm_set_epi16(h[7], h[5], h[3], h[1], h[6], h[4], h[2], h[0]);
-            _mm512_cvtph_ps(_mm256_set_m128i(_mm_unpackhi_epi64(h, h), _mm_unpacklo_epi64(h, h)))
+            [_mm512_cvtph_ps(_mm256_set_m128i(_mm_unpackhi_epi64(h, h), _mm_unpacklo_epi64(h, h)))]
         })
     }
 
     #[inline(always)]
-    fn eight_f16_pairs(self, w: [u32; 8]) -> [__m512; 2] {
+    fn eight_f16_pairs(self, w: [u32; 8]) -> [[__m512; 1]; 2] {
         let w: [i32; 8] = bytemuck::cast(w);
         has!({
             let v = _mm512_cvtph_ps(_mm256_set_epi32(w[7], w[6], w[5], w[4], w[3], w[2], w[1], w[0]));
             let low = _mm512_set_epi32(14, 10, 6, 2, 14, 10, 6, 2, 12, 8, 4, 0, 12, 8, 4, 0);
             let high = _mm512_set_epi32(15, 11, 7, 3, 15, 11, 7, 3, 13, 9, 5, 1, 13, 9, 5, 1);
-            [_mm512_permutexvar_ps(low, v), _mm512_permutexvar_ps(high, v)]
+            [[_mm512_permutexvar_ps(low, v)], [_mm512_permutexvar_ps(high, v)]]
         })
     }
 
     #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        has!(_mm512_mul_ps(a, b))
-    }
-
-    #[inline(always)]
-    fn add_f32(self, a: __m512, b: __m512) -> __m512 {
-        has!(_mm512_add_ps(a, b))
-    }
-
-    #[inline(always)]
-    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        has!(_mm512_fmadd_ps(a, b, c))
-    }
-
-    #[inline(always)]
-    fn sum(self, v: __m512) -> f32 {
+    fn sum(self, [v]: [__m512; 1]) -> f32 {
         has!({
             let v = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps::<1>(v));
             let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
@@ -405,14 +347,14 @@ impl Simd for Avx512 {
     }
 }
 
-/// Vector m is made of groups m and 4 + m of the 32 bytes at `p[32v]` for v in 0..4, twice: what becomes codes in the order
-/// of lanes, the first half by their low bits, the other by higher ones.
+/// Vector m is made of groups m and 4 + m of the 32 bytes at `p[32v]` for v in 0..4, twice: what becomes codes in the
+/// order of lanes, the first half by their low bits, the other by higher ones.
 #[inline(always)]
 fn fours_of_32(s: Avx512, p: &[u8; 128]) -> [__m512i; 4] {
-    let [first, second] = [s.load(p[..64].try_into().unwrap()), s.load(p[64..].try_into().unwrap())];
+    let [first, second] = [s.load_bytes(p[..64].try_into().unwrap()), s.load_bytes(p[64..].try_into().unwrap())];
     let mut out = [first; 4];
     for m in 0..4 {
-        // SAFETY: `s` exists, so the CPU has the features (`Avx512::new`).
+        // SAFETY: `s` exists, so the CPU has the features (`Simd::new`).
         out[m] = unsafe {
             let order = _mm512_set_epi32(28, 20, 12, 4, 24, 16, 8, 0, 28, 20, 12, 4, 24, 16, 8, 0);
             let order = _mm512_add_epi32(order, _mm512_set1_epi32(m as i32));
@@ -420,15 +362,4 @@ fn fours_of_32(s: Avx512, p: &[u8; 128]) -> [__m512i; 4] {
         };
     }
     out
-}
-
-/// Entry points: functions that carry the level's features around the generic drivers.
-pub(super) mod entry {
-    use super::Avx512;
-    crate::qmatmul::entry_points!(
-        Avx512,
-        tile(2, 4),
-        runs(1, 1, 1),
-        "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni"
-    );
 }

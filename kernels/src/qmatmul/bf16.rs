@@ -1,15 +1,15 @@
 //! Panels of bf16: for the tiles of AMX, and for products of more than 8-bit activations where `vdpbf16ps` is fast.
 //!
-//! Weights are unpacked to `bf16(scale·code + offset)`, activations are the f32 values rounded to bf16 (kept in the rows of
-//! [`crate::QuantRows`] where the CPU has a use for them). A product rounds each factor to 8 bits of its own magnitude
-//! instead of 8 bits of its block's largest, and there are no scales in the loop. The panel is that of [`super::gemm`]
-//! with two bf16 values to a group of four bytes.
+//! Weights are unpacked to `bf16(scale·code + offset)`, activations are the f32 values rounded to bf16 (kept in the
+//! rows of [`crate::QuantRows`] where the CPU has a use for them). A product rounds each factor to 8 bits of its own
+//! magnitude instead of 8 bits of its block's largest, and there are no scales in the loop. The panel is that of
+//! [`super::gemm`] with two bf16 values to a group of four bytes.
 
-use super::avx512::{Avx512, entry as avx512};
-use super::entry::Product;
-use super::formats::{self, Quant, Scales};
-use super::gemm::{self, GROUPS, Panel, Parts, Stretch, UnpackedRow};
-use super::simd::Simd;
+use super::blocks::Blocks;
+use super::entry::{self, Level, Product};
+use super::formats::{self, Float, Quant, Scales, Visitor};
+use super::gemm::{self, GROUPS, Panel, PanelFunctions, Stretch, UnpackedRow};
+use crate::simd::{Avx512, Simd};
 use crate::{Format, Inputs, Tile};
 use std::arch::x86_64::*;
 use std::mem::transmute;
@@ -20,37 +20,28 @@ pub(super) const VALUES: usize = 2 * GROUPS;
 /// Activation rows of a step: with the two lines of a group, as many chains of sums as hide the latency.
 const COLUMNS: usize = 8;
 
-/// The vector product with panels of bf16, for quantised formats.
-pub(super) fn parts_of(format: Format) -> Option<Parts> {
-    fn parts<F: Quant>() -> Option<Parts> {
-        Some(Parts { unpack: unpack::<F>, interleave, multiply, values: VALUES })
+/// The functions of panels of bf16, for quantised formats.
+pub(super) fn functions_of(format: Format) -> Option<PanelFunctions> {
+    struct Panels;
+
+    impl Visitor for Panels {
+        type Output = Option<PanelFunctions>;
+
+        fn quantised<F: Quant>(self) -> Option<PanelFunctions> {
+            Some(PanelFunctions { unpack: unpack::<F>, interleave: Avx512::interleave, multiply, values: VALUES })
+        }
+
+        fn float<F: Float>(self) -> Option<PanelFunctions> {
+            None
+        }
     }
-    match format {
-        Format::F32 | Format::F16 | Format::BF16 => None,
-        Format::Q4_0 => parts::<formats::Q4_0>(),
-        Format::Q4_1 => parts::<formats::Q4_1>(),
-        Format::Q5_0 => parts::<formats::Q5_0>(),
-        Format::Q5_1 => parts::<formats::Q5_1>(),
-        Format::Q8_0 => parts::<formats::Q8_0>(),
-        Format::Q2_K => parts::<formats::Q2_K>(),
-        Format::Q3_K => parts::<formats::Q3_K>(),
-        Format::Q4_K => parts::<formats::Q4_K>(),
-        Format::Q5_K => parts::<formats::Q5_K>(),
-        Format::Q6_K => parts::<formats::Q6_K>(),
-        Format::IQ2_XXS => parts::<formats::IQ2_XXS>(),
-        Format::IQ2_XS => parts::<formats::IQ2_XS>(),
-        Format::IQ2_S => parts::<formats::IQ2_S>(),
-        Format::IQ3_XXS => parts::<formats::IQ3_XXS>(),
-        Format::IQ3_S => parts::<formats::IQ3_S>(),
-        Format::IQ4_NL => parts::<formats::IQ4_NL>(),
-        Format::IQ4_XS => parts::<formats::IQ4_XS>(),
-        Format::MXFP4 => parts::<formats::MXFP4>(),
-    }
+
+    formats::visit(format, Panels)
 }
 
 /// The products of AVX-512-VNNI, with these beside them.
 pub(super) fn product(format: Format) -> Product {
-    Product { fine: parts_of(format), ..avx512::product(format) }
+    Product { gemm_bf16: functions_of(format), ..entry::product::<Avx512>(format) }
 }
 
 /// [`super::gemm::Unpack`]: bf16 values.
@@ -65,7 +56,7 @@ unsafe fn unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
     let bytes = &row[stretch * super_bytes..];
     let mut end = None;
     let block = gemm::completed::<F::Super>(bytes, &mut end);
-    let Scales { scale, offset } = formats::affine::<_, F>(s, block);
+    let Scales { scale: [scale], offset: [offset] } = formats::affine::<_, F>(s, block);
     let codes = formats::codes::<_, F>(s, block);
     for j in 0..4 {
         // Codes are u8 at this level, the bias of signed ones is in the offset.
@@ -86,15 +77,9 @@ unsafe fn unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
             let pair = _mm512_cvtne2ps_pbh(values[2 * i + 1], values[2 * i]);
             // SAFETY: 64 bytes, only seen as another type.
             let pair: __m512i = unsafe { transmute(pair) };
-            s.store(pair, out.line_mut(2 * j + i));
+            s.store_bytes(pair, out.line_mut(2 * j + i));
         }
     }
-}
-
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn interleave(rows: &[UnpackedRow; 16], v: usize, panel: &mut Panel) {
-    // SAFETY: the features of this function.
-    gemm::interleave(unsafe { Avx512::new() }, rows, v, panel);
 }
 
 /// [`gemm::MultiplyPanel`].
@@ -116,14 +101,14 @@ unsafe fn multiply(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) 
         }
         let mut acc = gemm::load_tile::<Avx512, 2, COLUMNS>(s, y, m, at, 0);
         for g in 0..groups {
-            let lines = panel.lines(g).map(|line| s.load(line));
+            let lines = panel.lines(g).map(|line| s.load_bytes(line));
             for c in 0..COLUMNS {
                 let x = _mm512_set1_epi32(bytemuck::cast::<[u16; 2], i32>(rows[c][g]));
                 for i in 0..2 {
                     // SAFETY: 64 bytes, only seen as another type.
                     let (w, x) =
                         unsafe { (transmute::<__m512i, __m512bh>(lines[i]), transmute::<__m512i, __m512bh>(x)) };
-                    acc[c][i] = _mm512_dpbf16_ps(acc[c][i], w, x);
+                    acc[c][i] = [_mm512_dpbf16_ps(acc[c][i][0], w, x)];
                 }
             }
         }

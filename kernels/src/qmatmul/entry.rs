@@ -1,10 +1,14 @@
-//! The bridge from the table of a level to the generic drivers: functions that carry the level's CPU features.
-//!
-//! Everything a driver calls is `inline(always)`, so that it is compiled with the features of the entry point it ends
-//! up in; the features cannot be put on the generic code itself.
+//! From the generic drivers to the table of a level: [`Level`], whose functions carry the level's CPU features, and the
+//! products of every format made of them.
 
-use crate::activations::QuantRowMut;
-use crate::{Inputs, Matrix, Tile};
+use super::blocks::{Blocks, Runs};
+use super::formats::{self, Float, Quant, Visitor};
+use super::gemm::{self, Panel, PanelFunctions, Stretch, UnpackedRow};
+use super::gemv;
+use crate::activations::{QuantRowMut, quantize_int8x2_portable, quantize_portable};
+use crate::simd::{Simd, levels::features_of};
+use crate::{Format, Inputs, Matrix, Tile};
+use std::marker::PhantomData;
 
 /// All activation rows times all rows of `w`. How many it can take is the function's business. Shapes have been checked
 /// by [`crate::Kernels::matmul`].
@@ -19,23 +23,23 @@ pub(super) type Multiply = unsafe fn(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<
 /// The CPU has the level the function belongs to.
 pub(super) type Quantize = unsafe fn(x: &[f32], out: QuantRowMut<'_>);
 
-/// See [`crate::Kernels::quantize_row_in_two_terms`].
+/// See [`crate::Kernels::quantize_row_int8x2`].
 ///
 /// # Safety
 /// The CPU has the level the function belongs to.
-pub(super) type QuantizeTwoTerms = unsafe fn(x: &[f32], first: QuantRowMut<'_>, second: QuantRowMut<'_>);
+pub(super) type QuantizeInt8x2 = unsafe fn(x: &[f32], first: QuantRowMut<'_>, second: QuantRowMut<'_>);
 
 /// The products of one format.
 #[derive(Clone, Copy)]
 pub(super) struct Product {
     /// One activation row, at most two, at most four.
     pub(super) gemv: [Multiply; 3],
-    /// The same with activations in two terms; see [`crate::Kernels::matmul_two_terms`].
-    pub(super) two_terms: [Multiply; 3],
+    /// The same with activations in two 8-bit terms; see [`crate::Kernels::matmul_int8x2`].
+    pub(super) gemv_int8x2: [Multiply; 3],
     /// More than that.
     pub(super) gemm: Gemm,
     /// More than that, with activations in bf16; see [`crate::Kernels::matmul_bf16`].
-    pub(super) fine: Option<super::gemm::Parts>,
+    pub(super) gemm_bf16: Option<PanelFunctions>,
 }
 
 /// How to multiply with many activation rows.
@@ -43,159 +47,179 @@ pub(super) struct Product {
 pub(super) enum Gemm {
     /// A function of its own.
     Whole(Multiply),
-    /// The driver of [`super::gemm`] with these parts.
-    Panels(super::gemm::Parts),
-    /// The product of the vision tower: weights and activations as 13-bit words.
-    Words(crate::dense::Functions),
+    /// The driver of [`super::gemm`] with these functions.
+    Panels(PanelFunctions),
+    /// The product of the vision tower: weights and activations as 13-bit integers.
+    Int16(crate::dense::Functions),
 }
 
-/// Defines the entry points of a level: `product(format)`, `quantize` and `quantize_two_terms`. `tile`: the V and C of [`super::gemm`].
-/// `runs`: the `RUN` of [`super::simd::Simd::block_sums`] that is of use for codes up to 15, 31 and 63.
-macro_rules! entry_points {
-    ($token:ty, tile($v:literal, $c:literal), runs($r8:literal, $r4:literal, $r2:literal), $features:literal) => {
-        use crate::activations::{QuantRowMut, quantize_portable, quantize_two_terms_portable};
-        use crate::qmatmul::entry::{Gemm, Multiply, Product};
-        use crate::qmatmul::formats::{self, Float, Quant};
-        use crate::qmatmul::gemm::{Panel, Parts, Stretch, UnpackedRow};
-        use crate::qmatmul::{gemm, gemv};
-        use crate::{Format, Inputs, Matrix, Tile};
+/// The functions of a level, compiled with its CPU features. They are the drivers of the same names.
+///
+/// # Safety
+/// Each may only be called where the CPU has the level.
+pub(super) trait Level: Blocks {
+    unsafe fn quantize(x: &[f32], out: QuantRowMut<'_>);
+    unsafe fn quantize_int8x2(x: &[f32], first: QuantRowMut<'_>, second: QuantRowMut<'_>);
 
-        // The functions below demand the features of the level and nothing else.
+    unsafe fn gemv_quantised<F: Quant, const M: usize, const TERMS: usize>(
+        w: Matrix<'_>,
+        x: Inputs<'_>,
+        y: &mut Tile<'_>,
+    );
+    unsafe fn gemv_float<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>);
 
-        #[target_feature(enable = $features)]
-        unsafe fn quant_gemv<F: Quant, const M: usize, const TERMS: usize>(
-            w: Matrix<'_>,
-            x: Inputs<'_>,
-            y: &mut Tile<'_>,
-        ) {
-            // SAFETY: the caller vouches for the features.
-            gemv::quantised::<$token, F, M, TERMS>(unsafe { <$token>::new() }, w, x, y);
-        }
+    unsafe fn unpack_quantised<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow);
+    unsafe fn unpack_float<F: Float>(row: &[u8], stretch: usize, out: &mut UnpackedRow);
+    unsafe fn interleave(rows: &[UnpackedRow; 16], v: usize, panel: &mut Panel);
+    unsafe fn multiply_float(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>);
+    unsafe fn multiply_quantised<const FINE: bool, const RUN: usize>(
+        panel: &Panel,
+        x: Inputs<'_>,
+        at: Stretch,
+        y: &mut Tile<'_>,
+    );
+    /// [`Level::multiply_quantised`] for a format.
+    fn multiply_format<F: Quant>() -> gemm::MultiplyPanel;
+}
 
-        #[target_feature(enable = $features)]
-        unsafe fn float_gemv<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
-            // SAFETY: the caller vouches for the features.
-            gemv::float::<$token, F, M>(unsafe { <$token>::new() }, w, x, y);
-        }
-
-        #[target_feature(enable = $features)]
-        unsafe fn quant_unpack<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
-            // SAFETY: the caller vouches for the features.
-            gemm::unpack_quantised::<$token, F>(unsafe { <$token>::new() }, row, stretch, out);
-        }
-
-        #[target_feature(enable = $features)]
-        unsafe fn float_unpack<F: Float>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
-            // SAFETY: the caller vouches for the features.
-            gemm::unpack_float::<$token, F>(unsafe { <$token>::new() }, row, stretch, out);
-        }
-
-        #[target_feature(enable = $features)]
-        unsafe fn interleave(rows: &[UnpackedRow; 16], v: usize, panel: &mut Panel) {
-            // SAFETY: the caller vouches for the features.
-            gemm::interleave(unsafe { <$token>::new() }, rows, v, panel);
-        }
-
-        #[target_feature(enable = $features)]
-        unsafe fn quant_panel<const FINE: bool, const RUN: usize>(
-            panel: &Panel,
-            x: Inputs<'_>,
-            at: Stretch,
-            y: &mut Tile<'_>,
-        ) {
-            // SAFETY: the caller vouches for the features.
-            let s = unsafe { <$token>::new() };
-            gemm::multiply_quantised::<$token, $v, $c, FINE, RUN>(s, panel, x, at, y);
-        }
-
-        #[target_feature(enable = $features)]
-        unsafe fn float_panel(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) {
-            // SAFETY: the caller vouches for the features.
-            gemm::multiply_float::<$token, $v, $c>(unsafe { <$token>::new() }, panel, x, at, y);
-        }
-
-        #[target_feature(enable = $features)]
-        pub(in crate::qmatmul) unsafe fn quantize(x: &[f32], out: QuantRowMut<'_>) {
-            quantize_portable(x, out);
-        }
-
-        #[target_feature(enable = $features)]
-        pub(in crate::qmatmul) unsafe fn quantize_two_terms(
-            x: &[f32],
-            first: QuantRowMut<'_>,
-            second: QuantRowMut<'_>,
-        ) {
-            quantize_two_terms_portable(x, first, second);
-        }
-
-        fn quant<F: Quant>() -> Product {
-            Product {
-                gemv: [quant_gemv::<F, 1, 1>, quant_gemv::<F, 2, 1>, quant_gemv::<F, 4, 1>],
-                two_terms: [quant_gemv::<F, 1, 2>, quant_gemv::<F, 2, 2>, quant_gemv::<F, 4, 2>],
-                gemm: Gemm::Panels(Parts {
-                    unpack: quant_unpack::<F>,
-                    interleave,
-                    // Two products of a code with an activation make at most 254 codes; 8 groups of 15, 4 of 31 and 2 of 63
-                    // stay below 2¹⁵.
-                    multiply: match (F::FINE, F::SIGNED, F::MAX_CODE) {
-                        (false, true, _) => quant_panel::<false, 0>,
-                        (false, false, 0..=15) => quant_panel::<false, $r8>,
-                        (false, false, 16..=31) => quant_panel::<false, $r4>,
-                        (false, false, 32..=63) => quant_panel::<false, $r2>,
-                        (false, false, _) => quant_panel::<false, 1>,
-                        (true, false, 0..=15) => quant_panel::<true, $r8>,
-                        (true, false, 16..=31) => quant_panel::<true, $r4>,
-                        (true, false, 32..=63) => quant_panel::<true, $r2>,
-                        (true, false, _) => quant_panel::<true, 1>,
-                        (true, true, _) => unreachable!("no such format"),
-                    },
-                    values: gemm::ROW_BYTES,
-                }),
-                fine: None,
+/// Implements [`Level`] for the token of a level.
+macro_rules! level {
+    ([$features:literal] $level:ty,) => {
+        impl Level for $level {
+            #[target_feature(enable = $features)]
+            unsafe fn quantize(x: &[f32], out: QuantRowMut<'_>) {
+                quantize_portable(x, out);
             }
-        }
 
-        fn float<F: Float>() -> Product {
-            let gemv: [Multiply; 3] = [float_gemv::<F, 1>, float_gemv::<F, 2>, float_gemv::<F, 4>];
-            Product {
-                gemv,
-                two_terms: gemv,
-                gemm: Gemm::Panels(Parts {
-                    unpack: float_unpack::<F>,
-                    interleave,
-                    multiply: float_panel,
-                    values: gemm::GROUPS,
-                }),
-                fine: None,
+            #[target_feature(enable = $features)]
+            unsafe fn quantize_int8x2(x: &[f32], first: QuantRowMut<'_>, second: QuantRowMut<'_>) {
+                quantize_int8x2_portable(x, first, second);
             }
-        }
 
-        pub(in crate::qmatmul) fn product(format: Format) -> Product {
-            match format {
-                Format::F32 => float::<formats::F32>(),
-                Format::F16 => float::<formats::F16>(),
-                Format::BF16 => float::<formats::BF16>(),
-                Format::Q4_0 => quant::<formats::Q4_0>(),
-                Format::Q4_1 => quant::<formats::Q4_1>(),
-                Format::Q5_0 => quant::<formats::Q5_0>(),
-                Format::Q5_1 => quant::<formats::Q5_1>(),
-                Format::Q8_0 => quant::<formats::Q8_0>(),
-                Format::Q2_K => quant::<formats::Q2_K>(),
-                Format::Q3_K => quant::<formats::Q3_K>(),
-                Format::Q4_K => quant::<formats::Q4_K>(),
-                Format::Q5_K => quant::<formats::Q5_K>(),
-                Format::Q6_K => quant::<formats::Q6_K>(),
-                Format::IQ2_XXS => quant::<formats::IQ2_XXS>(),
-                Format::IQ2_XS => quant::<formats::IQ2_XS>(),
-                Format::IQ2_S => quant::<formats::IQ2_S>(),
-                Format::IQ3_XXS => quant::<formats::IQ3_XXS>(),
-                Format::IQ3_S => quant::<formats::IQ3_S>(),
-                Format::IQ4_NL => quant::<formats::IQ4_NL>(),
-                Format::IQ4_XS => quant::<formats::IQ4_XS>(),
-                Format::MXFP4 => quant::<formats::MXFP4>(),
+            #[target_feature(enable = $features)]
+            unsafe fn gemv_quantised<F: Quant, const M: usize, const TERMS: usize>(
+                w: Matrix<'_>,
+                x: Inputs<'_>,
+                y: &mut Tile<'_>,
+            ) {
+                // SAFETY: the caller vouches for the level; so below.
+                gemv::quantised::<Self, F, M, TERMS>(unsafe { Self::new() }, w, x, y);
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn gemv_float<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+                // SAFETY: see above.
+                gemv::float::<Self, F, M>(unsafe { Self::new() }, w, x, y);
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn unpack_quantised<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
+                // SAFETY: see above.
+                gemm::unpack_quantised::<Self, F>(unsafe { Self::new() }, row, stretch, out);
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn unpack_float<F: Float>(row: &[u8], stretch: usize, out: &mut UnpackedRow) {
+                // SAFETY: see above.
+                gemm::unpack_float::<Self, F>(unsafe { Self::new() }, row, stretch, out);
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn interleave(rows: &[UnpackedRow; 16], v: usize, panel: &mut Panel) {
+                // SAFETY: see above.
+                gemm::interleave(unsafe { Self::new() }, rows, v, panel);
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn multiply_float(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) {
+                const TILE: [usize; 2] = <$level>::TILE;
+                // SAFETY: see above.
+                let s = unsafe { Self::new() };
+                gemm::multiply_float::<Self, { TILE[0] }, { TILE[1] }>(s, panel, x, at, y);
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn multiply_quantised<const FINE: bool, const RUN: usize>(
+                panel: &Panel,
+                x: Inputs<'_>,
+                at: Stretch,
+                y: &mut Tile<'_>,
+            ) {
+                const TILE: [usize; 2] = <$level>::TILE;
+                // SAFETY: see above.
+                let s = unsafe { Self::new() };
+                gemm::multiply_quantised::<Self, { TILE[0] }, { TILE[1] }, FINE, RUN>(s, panel, x, at, y);
+            }
+
+            fn multiply_format<F: Quant>() -> gemm::MultiplyPanel {
+                const RUNS: Runs = <$level>::RUNS;
+                match (F::FINE, F::SIGNED, F::MAX_CODE) {
+                    (false, true, _) => Self::multiply_quantised::<false, 0>,
+                    (false, false, 0..=15) => Self::multiply_quantised::<false, { RUNS.up_to_15 }>,
+                    (false, false, 16..=31) => Self::multiply_quantised::<false, { RUNS.up_to_31 }>,
+                    (false, false, 32..=63) => Self::multiply_quantised::<false, { RUNS.up_to_63 }>,
+                    (false, false, _) => Self::multiply_quantised::<false, 1>,
+                    (true, false, 0..=15) => Self::multiply_quantised::<true, { RUNS.up_to_15 }>,
+                    (true, false, 16..=31) => Self::multiply_quantised::<true, { RUNS.up_to_31 }>,
+                    (true, false, 32..=63) => Self::multiply_quantised::<true, { RUNS.up_to_63 }>,
+                    (true, false, _) => Self::multiply_quantised::<true, 1>,
+                    (true, true, _) => unreachable!("no such format"),
+                }
             }
         }
     };
 }
 
-pub(crate) use entry_points;
+#[cfg(target_arch = "x86_64")]
+features_of! { Avx2 => level! }
+#[cfg(target_arch = "x86_64")]
+features_of! { AvxVnni => level! }
+#[cfg(target_arch = "x86_64")]
+features_of! { Avx512 => level! }
+#[cfg(target_arch = "aarch64")]
+features_of! { Neon => level! }
+#[cfg(target_arch = "aarch64")]
+features_of! { NeonDotprod => level! }
+#[cfg(target_arch = "aarch64")]
+features_of! { NeonI8mm => level! }
+
+/// The products of `format` at level `S`.
+pub(super) fn product<S: Level>(format: Format) -> Product {
+    formats::visit(format, Products::<S>(PhantomData))
+}
+
+/// Makes the [`Product`] of a format.
+struct Products<S>(PhantomData<S>);
+
+impl<S: Level> Visitor for Products<S> {
+    type Output = Product;
+
+    fn quantised<F: Quant>(self) -> Product {
+        Product {
+            gemv: [S::gemv_quantised::<F, 1, 1>, S::gemv_quantised::<F, 2, 1>, S::gemv_quantised::<F, 4, 1>],
+            gemv_int8x2: [S::gemv_quantised::<F, 1, 2>, S::gemv_quantised::<F, 2, 2>, S::gemv_quantised::<F, 4, 2>],
+            gemm: Gemm::Panels(PanelFunctions {
+                unpack: S::unpack_quantised::<F>,
+                interleave: S::interleave,
+                multiply: S::multiply_format::<F>(),
+                values: gemm::ROW_BYTES,
+            }),
+            gemm_bf16: None,
+        }
+    }
+
+    fn float<F: Float>(self) -> Product {
+        let gemv: [Multiply; 3] = [S::gemv_float::<F, 1>, S::gemv_float::<F, 2>, S::gemv_float::<F, 4>];
+        Product {
+            gemv,
+            gemv_int8x2: gemv,
+            gemm: Gemm::Panels(PanelFunctions {
+                unpack: S::unpack_float::<F>,
+                interleave: S::interleave,
+                multiply: S::multiply_float,
+                values: gemm::GROUPS,
+            }),
+            gemm_bf16: None,
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Matrix times many vectors: the loop of prompts and pictures, bound by arithmetic.
 //!
-//! All formats meet in one inner loop. 32 weight rows are unpacked, a stretch of K at a time, into a panel that fits the
-//! first-level cache, and all activation rows are multiplied with it before the next is unpacked. The panel interleaves
-//! the rows in groups of four bytes, so that a lane of a product is a weight row:
+//! All formats meet in one inner loop. 32 weight rows are unpacked, a stretch of K at a time, into a panel that fits
+//! the first-level cache, and all activation rows are multiplied with it before the next is unpacked. The panel
+//! interleaves the rows in groups of four bytes, so that a lane of a product is a weight row:
 //!
 //! ```text
 //! line (g, v), 64 bytes:  row 16v + 0: values 4g .. 4g + 3 | row 16v + 1: values 4g .. 4g + 3 | ... | row 16v + 15
@@ -18,8 +18,8 @@
 //! ```
 
 use super::Inputs;
+use super::blocks::{Blocks, Line};
 use super::formats::{self, Float, Quant, Scales};
-use super::simd::{Line, Simd};
 use crate::{Matrix, Tile};
 
 /// Bytes of a row in a panel.
@@ -78,9 +78,9 @@ pub(super) struct Stretch {
     pub(super) k: usize,
 }
 
-/// The parts of a product that differ between formats and levels.
+/// The functions of a product that differ between formats and levels.
 #[derive(Clone, Copy)]
-pub(super) struct Parts {
+pub(super) struct PanelFunctions {
     pub(super) unpack: Unpack,
     pub(super) interleave: Interleave,
     pub(super) multiply: MultiplyPanel,
@@ -113,8 +113,8 @@ impl Panel {
 /// All activation rows times all weight rows.
 ///
 /// # Safety
-/// The CPU has the level that the parts belong to.
-pub(super) unsafe fn multiply(parts: &Parts, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+/// The CPU has the level that the functions belong to.
+pub(super) unsafe fn multiply(functions: &PanelFunctions, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
     let mut rows = [bytemuck::Zeroable::zeroed(); 16].map(|line: Line| UnpackedRow {
         values: [line; ROW_BYTES / 64],
         scales: [line; SUBS / 16],
@@ -122,7 +122,7 @@ pub(super) unsafe fn multiply(parts: &Parts, w: Matrix<'_>, x: Inputs<'_>, y: &m
     });
     let line = bytemuck::Zeroable::zeroed();
     let mut panel = Panel { values: [[line; 2]; GROUPS], scales: [[line; 2]; SUBS], offsets: [[line; 2]; SUBS] };
-    let values = parts.values;
+    let values = functions.values;
     for n in (0..w.rows()).step_by(ROWS) {
         for number in 0..w.cols().div_ceil(values) {
             for v in 0..ROWS / 16 {
@@ -130,14 +130,14 @@ pub(super) unsafe fn multiply(parts: &Parts, w: Matrix<'_>, x: Inputs<'_>, y: &m
                     // Past the last row it is taken again; its results are dropped.
                     let bytes = w.row((n + 16 * v + r).min(w.rows() - 1));
                     // SAFETY: the caller vouches for the level.
-                    unsafe { (parts.unpack)(bytes, number, row) };
+                    unsafe { (functions.unpack)(bytes, number, row) };
                 }
                 // SAFETY: as above.
-                unsafe { (parts.interleave)(&rows, v, &mut panel) };
+                unsafe { (functions.interleave)(&rows, v, &mut panel) };
             }
             let k = values.min(w.cols() - number * values);
             // SAFETY: as above.
-            unsafe { (parts.multiply)(&panel, x, Stretch { n, number, k }, y) };
+            unsafe { (functions.multiply)(&panel, x, Stretch { n, number, k }, y) };
         }
     }
 }
@@ -155,7 +155,7 @@ pub(super) fn completed<'a, T: bytemuck::Pod>(bytes: &'a [u8], end: &'a mut Opti
 
 /// [`Unpack`] for a quantised format.
 #[inline(always)]
-pub(super) fn unpack_quantised<S: Simd, F: Quant>(s: S, row: &[u8], stretch: usize, out: &mut UnpackedRow) {
+pub(super) fn unpack_quantised<S: Blocks, F: Quant>(s: S, row: &[u8], stretch: usize, out: &mut UnpackedRow) {
     let super_bytes = size_of::<F::Super>();
     let bytes = &row[stretch * 2 * super_bytes..];
     for i in 0..2 {
@@ -164,61 +164,61 @@ pub(super) fn unpack_quantised<S: Simd, F: Quant>(s: S, row: &[u8], stretch: usi
         let block = completed::<F::Super>(bytes, &mut end);
         let codes = formats::codes::<S, F>(s, block);
         for j in 0..4 {
-            s.store(codes[j], &mut out.values[4 * i + j].0);
+            s.store_bytes(codes[j], &mut out.values[4 * i + j].0);
         }
         let Scales { scale, offset } = formats::affine::<S, F>(s, block);
-        s.store_f32(scale, bytemuck::cast_mut(&mut out.scales[i]));
-        s.store_f32(offset, bytemuck::cast_mut(&mut out.offsets[i]));
+        s.store_x16(scale, bytemuck::cast_mut(&mut out.scales[i]));
+        s.store_x16(offset, bytemuck::cast_mut(&mut out.offsets[i]));
     }
 }
 
 /// [`Unpack`] for a float format.
 #[inline(always)]
-pub(super) fn unpack_float<S: Simd, F: Float>(s: S, row: &[u8], stretch: usize, out: &mut UnpackedRow) {
+pub(super) fn unpack_float<S: Blocks, F: Float>(s: S, row: &[u8], stretch: usize, out: &mut UnpackedRow) {
     let group_bytes = size_of::<F::Group>();
     let bytes = &row[stretch * GROUPS / 16 * group_bytes..];
     for (i, line) in out.values.iter_mut().enumerate() {
         let bytes = bytes.get(i * group_bytes..).unwrap_or(&[]);
         let mut end = None;
         let group = completed::<F::Group>(bytes, &mut end);
-        s.store_f32(F::values(s, group), bytemuck::cast_mut(line));
+        s.store_x16(F::values(s, group), bytemuck::cast_mut(line));
     }
 }
 
 /// [`Interleave`]: transposes of 16 by 16 groups of four bytes.
 #[inline(always)]
-pub(super) fn interleave<S: Simd>(s: S, rows: &[UnpackedRow; 16], v: usize, panel: &mut Panel) {
+pub(super) fn interleave<S: Blocks>(s: S, rows: &[UnpackedRow; 16], v: usize, panel: &mut Panel) {
     for i in 0..ROW_BYTES / 64 {
-        let mut lines = [s.load(&rows[0].values[i].0); 16];
+        let mut lines = [s.load_bytes(&rows[0].values[i].0); 16];
         for r in 1..16 {
-            lines[r] = s.load(&rows[r].values[i].0);
+            lines[r] = s.load_bytes(&rows[r].values[i].0);
         }
         let lines = s.transpose(lines);
         for g in 0..16 {
-            s.store(lines[g], &mut panel.values[16 * i + g][v].0);
+            s.store_bytes(lines[g], &mut panel.values[16 * i + g][v].0);
         }
     }
     for i in 0..SUBS / 16 {
-        let mut scales = [s.load(&rows[0].scales[i].0); 16];
-        let mut offsets = [s.load(&rows[0].offsets[i].0); 16];
+        let mut scales = [s.load_bytes(&rows[0].scales[i].0); 16];
+        let mut offsets = [s.load_bytes(&rows[0].offsets[i].0); 16];
         for r in 1..16 {
-            scales[r] = s.load(&rows[r].scales[i].0);
-            offsets[r] = s.load(&rows[r].offsets[i].0);
+            scales[r] = s.load_bytes(&rows[r].scales[i].0);
+            offsets[r] = s.load_bytes(&rows[r].offsets[i].0);
         }
         let scales = s.transpose(scales);
         let offsets = s.transpose(offsets);
         for lane in 0..16 {
             let sub = 16 * i + 4 * (lane % 4) + lane / 4;
-            s.store(scales[lane], &mut panel.scales[sub][v].0);
-            s.store(offsets[lane], &mut panel.offsets[sub][v].0);
+            s.store_bytes(scales[lane], &mut panel.scales[sub][v].0);
+            s.store_bytes(offsets[lane], &mut panel.offsets[sub][v].0);
         }
     }
 }
 
 /// [`MultiplyPanel`] for quantised formats. `FINE`: scales are those of 16 codes, not of 32.
-/// `RUN` as in [`Simd::block_sums`].
+/// `RUN` as in [`Blocks::block_sums`].
 #[inline(always)]
-pub(super) fn multiply_quantised<S: Simd, const V: usize, const C: usize, const FINE: bool, const RUN: usize>(
+pub(super) fn multiply_quantised<S: Blocks, const V: usize, const C: usize, const FINE: bool, const RUN: usize>(
     s: S,
     panel: &Panel,
     x: Inputs<'_>,
@@ -259,13 +259,13 @@ pub(super) fn multiply_quantised<S: Simd, const V: usize, const C: usize, const 
                         } else {
                             second
                         };
-                        let offset_times = s.splat_f32(offset_times);
-                        let d = s.splat_f32(d[c][b]);
+                        let offset_times = s.splat_x16(offset_times);
+                        let d = s.splat_x16(d[c][b]);
                         for i in 0..V {
-                            let scale = s.load_f32(bytemuck::cast_ref(&panel.scales[2 * b + half][v + i]));
-                            let offset = s.load_f32(bytemuck::cast_ref(&panel.offsets[2 * b + half][v + i]));
+                            let scale = s.load_x16(bytemuck::cast_ref(&panel.scales[2 * b + half][v + i]));
+                            let offset = s.load_x16(bytemuck::cast_ref(&panel.offsets[2 * b + half][v + i]));
                             let sum = s.to_f32(sums[c][i]);
-                            acc[c][i] = s.fma(sum, s.mul(scale, d), s.fma(offset, offset_times, acc[c][i]));
+                            acc[c][i] = s.fma_x16(sum, s.mul_x16(scale, d), s.fma_x16(offset, offset_times, acc[c][i]));
                         }
                     }
                 }
@@ -277,7 +277,7 @@ pub(super) fn multiply_quantised<S: Simd, const V: usize, const C: usize, const 
 
 /// Integer sums over groups `first .. first + G` of block `b`.
 #[inline(always)]
-fn block_sums<S: Simd, const V: usize, const C: usize, const G: usize, const RUN: usize>(
+fn block_sums<S: Blocks, const V: usize, const C: usize, const G: usize, const RUN: usize>(
     s: S,
     panel: &Panel,
     v: usize,
@@ -295,7 +295,7 @@ fn block_sums<S: Simd, const V: usize, const C: usize, const G: usize, const RUN
 
 /// [`MultiplyPanel`] for float formats.
 #[inline(always)]
-pub(super) fn multiply_float<S: Simd, const V: usize, const C: usize>(
+pub(super) fn multiply_float<S: Blocks, const V: usize, const C: usize>(
     s: S,
     panel: &Panel,
     x: Inputs<'_>,
@@ -316,10 +316,10 @@ pub(super) fn multiply_float<S: Simd, const V: usize, const C: usize>(
             let mut acc = load_tile::<S, V, C>(s, y, m, at, v);
             for k in 0..at.k.min(GROUPS) {
                 for c in 0..C {
-                    let x = s.splat_f32(xs[c][k]);
+                    let x = s.splat_x16(xs[c][k]);
                     for i in 0..V {
-                        let values = s.load_f32(bytemuck::cast_ref(&panel.values[k][v + i]));
-                        acc[c][i] = s.fma(values, x, acc[c][i]);
+                        let values = s.load_x16(bytemuck::cast_ref(&panel.values[k][v + i]));
+                        acc[c][i] = s.fma_x16(values, x, acc[c][i]);
                     }
                 }
             }
@@ -330,25 +330,25 @@ pub(super) fn multiply_float<S: Simd, const V: usize, const C: usize>(
 
 /// The sums so far of activation rows `m ..` and lines `v ..` of the panel at `at`.
 #[inline(always)]
-pub(super) fn load_tile<S: Simd, const V: usize, const C: usize>(
+pub(super) fn load_tile<S: Blocks, const V: usize, const C: usize>(
     s: S,
     y: &Tile<'_>,
     m: usize,
     at: Stretch,
     v: usize,
 ) -> [[S::Floats; V]; C] {
-    let mut acc = [[s.splat_f32(0.0); V]; C];
+    let mut acc = [[s.splat_x16(0.0); V]; C];
     if at.number > 0 {
         for c in 0..C.min(y.rows() - m) {
             let row = &y.row(m + c)[at.n + 16 * v..];
             for i in 0..V {
                 let row = row.get(16 * i..).unwrap_or(&[]);
                 acc[c][i] = if let Some(lanes) = row.first_chunk() {
-                    s.load_f32(lanes)
+                    s.load_x16(lanes)
                 } else {
                     let mut lanes = [0.0; 16];
                     lanes[..row.len()].copy_from_slice(row);
-                    s.load_f32(&lanes)
+                    s.load_x16(&lanes)
                 };
             }
         }
@@ -358,7 +358,7 @@ pub(super) fn load_tile<S: Simd, const V: usize, const C: usize>(
 
 /// Writes the tile that [`load_tile`] began, as far as there are rows.
 #[inline(always)]
-pub(super) fn store_tile<S: Simd, const V: usize, const C: usize>(
+pub(super) fn store_tile<S: Blocks, const V: usize, const C: usize>(
     s: S,
     y: &mut Tile<'_>,
     m: usize,
@@ -371,10 +371,10 @@ pub(super) fn store_tile<S: Simd, const V: usize, const C: usize>(
         for i in 0..V {
             let row = row.get_mut(16 * i..).unwrap_or(&mut []);
             if let Some(lanes) = row.first_chunk_mut() {
-                s.store_f32(acc[c][i], lanes);
+                s.store_x16(acc[c][i], lanes);
             } else {
                 let mut lanes = [0.0; 16];
-                s.store_f32(acc[c][i], &mut lanes);
+                s.store_x16(acc[c][i], &mut lanes);
                 row.copy_from_slice(&lanes[..row.len()]);
             }
         }

@@ -10,16 +10,16 @@
 //! ```
 
 use super::Inputs;
+use super::blocks::Blocks;
 use super::formats::{self, Float, Quant, Scales};
-use super::simd::Simd;
 use crate::memory::{AHEAD, prefetch};
 use crate::{Matrix, Tile};
 
 /// Bytes of 256 values above which a format is read row by row: 5 bits a value and some.
 const MANY_BITS: usize = 192;
 
-/// What to ask memory for while groups of rows are multiplied: every line of the matrix once, in the order in which they
-/// lie, [`AHEAD`] bytes before its use in each row of the group.
+/// What to ask memory for while groups of rows are multiplied: every line of the matrix once, in the order in which
+/// they lie, [`AHEAD`] bytes before its use in each row of the group.
 struct Ahead(*const u8);
 
 impl Ahead {
@@ -44,9 +44,10 @@ impl Ahead {
     }
 }
 
-/// All activation rows, M of them or fewer, times all weight rows. `TERMS`: the rows of `x` that make an activation row.
+/// All activation rows, M of them or fewer, times all weight rows. `TERMS`: the rows of `x` that make an activation
+/// row.
 #[inline(always)]
-pub(super) fn quantised<S: Simd, F: Quant, const M: usize, const TERMS: usize>(
+pub(super) fn quantised<S: Blocks, F: Quant, const M: usize, const TERMS: usize>(
     s: S,
     w: Matrix<'_>,
     x: Inputs<'_>,
@@ -97,7 +98,7 @@ struct Activations<'a> {
 /// Weight rows `n .. n + R`. Past the last one it is taken again, and its result dropped: a little work in vain at the
 /// edge instead of more code.
 #[inline(always)]
-fn quantised_rows<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
+fn quantised_rows<S: Blocks, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
     s: S,
     w: Matrix<'_>,
     x: &[[Column<'_>; TERMS]; M],
@@ -119,7 +120,7 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R
             bytemuck::bytes_of_mut(&mut ends[r])[..end.len()].copy_from_slice(end);
         }
     }
-    let mut acc = [[s.splat_f32(0.0); M]; R];
+    let mut acc = [[s.splat_x16(0.0); M]; R];
     for i in 0..if F::RAGGED { supers } else { whole } {
         ahead.ask(R * super_bytes);
         let mut blocks = [&ends[0]; R];
@@ -139,7 +140,7 @@ fn quantised_rows<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R
 
 /// 256 values of R weight rows times as many of M activation rows.
 #[inline(always)]
-fn step<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
+fn step<S: Blocks, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
     s: S,
     blocks: [&F::Super; R],
     x: [[Activations<'_>; TERMS]; M],
@@ -148,8 +149,8 @@ fn step<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
     // The scale of the last term is that of the two together.
     let d = x.map(|x| formats::scales_of_lanes::<S, F>(s, s.eight_f32(x[TERMS - 1].d)));
     let ds = x.map(|x| {
-        let first = s.load_f32(x[0].ds);
-        if TERMS == 2 { s.add_f32(first, s.load_f32(x[1].ds)) } else { first }
+        let first = s.load_x16(x[0].ds);
+        if TERMS == 2 { s.add_x16(first, s.load_x16(x[1].ds)) } else { first }
     });
     let kind = formats::kind::<F>();
     for r in 0..R {
@@ -157,24 +158,24 @@ fn step<S: Simd, F: Quant, const M: usize, const TERMS: usize, const R: usize>(
         let codes = F::exchanged(s, blocks[r]);
         for m in 0..M {
             acc[r][m] = match formats::centre::<S, F>() {
-                None => s.fma(offset, ds[m], acc[r][m]),
+                None => s.fma_x16(offset, ds[m], acc[r][m]),
                 Some(0.0) => acc[r][m],
-                Some(centre) => s.fma(scale, s.mul(ds[m], s.splat_f32(-centre)), acc[r][m]),
+                Some(centre) => s.fma_x16(scale, s.mul_x16(ds[m], s.splat_x16(-centre)), acc[r][m]),
             };
             let mut dots = s.dots(kind, codes, x[m][0].q);
             if TERMS == 2 {
                 dots = s.two_digits(dots, s.dots(kind, codes, x[m][1].q));
             }
-            acc[r][m] = s.fma(s.to_f32(dots), s.mul(scale, d[m]), acc[r][m]);
+            acc[r][m] = s.fma_x16(s.to_f32(dots), s.mul_x16(scale, d[m]), acc[r][m]);
         }
     }
 }
 
 /// All activation rows, M of them or fewer, times all weight rows, in f32.
 #[inline(always)]
-pub(super) fn float<S: Simd, F: Float, const M: usize>(s: S, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
-    // Where a vector is one register, a row at a time is read in the order of memory, and two share the loads of several
-    // activation rows; where it is more, there are registers for the latter with one row alone.
+pub(super) fn float<S: Blocks, F: Float, const M: usize>(s: S, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+    // Where a vector is one register, a row at a time is read in the order of memory, and two share the loads of
+    // several activation rows; where it is more, there are registers for the latter with one row alone.
     let rows = if (M > 1) == (S::ROWS == 4) { 2 } else { 1 };
     let mut ahead = Ahead::new(w, rows);
     for n in (0..w.rows()).step_by(rows) {
@@ -185,9 +186,10 @@ pub(super) fn float<S: Simd, F: Float, const M: usize>(s: S, w: Matrix<'_>, x: I
     }
 }
 
-/// Weight rows `n .. n + R`, edges as in [`quantised_rows`]. Two accumulators a product: even and odd groups of 16 values.
+/// Weight rows `n .. n + R`, edges as in [`quantised_rows`]. Two accumulators a product: even and odd groups of 16
+/// values.
 #[inline(always)]
-fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
+fn float_rows<S: Blocks, F: Float, const M: usize, const R: usize>(
     s: S,
     w: Matrix<'_>,
     x: Inputs<'_>,
@@ -212,7 +214,7 @@ fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
         xs[m] = &start.as_chunks().0[..whole];
         x_ends[m][..end.len()].copy_from_slice(end);
     }
-    let mut acc = [[[s.splat_f32(0.0); 2]; M]; R];
+    let mut acc = [[[s.splat_x16(0.0); 2]; M]; R];
     for i in 0..whole / 2 {
         ahead.ask(2 * R * group_bytes);
         for half in 0..2 {
@@ -220,7 +222,7 @@ fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
             for r in 0..R {
                 let values = F::values(s, &rows[r][g]);
                 for m in 0..M {
-                    acc[r][m][half] = s.fma(values, s.load_f32(&xs[m][g]), acc[r][m][half]);
+                    acc[r][m][half] = s.fma_x16(values, s.load_x16(&xs[m][g]), acc[r][m][half]);
                 }
             }
         }
@@ -231,7 +233,7 @@ fn float_rows<S: Simd, F: Float, const M: usize, const R: usize>(
             let values = F::values(s, rows[r].get(g).unwrap_or(&ends[r]));
             for m in 0..M {
                 let x = xs[m].get(g).unwrap_or(&x_ends[m]);
-                acc[r][m][0] = s.fma(values, s.load_f32(x), acc[r][m][0]);
+                acc[r][m][0] = s.fma_x16(values, s.load_x16(x), acc[r][m][0]);
             }
         }
     }

@@ -1,39 +1,12 @@
-//! The Arm levels: four registers a vector. Plain NEON multiplies bytes with `smull` and adds pairs; the level "dotprod"
-//! has `sdot`; the level "i8mm" has `smmla`, two rows by two rows at once, for the panel product. Both instructions
-//! are written in assembly, for their intrinsics are not stable.
+//! The Arm levels: four registers a vector. Plain NEON multiplies bytes with `smull` and adds pairs; the level
+//! "dotprod" has `sdot`; the level "i8mm" has `smmla`, two rows by two rows at once, for the panel product. Both
+//! instructions are written in assembly, for their intrinsics are not stable.
 
-use super::simd::{Codes, Line, Simd, generic_block_sums, generic_dots};
+use super::blocks::{Blocks, Codes, Line, generic_block_sums, generic_dots};
+use crate::simd::neon::{DOTPROD, I8MM};
+use crate::simd::{NeonWith, has};
 use std::arch::aarch64::*;
 use std::arch::asm;
-
-/// The level without more than NEON.
-const PLAIN: u8 = 0;
-/// The level with the dot products of Armv8.2.
-const DOTPROD: u8 = 1;
-/// The level that also has the matrix products of Armv8.6.
-const I8MM: u8 = 2;
-
-/// Proof of NEON and of what else `LEVEL` stands for.
-#[derive(Clone, Copy)]
-pub(super) struct Neon<const LEVEL: u8>(());
-
-impl<const LEVEL: u8> Neon<LEVEL> {
-    /// # Safety
-    /// The CPU has the features named above.
-    #[inline(always)]
-    pub(super) unsafe fn new() -> Self {
-        Neon(())
-    }
-}
-
-/// Intrinsics of the features that a token of this level proves.
-macro_rules! has {
-    ($e:expr) => {
-        // SAFETY: `self` exists, so the CPU has the features (`Neon::new`). Pointers, where the intrinsic takes one, come
-        // from references to at least the bytes it reads or writes.
-        unsafe { $e }
-    };
-}
 
 /// The same expression for each of the four registers, numbered `$r`.
 macro_rules! four {
@@ -86,7 +59,7 @@ fn smmla(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
 /// A logical vector of bytes.
 type Bytes = [uint8x16_t; 4];
 
-impl<const LEVEL: u8> Neon<LEVEL> {
+impl<const LEVEL: u8> NeonWith<LEVEL> {
     /// 0xff where bit i of `bits` is set.
     #[inline(always)]
     fn mask(self, bits: u64) -> Bytes {
@@ -132,7 +105,7 @@ impl<const LEVEL: u8> Neon<LEVEL> {
     }
 }
 
-impl<const LEVEL: u8> Simd for Neon<LEVEL> {
+impl<const LEVEL: u8> Blocks for NeonWith<LEVEL> {
     type Bytes = Bytes;
     type Ints = [int32x4_t; 4];
     type Floats = [float32x4_t; 4];
@@ -141,9 +114,10 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     const IN_PLACE_32: bool = false;
     const IN_PLACE_16: bool = false;
     const ROWS: usize = 2;
+    const TILE: [usize; 2] = [1, 4];
 
     #[inline(always)]
-    fn load(self, p: &[u8; 64]) -> Bytes {
+    fn load_bytes(self, p: &[u8; 64]) -> Bytes {
         four!(R => vld1q_u8(p[16 * R..].as_ptr()))
     }
 
@@ -153,12 +127,12 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn store(self, v: Bytes, p: &mut [u8; 64]) {
+    fn store_bytes(self, v: Bytes, p: &mut [u8; 64]) {
         let _: [(); 4] = four!(R => vst1q_u8(p[16 * R..].as_mut_ptr(), v[R]));
     }
 
     #[inline(always)]
-    fn splat(self, v: u8) -> Bytes {
+    fn splat_bytes(self, v: u8) -> Bytes {
         has!([vdupq_n_u8(v); 4])
     }
 
@@ -205,7 +179,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn add(self, a: Bytes, b: Bytes) -> Bytes {
+    fn add_bytes(self, a: Bytes, b: Bytes) -> Bytes {
         four!(R => vaddq_u8(a[R], b[R]))
     }
 
@@ -233,7 +207,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
 
     #[inline(always)]
     fn fields_64<const SHIFT: u32, const MASK: u8>(self, p: &[u8; 64]) -> Bytes {
-        let v = self.load(p);
+        let v = self.load_bytes(p);
         four!(R => vandq_u8(vshlq_u8(v[R], vdupq_n_s8(-(SHIFT as i8))), vdupq_n_u8(MASK)))
     }
 
@@ -286,10 +260,10 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
             return generic_dots(self, kind, codes, x);
         }
         let x = [
-            self.load(bytemuck::cast_ref(&x[0])),
-            self.load(bytemuck::cast_ref(&x[1])),
-            self.load(bytemuck::cast_ref(&x[2])),
-            self.load(bytemuck::cast_ref(&x[3])),
+            self.load_bytes(bytemuck::cast_ref(&x[0])),
+            self.load_bytes(bytemuck::cast_ref(&x[1])),
+            self.load_bytes(bytemuck::cast_ref(&x[2])),
+            self.load_bytes(bytemuck::cast_ref(&x[3])),
         ];
         four!(R => {
             // Four products reach 4·63·127 < 2¹⁵.
@@ -339,7 +313,7 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
         let mut squares = [[[has!(vdupq_n_s32(0)); 8]; V]; C];
         for g in (0..G).step_by(2) {
             for i in 0..V {
-                let (even, odd) = (self.load(&lines[g][v + i].0), self.load(&lines[g + 1][v + i].0));
+                let (even, odd) = (self.load_bytes(&lines[g][v + i].0), self.load_bytes(&lines[g + 1][v + i].0));
                 for c in (0..C).step_by(2) {
                     let groups = [x[c][g], x[c][g + 1], x[c + 1][g], x[c + 1][g + 1]];
                     let pair: [u64; 2] = bytemuck::pod_read_unaligned(bytemuck::bytes_of(&groups));
@@ -369,31 +343,6 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     #[inline(always)]
     fn to_f32(self, v: Self::Ints) -> Self::Floats {
         four!(R => vcvtq_f32_s32(v[R]))
-    }
-
-    #[inline(always)]
-    fn store_f32(self, v: Self::Floats, p: &mut [f32; 16]) {
-        let _: [(); 4] = four!(R => vst1q_f32(p[4 * R..].as_mut_ptr(), v[R]));
-    }
-
-    #[inline(always)]
-    fn splat_f32(self, v: f32) -> Self::Floats {
-        has!([vdupq_n_f32(v); 4])
-    }
-
-    #[inline(always)]
-    fn load_f32(self, p: &[f32; 16]) -> Self::Floats {
-        four!(R => vld1q_f32(p[4 * R..].as_ptr()))
-    }
-
-    #[inline(always)]
-    fn splat_f16(self, h: u16) -> Self::Floats {
-        has!([vdupq_laneq_f32::<0>(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h)))); 4])
-    }
-
-    #[inline(always)]
-    fn widen_f16(self, p: &[u8; 32]) -> Self::Floats {
-        four!(R => vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p[8 * R..].as_ptr()))))
     }
 
     #[inline(always)]
@@ -460,21 +409,6 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
     }
 
     #[inline(always)]
-    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
-        four!(R => vmulq_f32(a[R], b[R]))
-    }
-
-    #[inline(always)]
-    fn add_f32(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
-        four!(R => vaddq_f32(a[R], b[R]))
-    }
-
-    #[inline(always)]
-    fn fma(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
-        four!(R => vfmaq_f32(c[R], a[R], b[R]))
-    }
-
-    #[inline(always)]
     fn sum(self, v: Self::Floats) -> f32 {
         has!({
             let v = vaddq_f32(vaddq_f32(v[0], v[2]), vaddq_f32(v[1], v[3]));
@@ -482,19 +416,4 @@ impl<const LEVEL: u8> Simd for Neon<LEVEL> {
             vget_lane_f32::<0>(v) + vget_lane_f32::<1>(v)
         })
     }
-}
-
-/// Entry points of the level NEON: functions that carry its features around the generic drivers.
-pub(super) mod entry {
-    crate::qmatmul::entry_points!(super::Neon<{ super::PLAIN }>, tile(1, 4), runs(1, 1, 1), "neon");
-}
-
-/// Entry points of the level "dotprod".
-pub(super) mod entry_dotprod {
-    crate::qmatmul::entry_points!(super::Neon<{ super::DOTPROD }>, tile(1, 4), runs(1, 1, 1), "neon,dotprod");
-}
-
-/// Entry points of the level "i8mm".
-pub(super) mod entry_i8mm {
-    crate::qmatmul::entry_points!(super::Neon<{ super::I8MM }>, tile(1, 4), runs(1, 1, 1), "neon,dotprod,i8mm");
 }

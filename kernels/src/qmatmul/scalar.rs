@@ -1,5 +1,5 @@
-//! The reference product: decode a block of weights to f32, multiply with the activations' values in plain loops, sum in
-//! f64. It shares no code with the fast levels; it is also the whole of [`crate::Isa::Scalar`].
+//! The reference product: decode a block of weights to f32, multiply with the activations' values in plain loops, sum
+//! in f64. It shares no code with the fast levels; it is also the whole of [`crate::Isa::Scalar`].
 
 use super::Inputs;
 use super::entry::{Gemm, Product};
@@ -13,7 +13,7 @@ const CHUNK: usize = 256;
 const COLUMNS: usize = 16;
 
 pub(super) fn product(_: Format) -> Product {
-    Product { gemv: [multiply; 3], two_terms: [multiply_two_terms; 3], gemm: Gemm::Whole(multiply), fine: None }
+    Product { gemv: [multiply; 3], gemv_int8x2: [multiply_int8x2; 3], gemm: Gemm::Whole(multiply), gemm_bf16: None }
 }
 
 /// All activation rows times all weight rows.
@@ -39,8 +39,8 @@ pub(super) fn multiply(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
     }
 }
 
-/// Activation rows in two terms, one after the other.
-fn multiply_two_terms(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+/// Activation rows in two 8-bit terms, one after the other.
+fn multiply_int8x2(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
     if w.format().is_float() {
         return multiply(w, x, y);
     }

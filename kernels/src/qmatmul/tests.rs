@@ -107,7 +107,7 @@ fn activations(pattern: Pattern, m: usize, k: usize, rng: &mut Rng) -> Vec<f32> 
         .collect()
 }
 
-const BOTH: Forms = Forms { quants: true, words: true };
+const BOTH: Forms = Forms { quants: true, int16: true };
 
 fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
     let mut q = QuantRows::new(BOTH, m, k);
@@ -117,21 +117,21 @@ fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
     q
 }
 
-/// Two terms of every row, `[2m, k]`.
-fn in_two_terms(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
-    let mut q = QuantRows::in_two_terms(m, k);
+/// Two 8-bit terms of every row, `[2m, k]`.
+fn int8x2(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
+    let mut q = QuantRows::int8x2(m, k);
     let layout = q.layout();
     for (x, records) in x.chunks(k).zip(q.records_mut().chunks_mut(2 * layout.record_len())).take(m) {
         let (first, second) = records.split_at_mut(layout.record_len());
-        kernels.quantize_row_in_two_terms(x, layout.row_mut(first), layout.row_mut(second));
+        kernels.quantize_row_int8x2(x, layout.row_mut(first), layout.row_mut(second));
     }
     q
 }
 
-fn product_of_two_terms(kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>, m: usize) -> Vec<f32> {
+fn product_of_int8x2(kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>, m: usize) -> Vec<f32> {
     let mut y = Guarded::new(m * w.rows());
-    kernels.matmul_two_terms(w, x, &mut Tile::new(y.values(), w.rows()));
-    y.finish(&format!("{} {} two terms", kernels.isa(), w.format()))
+    kernels.matmul_int8x2(w, x, &mut Tile::new(y.values(), w.rows()));
+    y.finish(&format!("{} {} int8x2", kernels.isa(), w.format()))
 }
 
 fn product(kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>) -> Vec<f32> {
@@ -152,11 +152,11 @@ fn check(kernels: &Kernels, format: Format, [m, n, k]: [usize; 3], patterns: [Pa
     let steps = 8.0 + k as f32 / 64.0;
     let what = format!("{} {format} m {m} n {n} k {k} {patterns:?}", kernels.isa());
     let tolerance = |i: usize| steps * f32::EPSILON * reach(format) * magnitude[i / n];
-    if m > GEMV_COLUMNS && kernels.multiplies_words(format) {
-        let (want, terms) = by_words(w, &x);
+    if m > GEMV_COLUMNS && kernels.multiplies_int16(format) {
+        let (want, terms) = by_int16(w, &x);
         assert_close(&what, &got, &want, |i| steps * f32::EPSILON * terms[i]);
         let (want, terms) = by_f64(w, &x);
-        let rounding = rounding_of_words(w, &x);
+        let rounding = rounding_of_int16(w, &x);
         assert_close(&what, &got, &want, |i| rounding[i] + steps * f32::EPSILON * terms[i]);
     } else if kernels.isa() == Isa::Amx && m > GEMV_COLUMNS && !format.is_float() {
         // Both factors of each product are rounded to 8 bits, from f32 and not from the quants.
@@ -166,11 +166,11 @@ fn check(kernels: &Kernels, format: Format, [m, n, k]: [usize; 3], patterns: [Pa
         assert_close(&what, &got, &product(scalar(), w, inputs), tolerance);
     }
     if m <= GEMV_COLUMNS {
-        let q = in_two_terms(kernels, &x, m, k);
+        let q = int8x2(kernels, &x, m, k);
         let inputs = Inputs { x: &x, q: &q };
-        let got = product_of_two_terms(kernels, w, inputs, m);
-        let want = product_of_two_terms(scalar(), w, inputs, m);
-        assert_close(&format!("{what}, two terms"), &got, &want, tolerance);
+        let got = product_of_int8x2(kernels, w, inputs, m);
+        let want = product_of_int8x2(scalar(), w, inputs, m);
+        assert_close(&format!("{what}, int8x2"), &got, &want, tolerance);
     }
 }
 
@@ -184,7 +184,7 @@ fn decoded(w: Matrix<'_>) -> Vec<f32> {
 }
 
 /// A row as 13-bit integers, each with the scale of its 128.
-fn words(row: &[f32]) -> Vec<(f32, f32)> {
+fn int16(row: &[f32]) -> Vec<(f32, f32)> {
     let group = |values: &[f32]| {
         let largest = values.iter().fold(0.0, |a: f32, v| a.max(v.abs()));
         let inverse = if largest > 1e-30 { 4095.0 / largest } else { 0.0 };
@@ -193,21 +193,21 @@ fn words(row: &[f32]) -> Vec<(f32, f32)> {
     row.chunks(128).flat_map(group).collect()
 }
 
-/// The product of the words of `w` and of `x [m, k]`, and the sum of the magnitudes of its terms.
-fn by_words(w: Matrix<'_>, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
+/// The product of the 13-bit integers of `w` and of `x [m, k]`, and the sum of the magnitudes of its terms.
+fn by_int16(w: Matrix<'_>, x: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let k = w.cols();
-    let weights: Vec<_> = decoded(w).chunks(k).map(words).collect();
+    let weights: Vec<_> = decoded(w).chunks(k).map(int16).collect();
     let term = |((q, d), (p, e)): (&(f32, f32), &(f32, f32))| [q, p, d, e].iter().map(|&&v| f64::from(v)).product();
-    let cells = x.chunks(k).map(words).flat_map(|x| {
+    let cells = x.chunks(k).map(int16).flat_map(|x| {
         let terms = |w: &Vec<_>| x.iter().zip(w).map(term).collect::<Vec<f64>>();
         weights.iter().map(terms).collect::<Vec<_>>()
     });
     cells.map(|t| (t.iter().sum::<f64>() as f32, t.iter().map(|t| t.abs()).sum::<f64>() as f32)).unzip()
 }
 
-/// What the product of words may be off by: half a unit of the largest of a group, and a thousandth of that for the product by
-/// the scale's inverse, in each factor of each term.
-fn rounding_of_words(w: Matrix<'_>, x: &[f32]) -> Vec<f32> {
+/// What the product of 13-bit integers may be off by: half a unit of the largest of a group, and a thousandth of that
+/// for the product by the scale's inverse, in each factor of each term.
+fn rounding_of_int16(w: Matrix<'_>, x: &[f32]) -> Vec<f32> {
     let (k, weights) = (w.cols(), decoded(w));
     let unit = |group: &[f32]| 0.5005 * group.iter().fold(0.0, |a: f32, v| a.max(v.abs())) / 4095.0;
     let sum = |group: &[f32]| group.iter().map(|v| v.abs()).sum::<f32>();
@@ -275,7 +275,7 @@ type Way = (fn(&Kernels, &[f32], usize, usize) -> QuantRows, fn(&Kernels, Matrix
 fn a_value_does_not_depend_on_how_rows_are_shared_out_nor_on_its_neighbours() {
     // Up to four rows are one sequence of operations, more are another; there are no more than four in two terms.
     let ways: [(Way, &[std::ops::RangeInclusive<usize>]); 2] =
-        [((quantised, Kernels::matmul), &[1..=4, 5..=9]), ((in_two_terms, Kernels::matmul_two_terms), &[1..=4])];
+        [((quantised, Kernels::matmul), &[1..=4, 5..=9]), ((int8x2, Kernels::matmul_int8x2), &[1..=4])];
     let (n, k) = (37, 768);
     for kernels in levels() {
         for &format in Format::ALL {
@@ -316,7 +316,7 @@ fn every_level_quantises_to_the_same_bits() {
             if len == 300 {
                 (x[40], x[100], x[150]) = (f32::NAN, f32::INFINITY, 1e-38);
             }
-            let (a, b) = (in_two_terms(kernels, &x, 1, len), in_two_terms(scalar(), &x, 1, len));
+            let (a, b) = (int8x2(kernels, &x, 1, len), int8x2(scalar(), &x, 1, len));
             let bits = |v: &[f32]| v.iter().map(|v| if v.is_nan() { 1 } else { v.to_bits() }).collect::<Vec<_>>();
             let one = quantised(kernels, &x, 1, len);
             for (a, b) in [(a.row(0), b.row(0)), (a.row(1), b.row(1)), (one.row(0), b.row(0))] {

@@ -1,34 +1,29 @@
-//! 8 lanes: AVX2, FMA and F16C.
+//! The levels AVX2 and AVX-VNNI: registers of 8 f32.
 
 // In every method: SAFETY: `self` exists only where the CPU has the level (`Simd::new`); memory is touched through
-// references to as many values as the instruction moves.
+// references to as many values as the instruction moves, or through pointers that the caller vouches for.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use super::Simd;
+use super::{Simd, VectorMath};
 use half::f16;
 use std::arch::x86_64::*;
 
-/// See [`Simd::new`].
+/// Proof of AVX2, FMA and F16C, and with `VNNI` of AVX-VNNI; see [`Simd::new`].
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
+pub(crate) struct Avx2With<const VNNI: bool>(());
 
-#[inline(always)]
-fn first<T, const N: usize>(x: &[T]) -> *const T {
-    x[..N].as_ptr()
-}
+/// The level AVX2.
+pub(crate) type Avx2 = Avx2With<false>;
+/// The level AVX-VNNI, which adds one instruction for the products of bytes and one for those of pairs.
+pub(crate) type AvxVnni = Avx2With<true>;
 
-#[inline(always)]
-fn first_mut<T, const N: usize>(x: &mut [T]) -> *mut T {
-    x[..N].as_mut_ptr()
-}
-
-impl Simd for Avx2 {
+impl<const VNNI: bool> Simd for Avx2With<VNNI> {
     type F32 = __m256;
     const LANES: usize = 8;
 
     #[inline(always)]
     unsafe fn new() -> Self {
-        Avx2(())
+        Avx2With(())
     }
 
     #[inline(always)]
@@ -37,43 +32,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn splat_f16(self, x: f16) -> __m256 {
-        unsafe { _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(x.to_bits())))) }
+    unsafe fn load_from(self, p: *const f32) -> __m256 {
+        unsafe { _mm256_loadu_ps(p) }
     }
 
     #[inline(always)]
-    fn load(self, x: &[f32]) -> __m256 {
-        unsafe { _mm256_loadu_ps(first::<_, 8>(x)) }
-    }
-
-    #[inline(always)]
-    fn store(self, v: __m256, x: &mut [f32]) {
-        unsafe { _mm256_storeu_ps(first_mut::<_, 8>(x), v) }
-    }
-
-    #[inline(always)]
-    fn load_f16(self, x: &[f16]) -> __m256 {
-        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(first::<_, 8>(x).cast())) }
-    }
-
-    #[inline(always)]
-    fn store_f16(self, v: __m256, x: &mut [f16]) {
-        let half = unsafe { _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v) };
-        unsafe { _mm_storeu_si128(first_mut::<_, 8>(x).cast(), half) }
-    }
-
-    #[inline(always)]
-    fn load_i8(self, x: &[i8]) -> __m256 {
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(first::<_, 8>(x).cast()))) }
-    }
-
-    #[inline(always)]
-    fn store_i8(self, v: __m256, x: &mut [i8]) {
-        unsafe {
-            let ints = _mm256_cvtps_epi32(v);
-            let shorts = _mm_packs_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256::<1>(ints));
-            _mm_storel_epi64(first_mut::<_, 8>(x).cast(), _mm_packs_epi16(shorts, shorts));
-        }
+    unsafe fn store_to(self, v: __m256, p: *mut f32) {
+        unsafe { _mm256_storeu_ps(p, v) }
     }
 
     #[inline(always)]
@@ -92,28 +57,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn div(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_div_ps(a, b) }
-    }
-
-    #[inline(always)]
     fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
         unsafe { _mm256_fmadd_ps(a, b, c) }
     }
 
     #[inline(always)]
-    fn neg_mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        unsafe { _mm256_fnmadd_ps(a, b, c) }
-    }
-
-    #[inline(always)]
     fn max(self, a: __m256, b: __m256) -> __m256 {
         unsafe { _mm256_max_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn min(self, a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_min_ps(a, b) }
     }
 
     #[inline(always)]
@@ -128,6 +78,53 @@ impl Simd for Avx2 {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(126));
             _mm256_mul_ps(_mm256_add_ps(p, p), _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
         }
+    }
+}
+
+impl<const VNNI: bool> VectorMath for Avx2With<VNNI> {
+    #[inline(always)]
+    fn splat_f16(self, x: f16) -> __m256 {
+        unsafe { _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(x.to_bits())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16_from(self, p: *const f16) -> __m256 {
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(p.cast())) }
+    }
+
+    #[inline(always)]
+    fn store_f16(self, v: __m256, x: &mut [f16]) {
+        let half = unsafe { _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v) };
+        unsafe { _mm_storeu_si128(x[..8].as_mut_ptr().cast(), half) }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, x: &[i8]) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(x[..8].as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn store_i8(self, v: __m256, x: &mut [i8]) {
+        unsafe {
+            let ints = _mm256_cvtps_epi32(v);
+            let shorts = _mm_packs_epi32(_mm256_castsi256_si128(ints), _mm256_extracti128_si256::<1>(ints));
+            _mm_storel_epi64(x[..8].as_mut_ptr().cast(), _mm_packs_epi16(shorts, shorts));
+        }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        unsafe { _mm256_fnmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m256, b: __m256) -> __m256 {
+        unsafe { _mm256_min_ps(a, b) }
     }
 
     #[inline(always)]

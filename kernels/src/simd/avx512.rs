@@ -1,34 +1,29 @@
-//! 16 lanes: AVX-512 F, BW, VL and DQ.
+//! The levels AVX-512-VNNI and AMX: registers of 16 f32.
 
 // In every method: SAFETY: `self` exists only where the CPU has the level (`Simd::new`); memory is touched through
-// references to as many values as the instruction moves.
+// references to as many values as the instruction moves, or through pointers that the caller vouches for.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use super::Simd;
+use super::{Simd, VectorMath};
 use half::f16;
 use std::arch::x86_64::*;
 
-/// See [`Simd::new`].
+/// Proof of AVX-512 F, BW, VL, DQ and VNNI, AVX2, FMA and F16C, and with `BF16` of AVX-512-BF16; see [`Simd::new`].
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512With<const BF16: bool>(());
 
-#[inline(always)]
-fn first<T, const N: usize>(x: &[T]) -> *const T {
-    x[..N].as_ptr()
-}
+/// The level AVX-512-VNNI.
+pub(crate) type Avx512 = Avx512With<false>;
+/// The vectors of the level AMX.
+pub(crate) type Avx512Bf16 = Avx512With<true>;
 
-#[inline(always)]
-fn first_mut<T, const N: usize>(x: &mut [T]) -> *mut T {
-    x[..N].as_mut_ptr()
-}
-
-impl Simd for Avx512 {
+impl<const BF16: bool> Simd for Avx512With<BF16> {
     type F32 = __m512;
     const LANES: usize = 16;
 
     #[inline(always)]
     unsafe fn new() -> Self {
-        Avx512(())
+        Avx512With(())
     }
 
     #[inline(always)]
@@ -37,40 +32,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn splat_f16(self, x: f16) -> __m512 {
-        unsafe { _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(x.to_bits())))) }
+    unsafe fn load_from(self, p: *const f32) -> __m512 {
+        unsafe { _mm512_loadu_ps(p) }
     }
 
     #[inline(always)]
-    fn load(self, x: &[f32]) -> __m512 {
-        unsafe { _mm512_loadu_ps(first::<_, 16>(x)) }
-    }
-
-    #[inline(always)]
-    fn store(self, v: __m512, x: &mut [f32]) {
-        unsafe { _mm512_storeu_ps(first_mut::<_, 16>(x), v) }
-    }
-
-    #[inline(always)]
-    fn load_f16(self, x: &[f16]) -> __m512 {
-        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(first::<_, 16>(x).cast())) }
-    }
-
-    #[inline(always)]
-    fn store_f16(self, v: __m512, x: &mut [f16]) {
-        let half = unsafe { _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v) };
-        unsafe { _mm256_storeu_si256(first_mut::<_, 16>(x).cast(), half) }
-    }
-
-    #[inline(always)]
-    fn load_i8(self, x: &[i8]) -> __m512 {
-        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(first::<_, 16>(x).cast()))) }
-    }
-
-    #[inline(always)]
-    fn store_i8(self, v: __m512, x: &mut [i8]) {
-        let bytes = unsafe { _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)) };
-        unsafe { _mm_storeu_si128(first_mut::<_, 16>(x).cast(), bytes) }
+    unsafe fn store_to(self, v: __m512, p: *mut f32) {
+        unsafe { _mm512_storeu_ps(p, v) }
     }
 
     #[inline(always)]
@@ -89,28 +57,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn div(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_div_ps(a, b) }
-    }
-
-    #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
     }
 
     #[inline(always)]
-    fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        unsafe { _mm512_fnmadd_ps(a, b, c) }
-    }
-
-    #[inline(always)]
     fn max(self, a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_max_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_min_ps(a, b) }
     }
 
     #[inline(always)]
@@ -121,6 +74,50 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn scale_by_power(self, p: __m512, n: __m512) -> __m512 {
         unsafe { _mm512_scalef_ps(p, n) }
+    }
+}
+
+impl<const BF16: bool> VectorMath for Avx512With<BF16> {
+    #[inline(always)]
+    fn splat_f16(self, x: f16) -> __m512 {
+        unsafe { _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(x.to_bits())))) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16_from(self, p: *const f16) -> __m512 {
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) }
+    }
+
+    #[inline(always)]
+    fn store_f16(self, v: __m512, x: &mut [f16]) {
+        let half = unsafe { _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v) };
+        unsafe { _mm256_storeu_si256(x[..16].as_mut_ptr().cast(), half) }
+    }
+
+    #[inline(always)]
+    fn load_i8(self, x: &[i8]) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(x[..16].as_ptr().cast()))) }
+    }
+
+    #[inline(always)]
+    fn store_i8(self, v: __m512, x: &mut [i8]) {
+        let bytes = unsafe { _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(v)) };
+        unsafe { _mm_storeu_si128(x[..16].as_mut_ptr().cast(), bytes) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn neg_mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        unsafe { _mm512_fnmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        unsafe { _mm512_min_ps(a, b) }
     }
 
     #[inline(always)]

@@ -1,34 +1,38 @@
-//! 4 lanes: Armv8.0 NEON.
+//! The Arm levels: registers of 4 f32.
 
 // In every method: SAFETY: `self` exists only where the CPU has the level (`Simd::new`); memory is touched through
-// references to as many values as the instruction moves.
+// references to as many values as the instruction moves, or through pointers that the caller vouches for.
 #![allow(clippy::undocumented_unsafe_blocks)]
 
-use super::Simd;
+use super::{Simd, VectorMath};
 use half::f16;
 use std::arch::aarch64::*;
 
-/// See [`Simd::new`].
+/// Proof of NEON and of what else `LEVEL` stands for; see [`Simd::new`].
 #[derive(Clone, Copy)]
-pub(crate) struct Neon(());
+pub(crate) struct NeonWith<const LEVEL: u8>(());
 
-#[inline(always)]
-fn first<T, const N: usize>(x: &[T]) -> *const T {
-    x[..N].as_ptr()
-}
+/// The level without more than NEON, Armv8.0.
+pub(crate) const PLAIN: u8 = 0;
+/// The level with the dot products of Armv8.2.
+pub(crate) const DOTPROD: u8 = 1;
+/// The level that also has the matrix products of Armv8.6.
+pub(crate) const I8MM: u8 = 2;
 
-#[inline(always)]
-fn first_mut<T, const N: usize>(x: &mut [T]) -> *mut T {
-    x[..N].as_mut_ptr()
-}
+/// The level NEON.
+pub(crate) type Neon = NeonWith<PLAIN>;
+/// The level "dotprod".
+pub(crate) type NeonDotprod = NeonWith<DOTPROD>;
+/// The level "i8mm".
+pub(crate) type NeonI8mm = NeonWith<I8MM>;
 
-impl Simd for Neon {
+impl<const LEVEL: u8> Simd for NeonWith<LEVEL> {
     type F32 = float32x4_t;
     const LANES: usize = 4;
 
     #[inline(always)]
     unsafe fn new() -> Self {
-        Neon(())
+        NeonWith(())
     }
 
     #[inline(always)]
@@ -37,28 +41,69 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    unsafe fn load_from(self, p: *const f32) -> float32x4_t {
+        unsafe { vld1q_f32(p) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_to(self, v: float32x4_t, p: *mut f32) {
+        unsafe { vst1q_f32(p, v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vaddq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vsubq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vmulq_f32(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+        unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
+    }
+
+    #[inline(always)]
+    fn round(self, a: float32x4_t) -> float32x4_t {
+        unsafe { vrndnq_f32(a) }
+    }
+
+    #[inline(always)]
+    fn scale_by_power(self, p: float32x4_t, n: float32x4_t) -> float32x4_t {
+        // 2^128 is no f32: the exponent of 2^(n−1) is built and p doubled.
+        unsafe {
+            let exponent = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(126));
+            vmulq_f32(vaddq_f32(p, p), vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent)))
+        }
+    }
+}
+
+impl<const LEVEL: u8> VectorMath for NeonWith<LEVEL> {
+    #[inline(always)]
     fn splat_f16(self, x: f16) -> float32x4_t {
         unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(x.to_bits()))) }
     }
 
     #[inline(always)]
-    fn load(self, x: &[f32]) -> float32x4_t {
-        unsafe { vld1q_f32(first::<_, 4>(x)) }
-    }
-
-    #[inline(always)]
-    fn store(self, v: float32x4_t, x: &mut [f32]) {
-        unsafe { vst1q_f32(first_mut::<_, 4>(x), v) }
-    }
-
-    #[inline(always)]
-    fn load_f16(self, x: &[f16]) -> float32x4_t {
-        unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(first::<_, 4>(x).cast()))) }
+    unsafe fn load_f16_from(self, p: *const f16) -> float32x4_t {
+        unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p.cast()))) }
     }
 
     #[inline(always)]
     fn store_f16(self, v: float32x4_t, x: &mut [f16]) {
-        unsafe { vst1_u16(first_mut::<_, 4>(x).cast(), vreinterpret_u16_f16(vcvt_f16_f32(v))) }
+        unsafe { vst1_u16(x[..4].as_mut_ptr().cast(), vreinterpret_u16_f16(vcvt_f16_f32(v))) }
     }
 
     #[inline(always)]
@@ -83,28 +128,8 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn add(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vaddq_f32(a, b) }
-    }
-
-    #[inline(always)]
-    fn sub(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vsubq_f32(a, b) }
-    }
-
-    #[inline(always)]
-    fn mul(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vmulq_f32(a, b) }
-    }
-
-    #[inline(always)]
     fn div(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         unsafe { vdivq_f32(a, b) }
-    }
-
-    #[inline(always)]
-    fn mul_add(self, a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
-        unsafe { vfmaq_f32(c, a, b) }
     }
 
     #[inline(always)]
@@ -113,27 +138,8 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
-    fn max(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
-    }
-
-    #[inline(always)]
     fn min(self, a: float32x4_t, b: float32x4_t) -> float32x4_t {
         unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
-    }
-
-    #[inline(always)]
-    fn round(self, a: float32x4_t) -> float32x4_t {
-        unsafe { vrndnq_f32(a) }
-    }
-
-    #[inline(always)]
-    fn scale_by_power(self, p: float32x4_t, n: float32x4_t) -> float32x4_t {
-        // 2^128 is no f32: the exponent of 2^(n−1) is built and p doubled.
-        unsafe {
-            let exponent = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(126));
-            vmulq_f32(vaddq_f32(p, p), vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent)))
-        }
     }
 
     #[inline(always)]

@@ -23,12 +23,12 @@ simd::levels::tables! {
 }
 
 mod vector {
-    use crate::simd::{Simd, math};
+    use crate::simd::{VectorMath, math};
 
     macro_rules! maps {
         ($($name:ident)*) => { $(
             #[inline(always)]
-            pub(super) fn $name<S: Simd>(s: S, x: &mut [f32]) {
+            pub(super) fn $name<S: VectorMath>(s: S, x: &mut [f32]) {
                 for x in x.chunks_exact_mut(S::LANES) {
                     let v = math::$name(s, s.load(x));
                     s.store(v, x);

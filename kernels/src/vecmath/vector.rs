@@ -3,12 +3,12 @@
 // Loops over ranges: see `crate::simd`.
 #![allow(clippy::needless_range_loop)]
 
-use crate::simd::{Simd, math};
+use crate::simd::{VectorMath, math};
 use half::f16;
 
 /// An operation on corresponding values of two rows (the second is ignored where there is only one).
 trait Elementwise: Copy {
-    fn apply<S: Simd>(self, s: S, x: S::F32, y: S::F32) -> S::F32;
+    fn apply<S: VectorMath>(self, s: S, x: S::F32, y: S::F32) -> S::F32;
 }
 
 macro_rules! elementwise {
@@ -17,7 +17,7 @@ macro_rules! elementwise {
         struct $name;
         impl Elementwise for $name {
             #[inline(always)]
-            fn apply<S: Simd>(self, $s: S, $x: S::F32, $y: S::F32) -> S::F32 {
+            fn apply<S: VectorMath>(self, $s: S, $x: S::F32, $y: S::F32) -> S::F32 {
                 $value
             }
         }
@@ -38,7 +38,7 @@ struct Scale(f32);
 
 impl Elementwise for Scale {
     #[inline(always)]
-    fn apply<S: Simd>(self, s: S, x: S::F32, _y: S::F32) -> S::F32 {
+    fn apply<S: VectorMath>(self, s: S, x: S::F32, _y: S::F32) -> S::F32 {
         s.mul(x, s.splat(self.0))
     }
 }
@@ -49,13 +49,13 @@ struct ScaleMul(f32);
 
 impl Elementwise for ScaleMul {
     #[inline(always)]
-    fn apply<S: Simd>(self, s: S, x: S::F32, y: S::F32) -> S::F32 {
+    fn apply<S: VectorMath>(self, s: S, x: S::F32, y: S::F32) -> S::F32 {
         s.mul(s.mul(x, s.splat(self.0)), y)
     }
 }
 
 #[inline(always)]
-fn update<S: Simd>(s: S, op: impl Elementwise, x: &mut [f32]) {
+fn update<S: VectorMath>(s: S, op: impl Elementwise, x: &mut [f32]) {
     let whole = x.len() - x.len() % S::LANES;
     for i in (0..whole).step_by(S::LANES) {
         let x = &mut x[i..i + S::LANES];
@@ -69,7 +69,7 @@ fn update<S: Simd>(s: S, op: impl Elementwise, x: &mut [f32]) {
 }
 
 #[inline(always)]
-fn update_with<S: Simd>(s: S, op: impl Elementwise, x: &mut [f32], y: &[f32]) {
+fn update_with<S: VectorMath>(s: S, op: impl Elementwise, x: &mut [f32], y: &[f32]) {
     let whole = x.len() - x.len() % S::LANES;
     for i in (0..whole).step_by(S::LANES) {
         let (x, y) = (&mut x[i..i + S::LANES], &y[i..i + S::LANES]);
@@ -83,7 +83,7 @@ fn update_with<S: Simd>(s: S, op: impl Elementwise, x: &mut [f32], y: &[f32]) {
 
 /// `(Σ(x−c), Σ(x−c)²)` in four chains of vectors.
 #[inline(always)]
-fn moments<S: Simd>(s: S, x: &[f32], centre: f32) -> (f32, f32) {
+fn moments<S: VectorMath>(s: S, x: &[f32], centre: f32) -> (f32, f32) {
     let c = s.splat(centre);
     let (mut sum, mut square) = ([s.splat(0.0); 4], [s.splat(0.0); 4]);
     let whole = x.len() - x.len() % (4 * S::LANES);
@@ -107,25 +107,25 @@ fn moments<S: Simd>(s: S, x: &[f32], centre: f32) -> (f32, f32) {
 
 /// `1 / sqrt(mean(x²) + eps)`.
 #[inline(always)]
-fn inverse_rms<S: Simd>(s: S, x: &[f32], eps: f32) -> f32 {
+fn inverse_rms<S: VectorMath>(s: S, x: &[f32], eps: f32) -> f32 {
     1.0 / (moments(s, x, 0.0).1 / x.len() as f32 + eps).sqrt()
 }
 
 #[inline(always)]
-pub(super) fn rms_norm<S: Simd>(s: S, x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
+pub(super) fn rms_norm<S: VectorMath>(s: S, x: &[f32], w: &[f32], eps: f32, out: &mut [f32]) {
     let r = inverse_rms(s, x, eps);
     out.copy_from_slice(x);
     update_with(s, ScaleMul(r), out, w);
 }
 
 #[inline(always)]
-pub(super) fn rms_norm_in_place<S: Simd>(s: S, x: &mut [f32], w: &[f32], eps: f32) {
+pub(super) fn rms_norm_in_place<S: VectorMath>(s: S, x: &mut [f32], w: &[f32], eps: f32) {
     let r = inverse_rms(s, x, eps);
     update_with(s, ScaleMul(r), x, w);
 }
 
 #[inline(always)]
-pub(super) fn gated_rms_norm<S: Simd>(s: S, o: &mut [f32], z: &[f32], w: &[f32], eps: f32) {
+pub(super) fn gated_rms_norm<S: VectorMath>(s: S, o: &mut [f32], z: &[f32], w: &[f32], eps: f32) {
     let r = inverse_rms(s, o, eps);
     update_with(s, ScaleMul(r), o, w);
     update_with(s, MulSilu, o, z);
@@ -137,19 +137,19 @@ struct MulSilu;
 
 impl Elementwise for MulSilu {
     #[inline(always)]
-    fn apply<S: Simd>(self, s: S, x: S::F32, y: S::F32) -> S::F32 {
+    fn apply<S: VectorMath>(self, s: S, x: S::F32, y: S::F32) -> S::F32 {
         s.mul(x, math::silu(s, y))
     }
 }
 
 #[inline(always)]
-pub(super) fn l2_norm<S: Simd>(s: S, x: &mut [f32], eps: f32, scale: f32) {
+pub(super) fn l2_norm<S: VectorMath>(s: S, x: &mut [f32], eps: f32, scale: f32) {
     let r = scale / (moments(s, x, 0.0).1 + eps).sqrt();
     update(s, Scale(r), x);
 }
 
 #[inline(always)]
-pub(super) fn layer_norm<S: Simd>(s: S, x: &[f32], w: &[f32], b: &[f32], eps: f32, out: &mut [f32]) {
+pub(super) fn layer_norm<S: VectorMath>(s: S, x: &[f32], w: &[f32], b: &[f32], eps: f32, out: &mut [f32]) {
     let n = x.len() as f32;
     let mean = moments(s, x, 0.0).0 / n;
     let (rest, square) = moments(s, x, mean);
@@ -170,7 +170,7 @@ struct Mul;
 
 impl Elementwise for Mul {
     #[inline(always)]
-    fn apply<S: Simd>(self, s: S, x: S::F32, y: S::F32) -> S::F32 {
+    fn apply<S: VectorMath>(self, s: S, x: S::F32, y: S::F32) -> S::F32 {
         s.mul(x, y)
     }
 }
@@ -184,38 +184,38 @@ struct Centre {
 
 impl Elementwise for Centre {
     #[inline(always)]
-    fn apply<S: Simd>(self, s: S, x: S::F32, _y: S::F32) -> S::F32 {
+    fn apply<S: VectorMath>(self, s: S, x: S::F32, _y: S::F32) -> S::F32 {
         s.mul(s.sub(x, s.splat(self.mean)), s.splat(self.r))
     }
 }
 
 #[inline(always)]
-pub(super) fn silu_mul<S: Simd>(s: S, gate: &mut [f32], up: &[f32]) {
+pub(super) fn silu_mul<S: VectorMath>(s: S, gate: &mut [f32], up: &[f32]) {
     update_with(s, SiluMul, gate, up);
 }
 
 #[inline(always)]
-pub(super) fn sigmoid_mul<S: Simd>(s: S, x: &mut [f32], gate: &[f32]) {
+pub(super) fn sigmoid_mul<S: VectorMath>(s: S, x: &mut [f32], gate: &[f32]) {
     update_with(s, SigmoidMul, x, gate);
 }
 
 #[inline(always)]
-pub(super) fn gelu_tanh<S: Simd>(s: S, x: &mut [f32]) {
+pub(super) fn gelu_tanh<S: VectorMath>(s: S, x: &mut [f32]) {
     update(s, GeluTanh, x);
 }
 
 #[inline(always)]
-pub(super) fn gelu_erf<S: Simd>(s: S, x: &mut [f32]) {
+pub(super) fn gelu_erf<S: VectorMath>(s: S, x: &mut [f32]) {
     update(s, GeluErf, x);
 }
 
 #[inline(always)]
-pub(super) fn add<S: Simd>(s: S, x: &mut [f32], y: &[f32]) {
+pub(super) fn add<S: VectorMath>(s: S, x: &mut [f32], y: &[f32]) {
     update_with(s, Add, x, y);
 }
 
 #[inline(always)]
-pub(super) fn rope<S: Simd>(s: S, head: &mut [f32], cos: &[f32], sin: &[f32]) {
+pub(super) fn rope<S: VectorMath>(s: S, head: &mut [f32], cos: &[f32], sin: &[f32]) {
     let n = cos.len();
     let whole = n - n % S::LANES;
     let (first, second) = head.split_at_mut(n);
@@ -232,7 +232,7 @@ pub(super) fn rope<S: Simd>(s: S, head: &mut [f32], cos: &[f32], sin: &[f32]) {
 }
 
 #[inline(always)]
-pub(super) fn f32_to_f16<S: Simd>(s: S, x: &[f32], out: &mut [f16]) {
+pub(super) fn f32_to_f16<S: VectorMath>(s: S, x: &[f32], out: &mut [f16]) {
     let whole = x.len() - x.len() % S::LANES;
     for i in (0..whole).step_by(S::LANES) {
         s.store_f16(s.load(&x[i..]), &mut out[i..]);
@@ -243,7 +243,7 @@ pub(super) fn f32_to_f16<S: Simd>(s: S, x: &[f32], out: &mut [f16]) {
 }
 
 #[inline(always)]
-pub(super) fn f16_to_f32<S: Simd>(s: S, x: &[f16], out: &mut [f32]) {
+pub(super) fn f16_to_f32<S: VectorMath>(s: S, x: &[f16], out: &mut [f32]) {
     let whole = x.len() - x.len() % S::LANES;
     for i in (0..whole).step_by(S::LANES) {
         s.store(s.load_f16(&x[i..]), &mut out[i..]);
@@ -255,7 +255,7 @@ pub(super) fn f16_to_f32<S: Simd>(s: S, x: &[f16], out: &mut [f32]) {
 
 /// The largest value that is not NaN, minus infinity if there is none.
 #[inline(always)]
-pub(super) fn max<S: Simd>(s: S, x: &[f32]) -> f32 {
+pub(super) fn max<S: VectorMath>(s: S, x: &[f32]) -> f32 {
     let mut best = [s.splat(f32::NEG_INFINITY); 4];
     let whole = x.len() - x.len() % (4 * S::LANES);
     for i in (0..whole).step_by(4 * S::LANES) {

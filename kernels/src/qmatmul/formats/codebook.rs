@@ -2,9 +2,9 @@
 //! Signed values of at most ±62 become codes by adding 64.
 
 use super::kquants::spread_nibbles;
-use super::{Quant, Scales, part, splat_f16, u16_at, u32_at, u64_at};
+use super::{Quant, Scales, bytes_at, splat_f16, u16_at, u32_at, u64_at};
 use crate::decode::grids;
-use crate::qmatmul::simd::Simd;
+use crate::qmatmul::blocks::Blocks;
 
 pub(crate) struct IQ2_XXS;
 pub(crate) struct IQ2_XS;
@@ -34,14 +34,14 @@ fn signs_of_words(first: u32, second: u32) -> u64 {
 
 /// Codes from magnitudes and signs.
 #[inline(always)]
-fn centre<S: Simd>(s: S, magnitudes: S::Bytes, signs: u64) -> S::Bytes {
-    s.add(s.negate_where(magnitudes, signs), s.splat(CENTRE))
+fn centre<S: Blocks>(s: S, magnitudes: S::Bytes, signs: u64) -> S::Bytes {
+    s.add_bytes(s.negate_where(magnitudes, signs), s.splat_bytes(CENTRE))
 }
 
 /// Scales `d·unit·integers`.
 #[inline(always)]
-fn scales<S: Simd>(s: S, b: &[u8], unit: f32, integers: S::Floats) -> Scales<S> {
-    Scales::centred(s, s.mul(s.mul(splat_f16(s, b, 0), s.splat_f32(unit)), integers))
+fn scales<S: Blocks>(s: S, b: &[u8], unit: f32, integers: S::Floats) -> Scales<S> {
+    Scales::centred(s, s.mul_x16(s.mul_x16(splat_f16(s, b, 0), s.splat_x16(unit)), integers))
 }
 
 /// `2v + 1` of each byte, all below 64.
@@ -80,12 +80,12 @@ impl Quant for IQ2_XXS {
     const CENTRE: Option<f32> = Some(CENTRE as f32);
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         scales(s, b, 0.125, s.eight_i8(odd(top_nibbles(b, 6, 8))))
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let at = 2 + 16 * J;
         let magnitudes = eight!(T => u64::from_le_bytes(grids::IQ2_XXS[usize::from(b[at + T / 4 * 8 + T % 4])]));
         centre(s, s.groups(magnitudes), signs_of_words(u32_at(b, at + 4), u32_at(b, at + 12)))
@@ -101,13 +101,13 @@ impl Quant for IQ2_XS {
     const CENTRE: Option<f32> = Some(CENTRE as f32);
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         let integers = [odd(spread_nibbles(u32_at(b, 66))), odd(spread_nibbles(u32_at(b, 70)))];
         scales(s, b, 0.125, s.sixteen_i8(integers))
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let (first, second) = (u64_at(b, 2 + 16 * J), u64_at(b, 10 + 16 * J));
         let magnitudes = eight!(T => {
             let q = if T < 4 { first >> (16 * T) } else { second >> (16 * (T - 4)) };
@@ -132,13 +132,13 @@ impl Quant for IQ2_S {
     const CENTRE: Option<f32> = Some(CENTRE as f32);
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         let integers = [odd(spread_nibbles(u32_at(b, 74))), odd(spread_nibbles(u32_at(b, 78)))];
         scales(s, b, 0.125, s.sixteen_i8(integers))
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let high = usize::from(u16_at(b, 66 + 2 * J));
         let magnitudes = eight!(T => {
             u64::from_le_bytes(grids::IQ2_S[usize::from(b[2 + 8 * J + T]) | (high >> (2 * T) & 3) << 8])
@@ -156,14 +156,14 @@ impl Quant for IQ3_XXS {
     const CENTRE: Option<f32> = Some(CENTRE as f32);
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         scales(s, b, 0.25, s.eight_i8(odd(top_nibbles(b, 66, 4))))
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let at = 2 + 16 * J;
-        let magnitudes = s.groups_at(&grids::IQ3_XXS, part(b, at), 0);
+        let magnitudes = s.groups_at(&grids::IQ3_XXS, bytes_at(b, at), 0);
         let signs = signs_of_words(u32_at(b, 66 + 8 * J), u32_at(b, 70 + 8 * J));
         centre(s, magnitudes, signs)
     }
@@ -178,14 +178,14 @@ impl Quant for IQ3_S {
     const CENTRE: Option<f32> = Some(CENTRE as f32);
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         scales(s, b, 1.0, s.eight_i8(odd(spread_nibbles(u32_at(b, 106)))))
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let at = 2 + 16 * J;
-        let magnitudes = s.groups_at(&grids::IQ3_S, part(b, at), u16_at(b, 66 + 2 * J));
+        let magnitudes = s.groups_at(&grids::IQ3_S, bytes_at(b, at), u16_at(b, 66 + 2 * J));
         centre(s, magnitudes, u64_at(b, 74 + 8 * J))
     }
 }

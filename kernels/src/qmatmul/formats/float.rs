@@ -1,7 +1,7 @@
 //! The float formats.
 
 use super::Float;
-use crate::qmatmul::simd::Simd;
+use crate::qmatmul::blocks::Blocks;
 
 pub(crate) struct F32;
 pub(crate) struct F16;
@@ -11,13 +11,13 @@ impl Float for F32 {
     type Group = [u8; 64];
 
     #[inline(always)]
-    fn values<S: Simd>(s: S, b: &Self::Group) -> S::Floats {
+    fn values<S: Blocks>(s: S, b: &Self::Group) -> S::Floats {
         // An f32 of the file may lie at any address; this copy compiles to an unaligned load.
         let mut values = [0.0; 16];
         for (v, b) in values.iter_mut().zip(b.as_chunks().0) {
             *v = f32::from_le_bytes(*b);
         }
-        s.load_f32(&values)
+        s.load_x16(&values)
     }
 }
 
@@ -25,7 +25,7 @@ impl Float for F16 {
     type Group = [u8; 32];
 
     #[inline(always)]
-    fn values<S: Simd>(s: S, b: &Self::Group) -> S::Floats {
+    fn values<S: Blocks>(s: S, b: &Self::Group) -> S::Floats {
         s.widen_f16(b)
     }
 }
@@ -34,7 +34,7 @@ impl Float for BF16 {
     type Group = [u8; 32];
 
     #[inline(always)]
-    fn values<S: Simd>(s: S, b: &Self::Group) -> S::Floats {
+    fn values<S: Blocks>(s: S, b: &Self::Group) -> S::Floats {
         s.widen_bf16(b)
     }
 }

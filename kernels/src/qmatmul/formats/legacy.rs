@@ -1,7 +1,7 @@
 //! Formats with blocks of 32 values, eight of them at a time.
 
-use super::{Quant, Scales, part, u32_at};
-use crate::qmatmul::simd::Simd;
+use super::{Quant, Scales, bytes_at, u32_at};
+use crate::qmatmul::blocks::Blocks;
 
 pub(crate) struct Q4_0;
 pub(crate) struct Q4_1;
@@ -16,7 +16,7 @@ pub(super) const IQ4_LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -1
 
 /// Scales and offsets from the pairs of f16 numbers that start eight blocks.
 #[inline(always)]
-fn scales_of_pairs<S: Simd, const B: usize>(s: S, b: &[[u8; B]; 8]) -> Scales<S> {
+fn scales_of_pairs<S: Blocks, const B: usize>(s: S, b: &[[u8; B]; 8]) -> Scales<S> {
     let mut words = [0; 8];
     for i in 0..8 {
         words[i] = u32_at(&b[i], 0);
@@ -27,13 +27,13 @@ fn scales_of_pairs<S: Simd, const B: usize>(s: S, b: &[[u8; B]; 8]) -> Scales<S>
 
 /// Nibble pairs at `AT` of blocks 2J and 2J + 1.
 #[inline(always)]
-fn nibbles<S: Simd, const J: usize, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Bytes {
-    s.nibbles(part(&b[2 * J], AT), part(&b[2 * J + 1], AT))
+fn nibbles<S: Blocks, const J: usize, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Bytes {
+    s.nibbles(bytes_at(&b[2 * J], AT), bytes_at(&b[2 * J + 1], AT))
 }
 
 /// Nibble pairs 4 bytes after `AT`, with the fifth bits at `AT`.
 #[inline(always)]
-fn five_bits<S: Simd, const J: usize, const AT: usize, const NIBBLES: usize, const B: usize>(
+fn five_bits<S: Blocks, const J: usize, const AT: usize, const NIBBLES: usize, const B: usize>(
     s: S,
     b: &[[u8; B]; 8],
 ) -> S::Bytes {
@@ -51,22 +51,22 @@ impl Quant for Q4_0 {
     const HIGH_LANES: u16 = 0xf0f0;
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         Scales::centred(s, s.f16_of_blocks(b))
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         nibbles::<S, J, 2, 18>(s, b)
     }
 
     #[inline(always)]
-    fn in_place<S: Simd>() -> bool {
+    fn in_place<S: Blocks>() -> bool {
         S::IN_PLACE_16
     }
 
     #[inline(always)]
-    fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
+    fn exchanged<S: Blocks>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
         s.nibbles_exchanged::<2, 18, true>(b)
     }
 }
@@ -81,22 +81,22 @@ impl Quant for Q4_1 {
     const HIGH_LANES: u16 = 0xf0f0;
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         scales_of_pairs(s, b)
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         nibbles::<S, J, 4, 20>(s, b)
     }
 
     #[inline(always)]
-    fn in_place<S: Simd>() -> bool {
+    fn in_place<S: Blocks>() -> bool {
         S::IN_PLACE_16
     }
 
     #[inline(always)]
-    fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
+    fn exchanged<S: Blocks>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
         s.nibbles_exchanged::<4, 20, true>(b)
     }
 }
@@ -110,12 +110,12 @@ impl Quant for Q5_0 {
     const CENTRE: Option<f32> = Some(16.0);
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         Scales::centred(s, s.f16_of_blocks(b))
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         five_bits::<S, J, 2, 6, 22>(s, b)
     }
 }
@@ -129,12 +129,12 @@ impl Quant for Q5_1 {
     const CENTRE: Option<f32> = None;
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         scales_of_pairs(s, b)
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         five_bits::<S, J, 4, 8, 24>(s, b)
     }
 }
@@ -148,13 +148,13 @@ impl Quant for Q8_0 {
     const CENTRE: Option<f32> = Some(0.0);
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         Scales::centred(s, s.f16_of_blocks(b))
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
-        s.signed(s.load_halves(part(&b[2 * J], 2), part(&b[2 * J + 1], 2)))
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+        s.signed(s.load_halves(bytes_at(&b[2 * J], 2), bytes_at(&b[2 * J + 1], 2)))
     }
 }
 
@@ -167,24 +167,24 @@ impl Quant for IQ4_NL {
     const CENTRE: Option<f32> = Some(0.0);
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         Scales::centred(s, s.f16_of_blocks(b))
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         s.lookup_signed(&IQ4_LEVELS, nibbles::<S, J, 2, 18>(s, b))
     }
 
     #[inline(always)]
-    fn exchanged<S: Simd>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
+    fn exchanged<S: Blocks>(s: S, b: &Self::Super) -> [S::Bytes; 4] {
         iq4_codes(s, s.nibbles_exchanged::<2, 18, false>(b))
     }
 }
 
 /// The codes of the non-linear 4-bit formats.
 #[inline(always)]
-pub(super) fn iq4_codes<S: Simd>(s: S, mut nibbles: [S::Bytes; 4]) -> [S::Bytes; 4] {
+pub(super) fn iq4_codes<S: Blocks>(s: S, mut nibbles: [S::Bytes; 4]) -> [S::Bytes; 4] {
     for m in 0..4 {
         nibbles[m] = s.lookup_signed(&IQ4_LEVELS, nibbles[m]);
     }
@@ -207,7 +207,7 @@ impl Quant for MXFP4 {
     const CENTRE: Option<f32> = Some(12.0);
 
     #[inline(always)]
-    fn scales<S: Simd>(s: S, b: &Self::Super) -> Scales<S> {
+    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
         let mut scales = [0.0; 8];
         for i in 0..4 {
             scales[i] = mxfp4_scale(b[2 * i][0]);
@@ -217,7 +217,7 @@ impl Quant for MXFP4 {
     }
 
     #[inline(always)]
-    fn codes<S: Simd, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
+    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         /// Doubled E2M1 values plus 12.
         const LEVELS: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
         s.lookup(&LEVELS, nibbles::<S, J, 1, 17>(s, b))
