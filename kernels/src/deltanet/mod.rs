@@ -9,6 +9,7 @@ mod tests;
 mod vector;
 
 use crate::{Kernels, Rows, Tile, simd};
+use std::cell::RefCell;
 
 /// Channels one call of [`Kernels::conv1d_silu`] handles.
 pub const CONV_BLOCK: usize = 64;
@@ -35,16 +36,24 @@ pub struct DeltaTokens<'a> {
 /// `(x, state, w)`, see [`Kernels::conv1d_silu`].
 type ConvFn = unsafe fn(&mut Tile<'_>, &mut [[f32; CONV_BLOCK]], &[[f32; CONV_BLOCK]]);
 
+/// `(step, state, o, scratch)`, see [`Kernels::delta_rule`].
+type DeltaFn = unsafe fn(&DeltaTokens<'_>, &mut [[f32; STATE_COLS]], &mut Tile<'_>, &mut Vec<f32>);
+
+thread_local! {
+    /// Keys and queries of a few tokens, side by side.
+    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
 /// The functions of this family at one level, `unsafe` for the CPU features they need; shapes as asserted below.
 #[derive(Clone, Copy)]
 pub(crate) struct Table {
     conv1d_silu: ConvFn,
-    delta_rule: unsafe fn(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut Tile<'_>),
+    delta_rule: DeltaFn,
 }
 
 simd::levels::tables! {
     conv1d_silu(x: &mut Tile<'_>, state: &mut [[f32; CONV_BLOCK]], w: &[[f32; CONV_BLOCK]]);
-    delta_rule(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut Tile<'_>);
+    delta_rule(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut Tile<'_>, scratch: &mut Vec<f32>);
 }
 
 /// Re-orders convolution weights from the file's `[n_channel, kernel]` (taps oldest first) to
@@ -90,10 +99,9 @@ impl Kernels {
     ///
     /// `S ← e^g·S;  u = β·(v − Sᵀk);  S ← S + k·uᵀ;  o = Sᵀq`.
     ///
-    /// `state [dk, STATE_COLS]`, read and brought up to date; columns past `n` are of no meaning (zero them once). It is
-    /// read and written fastest when it begins at a multiple of 64 bytes.
-    /// `o [t, n]`. Any `dk`; ranges of the inputs as in [`DeltaTokens`].
-    /// Source: Yang et al., Gated Delta Networks, arXiv:2412.06464.
+    /// `state [dk, STATE_COLS]`, read and brought up to date; columns past `n` are of no meaning (zero them once). It
+    /// is read and written fastest when it begins at a multiple of 64 bytes. `o [t, n]`. Any `dk`; ranges of the inputs
+    /// as in [`DeltaTokens`]. Source: Yang et al., Gated Delta Networks, arXiv:2412.06464.
     ///
     /// # Panics
     /// If a shape disagrees.
@@ -104,7 +112,8 @@ impl Kernels {
         assert_eq!((k.cols(), g.cols(), beta.cols()), (q.cols(), 1, 1), "widths of k, g, beta");
         assert!(v.cols() == o.cols() && v.cols() <= STATE_COLS, "{} values, {} outputs", v.cols(), o.cols());
         assert_eq!(state.len(), q.cols() * STATE_COLS, "state of {} keys", q.cols());
+        let state = state.as_chunks_mut().0;
         // SAFETY: this table was made for a level this CPU has (`Kernels::select`).
-        unsafe { (self.deltanet.delta_rule)(step, state.as_chunks_mut().0, o) }
+        SCRATCH.with_borrow_mut(|scratch| unsafe { (self.deltanet.delta_rule)(step, state, o, scratch) });
     }
 }

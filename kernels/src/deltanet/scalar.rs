@@ -23,7 +23,7 @@ pub(super) fn conv1d_silu(x: &mut Tile<'_>, state: &mut [[f32; CONV_BLOCK]], w: 
     }
 }
 
-fn delta_rule(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut Tile<'_>) {
+fn delta_rule(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut Tile<'_>, _scratch: &mut Vec<f32>) {
     for t in 0..o.rows() {
         let (q, k, v) = (step.q.row(t), step.k.row(t), step.v.row(t));
         let (decay, beta) = (step.g.row(t)[0].exp(), step.beta.row(t)[0]);

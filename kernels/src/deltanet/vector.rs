@@ -2,9 +2,9 @@
 //!
 //! **Delta rule.** Read token by token, the rule passes over the state four times. Two identities bring that to one
 //! read and one write for several tokens. With `a = Sᵀk`, `b = Sᵀq` read from the old state and `α = e^g`:
-//! `u = β·(v − α·a)`, `o = α·b + (k·q)·u`, `S ← α·S + k·uᵀ`: both products come from one pass, before the write. And for
-//! a group of T tokens, all `a_t`, `b_t` are read from the state before the group, and what the writes inside the group
-//! add to them follows from the inner products of the group's keys and queries:
+//! `u = β·(v − α·a)`, `o = α·b + (k·q)·u`, `S ← α·S + k·uᵀ`: both products come from one pass, before the write. And
+//! for a group of T tokens, all `a_t`, `b_t` are read from the state before the group, and what the writes inside the
+//! group add to them follows from the inner products of the group's keys and queries:
 //!
 //! ```text
 //! D(s,t) = α_{s+1}·…·α_t                       Γ_t = α_1·…·α_t
@@ -88,12 +88,18 @@ fn convolve<S: VectorMath>(s: S, w: &[S::F32; HISTORY + 1], h: &mut [S::F32; HIS
 }
 
 #[inline(always)]
-pub(super) fn delta_rule<S: VectorMath>(s: S, step: &DeltaTokens<'_>, state: &mut [Row], o: &mut Tile<'_>) {
+pub(super) fn delta_rule<S: VectorMath>(
+    s: S,
+    step: &DeltaTokens<'_>,
+    state: &mut [Row],
+    o: &mut Tile<'_>,
+    scratch: &mut Vec<f32>,
+) {
     // Group and strip so that accumulators, writes and a row of the strip fit the registers: 32, 16 and 32 of them.
     match S::LANES {
-        16 => sequence::<S, 4, 2>(s, step, state, o),
-        8 => sequence::<S, 2, 2>(s, step, state, o),
-        _ => sequence::<S, 2, 4>(s, step, state, o),
+        16 => sequence::<S, 4, 2>(s, step, state, o, scratch),
+        8 => sequence::<S, 2, 2>(s, step, state, o, scratch),
+        _ => sequence::<S, 2, 4>(s, step, state, o, scratch),
     }
 }
 
@@ -115,13 +121,14 @@ fn sequence<S: VectorMath, const T: usize, const NV: usize>(
     step: &DeltaTokens<'_>,
     state: &mut [Row],
     o: &mut Tile<'_>,
+    scratch: &mut Vec<f32>,
 ) {
     let (tokens, grouped, dk) = (o.rows(), o.rows() - o.rows() % T, state.len());
     let mut first = 0;
     if grouped > 0 {
         // Rows of a batch lie a power of two apart: read in place, those of a group would evict each other.
-        let mut buffer = vec![0.0; 3 * T * dk];
-        let (mut before, rest) = buffer.split_at_mut(T * dk);
+        scratch.resize(3 * T * dk, 0.0);
+        let (mut before, rest) = scratch.split_at_mut(T * dk);
         let (mut k, q) = rest.split_at_mut(T * dk);
         gather(step, 0, k, q);
         let mut writes = advance::<S, 0, T, NV>(s, step, 0, [], &NONE, split(k), split(q), state, o);
