@@ -1,5 +1,6 @@
 //! `logits`: next-token logits behind every token of a list, for comparison with other implementations.
 
+use super::pasted;
 use super::runtime::Runtime;
 use super::sight::{self, Sight};
 use super::text;
@@ -13,10 +14,10 @@ use qwen_edge::model::Model;
 use qwen_edge::model::attention::KvType;
 use qwen_edge::platform::atomic_file::AtomicFile;
 use qwen_edge::tokenizer::{Special, Tokenizer};
+use qwen_edge::vision::Viewer;
 use qwen_edge::vision::eyes::{DEFAULT_IMAGE_TOKENS, Seen};
 use qwen_edge::vision::positions::Walk;
 use qwen_edge::vision::prompt::arrange;
-use qwen_edge::vision::{Source, Viewer};
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let options = args.sight.viewer_options();
             let mut viewer = Viewer::new(file.gguf(&gguf), &options, hands, room).context("vision file")?;
             let mut look = |spec: &String, is_clip: bool| -> anyhow::Result<Seen> {
-                let source = Source::parse(spec)?;
+                let source = pasted::source(spec)?;
                 let label = source.label();
                 let progress = sight::progress(&label, false);
                 let look = match is_clip {

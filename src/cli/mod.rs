@@ -13,6 +13,7 @@ pub mod fitting;
 pub mod inspect;
 pub mod logits;
 mod marks;
+mod pasted;
 mod piped;
 mod printable;
 pub mod prompt;

@@ -8,7 +8,7 @@ use super::sampling::{Sampling, at_most};
 use super::screen::Screen;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
-use super::{chat, marks, printable, signals, text};
+use super::{chat, marks, pasted, printable, signals, text};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use qwen_edge::engine::generate::{self, Outcome, Stop};
@@ -19,7 +19,6 @@ use qwen_edge::engine::session::{AnswerOptions, Session, SessionError};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::{self, FileKind};
 use qwen_edge::sampler::Settings;
-use qwen_edge::vision::Source;
 use qwen_edge::vision::eyes::Seen;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -367,7 +366,7 @@ impl Talk {
         if self.session.viewer().is_none() {
             bail!("{}", self.no_tower);
         }
-        let source = Source::parse(spec)?;
+        let source = pasted::source(spec)?;
         let label = source.label();
         let progress = sight::progress(&label, self.quiet);
         let look = match kind {

@@ -1,16 +1,16 @@
 //! `vision`: a picture's patches and the rows the vision tower makes of them, for comparison with other implementations.
 
-use super::printable;
 use super::runtime::Runtime;
 use super::sight::{PUBLISHED_IMAGE_TOKENS, Transparency, describe, progress, report_json};
+use super::{pasted, printable};
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::platform::atomic_file::AtomicFile;
+use qwen_edge::vision::VisionModel;
 use qwen_edge::vision::cache::Cache;
 use qwen_edge::vision::eyes;
 use qwen_edge::vision::tower::Hands;
-use qwen_edge::vision::{Source, VisionModel};
 use safetensors::tensor::{Dtype, TensorView};
 use std::io::Write;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let kernels = args.runtime.kernels()?;
     let mut team = args.runtime.team();
     let max_tokens = args.image_tokens.map_or(PUBLISHED_IMAGE_TOKENS, |tokens| tokens as usize);
-    let source = Source::parse(&args.image)?;
+    let source = pasted::source(&args.image)?;
     let label = source.label();
     let prepared = eyes::prepare_image(&source, &model, args.alpha.into(), max_tokens, u64::MAX);
     let prepared = prepared.with_context(|| label.clone())?;

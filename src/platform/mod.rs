@@ -4,3 +4,4 @@
 pub mod atomic_file;
 pub(crate) mod file_bytes;
 pub mod machine;
+pub mod paths;

@@ -37,10 +37,6 @@ pub enum Error {
     NoPixels { width: u32, height: u32 },
     #[error("a data URL must read data:image/TYPE;base64,DATA, and {reason}")]
     DataUrl { reason: String },
-    #[error("a text of {n} characters is no file's name; a picture as text must read data:image/TYPE;base64,DATA")]
-    NoName { n: usize },
-    #[error("{address} is on another machine: save it in a file, and give that")]
-    Web { address: String },
     #[error("more than {limit} bytes: too large for a picture or a clip")]
     TooManyBytes { limit: u64 },
     #[error("no frames found: {what}")]

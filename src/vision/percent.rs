@@ -1,7 +1,7 @@
 //! Percent-encoding, as URLs have it.
 
 /// The bytes of `text` with each `%` and two hexadecimal digits turned into the byte they stand for; another `%` stays.
-pub(super) fn decode(text: &str) -> Vec<u8> {
+pub fn decode(text: &str) -> Vec<u8> {
     let digit = |byte: Option<&u8>| byte.and_then(|&b| char::from(b).to_digit(16)).map(|d| d as u8);
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
