@@ -134,9 +134,16 @@ fn is_end(error: &DecodingError) -> bool {
     matches!(error, DecodingError::IoError(_))
 }
 
-/// What the decoder said, on one line.
+/// What the decoder said, with the name of a chunk in place of all that can be told from it.
 fn plain(error: &DecodingError) -> String {
-    error.to_string().trim_end_matches('.').into()
+    let said = error.to_string();
+    let said = said.trim_end_matches('.');
+    let named = || {
+        let (before, chunk) = said.split_once("ChunkType { type: ")?;
+        let (name, rest) = chunk.split_once(", ")?;
+        Some(format!("{before}{name}{}", rest.split_once('}')?.1))
+    };
+    named().unwrap_or_else(|| said.to_owned())
 }
 
 fn broken(error: DecodingError) -> Error {
@@ -165,4 +172,22 @@ fn has_end(bytes: &[u8]) -> bool {
 /// End of the data of the pixels, their last checksum included.
 fn data_end(bytes: &[u8]) -> usize {
     chunks(bytes).filter(|(name, _)| name == b"IDAT").last().map_or(bytes.len(), |(_, end)| end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_is_named_by_its_name() {
+        let error = decode(b"\x89PNG\r\n\x1a\n\0\0\0\0ABCD\0\0\0\0", u64::MAX).err().unwrap().to_string();
+        assert_eq!(error, "broken PNG picture: ABCD chunk appeared before IHDR chunk");
+    }
+
+    #[test]
+    fn the_rows_of_all_passes_are_counted() {
+        assert_eq!(interlaced_rows(8, 8), 1 + 1 + 1 + 2 + 2 + 4 + 4);
+        assert_eq!(interlaced_rows(1, 1), 1);
+        assert_eq!(interlaced_rows(2, 5), 1 + 1 + 1 + 3 + 2);
+    }
 }
