@@ -1,4 +1,4 @@
-//! What the dense drivers need of a level beyond the [common words](crate::simd): the shape of its register blocks, and
+//! What the dense drivers need of a level beyond the [common operations](crate::simd): the shape of its register blocks, and
 //! rows of words turned into columns.
 
 use crate::simd::{Portable, Simd};

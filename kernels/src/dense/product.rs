@@ -187,11 +187,11 @@ struct Columns<'a, 'y> {
     /// What sums are added to in any case.
     begin: [f32; WIDEST_PANEL],
     /// Weights of the next panel.
-    ahead: Ahead,
+    ahead: NextPanel,
 }
 
 /// Rows of bytes to be asked for, some lines at a time.
-struct Ahead {
+struct NextPanel {
     /// The next line.
     at: *const u8,
     /// Lines left in its row, and in all rows.
@@ -204,12 +204,12 @@ struct Ahead {
     skip: usize,
 }
 
-impl Ahead {
+impl NextPanel {
     /// `rows` rows of `len` bytes, `stride` apart, wherever they may be, for `times` occasions to ask.
-    fn new(at: *const u8, rows: usize, len: usize, stride: usize, times: usize) -> Ahead {
+    fn new(at: *const u8, rows: usize, len: usize, stride: usize, times: usize) -> NextPanel {
         let lines = len.div_ceil(LINE);
         let each = (rows * lines).div_ceil(times);
-        Ahead { at, row: lines, all: rows * lines, lines, each, skip: stride.wrapping_sub(lines * LINE) }
+        NextPanel { at, row: lines, all: rows * lines, lines, each, skip: stride.wrapping_sub(lines * LINE) }
     }
 
     #[inline(always)]
@@ -280,7 +280,7 @@ pub(super) fn product<S: Panels, W: Words<S>>(
             let at = w.bytes().as_ptr().wrapping_add(next.0 * w.row_bytes() + bytes(next.1));
             let len = bytes(w.cols().min(next.1 + STRETCH)) - bytes(next.1);
             // Six rows are a block of most widths.
-            let ahead = Ahead::new(at, S::WIDE * S::LANES, len, w.row_bytes(), m.div_ceil(6).max(1) * words);
+            let ahead = NextPanel::new(at, S::WIDE * S::LANES, len, w.row_bytes(), m.div_ceil(6).max(1) * words);
             let mut out = Columns { y: &mut *y, first, n, add, begin, ahead };
             pack_weights::<S, W>(s, w, first, cols, vectors, scratch);
             W::rows_by_vectors(s, (x, stride, words), m, &scratch.panel, vectors, &mut out);

@@ -1,4 +1,4 @@
-//! 13-bit integers on x86: the words of [`Pairs`], with AVX2 and with AVX-512.
+//! 13-bit integers on x86: the operations of [`Pairs`], with AVX2 and with AVX-512.
 
 use super::GROUP;
 use super::int16::{GROUP_BYTES, GROUP_WORDS, Pairs, inverse_of, scale_of};

@@ -1,4 +1,4 @@
-//! What the product kernels need of a level beyond the [common words](crate::simd).
+//! What the product kernels need of a level beyond the [common operations](crate::simd).
 //!
 //! Every level works on the same logical vectors of 64 bytes, 16 i32 or 16 f32: one register with AVX-512, two with
 //! AVX2, four with NEON. Formats and drivers are written once over [`Blocks`], and a lane means the same everywhere.
@@ -99,7 +99,7 @@ impl Runs {
     pub(super) const NONE: Runs = Runs { up_to_15: 1, up_to_31: 1, up_to_63: 1 };
 }
 
-/// The words of the product kernels.
+/// The operations of the product kernels.
 pub(super) trait Blocks: VectorMath {
     /// 64 bytes.
     type Bytes: Copy;

@@ -7,7 +7,7 @@
 //!
 //! Promises, for every level:
 //! - A value `y[m, n]` is computed by one fixed sequence of operations that depends on weight row n and activation row
-//! m   alone. How rows are sliced among threads does not change a bit.
+//!   m alone. How rows are sliced among threads does not change a bit.
 //! - For up to [`GEMV_COLUMNS`] activation rows the sequence is the same for any number of them; above it is another,
 //!   so a product of one row and the same row within a larger batch may differ by rounding.
 //! - NaN and infinity in activations or scales travel into the outputs they belong to; nothing panics.

@@ -1,4 +1,4 @@
-//! The vector vocabulary: one token for each instruction-set level, and the words that every family of kernels uses.
+//! The vector vocabulary: one token for each instruction-set level, and the operations that every family of kernels uses.
 //!
 //! A value of a type that implements [`Simd`] exists only where the CPU has its instructions: holding it is the proof
 //! that the safe methods rely on. Algorithms are generic over `S: Simd` and `#[inline(always)]`; they become machine
@@ -36,7 +36,7 @@ use half::f16;
 pub(crate) use neon::{Neon, NeonDotprod, NeonI8mm, NeonWith};
 pub(crate) use portable::Portable;
 
-/// The words that every family uses: f32 in one register of a level.
+/// The operations that every family uses: f32 in one register of a level.
 pub(crate) trait Simd: Copy + 'static {
     /// A vector of [`Simd::LANES`] values.
     type F32: Copy;
@@ -101,7 +101,7 @@ pub(crate) trait Simd: Copy + 'static {
     fn scale_by_power(self, p: Self::F32, n: Self::F32) -> Self::F32;
 }
 
-/// What norms, gates, the delta rule and attention need beyond the common words.
+/// What norms, gates, the delta rule and attention need beyond the common operations.
 pub(crate) trait VectorMath: Simd {
     /// All lanes `x`, widened.
     fn splat_f16(self, x: f16) -> Self::F32;
