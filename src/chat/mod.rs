@@ -1,31 +1,35 @@
 //! Messages to the text of a prompt, through the chat template that a model file carries or the published one.
 //!
-//! Templates are programs in Jinja, written for Python; [`python`] supplies what they expect of it. They come with
-//! the file and are not trusted: a template can use no file and no network, and its work and memory are bounded.
+//! Templates are programs in Jinja, written for Python; [`jinja`] runs them as Python does. They come with the file and
+//! are not trusted: a template can use no file and no network, and its work and memory are bounded.
 
 mod guard;
-mod python;
+mod jinja;
 pub mod thinking;
 mod time;
 
 use crate::gguf::{self, Gguf};
 use crate::tokenizer::{Prompt, Tokenizer};
-use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use jinja::error::Cause;
+use jinja::{Limits, Program};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::fmt::{self, Write};
 
 /// The published template of the series (that of the larger sizes; see [`is_published`]).
 pub const BUILT_IN: &str = include_str!("qwen35.jinja");
 
-/// Name of the one template in its environment; no suffix, so that nothing is escaped.
-const NAME: &str = "chat_template";
+/// Steps of work that any rendering may take; see [`jinja`].
+const BASE_WORK: u64 = 4_000_000;
 
-/// Units of work that any rendering may use: an instruction, or 64 bytes of text made.
-const BASE_FUEL: u64 = 2_000_000;
+/// Steps of work for every byte of the messages.
+const WORK_PER_BYTE: u64 = 16;
 
-/// Units of work for every byte of the messages.
-const FUEL_PER_BYTE: u64 = 4;
+/// Bytes that any rendering may have in use at one time.
+const BASE_MEMORY: usize = 64 << 20;
+
+/// Bytes in use for every byte of the messages.
+const MEMORY_PER_BYTE: usize = 32;
 
 /// Why there is no prompt.
 #[derive(Debug, thiserror::Error)]
@@ -35,14 +39,19 @@ pub enum Error {
     #[error(transparent)]
     Gguf(#[from] gguf::Error),
     #[error("the chat template is not valid Jinja, line {line}: {problem}")]
-    Syntax { line: usize, problem: String },
+    Syntax { line: u32, problem: String },
     /// The template itself refuses the messages, in its own words.
-    #[error("{0}")]
+    #[error("{}", Plain(.0))]
     Raised(String),
     #[error("the chat template failed at line {line}: {problem}")]
-    Failed { line: usize, problem: String },
+    Failed { line: u32, problem: String },
     #[error("the chat template did not finish within its budget of work (line {line}): it may not terminate")]
-    Endless { line: usize },
+    Endless { line: u32 },
+    #[error(
+        "the chat template needs too much memory (line {line}): {} MB at one time, more than messages of this size justify",
+        needed >> 20
+    )]
+    TooLarge { line: u32, needed: usize },
     #[error("the messages use every private character of Unicode")]
     NoMark,
 }
@@ -50,7 +59,10 @@ pub enum Error {
 /// Whether `source` is the published template of some size. They differ in one place, the last: the thinking mode when
 /// none is asked for.
 pub fn is_published(source: &str) -> bool {
-    let common = |source: &str| source.rsplit_once("add_generation_prompt").map(|(common, _)| common.to_owned());
+    let common = |source: &str| {
+        let source = jinja::normal_lines(source);
+        source.rsplit_once("add_generation_prompt").map(|(common, _)| common.to_owned())
+    };
     common(source).is_some() && common(source) == common(BUILT_IN)
 }
 
@@ -62,6 +74,9 @@ pub struct Request {
     /// Functions that the model may call, as JSON schemas.
     #[serde(default)]
     pub tools: Option<Value>,
+    /// Texts to answer from, `{"title", "text"}`, for templates that know them.
+    #[serde(default)]
+    pub documents: Option<Value>,
     /// Whether to end with the start of an answer.
     #[serde(default)]
     pub add_generation_prompt: bool,
@@ -74,7 +89,7 @@ impl Request {
     /// Asks for an answer to `messages`, with or without thinking first.
     pub fn new(messages: Vec<Value>, thinking: bool) -> Self {
         let kwargs = Map::from_iter([("enable_thinking".to_owned(), thinking.into())]);
-        Self { messages, tools: None, add_generation_prompt: true, kwargs: Some(kwargs) }
+        Self { messages, tools: None, documents: None, add_generation_prompt: true, kwargs: Some(kwargs) }
     }
 
     /// Everything that a template sees, as one object.
@@ -82,6 +97,9 @@ impl Request {
         let mut context = self.kwargs.clone().unwrap_or_default();
         context.insert("messages".to_owned(), self.messages.clone().into());
         context.insert("tools".to_owned(), self.tools.clone().unwrap_or_default());
+        if self.documents.is_some() || !context.contains_key("documents") {
+            context.insert("documents".to_owned(), self.documents.clone().unwrap_or_default());
+        }
         context.insert("add_generation_prompt".to_owned(), self.add_generation_prompt.into());
         context
     }
@@ -89,7 +107,10 @@ impl Request {
 
 /// A compiled chat template.
 pub struct Template {
-    environment: Environment<'static>,
+    program: Program,
+    source: String,
+    /// Tokens that a template may print by their names.
+    tokens: Vec<(&'static str, String)>,
     built_in: bool,
 }
 
@@ -99,7 +120,7 @@ impl Template {
     /// # Errors
     /// The file's template cannot be read.
     pub fn from_gguf(gguf: &Gguf) -> Result<Self, Error> {
-        let mut template = match gguf.string("tokenizer.chat_template")? {
+        let mut template = match source_of(gguf)? {
             Some(source) => Self::new(source)?,
             None => Self::built_in()?,
         };
@@ -110,7 +131,7 @@ impl Template {
                 && let Some(mut texts) = gguf.strings("tokenizer.ggml.tokens")?
                 && let Some(text) = usize::try_from(id).ok().and_then(|id| texts.nth(id))
             {
-                template.environment.add_global(name, String::from_utf8_lossy(text).into_owned());
+                template.tokens.push((name, String::from_utf8_lossy(text).into_owned()));
             }
         }
         Ok(template)
@@ -129,19 +150,8 @@ impl Template {
     /// # Errors
     /// [`Error::Syntax`].
     pub fn new(source: &str) -> Result<Self, Error> {
-        let mut environment = Environment::new();
-        // As the libraries of the model's publishers have it.
-        match SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
-            Ok(syntax) => environment.set_syntax(syntax),
-            Err(error) => return Err(syntax_error(&error)),
-        }
-        environment.set_undefined_behavior(UndefinedBehavior::Lenient);
-        environment.set_debug(false);
-        python::install(&mut environment);
-        environment
-            .add_template_owned(NAME, python::without_generation_tags(source).into_owned())
-            .map_err(|error| syntax_error(&error))?;
-        Ok(Self { environment, built_in: false })
+        let program = Program::parse(source)?;
+        Ok(Self { program, source: source.to_owned(), tokens: Vec::new(), built_in: false })
     }
 
     /// Whether this is the published template rather than one from a file.
@@ -154,7 +164,7 @@ impl Template {
     /// # Errors
     /// [`Error::Raised`] when the template refuses the messages; other variants when it cannot be run.
     pub fn render(&self, request: &Request) -> Result<String, Error> {
-        self.run(request.context())
+        self.run(&request.context())
     }
 
     /// The text of the prompt, and where in it a control token of `tokenizer` came from what the caller gave rather
@@ -165,72 +175,65 @@ impl Template {
     pub fn prompt(&self, request: &Request, tokenizer: &Tokenizer) -> Result<Prompt, Error> {
         let context = request.context();
         let controls: Vec<&str> = tokenizer.control_texts().filter(|text| !text.is_empty()).collect();
-        let source = self.environment.get_template(NAME).map_err(|error| run_error(&error))?.source().to_owned();
-        let Some(guarded) = guard::guard(&context, &controls, &source)? else {
-            return Ok(Prompt { text: self.run(context)?, literal: Vec::new() });
+        let Some(guarded) = guard::guard(&context, &controls, &self.source)? else {
+            return Ok(Prompt { text: self.run(&context)?, literal: Vec::new() });
         };
-        Ok(guarded.unguard(&self.run(guarded.context.clone())?))
+        Ok(guarded.unguard(&self.run(&guarded.context)?))
     }
 
-    fn run(&self, context: Map<String, Value>) -> Result<String, Error> {
-        let bytes: usize = context.values().map(text_bytes).sum();
-        let mut environment = self.environment.clone();
-        environment.set_fuel(Some(BASE_FUEL.saturating_add(FUEL_PER_BYTE.saturating_mul(bytes as u64))));
-        let template = environment.get_template(NAME).map_err(|error| run_error(&error))?;
-        template.render(to_jinja(Value::Object(context))).map_err(|error| run_error(&error))
+    fn run(&self, context: &Map<String, Value>) -> Result<String, Error> {
+        let bytes: usize = context.values().map(size).sum();
+        let limits = Limits {
+            work: BASE_WORK.saturating_add(WORK_PER_BYTE.saturating_mul(bytes as u64)),
+            memory: BASE_MEMORY.saturating_add(MEMORY_PER_BYTE.saturating_mul(bytes)),
+        };
+        Ok(self.program.render(context, &self.tokens, limits)?)
     }
 }
 
-fn to_jinja(value: Value) -> minijinja::Value {
+/// The template of a file; none if it has none, or nothing but white space.
+///
+/// # Errors
+/// The value is no string.
+pub fn source_of(gguf: &Gguf) -> Result<Option<&str>, gguf::Error> {
+    Ok(gguf.string("tokenizer.chat_template")?.filter(|source| !source.trim().is_empty()))
+}
+
+/// The size of a value: the bytes of its text, and one for every other value.
+fn size(value: &Value) -> usize {
     match value {
-        Value::Null => ().into(),
-        Value::Bool(value) => value.into(),
-        Value::Number(number) => match (number.as_u64(), number.as_i64(), number.as_f64()) {
-            (Some(value), ..) => value.into(),
-            (_, Some(value), _) => value.into(),
-            (.., value) => value.unwrap_or(f64::NAN).into(),
-        },
-        Value::String(text) => text.into(),
-        Value::Array(items) => items.into_iter().map(to_jinja).collect(),
-        Value::Object(object) => {
-            minijinja::Value::from_pairs(object.into_iter().map(|(key, item)| (key, to_jinja(item))))
+        Value::String(text) => 1 + text.len(),
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(map) => 1 + map.iter().map(|(key, value)| key.len() + size(value)).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+    }
+}
+
+impl From<jinja::error::Error> for Error {
+    fn from(error: jinja::error::Error) -> Self {
+        match error.into_parts() {
+            (line, Cause::Syntax(problem)) => Self::Syntax { line, problem },
+            (line, Cause::Failed(problem)) => Self::Failed { line, problem },
+            (_, Cause::Raised(message)) => Self::Raised(message),
+            (line, Cause::Work) => Self::Endless { line },
+            (line, Cause::Memory(needed)) => Self::TooLarge { line, needed },
         }
     }
 }
 
-/// Bytes of all the text in a value.
-fn text_bytes(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(text_bytes).sum(),
-        Value::Object(map) => map.iter().map(|(key, value)| key.len() + text_bytes(value)).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-    }
-}
+/// Text of a template for a message: what could steer a terminal is written out, and it is cut where it is long.
+struct Plain<'a>(&'a str);
 
-fn syntax_error(error: &minijinja::Error) -> Error {
-    Error::Syntax { line: error.line().unwrap_or(0), problem: describe(error) }
-}
-
-fn run_error(error: &minijinja::Error) -> Error {
-    let line = error.line().unwrap_or(0);
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(python::Raised(message)) = error.downcast_ref() {
-            return Error::Raised(message.clone());
+impl fmt::Display for Plain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 2000;
+        let mut rest = self.0.chars();
+        for c in rest.by_ref().take(LONGEST) {
+            match c {
+                c if c.is_control() && c != '\n' => write!(f, "{}", c.escape_default())?,
+                c => f.write_char(c)?,
+            }
         }
-        if error.downcast_ref().is_some_and(|error: &minijinja::Error| error.kind() == ErrorKind::OutOfFuel) {
-            return Error::Endless { line };
-        }
-        cause = error.source();
-    }
-    Error::Failed { line, problem: describe(error) }
-}
-
-/// What went wrong, without the name of the template.
-fn describe(error: &minijinja::Error) -> String {
-    match error.detail() {
-        Some(detail) => format!("{}: {detail}", error.kind()),
-        None => error.kind().to_string(),
+        f.write_str(if rest.next().is_some() { "..." } else { "" })
     }
 }
