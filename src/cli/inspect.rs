@@ -359,7 +359,7 @@ impl Report {
         if let Some(tokenizer) = self.check(Tokenizer::from_gguf(gguf)) {
             self.note_all(tokenizer.notes());
         }
-        let template = gguf.string("tokenizer.chat_template").ok().flatten();
+        let template = chat::source_of(gguf).ok().flatten();
         let text = template.unwrap_or(chat::BUILT_IN);
         self.chat_template =
             Some(ChatTemplate { in_file: template.is_some(), official: chat::is_published(text), bytes: text.len() });
