@@ -1,20 +1,31 @@
 //! Chat templates: prompts are those of the publishers' library, users cannot forge control tokens, and a hostile
 //! template ends with an error.
 
+#[path = "support/scratch.rs"]
+mod scratch;
+
 use qwen_edge::chat::{Error, Request, Template};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::gguf::writer::Writer;
 use qwen_edge::synth::Vocab;
 use qwen_edge::tokenizer::{Special, Tokenizer};
+use scratch::Scratch;
 use serde_json::{Value, json};
+use std::process::Command;
 use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 const CASES: &str = include_str!("chat/published.jsonl");
+const JINJA_CASES: &str = include_str!("chat/jinja_cases.jsonl");
 
 /// All added tokens, few others.
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::from_gguf(&file(None)).unwrap());
 
 fn file(template: Option<&str>) -> Gguf {
+    Gguf::from_bytes(bytes(template)).unwrap()
+}
+
+fn bytes(template: Option<&str>) -> Vec<u8> {
     let vocab = Vocab::published_cut(1088);
     let mut writer = Writer::new();
     writer.string("tokenizer.ggml.model", "gpt2").string("tokenizer.ggml.pre", "qwen35");
@@ -24,7 +35,7 @@ fn file(template: Option<&str>) -> Gguf {
     if let Some(template) = template {
         writer.string("tokenizer.chat_template", template);
     }
-    Gguf::from_bytes(writer.to_bytes(|_| unreachable!("there are no tensors"))).unwrap()
+    writer.to_bytes(|_| unreachable!("there are no tensors"))
 }
 
 fn user(content: impl Into<Value>) -> Request {
@@ -180,7 +191,7 @@ fn templates_of_others_run() {
             "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}{{ 'a' in ['a', 'b'] and 'z' not in 'xy' }}",
             "1True",
         ),
-        ("{{ documents is defined }}{{ {'a': 1, 'b': None} }}{{ [1, 2] + [3] }}", "False{'a': 1, 'b': None}[1, 2, 3]"),
+        ("{{ documents is defined }}{{ {'a': 1, 'b': None} }}{{ [1, 2] + [3] }}", "True{'a': 1, 'b': None}[1, 2, 3]"),
         (
             "{% filter upper %}a{% endfilter %}{% set b %}x{{ 1 }}{% endset %}{{ b }}{# comment #}{% raw %}{{ }}{% endraw %}",
             "Ax1{{ }}",
@@ -218,34 +229,144 @@ fn a_template_that_is_not_jinja_is_refused_with_its_line() {
     assert!(matches!(error, Error::Failed { line: 1, .. }), "{error}");
 }
 
+/// What jinja2 makes of several hundred snippets; see `make_jinja_cases.py`.
+#[test]
+fn templates_do_what_they_do_in_jinja2() {
+    let mut lines = JINJA_CASES.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut request: Request = serde_json::from_value(lines.next().unwrap()["context"].take()).unwrap();
+    request.kwargs = Some(jinja_context());
+    let mut seen = [0; 3];
+    for case in lines {
+        let template = case["template"].as_str().unwrap();
+        let result = render(template, &request);
+        let same = match case["rendered"].as_str() {
+            Some(expected) => result.as_ref().is_ok_and(|text| text == expected),
+            None => result.is_err(),
+        };
+        // A difference that is gone is to go from the list.
+        let differs = case.get("differs").is_some();
+        assert_eq!(same, !differs, "{template}\n  jinja2: {:?}\n  here: {result:?}", case["rendered"].as_str());
+        seen[if differs { 2 } else { usize::from(case.get("error").is_some()) }] += 1;
+    }
+    assert!(seen[0] > 150 && seen[1] > 150 && seen[2] <= 20, "{seen:?}");
+}
+
+/// The context of the snippets; what is no field of a request is a further variable.
+fn jinja_context() -> serde_json::Map<String, Value> {
+    let first: Value = serde_json::from_str(JINJA_CASES.lines().next().unwrap()).unwrap();
+    first["context"].as_object().unwrap().clone()
+}
+
+/// Qwen3-Coder's own template asks whether `tools` is iterable before it asks how many there are.
+#[test]
+fn none_is_not_iterable() {
+    let template = "{%- if tools is iterable and tools | length > 0 %}\n    {{- 'TOOLS\\n' }}\n{%- endif %}\n\
+        {%- for m in messages %}\n    {{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}\n{%- endfor %}\n";
+    let expected = "<|im_start|>user\nCount<|im_end|>\n";
+    assert_eq!(render(template, &user("Count")).unwrap(), expected);
+    let tools = Request { tools: Some(json!([{}])), ..user("Count") };
+    assert_eq!(render(template, &tools).unwrap(), format!("TOOLS\n{expected}"));
+    for absent in [Some(Value::Null), Some(json!([])), None] {
+        assert_eq!(render(template, &Request { tools: absent, ..user("Count") }).unwrap(), expected);
+    }
+}
+
+/// Templates are passed around with the line ends of every system.
+#[test]
+fn line_ends_of_a_template_are_those_of_jinja2() {
+    let template = "{% for m in messages %}\n<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\n\
+        <|im_start|>assistant\n{{ 'a\nb' }}";
+    let expected = "<|im_start|>user\nHi\r\n<|im_end|>\n<|im_start|>assistant\na\nb";
+    for end in ["\n", "\r\n", "\r"] {
+        // What the user wrote is left alone.
+        assert_eq!(render(&template.replace('\n', end), &user("Hi\r\n")).unwrap(), expected, "{end:?}");
+        let published = Template::built_in().unwrap().render(&user("x")).unwrap();
+        assert_eq!(render(&qwen_edge::chat::BUILT_IN.replace('\n', end), &user("x")).unwrap(), published);
+        assert!(qwen_edge::chat::is_published(&qwen_edge::chat::BUILT_IN.replace('\n', end)));
+    }
+}
+
+#[test]
+fn numbers_of_messages_keep_their_digits() {
+    let json = r#"{"messages": [{"big": 123456789012345678901234567890, "small": -0, "float": 1.10, "exponent": 1E5,
+        "huge": 1e400, "low": -9223372036854775809, "high": 18446744073709551615}]}"#;
+    let request: Request = serde_json::from_str(json).unwrap();
+    let text = render("{{ messages[0] }} {{ messages[0]|tojson }} {{ messages[0].big + 1 }}", &request).unwrap();
+    let values = "123456789012345678901234567890, 'small': 0, 'float': 1.1, 'exponent': 100000.0, 'huge': inf, \
+        'low': -9223372036854775809, 'high': 18446744073709551615}";
+    let json = values.replace('\'', "\"").replace("inf", "Infinity");
+    assert_eq!(text, format!("{{'big': {values} {{\"big\": {json} 123456789012345678901234567891"));
+}
+
+#[test]
+fn a_template_of_nothing_but_white_space_is_none() {
+    for blank in ["", " ", "\n\t \r\n"] {
+        let gguf = file(Some(blank));
+        assert_eq!(qwen_edge::chat::source_of(&gguf).unwrap(), None);
+        let template = Template::from_gguf(&gguf).unwrap();
+        assert!(template.is_built_in());
+        assert!(template.render(&user("hi")).unwrap().starts_with("<|im_start|>user\nhi"));
+    }
+}
+
 #[test]
 fn hostile_templates_end_with_an_error() {
     let hostile = [
+        "{{ (['x' * 1000000] * 3000)|join|length }}",
         "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
         "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-        "{% set ns = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-        "{% macro f(s) %}{{ f(s ~ s) }}{% endmacro %}{{ f('aaaaaaaa') }}",
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{{ 'a' * 99999999999 }}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l|tojson }}",
+        "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
         "{% set ns = namespace(l=[1]) %}{% for i in range(9999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
         "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l|tojson }}",
-        "{% set ns = namespace(l=[1]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
         "{{ [1]|tojson(indent=99999999999999999999) }}",
-        "{{ '%99999999999d'|format(1) }}",
-        "{{ 'a'|indent(999999999) }}{{ 'ab'.replace('a', 'b' * 90000000) }}",
         "{{ ('a' * 9000000).replace('', 'b' * 9000000) }}",
-        "{{ ('b' * 1000000).join('a' * 1000000) }}",
-        "{{ '{:>99999999999}'.format(1) }}",
-        "{{ {'a': 1}|tojson(indent='a' * 90000000) }}",
+        "{% set s = 'é' * 10000000 %}{% for i in range(100000) %}{% set x = s|urlencode %}{% endfor %}",
+        "{% set x = 3 ** 10000 %}{% for i in range(100000) %}{% set y = x * x // x %}{% endfor %}",
+        "{{ raise_exception('\\x1b[31m' * 9000000) }}",
         "{% include 'chat_template' %}",
     ];
     for template in hostile {
-        let result = render(template, &user("x"));
-        assert!(result.is_err(), "{template}: {:?}", result.map(|text| text.len()));
+        let start = Instant::now();
+        let error = render(template, &user("x")).expect_err(template);
+        assert!(start.elapsed() < Duration::from_secs(2), "{template} took {:?}", start.elapsed());
+        // Nothing of a file steers the terminal, or fills it.
+        let text = error.to_string();
+        assert!(
+            text.len() < 20_000 && !text.contains(|c: char| c.is_control() && c != '\n'),
+            "{template}: {}",
+            text.len()
+        );
     }
-    let deep = format!("{{{{ {}1{} }}}}", "(".repeat(100_000), ")".repeat(100_000));
-    assert!(Template::new(&deep).is_err());
+}
+
+/// The whole program, within 200 MB of addresses beside what it maps.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hostile_template_of_a_file_takes_little_memory() {
+    let scratch = Scratch::new("hostile");
+    let messages = scratch.write("messages.json", r#"{"messages": [{"role": "user", "content": "x"}]}"#);
+    let hostile = [
+        "{{ (['x' * 1000000] * 3000)|join|length }}",
+        "{{ ('a' * 30000000)|list|length }}",
+        "{{ 'a' * (63 * 1048576) ~ 'b' }}",
+        "{{ ('ΐ' * 20000000)|upper|length }}",
+        "{{ raise_exception('x' * 60000000) }}",
+        "{{ range(100000)|map('string')|list|map('list')|list * 100000 }}",
+    ];
+    for template in hostile {
+        let model = scratch.write("model.gguf", bytes(Some(template)));
+        let start = Instant::now();
+        // The limit is on addresses, of which a quarter of a gigabyte are there before anything is done.
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -v 400000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_qwen-edge"), "template"])
+            .args([model.as_os_str(), "--messages".as_ref(), messages.as_os_str()])
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{template}: {errors}");
+        assert!(errors.starts_with("error: ") && errors.len() < 20_000, "{template}: {}", errors.len());
+        assert!(start.elapsed() < Duration::from_secs(2), "{template} took {:?}", start.elapsed());
+    }
 }
 
 #[test]
