@@ -287,7 +287,7 @@ pub(super) fn prompt_ids(
     Ok(tokenizer.encode_prompt(&prompt))
 }
 
-/// Passes on what [`generate`] tells.
+/// Passes on what [`generate()`] tells.
 struct Follower<'a> {
     on_event: &'a mut dyn FnMut(Event<'_>),
     canceller: &'a Canceller,
