@@ -17,7 +17,7 @@ mod scratch;
 use header::{ARRAY, Header, STRING, string};
 use program::program;
 use qwen_edge::chat::{Request, Template};
-use qwen_edge::compute::team::Team;
+use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, Settings};
 use qwen_edge::engine::load;
 use qwen_edge::engine::plan::{Plan, Wish};
@@ -204,7 +204,7 @@ fn put_to_use(bytes: Vec<u8>) {
     let Ok(plan) = Plan::choose(&load, &wish, &Machine::default()) else { return };
     let Ok(model) = Model::bind(&gguf).map(Arc::new) else { return };
     let settings = Settings { n_checkpoint: 0, ..plan.settings };
-    let mut context = Context::new(model.clone(), kernels::Kernels::select(None).unwrap(), Team::new(1), settings);
+    let mut context = Context::new(model.clone(), Compute::new(kernels::Kernels::select(None).unwrap(), 1), settings);
     let slots = context.text(&[0, 0, 0]);
     context.prefill(&slots, |_| true).unwrap();
     std::hint::black_box(context.logits(0));

@@ -3,7 +3,7 @@
 mod support;
 
 use kernels::Kernels;
-use qwen_edge::compute::team::Team;
+use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, Settings, text_slots};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
@@ -43,7 +43,7 @@ fn compare(case: &Value, n: usize, kernels: &'static Kernels, kv: KvType, n_batc
     let factor = case["yarn"].as_f64().unwrap() as f32;
     model.config.rope.yarn = (factor > 1.0).then(|| YarnConfig::with_factor(factor, TRAINED));
     let settings = Settings { n_ctx: ids.len(), n_batch, kv, n_checkpoint: 0 };
-    let mut context = Context::new(Arc::new(model), kernels, Team::new(2), settings);
+    let mut context = Context::new(Arc::new(model), Compute::new(kernels, 2), settings);
 
     let mut worst = 0f64;
     let slots = text_slots(&ids, case["start"].as_u64().unwrap() as u32);

@@ -5,7 +5,7 @@
 
 use kernels::Kernels;
 use qwen_edge::chat::{Request, Template};
-use qwen_edge::compute::team::Team;
+use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, Settings, text_slots};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
@@ -95,7 +95,7 @@ impl Demo {
         let answer = self.tokenizer.encode(answer, Special::None);
         ids.extend(&answer);
         let settings = Settings { n_ctx: ids.len(), n_batch: 512, kv: KvType::F16, n_checkpoint: 0 };
-        let mut context = Context::new(self.model.clone(), Kernels::select(None).unwrap(), Team::new(2), settings);
+        let mut context = Context::new(self.model.clone(), Compute::new(Kernels::select(None).unwrap(), 2), settings);
         // Every answer token is judged by the logits behind the token before it.
         let (before, rest) = ids.split_at(n_prompt - 1);
         context.prefill(&text_slots(before, 0), |_| true).unwrap();

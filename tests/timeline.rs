@@ -2,7 +2,7 @@
 
 mod support;
 
-use qwen_edge::compute::team::Team;
+use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, Settings, text_slots};
 use qwen_edge::model::attention::KvType;
 use support::{FLOAT, Fixture, QUANTISED, allowed, assert_close, context, distance, levels, mean_kl, read};
@@ -23,7 +23,7 @@ fn any_number_of_threads_gives_the_same_bits() {
             // A long batch, short ones and single tokens take different ways through the kernels.
             let run = |threads| {
                 let settings = Settings { n_ctx: prompt.len(), n_batch: 32, kv: KvType::F16, n_checkpoint: 0 };
-                let mut context = Context::new(model.clone(), kernels, Team::new(threads), settings);
+                let mut context = Context::new(model.clone(), Compute::new(kernels, threads), settings);
                 let mut logits = read(&mut context, &prompt[..32], 32);
                 logits.extend(read(&mut context, &prompt[32..36], 3));
                 logits.extend(read(&mut context, &prompt[36..40], 1));
@@ -235,7 +235,7 @@ fn an_8_bit_cache_stays_near_a_16_bit_one() {
         for kernels in levels() {
             let run = |kv| {
                 let settings = Settings { n_ctx: prompt.len(), n_batch: 32, kv, n_checkpoint: 0 };
-                read(&mut Context::new(model.clone(), kernels, Team::new(1), settings), &prompt, 32)
+                read(&mut Context::new(model.clone(), Compute::new(kernels, 1), settings), &prompt, 32)
             };
             let kl = mean_kl(&run(KvType::F16), &run(KvType::Q8_0), model.n_vocab);
             println!("{name}, {}: mean KL {kl:.2e} nat", kernels.isa());

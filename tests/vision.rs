@@ -11,12 +11,12 @@ mod terminal;
 
 use kernels::Kernels;
 use program::program;
-use qwen_edge::compute::team::Team;
+use qwen_edge::compute::Compute;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::vision::positions::{Insert, Position, VisionIds, Walk, expand};
 use qwen_edge::vision::preprocess::PATCH_VALUES;
 use qwen_edge::vision::resize::{Area, Size, image_size, resize};
-use qwen_edge::vision::tower::{self, Hands};
+use qwen_edge::vision::tower;
 use qwen_edge::vision::video::{Options, Video};
 use qwen_edge::vision::{GridThw, Picture, PixelValues, Source, VisionModel};
 use safetensors::SafeTensors;
@@ -109,9 +109,8 @@ fn golden_pixels(golden: &Golden) -> PixelValues {
 fn run_tower(isa: Option<kernels::Isa>, threads: usize, pixels: &PixelValues) -> Vec<f32> {
     let gguf = Gguf::open(&data("mmproj.gguf")).unwrap();
     let model = VisionModel::bind(&gguf).unwrap();
-    let mut team = Team::new(threads);
-    let mut hands = Hands { kernels: Kernels::select(isa).unwrap(), team: &mut team };
-    tower::embed(&model, &mut hands, pixels, |_, _| {})
+    let mut compute = Compute::new(Kernels::select(isa).unwrap(), threads);
+    tower::embed(&model, &mut compute, pixels, |_, _| {})
 }
 
 /// Root of the mean square difference over that of `b`.
@@ -146,8 +145,8 @@ fn sixteen_bit_weights_give_the_embeddings_of_float_products_at_every_level() {
     let model = VisionModel::bind(&gguf).unwrap();
     let pixels = golden_pixels(&Golden::open());
     let rows = |isa| {
-        let mut hands = Hands { kernels: Kernels::select(Some(isa)).unwrap(), team: &mut Team::new(2) };
-        tower::embed(&model, &mut hands, &pixels, |_, _| {})
+        let mut compute = Compute::new(Kernels::select(Some(isa)).unwrap(), 2);
+        tower::embed(&model, &mut compute, &pixels, |_, _| {})
     };
     let expected = rows(kernels::Isa::Scalar);
     for isa in kernels::Isa::available() {

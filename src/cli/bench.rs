@@ -80,7 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(n_ctx <= MOST_TOKENS, "{n_ctx} tokens in the context: at most {MOST_TOKENS} are measured");
     args.kv.check(model.config.head_dim)?;
     let settings = Settings { n_ctx, n_batch: (args.batch as usize).min(n_ctx), kv: args.kv, n_checkpoint: 0 };
-    let mut context = Context::new(model.clone(), args.runtime.kernels()?, args.runtime.team(), settings);
+    let mut context = Context::new(model.clone(), args.runtime.compute()?, settings);
     if !args.json {
         let name = printable::line(gguf.string("general.name").ok().flatten().unwrap_or("unnamed model"));
         writeln!(
@@ -124,27 +124,27 @@ fn measure(args: &Args, context: &mut Context, gguf: &Gguf, depth: usize) -> Val
     context.clear();
     read(context, &ids[..ids.len().min(64)]);
     for _ in 0..args.runs {
-        bandwidth.push(read_bandwidth(context.team(), gguf));
+        bandwidth.push(read_bandwidth(&mut context.compute().team, gguf));
         context.clear();
         if depth > 0 {
             read(context, &ids[..depth]);
         }
         if args.prompt > 0 {
-            context.team().start_profile();
+            context.compute().team.start_profile();
             let start = Instant::now();
             read(context, &ids[depth..]);
             context.logits(0);
             prefill.push(args.prompt as f64 / start.elapsed().as_secs_f64());
-            prefill_profile = context.team().take_profile();
+            prefill_profile = context.compute().team.take_profile();
         }
         if args.n > 0 {
-            context.team().start_profile();
+            context.compute().team.start_profile();
             let start = Instant::now();
             for i in 0..args.n {
                 context.decode(ids[i % ids.len()]).expect("the context has room for it");
             }
             decode.push(args.n as f64 / start.elapsed().as_secs_f64());
-            decode_profile = context.team().take_profile();
+            decode_profile = context.compute().team.take_profile();
         }
         hash = fnv1a(bytemuck::cast_slice(context.logits(0)));
     }

@@ -79,20 +79,19 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let head_dim = model.config.head_dim;
     args.kv.check(head_dim)?;
     let eyes_file = tower_file::find(&args.sight, &args.model, &gguf, !args.sight.is_empty())?.ok();
-    let mut team = args.runtime.team();
+    let mut compute = args.runtime.compute()?;
     let prompt = match &eyes_file {
         Some(file) => {
-            let hands = (args.runtime.kernels()?, &mut team);
             let room = (DEFAULT_IMAGE_TOKENS, u64::MAX);
             let options = args.sight.viewer_options();
-            let mut viewer = Viewer::new(file.gguf(&gguf), &options, hands, room).context("vision file")?;
+            let mut viewer = Viewer::new(file.gguf(&gguf), &options, &mut compute, room).context("vision file")?;
             let mut look = |spec: &String, is_clip: bool| -> anyhow::Result<Seen> {
                 let source = pasted::source(spec)?;
                 let label = source.label();
                 let progress = sight::progress(&label, false);
                 let look = match is_clip {
-                    false => viewer.image(&source, &mut team, progress),
-                    true => viewer.clip(&source, &mut team, progress),
+                    false => viewer.image(&source, &mut compute, progress),
+                    true => viewer.clip(&source, &mut compute, progress),
                 };
                 let look = look.with_context(|| label.clone())?;
                 sight::tell(&label, &look, false);
@@ -115,7 +114,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let n_batch = if args.step { 1 } else { (args.chunk as usize).min(slots.len()) };
     let settings = Settings { n_ctx: slots.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
-    let mut context = Context::new(model.clone(), args.runtime.kernels()?, team, settings);
+    let mut context = Context::new(model.clone(), compute, settings);
 
     let n_embd = model.config.n_embd;
     let n_hidden = if args.hidden { model.config.n_layer() + 1 } else { 0 };

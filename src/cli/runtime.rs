@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use clap::Args;
 use kernels::{Isa, Kernels};
-use qwen_edge::compute::team::Team;
+use qwen_edge::compute::Compute;
 use qwen_edge::platform::machine::Machine;
 
 /// How to compute.
@@ -20,17 +20,13 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// The kernels of the level asked for.
+    /// The level and the threads asked for.
     ///
     /// # Errors
-    /// If this CPU lacks it.
-    pub fn kernels(&self) -> anyhow::Result<&'static Kernels> {
-        Kernels::select(self.isa).map_err(|e| anyhow!(e))
-    }
-
-    /// The threads asked for.
-    pub fn team(&self) -> Team {
-        Team::new(self.n_threads())
+    /// If this CPU lacks the level.
+    pub fn compute(&self) -> anyhow::Result<Compute> {
+        let kernels = Kernels::select(self.isa).map_err(|e| anyhow!(e))?;
+        Ok(Compute::new(kernels, self.n_threads()))
     }
 
     /// The number of threads asked for.

@@ -10,7 +10,6 @@ use qwen_edge::platform::atomic_file::AtomicFile;
 use qwen_edge::vision::VisionModel;
 use qwen_edge::vision::cache::Cache;
 use qwen_edge::vision::eyes;
-use qwen_edge::vision::tower::Hands;
 use safetensors::tensor::{Dtype, TensorView};
 use std::io::Write;
 use std::path::PathBuf;
@@ -60,8 +59,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let gguf = Gguf::open(&args.mmproj)?;
     let model = VisionModel::bind(&gguf).with_context(|| args.mmproj.display().to_string())?;
-    let kernels = args.runtime.kernels()?;
-    let mut team = args.runtime.team();
+    let mut compute = args.runtime.compute()?;
     let max_tokens = args.image_tokens.map_or(PUBLISHED_IMAGE_TOKENS, |tokens| tokens as usize);
     let source = pasted::source(&args.image)?;
     let label = source.label();
@@ -70,8 +68,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let grid = prepared.pixels.grid;
     let pixel_values = prepared.pixels.to_processor_layout();
     let mut cache = Cache::new(args.cache.as_deref());
-    let mut hands = Hands { kernels, team: &mut team };
-    let (seen, report, kept) = prepared.embed(&model, &mut hands, &mut cache, progress(&label, false));
+    let (seen, report, kept) = prepared.embed(&model, &mut compute, &mut cache, progress(&label, false));
     if let Err(error) = kept {
         say!("warning: {error:#}");
     }

@@ -1,5 +1,6 @@
 //! Products of weights with a batch of activations, shared out over the team.
 
+use crate::compute::Compute;
 use crate::compute::team::{Grid, Part, Team};
 use crate::platform::machine::touch;
 use kernels::activations::Forms;
@@ -47,9 +48,9 @@ impl Batch {
     }
 
     /// Calls `fill(row number, row)` for every row, then brings the row into the forms of products.
-    pub fn fill(&mut self, team: &mut Team, kernels: &Kernels, fill: impl Fn(usize, &mut [f32]) + Sync) {
-        let (cols, layout) = (self.cols, self.q.layout());
-        team.split2((&mut self.x, cols), (self.q.records_mut(), layout.record_len()), |r, x, records| {
+    pub fn fill(&mut self, compute: &mut Compute, fill: impl Fn(usize, &mut [f32]) + Sync) {
+        let (cols, layout, kernels) = (self.cols, self.q.layout(), compute.kernels);
+        compute.team.split2((&mut self.x, cols), (self.q.records_mut(), layout.record_len()), |r, x, records| {
             fill(r, x);
             kernels.quantize_row(x, layout.row_mut(records));
         });
@@ -58,14 +59,13 @@ impl Batch {
     /// As [`Batch::fill`], where row `r` comes with piece `r` of `extra`, `unit` values each.
     pub fn fill_beside(
         &mut self,
-        team: &mut Team,
-        kernels: &Kernels,
+        compute: &mut Compute,
         (extra, unit): (&mut [f32], usize),
         fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
     ) {
-        let (cols, layout) = (self.cols, self.q.layout());
+        let (cols, layout, kernels) = (self.cols, self.q.layout(), compute.kernels);
         let records = (self.q.records_mut(), layout.record_len());
-        team.split3((extra, unit), (&mut self.x, cols), records, |r, extra, x, records| {
+        compute.team.split3((extra, unit), (&mut self.x, cols), records, |r, extra, x, records| {
             fill(r, extra, x);
             kernels.quantize_row(x, layout.row_mut(records));
         });
@@ -83,14 +83,15 @@ impl Batch {
     }
 
     /// Prepares the rows for [`precise_products`].
-    pub fn refine(&mut self, team: &mut Team, kernels: &Kernels) {
+    pub fn refine(&mut self, compute: &mut Compute) {
+        let kernels = compute.kernels;
         if self.in_bf16(kernels) || !self.q.forms().quants {
             return;
         }
         let (x, cols) = (&self.x, self.cols);
         self.int8x2.reshape(self.rows, cols);
         let layout = self.int8x2.layout();
-        team.split(self.int8x2.records_mut(), 2 * layout.record_len(), |r, records| {
+        compute.team.split(self.int8x2.records_mut(), 2 * layout.record_len(), |r, records| {
             let (first, second) = records.split_at_mut(layout.record_len());
             let x = &x[r * cols..][..cols];
             kernels.quantize_row_int8x2(x, layout.row_mut(first), layout.row_mut(second));
@@ -113,14 +114,9 @@ pub fn strip(n: usize, threads: usize) -> usize {
 ///
 /// # Panics
 /// If an output is not `[m, w.rows()]` for the batch's m.
-pub fn products<const N: usize>(
-    team: &mut Team,
-    kernels: &Kernels,
-    x: &Batch,
-    part: Part,
-    pairs: [(Matrix<'_>, &mut [f32]); N],
-) {
-    shared(team, x, part, pairs, |w, mut y| kernels.matmul(w, x.inputs(), &mut y));
+pub fn products<const N: usize>(compute: &mut Compute, x: &Batch, part: Part, pairs: [(Matrix<'_>, &mut [f32]); N]) {
+    let kernels = compute.kernels;
+    shared(&mut compute.team, x, part, pairs, |w, mut y| kernels.matmul(w, x.inputs(), &mut y));
 }
 
 /// As [`products`], for inputs whose rounding the model amplifies: where the weights are quantised, activations are taken
@@ -130,15 +126,15 @@ pub fn products<const N: usize>(
 /// # Panics
 /// As [`products`]; if the batch was not refined.
 pub fn precise_products<const N: usize>(
-    team: &mut Team,
-    kernels: &Kernels,
+    compute: &mut Compute,
     x: &Batch,
     part: Part,
     pairs: [(Matrix<'_>, &mut [f32]); N],
 ) {
     if !x.q.forms().quants {
-        return products(team, kernels, x, part, pairs);
+        return products(compute, x, part, pairs);
     }
+    let Compute { kernels, ref mut team } = *compute;
     if x.in_bf16(kernels) {
         return shared(team, x, part, pairs, |w, mut y| kernels.matmul_bf16(w, x.inputs(), &mut y));
     }

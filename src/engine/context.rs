@@ -4,13 +4,14 @@
 //! goes back only to a checkpoint ([`Context::checkpoint`], [`Context::reuse`]) or into the last batch when that was
 //! logged ([`Context::forward_logged`], [`Context::rewind`]).
 
+use crate::compute::Compute;
 use crate::compute::batch::{Batch, products};
-use crate::compute::team::{Part, Team};
+use crate::compute::team::Part;
 use crate::model::attention::{KvCache, KvType};
 use crate::model::deltanet::State;
 use crate::model::finite::{self, NotFinite};
 use crate::model::forward::{Cache, Forward, Input, Observer, Scratch, Slot};
-use crate::model::mtp::{Drafter, Hands};
+use crate::model::mtp::Drafter;
 use crate::model::rope::{Position, Rope};
 use crate::model::{Config, LayerKind, Model};
 use kernels::Kernels;
@@ -79,8 +80,7 @@ impl Memory {
 /// One mutable timeline over a model.
 pub struct Context {
     model: Arc<Model>,
-    kernels: &'static Kernels,
-    team: Team,
+    compute: Compute,
     rope: Rope,
     settings: Settings,
     caches: Vec<Cache>,
@@ -108,7 +108,7 @@ struct Checkpoint {
 
 impl Context {
     /// An empty timeline. All memory is taken here; that of keys and values is touched as positions are filled.
-    pub fn new(model: Arc<Model>, kernels: &'static Kernels, team: Team, settings: Settings) -> Self {
+    pub fn new(model: Arc<Model>, compute: Compute, settings: Settings) -> Self {
         let config = &model.config;
         let caches = config
             .layers
@@ -131,8 +131,7 @@ impl Context {
             logged: None,
             drafter: None,
             model,
-            kernels,
-            team,
+            compute,
             settings,
         }
     }
@@ -170,7 +169,7 @@ impl Context {
 
     /// The functions at work.
     pub fn kernels(&self) -> &'static Kernels {
-        self.kernels
+        self.compute.kernels
     }
 
     /// Bytes that decoding one token at `depth` reads and writes: weights, keys and values, recurrent state twice.
@@ -187,14 +186,14 @@ impl Context {
         self.reuse(&[]);
     }
 
-    /// The threads, for those who measure them.
-    pub fn team(&mut self) -> &mut Team {
-        &mut self.team
+    /// The functions and threads, for other work between two calls.
+    pub fn compute(&mut self) -> &mut Compute {
+        &mut self.compute
     }
 
     /// The number of threads at work.
     pub fn threads(&self) -> usize {
-        self.team.threads()
+        self.compute.team.threads()
     }
 
     /// Slots for text that follows what is in the context.
@@ -288,8 +287,7 @@ impl Context {
     fn pass(&mut self) -> Forward<'_> {
         Forward {
             model: &self.model,
-            kernels: self.kernels,
-            team: &mut self.team,
+            compute: &mut self.compute,
             rope: &self.rope,
             n_past: self.history.len(),
             caches: &mut self.caches,
@@ -324,17 +322,10 @@ impl Context {
         self.logits.resize(n * n_vocab, 0.0);
         for (i, logits) in self.logits.chunks_mut(HEAD_BATCH * n_vocab).enumerate() {
             let rows = logits.len() / n_vocab;
-            normalize(
-                &self.model,
-                self.kernels,
-                &mut self.team,
-                &self.scratch,
-                row + i * HEAD_BATCH,
-                rows,
-                &mut self.head,
-            );
+            let row = row + i * HEAD_BATCH;
+            normalize(&self.model, &mut self.compute, &self.scratch, row, rows, &mut self.head);
             let products_of_head = [(self.model.output.matrix(), logits)];
-            products(&mut self.team, self.kernels, &self.head, Part::Head, products_of_head);
+            products(&mut self.compute, &self.head, Part::Head, products_of_head);
         }
         &mut self.logits
     }
@@ -345,7 +336,7 @@ impl Context {
     /// If the last batch did not want that many outputs.
     pub fn hidden(&mut self, row: usize, n: usize) -> &[f32] {
         self.check_outputs(row, n);
-        normalize(&self.model, self.kernels, &mut self.team, &self.scratch, row, n, &mut self.head);
+        normalize(&self.model, &mut self.compute, &self.scratch, row, n, &mut self.head);
         &self.head.x
     }
 
@@ -492,13 +483,12 @@ impl Context {
     /// # Panics
     /// If drafts were not enabled, or the lengths do not fit each other.
     pub fn draft(&mut self, hidden: &[f32], next: &[Slot<'_>]) -> Result<&[f32], ContextFull> {
-        let (model, kernels, team, rope) = (&*self.model, self.kernels, &mut self.team, &self.rope);
         let drafter = self.drafter.as_mut().expect("drafts are enabled");
         let (n_ctx, n_past, n) = (self.settings.n_ctx, drafter.n_pair(), next.len());
         if n > n_ctx - n_past {
             return Err(ContextFull { n_ctx, n_past, n });
         }
-        drafter.run(&mut Hands { model, kernels, team, rope }, hidden, next);
+        drafter.run(&self.model, &self.rope, &mut self.compute, hidden, next);
         Ok(drafter.outputs())
     }
 
@@ -510,8 +500,8 @@ impl Context {
         self.logits.resize(y.len() / n_embd * n_vocab, 0.0);
         for (y, logits) in y.chunks(HEAD_BATCH * n_embd).zip(self.logits.chunks_mut(HEAD_BATCH * n_vocab)) {
             self.head.reshape(y.len() / n_embd, n_embd);
-            self.head.fill(&mut self.team, self.kernels, |r, h| h.copy_from_slice(&y[r * n_embd..][..n_embd]));
-            products(&mut self.team, self.kernels, &self.head, Part::Head, [(self.model.output.matrix(), logits)]);
+            self.head.fill(&mut self.compute, |r, h| h.copy_from_slice(&y[r * n_embd..][..n_embd]));
+            products(&mut self.compute, &self.head, Part::Head, [(self.model.output.matrix(), logits)]);
         }
         &mut self.logits
     }
@@ -531,18 +521,10 @@ pub fn text_slots(ids: &[u32], position: u32) -> Vec<Slot<'_>> {
 }
 
 /// Writes the final norm of `n` outputs from `row` on into `head`.
-fn normalize(
-    model: &Model,
-    kernels: &Kernels,
-    team: &mut Team,
-    scratch: &Scratch,
-    row: usize,
-    n: usize,
-    head: &mut Batch,
-) {
-    let n_embd = model.config.n_embd;
+fn normalize(model: &Model, compute: &mut Compute, scratch: &Scratch, row: usize, n: usize, head: &mut Batch) {
+    let (kernels, n_embd) = (compute.kernels, model.config.n_embd);
     head.reshape(n, n_embd);
-    head.fill(team, kernels, |r, h| {
+    head.fill(compute, |r, h| {
         kernels.rms_norm(&scratch.x[(row + r) * n_embd..][..n_embd], &model.output_norm, model.config.rms_eps, h);
     });
 }

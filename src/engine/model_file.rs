@@ -5,7 +5,7 @@ use super::load::{feed_forwards, kept, mapped_load, names, own_embedding};
 use super::plan::{Load, Plan, TooLittle, Vision, Wish};
 use super::session::{AnswerOptions, Parts, Session, prompt_ids};
 use crate::chat::{self, Template};
-use crate::compute::team::Team;
+use crate::compute::Compute;
 use crate::gguf::{self, Gguf, Note};
 use crate::model::attention::HeadSize;
 use crate::model::config::YarnConfig;
@@ -237,12 +237,12 @@ impl ModelFile {
         // Rows that the vocabulary has no token for.
         sampler.ban(n_tokens as u32..n_vocab as u32);
 
-        let mut context = Context::new(Arc::new(model), kernels, Team::new(threads), plan.settings);
+        let mut context = Context::new(Arc::new(model), Compute::new(kernels, threads), plan.settings);
         if options.commit_memory {
             context.touch();
         }
         let viewer = match options.tower.take_if(|_| plan.vision.total() > 0) {
-            Some(tower) => Some(self.viewer(&tower, kernels, context.team(), &plan)?),
+            Some(tower) => Some(self.viewer(&tower, context.compute(), &plan)?),
             None => None,
         };
         let notes = self.notes.iter().map(ToString::to_string).collect();
@@ -250,15 +250,9 @@ impl ModelFile {
         Ok(Session::new(Parts { context, tokenizer, template, sampler, viewer, options: answers, plan, notes }))
     }
 
-    fn viewer(
-        &mut self,
-        tower: &Tower,
-        kernels: &'static Kernels,
-        team: &mut Team,
-        plan: &Plan,
-    ) -> Result<(Viewer, VisionIds), StartError> {
+    fn viewer(&mut self, tower: &Tower, compute: &mut Compute, plan: &Plan) -> Result<(Viewer, VisionIds), StartError> {
         let room = (plan.vision.image_tokens, plan.room_to_look());
-        let viewer = Viewer::new(tower.file.gguf(&self.gguf), &tower.options, (kernels, team), room)?;
+        let viewer = Viewer::new(tower.file.gguf(&self.gguf), &tower.options, compute, room)?;
         self.notes.extend_from_slice(viewer.notes());
         let ids = vision_ids(&self.tokenizer, &self.gguf, &mut self.notes)?;
         Ok((viewer, ids))

@@ -175,7 +175,7 @@ impl Session {
     /// What is wrong with it; [`SessionError::NoTower`].
     pub fn look_at_image(&mut self, source: &Source, progress: impl FnMut(usize, usize)) -> Result<Look, SessionError> {
         let (viewer, _) = self.viewer.as_mut().ok_or(SessionError::NoTower)?;
-        Ok(viewer.image(source, self.context.team(), progress)?)
+        Ok(viewer.image(source, self.context.compute(), progress)?)
     }
 
     /// Looks at a clip, as [`Session::look_at_image`].
@@ -184,7 +184,7 @@ impl Session {
     /// As [`Session::look_at_image`].
     pub fn look_at_clip(&mut self, source: &Source, progress: impl FnMut(usize, usize)) -> Result<Look, SessionError> {
         let (viewer, _) = self.viewer.as_mut().ok_or(SessionError::NoTower)?;
-        Ok(viewer.clip(source, self.context.team(), progress)?)
+        Ok(viewer.clip(source, self.context.compute(), progress)?)
     }
 
     /// Reads the conversation, as far as it was not read before, and writes the next answer. `on_event` is told as it

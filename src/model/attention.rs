@@ -154,21 +154,20 @@ impl KvCache {
 
 /// Computes the mixer of the normalised rows `pass.h` into `pass.out`, appending to the cache.
 pub(super) fn forward(w: &Attention, cache: &mut KvCache, pass: &mut Pass<'_>) {
-    let Pass { team, kernels, config, n, n_past, h, core, proj, angles, partials, out, .. } = pass;
-    let (kernels, config, n, n_past) = (*kernels, *config, *n, *n_past);
+    let Pass { compute, config, n, n_past, h, core, proj, angles, partials, out, .. } = pass;
+    let (kernels, config, n, n_past) = (compute.kernels, *config, *n, *n_past);
     let (head_dim, kv_dim, query_dim) = (config.head_dim, config.kv_dim(), config.query_dim());
     let (q, rest) = proj.split_at_mut(n * query_dim);
     let (k, rest) = rest.split_at_mut(n * kv_dim);
     let v = &mut rest[..n * kv_dim];
     products(
-        team,
-        kernels,
+        compute,
         h,
         Part::Products,
         [(w.attn_q.matrix(), &mut *q), (w.attn_k.matrix(), &mut *k), (w.attn_v.matrix(), &mut *v)],
     );
 
-    team.split2((&mut *q, query_dim), (&mut *k, kv_dim), |i, q, k| {
+    compute.team.split2((&mut *q, query_dim), (&mut *k, kv_dim), |i, q, k| {
         let (cos, sin) = angles[i * config.rope.n_rot..][..config.rope.n_rot].split_at(config.rope.n_rot / 2);
         // A head is its query, then its gate; the gate stays as it is.
         for head in q.chunks_mut(2 * head_dim) {
@@ -186,20 +185,20 @@ pub(super) fn forward(w: &Attention, cache: &mut KvCache, pass: &mut Pass<'_>) {
     let q = &*q;
     core.reshape(n, config.n_head * head_dim);
     let attend = Attend { q, cache, kernels, config, n, n_past };
-    team.enter(Part::Attention);
+    compute.team.enter(Part::Attention);
     if n <= FEW_TOKENS {
-        attend.few(team, partials, &mut core.x);
+        attend.few(&mut compute.team, partials, &mut core.x);
     } else {
-        attend.many(team, &mut core.x);
+        attend.many(&mut compute.team, &mut core.x);
     }
-    team.enter(Part::Other);
-    core.fill(team, kernels, |i, o| {
+    compute.team.enter(Part::Other);
+    core.fill(compute, |i, o| {
         let heads = q[i * query_dim..].chunks(2 * head_dim);
         for (o, head) in o.chunks_mut(head_dim).zip(heads) {
             kernels.sigmoid_mul(o, &head[head_dim..]);
         }
     });
-    products(team, kernels, core, Part::Products, [(w.attn_output.matrix(), &mut **out)]);
+    products(compute, core, Part::Products, [(w.attn_output.matrix(), &mut **out)]);
 }
 
 /// Attention of a batch whose keys and values are in the cache.

@@ -3,10 +3,11 @@
 use super::Config;
 use super::forward::Pass;
 use super::weights::DeltaNet;
+use crate::compute::Compute;
 use crate::compute::batch::{precise_products, products};
-use crate::compute::team::{Grid, Part, Team};
+use crate::compute::team::{Grid, Part};
+use kernels::Rows;
 use kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS};
-use kernels::{Kernels, Rows};
 
 /// What a DeltaNet layer remembers of all tokens so far: of fixed size, and not to be cut back by position.
 #[derive(Clone)]
@@ -64,38 +65,37 @@ fn state_cols(config: &Config) -> usize {
 /// Computes the mixer of the normalised rows `pass.h` into `pass.out`, advancing the state; with `log`, keeps what
 /// [`rewind`] needs.
 pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<Log>>, pass: &mut Pass<'_>) {
-    let Pass { team, kernels, config, n, h, core, proj, up, alpha_beta, out, .. } = pass;
-    let (kernels, config, n) = (*kernels, *config, *n);
+    let Pass { compute, config, n, h, core, proj, up, alpha_beta, out, .. } = pass;
+    let (kernels, config, n) = (compute.kernels, *config, *n);
     let (channels, value_dim) = (config.conv_channels(), config.value_dim());
     let qkv = &mut proj[..n * channels];
     let z = &mut up[..n * value_dim];
     let alpha_beta = &mut alpha_beta[..n * 2 * config.n_v_head];
     let gates = w.ssm_alpha_beta.matrix();
-    h.refine(team, kernels);
+    h.refine(compute);
     // The gated norm amplifies the rounding of z most; queries, keys and values come next.
     if h.refines_cheaply(kernels) {
         let pairs = [(w.attn_qkv.matrix(), &mut *qkv), (w.attn_gate.matrix(), &mut *z), (gates, &mut *alpha_beta)];
-        precise_products(team, kernels, h, Part::Products, pairs);
+        precise_products(compute, h, Part::Products, pairs);
     } else {
-        precise_products(team, kernels, h, Part::Products, [(w.attn_gate.matrix(), &mut *z)]);
-        products(team, kernels, h, Part::Products, [(w.attn_qkv.matrix(), &mut *qkv), (gates, &mut *alpha_beta)]);
+        precise_products(compute, h, Part::Products, [(w.attn_gate.matrix(), &mut *z)]);
+        products(compute, h, Part::Products, [(w.attn_qkv.matrix(), &mut *qkv), (gates, &mut *alpha_beta)]);
     }
     if let Some(log) = log {
         *log = Some(Log { before: state.clone(), qkv: qkv.to_vec(), alpha_beta: alpha_beta.to_vec() });
     }
     core.reshape(n, value_dim);
-    let mut mix = Mix { w, config, kernels, team };
-    mix.team.enter(Part::DeltaRule);
-    mix.advance(state, qkv, alpha_beta, &mut core.x);
-    mix.team.enter(Part::Other);
+    compute.team.enter(Part::DeltaRule);
+    Mix { w, config, compute }.advance(state, qkv, alpha_beta, &mut core.x);
+    compute.team.enter(Part::Other);
 
     let z = &*z;
-    core.fill(team, kernels, |r, o| {
+    core.fill(compute, |r, o| {
         for (o, z) in o.chunks_mut(config.head_v_dim).zip(z[r * value_dim..].chunks(config.head_v_dim)) {
             kernels.gated_rms_norm(o, z, &w.ssm_norm, config.rms_eps);
         }
     });
-    products(team, kernels, core, Part::Products, [(w.ssm_out.matrix(), &mut **out)]);
+    products(compute, core, Part::Products, [(w.ssm_out.matrix(), &mut **out)]);
 }
 
 /// Sets `state` to what it was after the first `keep` tokens of the batch that wrote `log`.
@@ -105,14 +105,13 @@ pub(super) fn rewind(
     mut log: Log,
     keep: usize,
     config: &Config,
-    kernels: &'static Kernels,
-    team: &mut Team,
+    compute: &mut Compute,
 ) {
     *state = log.before;
     if keep > 0 {
         let (qkv, alpha_beta) = (keep * config.conv_channels(), keep * 2 * config.n_v_head);
         let mut o = vec![0.0; keep * config.value_dim()];
-        let mut mix = Mix { w, config, kernels, team };
+        let mut mix = Mix { w, config, compute };
         mix.advance(state, &mut log.qkv[..qkv], &mut log.alpha_beta[..alpha_beta], &mut o);
     }
 }
@@ -121,15 +120,14 @@ pub(super) fn rewind(
 struct Mix<'a> {
     w: &'a DeltaNet,
     config: &'a Config,
-    kernels: &'static Kernels,
-    team: &'a mut Team,
+    compute: &'a mut Compute,
 }
 
 impl Mix<'_> {
     /// Convolution, norms, gates and delta rule over raw projections `qkv [n, C]` and `alpha_beta [n, 2·n_v_head]`,
     /// both overwritten, into `o [n, value_dim]`.
     fn advance(&mut self, state: &mut State, qkv: &mut [f32], alpha_beta: &mut [f32], o: &mut [f32]) {
-        let Mix { w, config, kernels, ref mut team } = *self;
+        let Mix { w, config, compute: &mut Compute { kernels, ref mut team } } = *self;
         let (channels, key_dim, n_v_head) = (config.conv_channels(), config.key_dim(), config.n_v_head);
         let (taps, unit) = (config.conv_kernel, conv_unit(config));
         team.strips(Grid::strips(qkv, channels, CONV_BLOCK), (&mut state.conv, unit), |i, _, mut x, history| {

@@ -7,22 +7,26 @@ use crate::compute::team::{Grid, Part};
 
 /// Computes the feed-forward of the normalised rows `pass.h` into `pass.out`.
 pub(super) fn forward(w: &Ffn, pass: &mut Pass<'_>) {
-    let kernels = pass.kernels;
+    let kernels = pass.compute.kernels;
     let n_ff = w.ffn_gate.rows();
-    let width = strip(n_ff, pass.team.threads());
+    let width = strip(n_ff, pass.compute.team.threads());
     let x = pass.h.inputs();
     let (ffn_gate, ffn_up) = (w.ffn_gate.matrix(), w.ffn_up.matrix());
     let (gate, up) = (&mut pass.wide.x[..pass.n * n_ff], &mut pass.up[..pass.n * n_ff]);
     // Gate and up of the same rows go together: their product is taken while both are in cache.
-    pass.team.enter(Part::Products);
-    pass.team.twins(Grid::strips(gate, n_ff, width), Grid::strips(up, n_ff, width), |_, cols, mut gate, mut up| {
-        kernels.matmul(ffn_gate.slice_rows(cols.clone()), x, &mut gate);
-        kernels.matmul(ffn_up.slice_rows(cols), x, &mut up);
-        for r in 0..gate.rows() {
-            kernels.silu_mul(gate.row_mut(r), up.row(r));
-        }
-    });
-    pass.team.enter(Part::Other);
-    pass.wide.fill(pass.team, kernels, |_, _| {});
-    products(pass.team, kernels, pass.wide, Part::Products, [(w.ffn_down.matrix(), &mut *pass.out)]);
+    pass.compute.team.enter(Part::Products);
+    pass.compute.team.twins(
+        Grid::strips(gate, n_ff, width),
+        Grid::strips(up, n_ff, width),
+        |_, cols, mut gate, mut up| {
+            kernels.matmul(ffn_gate.slice_rows(cols.clone()), x, &mut gate);
+            kernels.matmul(ffn_up.slice_rows(cols), x, &mut up);
+            for r in 0..gate.rows() {
+                kernels.silu_mul(gate.row_mut(r), up.row(r));
+            }
+        },
+    );
+    pass.compute.team.enter(Part::Other);
+    pass.wide.fill(pass.compute, |_, _| {});
+    products(pass.compute, pass.wide, Part::Products, [(w.ffn_down.matrix(), &mut *pass.out)]);
 }

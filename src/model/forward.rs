@@ -3,10 +3,10 @@
 use super::rope::{Position, Rope};
 use super::weights::{Layer, Mixer, Model};
 use super::{Config, attention, deltanet, ffn};
+use crate::compute::Compute;
 use crate::compute::batch::Batch;
-use crate::compute::team::Team;
 use crate::platform::machine::touch;
-use kernels::{Kernels, decode};
+use kernels::decode;
 
 /// One position of the input: what stands there, and where it is.
 #[derive(Clone, Copy, Debug)]
@@ -97,10 +97,9 @@ impl Scratch {
     }
 }
 
-/// What the parts of a layer work with: the batch, the buffers, the hands.
+/// What the parts of a layer work with: the batch, the buffers, functions and threads.
 pub(super) struct Pass<'a> {
-    pub team: &'a mut Team,
-    pub kernels: &'static Kernels,
+    pub compute: &'a mut Compute,
     pub config: &'a Config,
     /// Tokens in the batch.
     pub n: usize,
@@ -126,8 +125,7 @@ impl Scratch {
     /// The residual stream and the rest of the buffers, cut to `n` rows.
     pub(super) fn pass<'a>(
         &'a mut self,
-        team: &'a mut Team,
-        kernels: &'static Kernels,
+        compute: &'a mut Compute,
         config: &'a Config,
         n: usize,
         n_past: usize,
@@ -137,15 +135,15 @@ impl Scratch {
         h.reshape(n, config.n_embd);
         wide.reshape(n, config.n_ff);
         let x = &mut x[..n * config.n_embd];
-        (x, Pass { team, kernels, config, n, n_past, h, core, wide, proj, up, alpha_beta, angles, partials, out })
+        (x, Pass { compute, config, n, n_past, h, core, wide, proj, up, alpha_beta, angles, partials, out })
     }
 }
 
 impl Pass<'_> {
     /// Adds `out` to the residual rows `x` if there is one, then writes their norm into `h`.
     pub(super) fn norm(&mut self, x: &mut [f32], add: bool, w: &[f32]) {
-        let (kernels, out, n_embd, eps) = (self.kernels, &*self.out, self.config.n_embd, self.config.rms_eps);
-        self.h.fill_beside(self.team, kernels, (x, n_embd), |r, x, h| {
+        let (kernels, out, n_embd, eps) = (self.compute.kernels, &*self.out, self.config.n_embd, self.config.rms_eps);
+        self.h.fill_beside(self.compute, (x, n_embd), |r, x, h| {
             if add {
                 kernels.add(x, &out[r * n_embd..][..n_embd]);
             }
@@ -158,10 +156,8 @@ impl Pass<'_> {
 pub struct Forward<'a> {
     /// The weights.
     pub model: &'a Model,
-    /// The functions.
-    pub kernels: &'static Kernels,
-    /// The threads.
-    pub team: &'a mut Team,
+    /// The functions and threads.
+    pub compute: &'a mut Compute,
     /// Rotary tables.
     pub rope: &'a Rope,
     /// What each layer remembers.
@@ -184,7 +180,7 @@ impl Forward<'_> {
     /// # Panics
     /// If the batch is empty, larger than the buffers, `want` is larger than it, or a token is outside the vocabulary.
     pub fn run(&mut self, slots: &[Slot<'_>], want: usize, log: bool, mut observer: Option<Observer<'_>>) {
-        let (model, kernels, config) = (self.model, self.kernels, &self.model.config);
+        let (model, config) = (self.model, &self.model.config);
         let n_embd = config.n_embd;
         let n = slots.len();
         assert!(n > 0 && want <= n, "{want} outputs of {n} slots");
@@ -192,7 +188,7 @@ impl Forward<'_> {
 
         let mut rows = n;
         for (il, (layer, cache)) in model.layers.iter().zip(self.caches.iter_mut()).enumerate() {
-            let (x, mut pass) = self.scratch.pass(self.team, kernels, config, n, self.n_past);
+            let (x, mut pass) = self.scratch.pass(self.compute, config, n, self.n_past);
             pass.norm(x, il > 0, &layer.attn_norm);
             if let Some(observer) = &mut observer {
                 observer(il, x);
@@ -204,7 +200,7 @@ impl Forward<'_> {
                 x.copy_within((n - rows) * n_embd.., 0);
                 pass.out.copy_within((n - rows) * n_embd.., 0);
             }
-            let (x, mut pass) = self.scratch.pass(self.team, kernels, config, rows, self.n_past);
+            let (x, mut pass) = self.scratch.pass(self.compute, config, rows, self.n_past);
             pass.norm(x, true, &layer.post_attention_norm);
             ffn::forward(&layer.ffn, &mut pass);
             if let Some(stream) = &model.stream {
@@ -216,7 +212,7 @@ impl Forward<'_> {
             x.copy_within((rows - want) * n_embd..rows * n_embd, 0);
             out.copy_within((rows - want) * n_embd..rows * n_embd, 0);
         }
-        kernels.add(&mut x[..want * n_embd], &out[..want * n_embd]);
+        self.compute.kernels.add(&mut x[..want * n_embd], &out[..want * n_embd]);
     }
 
     /// Writes the embeddings of the slots into the residual stream, and their rotary angles.
@@ -225,7 +221,7 @@ impl Forward<'_> {
         let config = &self.model.config;
         let (n_embd, n_rot) = (config.n_embd, config.rope.n_rot);
         let (x, angles) = self.scratch.inputs(config, slots.len());
-        self.team.split2((x, n_embd), (angles, n_rot), |i, x, angles| {
+        self.compute.team.split2((x, n_embd), (angles, n_rot), |i, x, angles| {
             rope.fill(slots[i].position, angles);
             match slots[i].input {
                 Input::Token(id) => decode::decode_row(token_embd.format(), token_embd.row(id as usize), x),
@@ -239,11 +235,11 @@ impl Forward<'_> {
     /// # Panics
     /// If the last batch was not logged, or was shorter.
     pub fn rewind(&mut self, keep: usize) {
-        let (kernels, config) = (self.kernels, &self.model.config);
+        let config = &self.model.config;
         for (layer, cache) in self.model.layers.iter().zip(self.caches.iter_mut()) {
             if let (Mixer::DeltaNet(w), Cache::DeltaNet(state, log)) = (&layer.mixer, cache) {
                 let log = log.take().expect("the last batch was logged");
-                deltanet::rewind(w, state, log, keep, config, kernels, self.team);
+                deltanet::rewind(w, state, log, keep, config, self.compute);
             }
         }
     }

@@ -17,9 +17,10 @@ use super::forward::{Input, Scratch, Slot};
 use super::rope::Rope;
 use super::weights::{Model, Mtp};
 use super::{Config, weights};
+use crate::compute::Compute;
 use crate::compute::batch::{Batch, products};
-use crate::compute::team::{Part, Team};
-use kernels::{Kernels, decode};
+use crate::compute::team::Part;
+use kernels::decode;
 
 /// Pairs that go through the block at once.
 const BATCH: usize = 64;
@@ -33,18 +34,6 @@ pub struct Drafter {
     scratch: Scratch,
     /// Outputs of the last call `[n, n_embd]`.
     y: Vec<f32>,
-}
-
-/// What the block computes with.
-pub struct Hands<'a> {
-    /// The weights; they must have the block.
-    pub model: &'a Model,
-    /// The functions.
-    pub kernels: &'static Kernels,
-    /// The threads.
-    pub team: &'a mut Team,
-    /// Rotary tables.
-    pub rope: &'a Rope,
 }
 
 impl Drafter {
@@ -86,26 +75,25 @@ impl Drafter {
     /// # Panics
     /// If the model has no such block, there is no room, the two lengths do not fit, or a token is outside the
     /// vocabulary.
-    pub fn run(&mut self, hands: &mut Hands<'_>, hidden: &[f32], next: &[Slot<'_>]) {
-        let n_embd = hands.model.config.n_embd;
-        let block = hands.model.mtp.as_ref().expect("the model has the block");
+    pub fn run(&mut self, model: &Model, rope: &Rope, compute: &mut Compute, hidden: &[f32], next: &[Slot<'_>]) {
+        let n_embd = model.config.n_embd;
         assert_eq!(hidden.len(), next.len() * n_embd, "a hidden state for every slot");
         self.y.resize(hidden.len(), 0.0);
         for (i, next) in next.chunks(BATCH).enumerate() {
             let rows = i * BATCH * n_embd..(i * BATCH + next.len()) * n_embd;
-            self.join(block, hands, &hidden[rows.clone()], next);
-            self.layer(block, hands, rows);
+            self.join(model, rope, compute, &hidden[rows.clone()], next);
+            self.layer(model, compute, rows);
             self.n_pair += next.len();
         }
     }
 
     /// Writes `t` of a batch into the residual stream, and the rotary angles.
-    fn join(&mut self, block: &Mtp, hands: &mut Hands<'_>, hidden: &[f32], next: &[Slot<'_>]) {
-        let Hands { model, kernels, team, rope } = hands;
-        let (kernels, config, token_embd) = (*kernels, &model.config, model.token_embd.matrix());
+    fn join(&mut self, model: &Model, rope: &Rope, compute: &mut Compute, hidden: &[f32], next: &[Slot<'_>]) {
+        let (block, config, token_embd) = (block(model), &model.config, model.token_embd.matrix());
+        let kernels = compute.kernels;
         let n_embd = config.n_embd;
         self.joint.reshape(next.len(), 2 * n_embd);
-        self.joint.fill(team, kernels, |i, row| {
+        self.joint.fill(compute, |i, row| {
             let (e, h) = row.split_at_mut(n_embd);
             match next[i].input {
                 Input::Token(id) => decode::decode_row(token_embd.format(), token_embd.row(id as usize), e),
@@ -115,16 +103,16 @@ impl Drafter {
             kernels.rms_norm(&hidden[i * n_embd..][..n_embd], &block.hnorm, config.rms_eps, h);
         });
         let (x, angles) = self.scratch.inputs(config, next.len());
-        team.split(angles, config.rope.n_rot, |i, angles| rope.fill(next[i].position, angles));
-        products(team, kernels, &self.joint, Part::Products, [(block.eh_proj.matrix(), x)]);
+        compute.team.split(angles, config.rope.n_rot, |i, angles| rope.fill(next[i].position, angles));
+        products(compute, &self.joint, Part::Products, [(block.eh_proj.matrix(), x)]);
     }
 
     /// The attention layer over the residual stream, and the norm behind it, into the given values of `y`.
-    fn layer(&mut self, block: &Mtp, hands: &mut Hands<'_>, rows: std::ops::Range<usize>) {
-        let (kernels, config) = (hands.kernels, &hands.model.config);
+    fn layer(&mut self, model: &Model, compute: &mut Compute, rows: std::ops::Range<usize>) {
+        let (kernels, block, config) = (compute.kernels, block(model), &model.config);
         let weights::Mixer::Attention(mixer) = &block.layer.mixer else { unreachable!("bound as attention") };
         let n = rows.len() / config.n_embd;
-        let (x, mut pass) = self.scratch.pass(hands.team, kernels, config, n, self.n_pair);
+        let (x, mut pass) = self.scratch.pass(compute, config, n, self.n_pair);
         pass.norm(x, false, &block.layer.attn_norm);
         attention::forward(mixer, &mut self.cache, &mut pass);
         pass.norm(x, true, &block.layer.post_attention_norm);
@@ -134,4 +122,8 @@ impl Drafter {
             kernels.rms_norm(x, &block.shared_head_norm, config.rms_eps, y);
         }
     }
+}
+
+fn block(model: &Model) -> &Mtp {
+    model.mtp.as_ref().expect("the model has the block")
 }

@@ -7,12 +7,11 @@ use super::picture::Picture;
 use super::positions::Insert;
 use super::preprocess::PixelValues;
 use super::resize::{Size, image_size, resize};
-use super::tower::{self, Hands};
+use super::tower;
 use super::video::{self, Video};
 use super::weights::VisionModel;
 use super::{Result, Source};
-use crate::compute::team::Team;
-use kernels::Kernels;
+use crate::compute::Compute;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -123,19 +122,19 @@ impl Prepared {
     pub fn embed(
         self,
         model: &VisionModel,
-        hands: &mut Hands<'_>,
+        compute: &mut Compute,
         cache: &mut Cache,
         progress: impl FnMut(usize, usize),
     ) -> (Seen, Report, std::io::Result<()>) {
         let Prepared { pixels, seconds, mut report } = self;
         let start = Instant::now();
-        let key = cache::key(model, tower::precision(model, hands.kernels), &pixels);
+        let key = cache::key(model, tower::precision(model, compute.kernels), &pixels);
         let insert = Insert { grid: pixels.grid, seconds };
         if let Some(rows) = cache.get(&key, pixels.grid.tokens(), model.config.n_out) {
             report.cached = true;
             return (Seen { insert, rows }, report, Ok(()));
         }
-        let rows: Arc<[f32]> = tower::embed(model, hands, &pixels, progress).into();
+        let rows: Arc<[f32]> = tower::embed(model, compute, &pixels, progress).into();
         report.times.tower = start.elapsed();
         let kept = cache.put(key, rows.clone(), model.config.n_out);
         (Seen { insert, rows }, report, kept)
@@ -144,8 +143,8 @@ impl Prepared {
 
 /// Most tokens a picture may have for the tower to take at most `limit`, from the time one block takes for a small
 /// picture on this machine, now.
-pub fn tokens_for_time(model: &VisionModel, kernels: &'static Kernels, team: &mut Team, limit: Duration) -> usize {
-    let rate = tower::measure(model, &mut Hands { kernels, team });
+pub fn tokens_for_time(model: &VisionModel, compute: &mut Compute, limit: Duration) -> usize {
+    let rate = tower::measure(model, compute);
     let seconds = |tokens: usize| tower::flop(&model.config, tokens * 4) / rate;
     let most = model.config.area.max / super::resize::TOKEN_PIXELS;
     let (mut low, mut high) = (FEWEST_TOKENS, most.max(FEWEST_TOKENS));

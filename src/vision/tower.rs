@@ -14,7 +14,8 @@ use super::config::{ROPE_BASE, VisionConfig};
 use super::preprocess::{GridThw, MERGE, PATCH_VALUES, PixelValues};
 use super::video;
 use super::weights::{Linear, Norm, VisionModel};
-use crate::compute::team::{Grid, Team};
+use crate::compute::Compute;
+use crate::compute::team::Grid;
 use kernels::dense::{DenseHead, DenseRows, DenseScratch, Precision, Store};
 use kernels::{Kernels, Rows};
 use std::time::Instant;
@@ -40,14 +41,6 @@ const COLUMNS: usize = 64;
 /// Patches of each chunk but the last: as equal as can be.
 fn chunk(patches: usize) -> usize {
     patches.div_ceil(patches.div_ceil(CHUNK)).next_multiple_of(CHUNK_UNIT)
-}
-
-/// What a run is done with: functions and threads.
-pub struct Hands<'a> {
-    /// The functions.
-    pub kernels: &'static Kernels,
-    /// The threads.
-    pub team: &'a mut Team,
 }
 
 /// Bytes the tower takes at most for a picture (`frames` 1) or clip (`frames` 2) of `tokens` tokens, its pixels included,
@@ -93,18 +86,18 @@ pub fn flop(config: &VisionConfig, patches: usize) -> f64 {
 }
 
 /// Floating-point operations a second this machine reaches in a block of the tower, over a picture of 64 tokens.
-pub fn measure(model: &VisionModel, hands: &mut Hands<'_>) -> f64 {
+pub fn measure(model: &VisionModel, compute: &mut Compute) -> f64 {
     let config = &model.config;
     let grid = GridThw { t: 1, h: 16, w: 16 };
     let mut x: Vec<f32> = (0..grid.patches() * config.n_embd).map(|i| (i * 7919 % 997) as f32 / 997.0).collect();
     let angles = Angles::new(grid, config.head_dim());
-    let mut buffers = Buffers::new(model, hands.kernels);
+    let mut buffers = Buffers::new(model, compute.kernels);
     let mut fastest = f64::INFINITY;
     for _ in 0..2 {
         let start = Instant::now();
-        buffers.pack_keys_and_values(model, 0, hands, &x, &angles);
-        buffers.attention(model, 0, hands, &mut x, 0, &angles);
-        feed_forward(hands, config.eps, &model.blocks[0], &mut x, &mut buffers);
+        buffers.pack_keys_and_values(model, 0, compute, &x, &angles);
+        buffers.attention(model, 0, compute, &mut x, 0, &angles);
+        feed_forward(compute, config.eps, &model.blocks[0], &mut x, &mut buffers);
         fastest = fastest.min(start.elapsed().as_secs_f64());
     }
     flop(config, grid.patches()) / config.n_layer as f64 / fastest
@@ -114,32 +107,32 @@ pub fn measure(model: &VisionModel, hands: &mut Hands<'_>) -> f64 {
 /// after each block.
 pub fn embed(
     model: &VisionModel,
-    hands: &mut Hands<'_>,
+    compute: &mut Compute,
     pixels: &PixelValues,
     mut progress: impl FnMut(usize, usize),
 ) -> Vec<f32> {
     let config = &model.config;
     let grid = pixels.grid;
-    let mut x = patch_embedding(model, hands, pixels);
+    let mut x = patch_embedding(model, compute, pixels);
     let angles = Angles::new(grid, config.head_dim());
-    let mut buffers = Buffers::new(model, hands.kernels);
+    let mut buffers = Buffers::new(model, compute.kernels);
     let group = grid.group_patches() * config.n_embd;
     for (i, block) in model.blocks.iter().enumerate() {
         for x in x.chunks_exact_mut(group) {
-            buffers.pack_keys_and_values(model, i, hands, x, &angles);
+            buffers.pack_keys_and_values(model, i, compute, x, &angles);
             let chunk = chunk(grid.group_patches());
             for (c, x) in x.chunks_mut(chunk * config.n_embd).enumerate() {
-                buffers.attention(model, i, hands, x, c * chunk, &angles);
-                feed_forward(hands, config.eps, block, x, &mut buffers);
+                buffers.attention(model, i, compute, x, c * chunk, &angles);
+                feed_forward(compute, config.eps, block, x, &mut buffers);
             }
         }
         progress(i + 1, model.blocks.len());
     }
-    merge(model, hands, &x, &mut buffers)
+    merge(model, compute, &x, &mut buffers)
 }
 
 /// Rows of patches times the patch embedding, and the learned position of each added.
-fn patch_embedding(model: &VisionModel, hands: &mut Hands<'_>, pixels: &PixelValues) -> Vec<f32> {
+fn patch_embedding(model: &VisionModel, compute: &mut Compute, pixels: &PixelValues) -> Vec<f32> {
     let h = model.config.n_embd;
     let grid = pixels.grid;
     let weight = model.patch_embd(pixels.frames);
@@ -148,13 +141,13 @@ fn patch_embedding(model: &VisionModel, hands: &mut Hands<'_>, pixels: &PixelVal
     for (values, x) in pixels.values.chunks(CHUNK * weight.cols()).zip(x.chunks_mut(CHUNK * h)) {
         rows.reshape(values.len() / weight.cols(), weight.cols());
         rows.words_mut().copy_from_slice(bytemuck::cast_slice(values));
-        product(hands, weight, &model.patch_bias, &rows, Store::Set, x);
+        product(compute, weight, &model.patch_bias, &rows, Store::Set, x);
     }
     let side = model.position_side;
     let (row_taps, col_taps) = (taps(grid.h, side), taps(grid.w, side));
     let places: Vec<_> = grid.places().collect();
     let table = |r: usize, c: usize| &model.position_embd[(r * side + c) * h..][..h];
-    hands.team.split(&mut x, h, |i, x| {
+    compute.team.split(&mut x, h, |i, x| {
         let (row, col) = places[i % places.len()];
         let ((r0, r1, fr), (c0, c1, fc)) = (row_taps[row], col_taps[col]);
         let corners = [
@@ -221,20 +214,20 @@ impl Angles {
 
 /// `y = w·x + bias`, or added to y, shared out over the team.
 fn product(
-    hands: &mut Hands<'_>,
+    compute: &mut Compute,
     weight: kernels::Matrix<'_>,
     bias: &[f32],
     x: &DenseRows,
     store: Store,
     y: &mut [f32],
 ) {
-    let kernels = hands.kernels;
+    let kernels = compute.kernels;
     // Each item decodes its weights anew: rows are cut only as far as the threads need items.
     let items = weight.rows().div_ceil(COLUMNS);
-    let cuts = (4 * hands.team.threads()).div_ceil(items).min(x.rows().div_ceil(ROWS));
+    let cuts = (4 * compute.team.threads()).div_ceil(items).min(x.rows().div_ceil(ROWS));
     let rows = x.rows().div_ceil(cuts);
     let grid = Grid::new(y, weight.rows(), rows, COLUMNS);
-    hands.team.grids(&mut [grid], |_, rows, cols, mut tile| {
+    compute.team.grids(&mut [grid], |_, rows, cols, mut tile| {
         let mut scratch = DenseScratch::default();
         let bias = if bias.is_empty() { bias } else { &bias[cols.clone()] };
         kernels.dense_matmul(weight.slice_rows(cols), bias, (x, rows.start), store, &mut tile, &mut scratch);
@@ -243,17 +236,17 @@ fn product(
 
 /// Fills `out` with rows in their multiplied form: `make(row number, temporary row)` writes each.
 fn fill_rows(
-    hands: &mut Hands<'_>,
+    compute: &mut Compute,
     n: usize,
     cols: usize,
     out: &mut DenseRows,
     make: impl Fn(usize, &mut [f32]) + Sync,
 ) {
     const TOGETHER: usize = 16;
-    let (kernels, precision) = (hands.kernels, out.precision());
+    let (kernels, precision) = (compute.kernels, out.precision());
     out.reshape(n, cols);
     let words = out.row_words();
-    hands.team.split(out.words_mut(), TOGETHER * words, |i, part| {
+    compute.team.split(out.words_mut(), TOGETHER * words, |i, part| {
         let mut row = vec![0.0; cols];
         for (r, words) in part.chunks_exact_mut(words).enumerate() {
             make(i * TOGETHER + r, &mut row);
@@ -263,9 +256,9 @@ fn fill_rows(
 }
 
 /// The norm of rows `x` in their multiplied form.
-fn norm_rows(hands: &mut Hands<'_>, norm: &Norm, eps: f32, x: &[f32], out: &mut DenseRows) {
-    let (kernels, h) = (hands.kernels, norm.weight.len());
-    fill_rows(hands, x.len() / h, h, out, |r, row| {
+fn norm_rows(compute: &mut Compute, norm: &Norm, eps: f32, x: &[f32], out: &mut DenseRows) {
+    let (kernels, h) = (compute.kernels, norm.weight.len());
+    fill_rows(compute, x.len() / h, h, out, |r, row| {
         kernels.layer_norm(&x[r * h..][..h], &norm.weight, &norm.bias, eps, row);
     });
 }
@@ -301,24 +294,24 @@ impl Buffers {
         &mut self,
         model: &VisionModel,
         il: usize,
-        hands: &mut Hands<'_>,
+        compute: &mut Compute,
         x: &[f32],
         angles: &Angles,
     ) {
         let (config, block) = (&model.config, &model.blocks[il]);
-        let (h, d, kernels) = (config.n_embd, config.head_dim(), hands.kernels);
+        let (h, d, kernels) = (config.n_embd, config.head_dim(), compute.kernels);
         let patches = x.len() / h;
         let chunk = chunk(patches);
         for (c, x) in x.chunks(chunk * h).enumerate() {
             let (first, n) = (c * chunk, x.len() / h);
-            norm_rows(hands, &block.ln1, config.eps, x, &mut self.rows);
+            norm_rows(compute, &block.ln1, config.eps, x, &mut self.rows);
             self.proj.resize(n * 2 * h, 0.0);
             let (keys, values) = self.proj.split_at_mut(n * h);
-            product(hands, block.attn_k.weight.matrix(), &block.attn_k.bias, &self.rows, Store::Set, keys);
-            product(hands, block.attn_v.weight.matrix(), &block.attn_v.bias, &self.rows, Store::Set, values);
-            hands.team.split(keys, h, |i, row| angles.turn(kernels, first + i, row));
+            product(compute, block.attn_k.weight.matrix(), &block.attn_k.bias, &self.rows, Store::Set, keys);
+            product(compute, block.attn_v.weight.matrix(), &block.attn_v.bias, &self.rows, Store::Set, values);
+            compute.team.split(keys, h, |i, row| angles.turn(kernels, first + i, row));
             let (keys, values) = (&*keys, &*values);
-            hands.team.split(&mut self.heads, 1, |i, head| {
+            compute.team.split(&mut self.heads, 1, |i, head| {
                 let k = Rows::new(&keys[i * d..], n, d, h);
                 let v = Rows::new(&values[i * d..], n, d, h);
                 kernels.dense_pack(k, v, (first, patches), &mut head[0]);
@@ -331,29 +324,29 @@ impl Buffers {
         &mut self,
         model: &VisionModel,
         il: usize,
-        hands: &mut Hands<'_>,
+        compute: &mut Compute,
         x: &mut [f32],
         first: usize,
         angles: &Angles,
     ) {
         let (config, block) = (&model.config, &model.blocks[il]);
-        let (h, d, kernels) = (config.n_embd, config.head_dim(), hands.kernels);
+        let (h, d, kernels) = (config.n_embd, config.head_dim(), compute.kernels);
         let n = x.len() / h;
-        norm_rows(hands, &block.ln1, config.eps, x, &mut self.rows);
+        norm_rows(compute, &block.ln1, config.eps, x, &mut self.rows);
         self.proj.resize(n * h, 0.0);
-        product(hands, block.attn_q.weight.matrix(), &block.attn_q.bias, &self.rows, Store::Set, &mut self.proj);
-        hands.team.split(&mut self.proj, h, |i, row| angles.turn(kernels, first + i, row));
+        product(compute, block.attn_q.weight.matrix(), &block.attn_q.bias, &self.rows, Store::Set, &mut self.proj);
+        compute.team.split(&mut self.proj, h, |i, row| angles.turn(kernels, first + i, row));
         self.attn.resize(n * h, 0.0);
         let (proj, heads) = (&self.proj, &self.heads);
         let scale = 1.0 / (d as f32).sqrt();
         let grid = Grid::new(&mut self.attn, h, QUERIES, d);
-        hands.team.grids(&mut [grid], |_, rows, cols, mut tile| {
+        compute.team.grids(&mut [grid], |_, rows, cols, mut tile| {
             let q = Rows::new(&proj[rows.start * h + cols.start..], rows.len(), d, h);
             kernels.dense_attend(q, &heads[cols.start / d], scale, &mut tile, &mut DenseScratch::default());
         });
         let attn = &self.attn;
-        fill_rows(hands, n, h, &mut self.rows, |r, row| row.copy_from_slice(&attn[r * h..][..h]));
-        product(hands, block.attn_out.weight.matrix(), &block.attn_out.bias, &self.rows, Store::Add, x);
+        fill_rows(compute, n, h, &mut self.rows, |r, row| row.copy_from_slice(&attn[r * h..][..h]));
+        product(compute, block.attn_out.weight.matrix(), &block.attn_out.bias, &self.rows, Store::Add, x);
     }
 }
 
@@ -363,43 +356,43 @@ pub fn precision(model: &VisionModel, kernels: &Kernels) -> Precision {
 }
 
 /// `x += ffn_down(gelu_tanh(ffn_up(ln2 x)))`.
-fn feed_forward(hands: &mut Hands<'_>, eps: f32, block: &super::weights::Block, x: &mut [f32], buffers: &mut Buffers) {
-    let kernels = hands.kernels;
-    norm_rows(hands, &block.ln2, eps, x, &mut buffers.rows);
+fn feed_forward(compute: &mut Compute, eps: f32, block: &super::weights::Block, x: &mut [f32], buffers: &mut Buffers) {
+    let kernels = compute.kernels;
+    norm_rows(compute, &block.ln2, eps, x, &mut buffers.rows);
     let Linear { weight, bias } = &block.ffn_up;
     let ff = weight.rows();
     let n = buffers.rows.rows();
     buffers.wide.resize(n * ff, 0.0);
-    product(hands, weight.matrix(), bias, &buffers.rows, Store::Set, &mut buffers.wide);
+    product(compute, weight.matrix(), bias, &buffers.rows, Store::Set, &mut buffers.wide);
     let wide = &buffers.wide;
-    fill_rows(hands, n, ff, &mut buffers.rows, |r, row| {
+    fill_rows(compute, n, ff, &mut buffers.rows, |r, row| {
         row.copy_from_slice(&wide[r * ff..][..ff]);
         kernels.gelu_tanh(row);
     });
-    product(hands, block.ffn_down.weight.matrix(), &block.ffn_down.bias, &buffers.rows, Store::Add, x);
+    product(compute, block.ffn_down.weight.matrix(), &block.ffn_down.bias, &buffers.rows, Store::Add, x);
 }
 
 /// Four patches to one token: the norm of each, then two layers over all four.
-fn merge(model: &VisionModel, hands: &mut Hands<'_>, x: &[f32], buffers: &mut Buffers) -> Vec<f32> {
+fn merge(model: &VisionModel, compute: &mut Compute, x: &[f32], buffers: &mut Buffers) -> Vec<f32> {
     let config = &model.config;
-    let (h, merged, kernels) = (config.n_embd, config.merged(), hands.kernels);
+    let (h, merged, kernels) = (config.n_embd, config.merged(), compute.kernels);
     let chunk = CHUNK / (MERGE * MERGE) * merged;
     let mut y = vec![0.0; x.len() / merged * config.n_out];
     for (x, y) in x.chunks(chunk).zip(y.chunks_mut(CHUNK / (MERGE * MERGE) * config.n_out)) {
         let n = x.len() / merged;
-        fill_rows(hands, n, merged, &mut buffers.rows, |r, row| {
+        fill_rows(compute, n, merged, &mut buffers.rows, |r, row| {
             for (x, row) in x[r * merged..][..merged].chunks_exact(h).zip(row.chunks_exact_mut(h)) {
                 kernels.layer_norm(x, &model.post_ln.weight, &model.post_ln.bias, config.eps, row);
             }
         });
         buffers.wide.resize(n * merged, 0.0);
-        product(hands, model.mm_0.weight.matrix(), &model.mm_0.bias, &buffers.rows, Store::Set, &mut buffers.wide);
+        product(compute, model.mm_0.weight.matrix(), &model.mm_0.bias, &buffers.rows, Store::Set, &mut buffers.wide);
         let wide = &buffers.wide;
-        fill_rows(hands, n, merged, &mut buffers.rows, |r, row| {
+        fill_rows(compute, n, merged, &mut buffers.rows, |r, row| {
             row.copy_from_slice(&wide[r * merged..][..merged]);
             kernels.gelu_erf(row);
         });
-        product(hands, model.mm_2.weight.matrix(), &model.mm_2.bias, &buffers.rows, Store::Set, y);
+        product(compute, model.mm_2.weight.matrix(), &model.mm_2.bias, &buffers.rows, Store::Set, y);
     }
     y
 }

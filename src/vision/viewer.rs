@@ -5,11 +5,10 @@ use super::cache::Cache;
 use super::eyes::{self, Prepared, Report, Seen};
 use super::preprocess::TEMPORAL;
 use super::resize::TOKEN_PIXELS;
-use super::tower::{self, Hands};
+use super::tower;
 use super::{Error, Result, Source, VisionModel, video, weights};
-use crate::compute::team::Team;
+use crate::compute::Compute;
 use crate::gguf::{self, Gguf};
-use kernels::Kernels;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -53,10 +52,9 @@ impl Default for ViewerOptions {
     }
 }
 
-/// A vision tower with all it needs but threads: those are the text model's.
+/// A vision tower and what it keeps. It computes with what the text model computes with.
 pub struct Viewer {
     model: VisionModel,
-    kernels: &'static Kernels,
     cache: Cache,
     max_tokens: usize,
     alpha: Alpha,
@@ -86,14 +84,14 @@ impl Viewer {
     pub fn new(
         gguf: &Gguf,
         options: &ViewerOptions,
-        (kernels, team): (&'static Kernels, &mut Team),
+        compute: &mut Compute,
         (planned, room): (usize, u64),
     ) -> std::result::Result<Viewer, weights::Error> {
         let model = VisionModel::bind(gguf)?;
         let max_tokens = match options.limit {
             SizeLimit::Planned => planned,
             SizeLimit::Tokens(tokens) => tokens,
-            SizeLimit::Time(limit) => eyes::tokens_for_time(&model, kernels, team, limit),
+            SizeLimit::Time(limit) => eyes::tokens_for_time(&model, compute, limit),
         };
         let video = video::Options {
             alpha: options.alpha,
@@ -103,7 +101,7 @@ impl Viewer {
             ..video::Options::default()
         };
         let cache = Cache::new(options.cache.as_deref());
-        Ok(Viewer { model, kernels, cache, max_tokens, alpha: options.alpha, video, room, kept: 0 })
+        Ok(Viewer { model, cache, max_tokens, alpha: options.alpha, video, room, kept: 0 })
     }
 
     /// Keys of the file that were ignored.
@@ -129,32 +127,36 @@ impl Viewer {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn image(&mut self, source: &Source, team: &mut Team, progress: impl FnMut(usize, usize)) -> Result<Look> {
-        let (room, tokens) = self.room_for(self.max_tokens, 1, team.threads())?;
+    pub fn image(
+        &mut self,
+        source: &Source,
+        compute: &mut Compute,
+        progress: impl FnMut(usize, usize),
+    ) -> Result<Look> {
+        let (room, tokens) = self.room_for(self.max_tokens, 1, compute.team.threads())?;
         let prepared = eyes::prepare_image(source, &self.model, self.alpha, tokens, room)?;
-        Ok(self.embed(prepared, team, progress))
+        Ok(self.embed(prepared, compute, progress))
     }
 
     /// Looks at a clip.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn clip(&mut self, source: &Source, team: &mut Team, progress: impl FnMut(usize, usize)) -> Result<Look> {
+    pub fn clip(&mut self, source: &Source, compute: &mut Compute, progress: impl FnMut(usize, usize)) -> Result<Look> {
         let mut options = self.video;
         let pair = TEMPORAL * TOKEN_PIXELS;
-        let (room, tokens) = self.room_for(options.area.max / pair, TEMPORAL, team.threads())?;
+        let (room, tokens) = self.room_for(options.area.max / pair, TEMPORAL, compute.team.threads())?;
         options.area.max = options.area.max.min(tokens * pair);
         // Beside the file and a frame, there are all frames as resized and as the tower takes them.
         let pixels = options.area.max * 3 * (1 + size_of::<f32>());
         options.room = room.saturating_sub(pixels as u64);
         options.area.min = options.area.min.min(options.area.max);
         let prepared = eyes::prepare_video(source, &options)?;
-        Ok(self.embed(prepared, team, progress))
+        Ok(self.embed(prepared, compute, progress))
     }
 
-    fn embed(&mut self, prepared: Prepared, team: &mut Team, progress: impl FnMut(usize, usize)) -> Look {
-        let mut hands = Hands { kernels: self.kernels, team };
-        let (seen, report, cached) = prepared.embed(&self.model, &mut hands, &mut self.cache, progress);
+    fn embed(&mut self, prepared: Prepared, compute: &mut Compute, progress: impl FnMut(usize, usize)) -> Look {
+        let (seen, report, cached) = prepared.embed(&self.model, compute, &mut self.cache, progress);
         self.kept += size_of_val::<[f32]>(&seen.rows) as u64;
         Look { seen, report, cached }
     }
