@@ -3,8 +3,8 @@
 
 mod support;
 
-use qwen_edge::engine::context::text_slots;
-use qwen_edge::model::forward::{Input, Slot};
+use qwen_edge::engine::context::text_rows;
+use qwen_edge::model::input::{Input, InputRow};
 use support::{
     FLOAT, FLOAT_KL, Fixture, KL_FACTOR, MEAN_KL_FACTOR, QUANTISED, allowed, argmax, assert_close, context, levels,
     mean_kl, read, rows,
@@ -38,7 +38,7 @@ fn float_models_give_the_reference_state_behind_every_layer() {
             let tolerance = allowed(tolerance, kernels, prompt.len());
             let mut context = context(&model, kernels, prompt.len(), prompt.len());
             let mut seen = Vec::new();
-            context.forward_observed(&text_slots(&prompt, 0), &mut |il, x| seen.push((il, x.to_vec()))).unwrap();
+            context.forward_observed(&text_rows(&prompt, 0), &mut |il, x| seen.push((il, x.to_vec()))).unwrap();
             seen.push((n_layer, context.hidden(0, prompt.len()).to_vec()));
             assert_eq!(seen.iter().map(|(il, _)| *il).collect::<Vec<_>>(), (0..=n_layer).collect::<Vec<_>>());
             for (il, x) in seen {
@@ -57,8 +57,8 @@ fn float_models_continue_with_the_reference_tokens() {
         let golden = fixture.golden.ints("greedy_ids");
         for kernels in levels() {
             let mut context = context(&model, kernels, prompt.len() + golden.len(), prompt.len());
-            context.prefill(&text_slots(&prompt, 0), |_| true).unwrap();
-            let mut id = argmax(context.logits(0));
+            context.prefill(&text_rows(&prompt, 0), |_| true).unwrap();
+            let mut id = argmax(context.compute_logits(0));
             let mut found = Vec::new();
             for _ in 0..golden.len() {
                 found.push(id as usize);
@@ -119,18 +119,18 @@ fn images_stand_at_positions_of_three_axes() {
             .chain(image.chunks(model.config.n_embd).map(Input::Embedding))
             .chain(prompt[before..].iter().map(text));
         let n = positions.len() / 3;
-        let slots: Vec<Slot> = inputs
+        let input_rows: Vec<InputRow> = inputs
             .enumerate()
-            .map(|(i, input)| Slot { input, position: [0, 1, 2].map(|axis| positions[axis * n + i] as u32) })
+            .map(|(i, input)| InputRow { input, position: [0, 1, 2].map(|axis| positions[axis * n + i] as u32) })
             .collect();
-        assert_eq!(slots.len(), n);
+        assert_eq!(input_rows.len(), n);
         for kernels in levels() {
             for chunk in [n, 7, 1] {
                 let mut context = context(&model, kernels, n, chunk);
                 let mut logits = Vec::new();
-                for batch in slots.chunks(chunk) {
+                for batch in input_rows.chunks(chunk) {
                     context.forward(batch, batch.len()).unwrap();
-                    logits.extend_from_slice(context.logits_of(0, batch.len()));
+                    logits.extend_from_slice(context.compute_logits_of(0, batch.len()));
                 }
                 let what = format!("{name}, {}, batches of {chunk}", kernels.isa());
                 let tolerance = allowed(tolerance, kernels, chunk);

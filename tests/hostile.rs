@@ -205,9 +205,9 @@ fn put_to_use(bytes: Vec<u8>) {
     let Ok(model) = Model::bind(&gguf).map(Arc::new) else { return };
     let settings = Settings { n_checkpoint: 0, ..plan.settings };
     let mut context = Context::new(model.clone(), Compute::new(kernels::Kernels::select(None).unwrap(), 1), settings);
-    let slots = context.text(&[0, 0, 0]);
-    context.prefill(&slots, |_| true).unwrap();
-    std::hint::black_box(context.logits(0));
+    let rows = context.text(&[0, 0, 0]);
+    context.prefill(&rows, |_| true).unwrap();
+    std::hint::black_box(context.compute_logits(0));
 }
 
 /// Ten thousand edits of the headers of a text model, of one in Ollama's layout with a tower inside, and of a vision tower.

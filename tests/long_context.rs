@@ -4,10 +4,10 @@ mod support;
 
 use kernels::Kernels;
 use qwen_edge::compute::Compute;
-use qwen_edge::engine::context::{Context, Settings, text_slots};
+use qwen_edge::engine::context::{Context, Settings, text_rows};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::model::attention::KvType;
+use qwen_edge::model::cache::KvType;
 use qwen_edge::model::config::{RopeConfig, YarnConfig};
 use qwen_edge::model::rope::Rope;
 use serde_json::Value;
@@ -46,12 +46,12 @@ fn compare(case: &Value, n: usize, kernels: &'static Kernels, kv: KvType, n_batc
     let mut context = Context::new(Arc::new(model), Compute::new(kernels, 2), settings);
 
     let mut worst = 0f64;
-    let slots = text_slots(&ids, case["start"].as_u64().unwrap() as u32);
+    let inputs = text_rows(&ids, case["start"].as_u64().unwrap() as u32);
     let mut rows = at[..count].iter().zip(case["logits"].as_array().unwrap()).peekable();
-    for (i, batch) in slots.chunks(n_batch).enumerate() {
+    for (i, batch) in inputs.chunks(n_batch).enumerate() {
         context.forward(batch, batch.len()).unwrap();
         while let Some((at, row)) = rows.next_if(|(at, _)| **at < i * n_batch + batch.len()) {
-            let logits = context.logits(at - i * n_batch);
+            let logits = context.compute_logits(at - i * n_batch);
             for (found, expected) in logits.iter().zip(row.as_array().unwrap()) {
                 worst = worst.max((f64::from(*found) - expected.as_f64().unwrap()).abs());
             }

@@ -13,7 +13,7 @@ mod support;
 
 use ollama::Layout;
 use program::program;
-use qwen_edge::engine::context::{Context, text_slots};
+use qwen_edge::engine::context::{Context, text_rows};
 use qwen_edge::gguf::{Gguf, Value};
 use qwen_edge::model::Model;
 use qwen_edge::model::config::ValueHeads;
@@ -183,8 +183,8 @@ fn logits(model: &Arc<Model>, prompt: &[u32]) -> [Vec<f32>; 2] {
     let trunk = read(&mut context, prompt, prompt.len());
     let hidden = context.hidden(0, prompt.len()).to_vec();
     let n = prompt.len() - 1;
-    let y = context.draft(&hidden[..n * model.config.n_embd], &text_slots(&prompt[1..], 1)).unwrap().to_vec();
-    [trunk, context.logits_behind(&y).to_vec()]
+    let y = context.draft(&hidden[..n * model.config.n_embd], &text_rows(&prompt[1..], 1)).unwrap().to_vec();
+    [trunk, context.compute_logits_behind(&y).to_vec()]
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 mod support;
 
-use qwen_edge::engine::context::{Context, text_slots};
+use qwen_edge::engine::context::{Context, text_rows};
 use support::{FLOAT, Fixture, allowed, argmax, assert_close, context, distance, levels, read};
 
 /// Reads the prompt and returns the trunk's hidden state behind every token, `[T, n_embd]`.
 fn hidden(context: &mut Context, prompt: &[u32]) -> Vec<f32> {
-    context.forward(&text_slots(prompt, 0), prompt.len()).unwrap();
+    context.forward(&text_rows(prompt, 0), prompt.len()).unwrap();
     context.hidden(0, prompt.len()).to_vec()
 }
 
@@ -15,9 +15,9 @@ fn hidden(context: &mut Context, prompt: &[u32]) -> Vec<f32> {
 fn drafts(context: &mut Context, hidden: &[f32], prompt: &[u32], chunk: usize) -> Vec<f32> {
     let n_embd = hidden.len() / prompt.len();
     let mut logits = Vec::new();
-    for (slots, hidden) in text_slots(&prompt[1..], 1).chunks(chunk).zip(hidden.chunks(chunk * n_embd)) {
-        let y = context.draft(&hidden[..slots.len() * n_embd], slots).unwrap().to_vec();
-        logits.extend_from_slice(context.logits_behind(&y));
+    for (rows, hidden) in text_rows(&prompt[1..], 1).chunks(chunk).zip(hidden.chunks(chunk * n_embd)) {
+        let y = context.draft(&hidden[..rows.len() * n_embd], rows).unwrap().to_vec();
+        logits.extend_from_slice(context.compute_logits_behind(&y));
     }
     logits
 }
@@ -58,14 +58,14 @@ fn guesses_that_are_taken_back_leave_no_trace() {
         let mut y = hidden[10 * n_embd..11 * n_embd].to_vec();
         let mut id = prompt[11];
         for i in 0..3 {
-            y = context.draft(&y, &text_slots(&[id], 11 + i)).unwrap().to_vec();
-            id = argmax(context.logits_behind(&y));
+            y = context.draft(&y, &text_rows(&[id], 11 + i)).unwrap().to_vec();
+            id = argmax(context.compute_logits_behind(&y));
         }
         assert_eq!(context.n_draft_pair(), 13);
         let rest = |context: &mut Context| {
-            let slots = text_slots(&prompt[11..], 11);
-            let y = context.draft(&hidden[10 * n_embd..(prompt.len() - 1) * n_embd], &slots).unwrap().to_vec();
-            context.logits_behind(&y).to_vec()
+            let rows = text_rows(&prompt[11..], 11);
+            let y = context.draft(&hidden[10 * n_embd..(prompt.len() - 1) * n_embd], &rows).unwrap().to_vec();
+            context.compute_logits_behind(&y).to_vec()
         };
         let with_guesses = rest(&mut context);
         assert!(distance(&with_guesses, &golden[10 * n_vocab..]) > 10.0 * tolerance, "guesses must show");
@@ -86,17 +86,17 @@ fn pairs_follow_the_timeline_back() {
     drafts(&mut context, &before, &prompt[..20], 20);
     assert_eq!(context.n_draft_pair(), 19);
 
-    let slots = context.text(&prompt[20..24]);
-    context.forward_logged(&slots).unwrap();
+    let rows = context.text(&prompt[20..24]);
+    context.forward_logged(&rows).unwrap();
     let mut states = before[19 * model.config.n_embd..].to_vec();
     states.extend_from_slice(&context.hidden(0, 4)[..3 * model.config.n_embd]);
-    context.draft(&states, &slots).unwrap();
+    context.draft(&states, &rows).unwrap();
     assert_eq!(context.n_draft_pair(), 23);
     context.rewind(1);
     assert_eq!((context.n_past(), context.n_draft_pair()), (21, 20));
 
     let other = [&prompt[..20], &prompt[..3]].concat();
-    assert_eq!(context.reuse(&text_slots(&other, 0)), 20);
+    assert_eq!(context.rewind_to_common_prefix(&text_rows(&other, 0)), 20);
     assert_eq!(context.n_draft_pair(), 19);
 }
 
@@ -113,7 +113,7 @@ fn drafting_leaves_the_trunk_alone_and_has_an_end() {
     let rest = read(&mut context, &prompt[20..30], 20);
     assert!(rest.iter().zip(&alone[20 * model.n_vocab..]).all(|(a, b)| a.to_bits() == b.to_bits()));
 
-    let full = context.draft(&hidden[..12 * model.config.n_embd], &text_slots(&prompt[..12], 20)).unwrap_err();
+    let full = context.draft(&hidden[..12 * model.config.n_embd], &text_rows(&prompt[..12], 20)).unwrap_err();
     assert_eq!((full.n_ctx, full.n_past, full.n), (30, 19, 12));
     assert_eq!(context.n_draft_pair(), 19);
 }

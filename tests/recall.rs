@@ -6,10 +6,10 @@
 use kernels::Kernels;
 use qwen_edge::chat::{Request, Template};
 use qwen_edge::compute::Compute;
-use qwen_edge::engine::context::{Context, Settings, text_slots};
+use qwen_edge::engine::context::{Context, Settings, text_rows};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::model::attention::KvType;
+use qwen_edge::model::cache::KvType;
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -98,12 +98,12 @@ impl Demo {
         let mut context = Context::new(self.model.clone(), Compute::new(Kernels::select(None).unwrap(), 2), settings);
         // Every answer token is judged by the logits behind the token before it.
         let (before, rest) = ids.split_at(n_prompt - 1);
-        context.prefill(&text_slots(before, 0), |_| true).unwrap();
-        let slots = text_slots(rest, before.len() as u32);
-        context.forward(&slots[..answer.len()], answer.len()).unwrap();
+        context.prefill(&text_rows(before, 0), |_| true).unwrap();
+        let rows = text_rows(rest, before.len() as u32);
+        context.forward(&rows[..answer.len()], answer.len()).unwrap();
         let (mut log_p, mut all) = (0.0, Vec::new());
         for (row, &id) in answer.iter().enumerate() {
-            let logits = context.logits(row);
+            let logits = context.compute_logits(row);
             let most = logits.iter().copied().fold(f32::MIN, f32::max);
             let sum: f64 = logits.iter().map(|v| f64::from(v - most).exp()).sum();
             log_p += f64::from(logits[id as usize] - most) - sum.ln();

@@ -2,10 +2,10 @@
 
 use kernels::Kernels;
 use qwen_edge::compute::Compute;
-use qwen_edge::engine::context::{Context, Settings, text_slots};
+use qwen_edge::engine::context::{Context, Settings, text_rows};
 use qwen_edge::gguf::{Gguf, TensorType};
 use qwen_edge::model::Model;
-use qwen_edge::model::attention::KvType;
+use qwen_edge::model::cache::KvType;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -110,9 +110,9 @@ fn activations_stay_finite_and_logits_spread() {
         let settings = Settings { n_ctx: 64, n_batch: 64, kv: KvType::F16, n_checkpoint: 0 };
         let mut context = Context::new(model.clone(), Compute::new(Kernels::select(None).unwrap(), 1), settings);
         let ids: Vec<u32> = (0..64).map(|i| i * 31 % 2048).collect();
-        context.forward(&text_slots(&ids, 0), 64).unwrap();
+        context.forward(&text_rows(&ids, 0), 64).unwrap();
         for row in [0, 31, 63] {
-            let logits = context.logits(row);
+            let logits = context.compute_logits(row);
             let std = (logits.iter().map(|v| v * v).sum::<f32>() / logits.len() as f32).sqrt();
             assert!((2.0..4.5).contains(&std), "{quant:?}, row {row}: logits of standard deviation {std}");
         }

@@ -3,8 +3,8 @@
 mod support;
 
 use qwen_edge::compute::Compute;
-use qwen_edge::engine::context::{Context, Settings, text_slots};
-use qwen_edge::model::attention::KvType;
+use qwen_edge::engine::context::{Context, Settings, text_rows};
+use qwen_edge::model::cache::KvType;
 use support::{FLOAT, Fixture, QUANTISED, allowed, assert_close, context, distance, levels, mean_kl, read};
 
 /// What the f32 model may be off by when the same tokens are read in other batches.
@@ -64,18 +64,23 @@ fn only_the_wanted_outputs_are_computed_and_they_are_the_same() {
         let all = read(&mut context(&model, kernels, 40, 40), &prompt[..40], 40);
         for want in [1, 2, 9] {
             let mut context = context(&model, kernels, 40, 40);
-            context.forward(&text_slots(&prompt[..40], 0), want).unwrap();
-            let found = context.logits_of(0, want);
+            context.forward(&text_rows(&prompt[..40], 0), want).unwrap();
+            let found = context.compute_logits_of(0, want);
             assert_close(found, &all[(40 - want) * n_vocab..], 1e-4, &format!("{}, last {want}", kernels.isa()));
         }
         let mut context = context(&model, kernels, 40, 9);
         let mut told = Vec::new();
-        let done = context.prefill(&text_slots(&prompt[..40], 0), |n| {
+        let done = context.prefill(&text_rows(&prompt[..40], 0), |n| {
             told.push(n);
             true
         });
         assert_eq!((done.unwrap(), told), (40, vec![9, 18, 27, 36, 40]));
-        assert_close(context.logits(0), &all[39 * n_vocab..], TOLERANCE, &format!("{}, prefill", kernels.isa()));
+        assert_close(
+            context.compute_logits(0),
+            &all[39 * n_vocab..],
+            TOLERANCE,
+            &format!("{}, prefill", kernels.isa()),
+        );
     }
 }
 
@@ -86,7 +91,7 @@ fn a_stopped_prefill_says_how_far_it_came_and_can_go_on() {
     let kernels = levels().pop().unwrap();
     let whole = read(&mut context(&model, kernels, 40, 40), &prompt[..40], 40);
     let mut context = context(&model, kernels, 40, 10);
-    assert_eq!(context.prefill(&text_slots(&prompt[..40], 0), |n| n < 20).unwrap(), 20);
+    assert_eq!(context.prefill(&text_rows(&prompt[..40], 0), |n| n < 20).unwrap(), 20);
     assert_eq!(context.n_past(), 20);
     let rest = read(&mut context, &prompt[20..40], 10);
     assert_close(&rest, &whole[20 * model.n_vocab..], TOLERANCE, "the rest");
@@ -107,8 +112,8 @@ fn rewinding_into_a_batch_equals_never_having_read_the_rest() {
             for keep in 0..=draft.len() {
                 let mut context = context(&model, kernels, 40, 32);
                 read(&mut context, &prompt[..20], 32);
-                let slots = context.text(draft);
-                context.forward_logged(&slots).unwrap();
+                let rows = context.text(draft);
+                context.forward_logged(&rows).unwrap();
                 context.rewind(keep);
                 assert_eq!((context.n_past(), context.next_position()), (20 + keep, 20 + keep as u32));
                 let found = read(&mut context, other, 7);
@@ -136,9 +141,9 @@ fn drafts_can_be_taken_back_again_and_again() {
         for round in 0..12 {
             let at = 12 + round * 2;
             let draft = [prompt[at], prompt[at + 1], 7, 7];
-            let slots = context.text(&draft);
-            context.forward_logged(&slots).unwrap();
-            let verified = context.logits_of(0, 2).to_vec();
+            let rows = context.text(&draft);
+            context.forward_logged(&rows).unwrap();
+            let verified = context.compute_logits_of(0, 2).to_vec();
             let expected = &whole[at * model.n_vocab..][..2 * model.n_vocab];
             assert_close(&verified, expected, tolerance, &format!("{}, round {round}", kernels.isa()));
             context.rewind(2);
@@ -166,7 +171,7 @@ fn a_checkpoint_is_gone_back_to_bit_for_bit() {
         read(&mut context, &prompt[20..30], 20);
         for second in [30..40, 3..17] {
             let ids = question(second);
-            assert_eq!(context.reuse(&text_slots(&ids, 0)), 20, "{name}");
+            assert_eq!(context.rewind_to_common_prefix(&text_rows(&ids, 0)), 20, "{name}");
             assert_eq!((context.n_past(), context.next_position()), (20, 20));
             assert!(bits(&read(&mut context, &ids[20..], 20)) == fresh(&ids), "{name}");
         }
@@ -178,7 +183,7 @@ fn reuse_takes_what_is_common_and_known() {
     let fixture = Fixture::open("micro-f32");
     let (model, prompt) = (fixture.model(), fixture.prompt());
     let kernels = levels().pop().unwrap();
-    let reuse = |context: &mut Context, ids: &[u32]| context.reuse(&text_slots(ids, 0));
+    let reuse = |context: &mut Context, ids: &[u32]| context.rewind_to_common_prefix(&text_rows(ids, 0));
 
     // What was read is the beginning of what is wanted: all of it counts.
     let mut context = context(&model, kernels, 40, 40);
@@ -212,9 +217,8 @@ fn a_full_context_says_so_and_stays_usable() {
     let expected = read(&mut context(&model, kernels, 40, 40), &prompt[..10], 40);
     let mut context = context(&model, kernels, 10, 10);
     read(&mut context, &prompt[..4], 10);
-    let slots = context.text(&prompt[4..11]);
-    for error in
-        [context.forward(&slots, 1), context.forward_logged(&slots), context.prefill(&slots, |_| true).map(drop)]
+    let rows = context.text(&prompt[4..11]);
+    for error in [context.forward(&rows, 1), context.forward_logged(&rows), context.prefill(&rows, |_| true).map(drop)]
     {
         let error = error.unwrap_err();
         assert_eq!((error.n_ctx, error.n_past, error.n), (10, 4, 7));

@@ -5,11 +5,11 @@ use super::printable;
 use super::runtime::Runtime;
 use anyhow::{Context as _, ensure};
 use clap::Args as ClapArgs;
-use qwen_edge::compute::team::{Part, Profile, Team};
-use qwen_edge::engine::context::{Context, DEFAULT_BATCH, Settings, text_slots};
+use qwen_edge::compute::team::{Phase, Profile, Team};
+use qwen_edge::engine::context::{Context, DEFAULT_BATCH, Settings, text_rows};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::model::attention::KvType;
+use qwen_edge::model::cache::KvType;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -117,8 +117,8 @@ fn measure(args: &Args, context: &mut Context, gguf: &Gguf, depth: usize) -> Val
     let (mut prefill_profile, mut decode_profile) = (None, None);
     let mut hash = 0;
     let read = |context: &mut Context, ids: &[u32]| {
-        let slots = text_slots(ids, context.next_position());
-        context.prefill(&slots, |_| true).expect("the context has room for it");
+        let rows = text_rows(ids, context.next_position());
+        context.prefill(&rows, |_| true).expect("the context has room for it");
     };
     // One short run beforehand: pages of the file and of the buffers are touched, clocks are up.
     context.clear();
@@ -133,7 +133,7 @@ fn measure(args: &Args, context: &mut Context, gguf: &Gguf, depth: usize) -> Val
             context.compute().team.start_profile();
             let start = Instant::now();
             read(context, &ids[depth..]);
-            context.logits(0);
+            context.compute_logits(0);
             prefill.push(args.prompt as f64 / start.elapsed().as_secs_f64());
             prefill_profile = context.compute().team.take_profile();
         }
@@ -146,7 +146,7 @@ fn measure(args: &Args, context: &mut Context, gguf: &Gguf, depth: usize) -> Val
             decode.push(args.n as f64 / start.elapsed().as_secs_f64());
             decode_profile = context.compute().team.take_profile();
         }
-        hash = fnv1a(bytemuck::cast_slice(context.logits(0)));
+        hash = fnv1a(bytemuck::cast_slice(context.compute_logits(0)));
     }
     let decode_depth = depth + args.prompt + args.n / 2;
     let bytes = context.bytes_per_token(decode_depth);
@@ -212,13 +212,13 @@ fn print_result(args: &Args, r: &Value) -> io::Result<()> {
     writeln!(out, "  logits hash {}", r["logits_hash"].as_str().unwrap_or_default())
 }
 
-/// Shares of the time, by part.
+/// Shares of the time, by phase.
 fn parts(profile: &Profile) -> Value {
-    let total: Duration = Part::ALL.iter().map(|&(part, _)| profile.spent(part)).sum();
+    let total: Duration = Phase::ALL.iter().map(|&(phase, _)| profile.spent(phase)).sum();
     let share = |time: Duration| (time.as_secs_f64() / total.as_secs_f64().max(1e-9) * 1e4).round() / 1e4;
     let mut parts = serde_json::Map::new();
-    for (part, name) in Part::ALL {
-        parts.insert(name.to_owned(), share(profile.spent(part)).into());
+    for (phase, name) in Phase::ALL {
+        parts.insert(name.to_owned(), share(profile.spent(phase)).into());
     }
     parts.insert("of_it_waiting".to_owned(), share(profile.waiting).into());
     parts.into()

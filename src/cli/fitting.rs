@@ -3,7 +3,7 @@
 use clap::Args;
 use qwen_edge::engine::model_file::Residence;
 use qwen_edge::engine::plan::{Bytes, Plan, Wish};
-use qwen_edge::model::attention::KvType;
+use qwen_edge::model::cache::KvType;
 use qwen_edge::platform::machine::Machine;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};

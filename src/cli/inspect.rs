@@ -7,7 +7,7 @@ use qwen_edge::engine::context::{DEFAULT_BATCH, Settings};
 use qwen_edge::engine::load::mapped_load;
 use qwen_edge::engine::plan::{Bytes, Load, Plan};
 use qwen_edge::gguf::{Gguf, Note, TensorType};
-use qwen_edge::model::attention::KvType;
+use qwen_edge::model::cache::KvType;
 use qwen_edge::model::config::ValueHeads;
 use qwen_edge::model::names::Role;
 use qwen_edge::model::{self, Config, Model};

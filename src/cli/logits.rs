@@ -7,11 +7,11 @@ use super::text;
 use super::tower_file;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
-use qwen_edge::engine::context::{Context, Settings, text_slots};
+use qwen_edge::engine::context::{Context, Settings, text_rows};
 use qwen_edge::engine::model_file::vision_ids;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::model::attention::KvType;
+use qwen_edge::model::cache::KvType;
 use qwen_edge::platform::atomic_file::AtomicFile;
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use qwen_edge::vision::Viewer;
@@ -108,20 +108,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let slots = match &prompt {
-        Some((prompt, vision_ids)) => prompt.slots(*vision_ids, model.config.n_embd, &mut Walk::default())?,
-        None => text_slots(&ids, 0),
+    let rows = match &prompt {
+        Some((prompt, vision_ids)) => prompt.rows(*vision_ids, model.config.n_embd, &mut Walk::default())?,
+        None => text_rows(&ids, 0),
     };
-    let n_batch = if args.step { 1 } else { (args.chunk as usize).min(slots.len()) };
-    let settings = Settings { n_ctx: slots.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
+    let n_batch = if args.step { 1 } else { (args.chunk as usize).min(rows.len()) };
+    let settings = Settings { n_ctx: rows.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
     let mut context = Context::new(model.clone(), compute, settings);
 
     let n_embd = model.config.n_embd;
     let n_hidden = if args.hidden { model.config.n_layer() + 1 } else { 0 };
-    let mut hidden = vec![Vec::with_capacity(slots.len() * n_embd); n_hidden];
+    let mut hidden = vec![Vec::with_capacity(rows.len() * n_embd); n_hidden];
     let mut file = AtomicFile::create(&args.output)?;
-    file.write_all(&header(slots.len(), model.n_vocab, n_hidden, n_embd))?;
-    for (i, batch) in slots.chunks(n_batch).enumerate() {
+    file.write_all(&header(rows.len(), model.n_vocab, n_hidden, n_embd))?;
+    for (i, batch) in rows.chunks(n_batch).enumerate() {
         if args.hidden {
             context.forward_observed(batch, &mut |il, x| hidden[il].extend_from_slice(x))?;
             hidden[n_hidden - 1].extend_from_slice(context.hidden(0, batch.len()));
@@ -129,10 +129,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             context.forward(batch, batch.len())?;
         }
         for row in 0..batch.len() {
-            file.write_all(bytemuck::cast_slice(context.logits(row)))?;
+            file.write_all(bytemuck::cast_slice(context.compute_logits(row)))?;
         }
-        if slots.len() > 4096 {
-            show!("\r{} of {} tokens", i * n_batch + batch.len(), slots.len());
+        if rows.len() > 4096 {
+            show!("\r{} of {} tokens", i * n_batch + batch.len(), rows.len());
         }
     }
     for states in hidden {

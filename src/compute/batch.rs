@@ -1,8 +1,8 @@
 //! Products of weights with a batch of activations, shared out over the team.
 
 use crate::compute::Compute;
-use crate::compute::team::{Grid, Part, Team};
-use crate::platform::machine::touch;
+use crate::compute::team::{Grid, Phase, Team};
+use crate::platform::machine::commit_memory;
 use kernels::activations::Forms;
 use kernels::qmatmul::GEMV_COLUMNS;
 use kernels::{Inputs, Kernels, Matrix, QuantRows, Tile};
@@ -33,9 +33,9 @@ impl Batch {
     }
 
     /// Makes the system give the memory of all rows now.
-    pub fn touch(&mut self) {
-        touch(&mut self.x);
-        touch(self.q.records_mut());
+    pub fn commit_memory(&mut self) {
+        commit_memory(&mut self.x);
+        commit_memory(self.q.records_mut());
     }
 
     /// Gives the batch another shape, keeping its memory; contents are unspecified afterwards.
@@ -114,9 +114,9 @@ pub fn strip(n: usize, threads: usize) -> usize {
 ///
 /// # Panics
 /// If an output is not `[m, w.rows()]` for the batch's m.
-pub fn products<const N: usize>(compute: &mut Compute, x: &Batch, part: Part, pairs: [(Matrix<'_>, &mut [f32]); N]) {
+pub fn products<const N: usize>(compute: &mut Compute, x: &Batch, phase: Phase, pairs: [(Matrix<'_>, &mut [f32]); N]) {
     let kernels = compute.kernels;
-    shared(&mut compute.team, x, part, pairs, |w, mut y| kernels.matmul(w, x.inputs(), &mut y));
+    shared(&mut compute.team, x, phase, pairs, |w, mut y| kernels.matmul(w, x.inputs(), &mut y));
 }
 
 /// As [`products`], for inputs whose rounding the model amplifies: where the weights are quantised, activations are taken
@@ -128,22 +128,22 @@ pub fn products<const N: usize>(compute: &mut Compute, x: &Batch, part: Part, pa
 pub fn precise_products<const N: usize>(
     compute: &mut Compute,
     x: &Batch,
-    part: Part,
+    phase: Phase,
     pairs: [(Matrix<'_>, &mut [f32]); N],
 ) {
     if !x.q.forms().quants {
-        return products(compute, x, part, pairs);
+        return products(compute, x, phase, pairs);
     }
     let Compute { kernels, ref mut team } = *compute;
     if x.in_bf16(kernels) {
-        return shared(team, x, part, pairs, |w, mut y| kernels.matmul_bf16(w, x.inputs(), &mut y));
+        return shared(team, x, phase, pairs, |w, mut y| kernels.matmul_bf16(w, x.inputs(), &mut y));
     }
     assert_eq!(x.int8x2.rows(), 2 * x.rows, "a refined batch");
     if x.rows <= GEMV_COLUMNS {
         let inputs = Inputs { x: &x.x, q: &x.int8x2 };
-        return shared(team, x, part, pairs, |w, mut y| kernels.matmul_int8x2(w, inputs, &mut y));
+        return shared(team, x, phase, pairs, |w, mut y| kernels.matmul_int8x2(w, inputs, &mut y));
     }
-    shared(team, x, part, pairs, |w, mut y| {
+    shared(team, x, phase, pairs, |w, mut y| {
         if w.format().is_float() {
             return kernels.matmul(w, x.inputs(), &mut y);
         }
@@ -164,7 +164,7 @@ pub fn precise_products<const N: usize>(
 fn shared<const N: usize>(
     team: &mut Team,
     x: &Batch,
-    part: Part,
+    phase: Phase,
     pairs: [(Matrix<'_>, &mut [f32]); N],
     product: impl Fn(Matrix<'_>, Tile<'_>) + Sync,
 ) {
@@ -175,7 +175,7 @@ fn shared<const N: usize>(
         assert_eq!(y.len(), x.rows * w.rows(), "output of a product");
         Grid::strips(y, w.rows(), width)
     });
-    let before = team.enter(part);
+    let before = team.enter(phase);
     team.grids(&mut grids, |i, _, cols, tile| product(weights[i].slice_rows(cols), tile));
     team.enter(before);
 }

@@ -1,5 +1,5 @@
-//! What computes: the functions of the CPU's level and the thread team, batches of activations, weights, and the products
-//! of these.
+//! What computes: the functions of the CPU's level and the thread team, batches of activations, weights, and the
+//! products of these.
 
 pub mod batch;
 #[allow(unsafe_code)]
@@ -9,8 +9,8 @@ pub mod weight;
 use kernels::Kernels;
 use team::Team;
 
-/// The functions of one instruction-set level, and the threads that call them. A process has one: text and pictures take
-/// turns.
+/// The functions of one instruction-set level, and the threads that call them. A process has one: text and pictures
+/// take turns.
 pub struct Compute {
     /// The functions.
     pub kernels: &'static Kernels,

@@ -5,7 +5,7 @@
 //! the items are dealt out by atomic counters, so a slow core takes fewer of them. Which thread computes an item
 //! never changes its result: results do not depend on the number of threads.
 //!
-//! The methods hand out *disjoint* parts of output buffers, which is what makes their closures safe code.
+//! The methods hand out *disjoint* pieces of output buffers, which is what makes their closures safe code.
 
 use kernels::Tile;
 use std::ops::Range;
@@ -20,7 +20,7 @@ const SPIN: Duration = Duration::from_micros(60);
 
 /// What the time of a run is booked on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Part {
+pub enum Phase {
     /// Embedding, norms, residual additions, and everything not named below.
     Other,
     /// Products with the layers' weights.
@@ -33,41 +33,41 @@ pub enum Part {
     Head,
 }
 
-impl Part {
-    /// Every part, with its name in reports.
-    pub const ALL: [(Part, &'static str); 5] = [
-        (Part::Products, "products"),
-        (Part::DeltaRule, "delta_rule"),
-        (Part::Attention, "attention"),
-        (Part::Head, "head"),
-        (Part::Other, "other"),
+impl Phase {
+    /// Every phase, with its name in reports.
+    pub const ALL: [(Phase, &'static str); 5] = [
+        (Phase::Products, "products"),
+        (Phase::DeltaRule, "delta_rule"),
+        (Phase::Attention, "attention"),
+        (Phase::Head, "head"),
+        (Phase::Other, "other"),
     ];
 }
 
-/// Time by part, as the calling thread sees it.
+/// Time by phase, as the calling thread sees it.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    spent: [Duration; Part::ALL.len()],
+    spent: [Duration; Phase::ALL.len()],
     /// Of all of that, waiting for other threads at the end of regions.
     pub waiting: Duration,
-    part: Part,
+    phase: Phase,
     since: Instant,
 }
 
 impl Profile {
     fn new() -> Profile {
-        Profile { spent: Default::default(), waiting: Duration::ZERO, part: Part::Other, since: Instant::now() }
+        Profile { spent: Default::default(), waiting: Duration::ZERO, phase: Phase::Other, since: Instant::now() }
     }
 
-    fn enter(&mut self, part: Part) {
+    fn enter(&mut self, phase: Phase) {
         let now = Instant::now();
-        self.spent[self.part as usize] += now - self.since;
-        (self.part, self.since) = (part, now);
+        self.spent[self.phase as usize] += now - self.since;
+        (self.phase, self.since) = (phase, now);
     }
 
-    /// Time spent in a part.
-    pub fn spent(&self, part: Part) -> Duration {
-        self.spent[part as usize]
+    /// Time spent in a phase.
+    pub fn spent(&self, phase: Phase) -> Duration {
+        self.spent[phase as usize]
     }
 }
 
@@ -142,15 +142,15 @@ impl Team {
 
     /// Ends the booking of time and returns the books, if there were any.
     pub fn take_profile(&mut self) -> Option<Profile> {
-        self.enter(Part::Other);
+        self.enter(Phase::Other);
         self.profile.take()
     }
 
-    /// From here on time is booked on `part`; returns what it was booked on so far.
-    pub fn enter(&mut self, part: Part) -> Part {
-        self.profile.as_mut().map_or(Part::Other, |profile| {
-            let before = profile.part;
-            profile.enter(part);
+    /// From here on time is booked on `phase`; returns what it was booked on so far.
+    pub fn enter(&mut self, phase: Phase) -> Phase {
+        self.profile.as_mut().map_or(Phase::Other, |profile| {
+            let before = profile.phase;
+            profile.enter(phase);
             before
         })
     }
@@ -218,10 +218,10 @@ impl Team {
 
     /// Cuts `data` into pieces of `unit` values (the last may be shorter) and calls `f(i, piece i)` for each.
     pub fn split<T: Send>(&mut self, data: &mut [T], unit: usize, f: impl Fn(usize, &mut [T]) + Sync) {
-        let parts = Parts::new(data, unit);
-        self.for_each(parts.count(), |i| {
+        let pieces = Pieces::new(data, unit);
+        self.for_each(pieces.count(), |i| {
             // SAFETY: `for_each` calls with each `i` once, so no piece is borrowed twice.
-            f(i, unsafe { parts.part(i) });
+            f(i, unsafe { pieces.piece(i) });
         });
     }
 
@@ -235,11 +235,11 @@ impl Team {
         (b, b_unit): (&mut [B], usize),
         f: impl Fn(usize, &mut [A], &mut [B]) + Sync,
     ) {
-        let (a, b) = (Parts::new(a, a_unit), Parts::new(b, b_unit));
+        let (a, b) = (Pieces::new(a, a_unit), Pieces::new(b, b_unit));
         assert_eq!(a.count(), b.count(), "buffers of different numbers of pieces");
         self.for_each(a.count(), |i| {
             // SAFETY: `for_each` calls with each `i` once, so no piece is borrowed twice.
-            f(i, unsafe { a.part(i) }, unsafe { b.part(i) });
+            f(i, unsafe { a.piece(i) }, unsafe { b.piece(i) });
         });
     }
 
@@ -254,11 +254,11 @@ impl Team {
         (c, c_unit): (&mut [C], usize),
         f: impl Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync,
     ) {
-        let (a, b, c) = (Parts::new(a, a_unit), Parts::new(b, b_unit), Parts::new(c, c_unit));
+        let (a, b, c) = (Pieces::new(a, a_unit), Pieces::new(b, b_unit), Pieces::new(c, c_unit));
         assert!(a.count() == b.count() && a.count() == c.count(), "buffers of different numbers of pieces");
         self.for_each(a.count(), |i| {
             // SAFETY: `for_each` calls with each `i` once, so no piece is borrowed twice.
-            f(i, unsafe { a.part(i) }, unsafe { b.part(i) }, unsafe { c.part(i) });
+            f(i, unsafe { a.piece(i) }, unsafe { b.piece(i) }, unsafe { c.piece(i) });
         });
     }
 
@@ -313,13 +313,13 @@ impl Team {
         (extra, unit): (&mut [T], usize),
         f: impl Fn(usize, Range<usize>, Tile<'_>, &mut [T]) + Sync,
     ) {
-        let parts = Parts::new(extra, unit);
-        assert!(grid.row_unit >= grid.rows && parts.count() == grid.count(), "strips and pieces differ");
-        self.for_each(parts.count(), |i| {
+        let pieces = Pieces::new(extra, unit);
+        assert!(grid.row_unit >= grid.rows && pieces.count() == grid.count(), "strips and pieces differ");
+        self.for_each(pieces.count(), |i| {
             let (rows, cols) = grid.ranges(i);
             // SAFETY: `for_each` calls with each `i` once; strips and pieces of different numbers do not overlap.
-            let (tile, part) = unsafe { (grid.tile(&rows, &cols), parts.part(i)) };
-            f(i, cols, tile, part);
+            let (tile, piece) = unsafe { (grid.tile(&rows, &cols), pieces.piece(i)) };
+            f(i, cols, tile, piece);
         });
     }
 }
@@ -443,20 +443,20 @@ impl Shared {
 }
 
 /// A buffer in pieces that several threads may borrow, one each.
-struct Parts<'a, T> {
+struct Pieces<'a, T> {
     ptr: *mut T,
     len: usize,
     unit: usize,
     owner: std::marker::PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: sharing only allows to borrow pieces, which `part` makes the caller keep disjoint; T may be sent.
-unsafe impl<T: Send> Sync for Parts<'_, T> {}
+// SAFETY: sharing only allows to borrow pieces, which `piece` makes the caller keep disjoint; T may be sent.
+unsafe impl<T: Send> Sync for Pieces<'_, T> {}
 
-impl<'a, T> Parts<'a, T> {
+impl<'a, T> Pieces<'a, T> {
     fn new(data: &'a mut [T], unit: usize) -> Self {
         assert!(unit > 0, "pieces of nothing");
-        Parts { ptr: data.as_mut_ptr(), len: data.len(), unit, owner: std::marker::PhantomData }
+        Pieces { ptr: data.as_mut_ptr(), len: data.len(), unit, owner: std::marker::PhantomData }
     }
 
     fn count(&self) -> usize {
@@ -466,7 +466,7 @@ impl<'a, T> Parts<'a, T> {
     /// # Safety
     /// No two live results have the same `i`.
     #[allow(clippy::mut_from_ref)]
-    unsafe fn part(&self, i: usize) -> &mut [T] {
+    unsafe fn piece(&self, i: usize) -> &mut [T] {
         let start = i * self.unit;
         assert!(start < self.len || self.len == 0);
         // SAFETY: the range lies inside the buffer, and pieces of different numbers are disjoint.

@@ -1,17 +1,19 @@
-//! One mutable timeline over a model: KV caches, recurrent states, buffers, and the tokens read so far.
+//! One mutable timeline over a model: KV states, recurrent states, buffers, and the tokens read so far.
 //!
 //! A hybrid model's past cannot be cut back to an arbitrary position: the recurrent state holds all of it. A timeline
-//! goes back only to a checkpoint ([`Context::checkpoint`], [`Context::reuse`]) or into the last batch when that was
-//! logged ([`Context::forward_logged`], [`Context::rewind`]).
+//! goes back only to a checkpoint ([`Context::checkpoint`], [`Context::rewind_to_common_prefix`]) or into the last
+//! batch when that was logged ([`Context::forward_logged`], [`Context::rewind`]).
 
 use crate::compute::Compute;
 use crate::compute::batch::{Batch, products};
-use crate::compute::team::Part;
-use crate::model::attention::{KvCache, KvType};
+use crate::compute::team::Phase;
+use crate::model::cache::{KvCache, KvType};
 use crate::model::deltanet::State;
 use crate::model::finite::{self, NotFinite};
-use crate::model::forward::{Cache, Forward, Input, Observer, Scratch, Slot};
+use crate::model::forward::{Forward, LayerState, Observer};
+use crate::model::input::{Input, InputRow};
 use crate::model::mtp::Drafter;
+use crate::model::pass::Scratch;
 use crate::model::rope::{Position, Rope};
 use crate::model::{Config, LayerKind, Model};
 use kernels::Kernels;
@@ -49,9 +51,9 @@ pub struct ContextFull {
     pub n: usize,
 }
 
-/// Memory a context takes, by what for, in bytes.
+/// Bytes of a context, by purpose.
 #[derive(Clone, Copy, Debug)]
-pub struct Memory {
+pub struct ContextBytes {
     /// Keys and values, when all positions are taken.
     pub kv: usize,
     /// Recurrent and convolution state.
@@ -60,11 +62,11 @@ pub struct Memory {
     pub scratch: usize,
 }
 
-impl Memory {
+impl ContextBytes {
     /// What a context of these settings takes when it is full; sizes beyond the address space count as all of it.
-    pub fn of(config: &Config, n_vocab: usize, settings: &Settings) -> Memory {
+    pub fn of(config: &Config, n_vocab: usize, settings: &Settings) -> ContextBytes {
         let row = settings.kv.row_bytes(config.head_dim).saturating_mul(2 * config.n_head_kv);
-        Memory {
+        ContextBytes {
             kv: row.saturating_mul(settings.n_ctx).saturating_mul(config.n_attention()),
             state: State::bytes(config).saturating_mul(config.n_deltanet()),
             scratch: Scratch::bytes(config, settings.n_batch).saturating_add(n_vocab.saturating_mul(4)),
@@ -83,7 +85,7 @@ pub struct Context {
     compute: Compute,
     rope: Rope,
     settings: Settings,
-    caches: Vec<Cache>,
+    states: Vec<LayerState>,
     scratch: Scratch,
     head: Batch,
     logits: Vec<f32>,
@@ -110,17 +112,17 @@ impl Context {
     /// An empty timeline. All memory is taken here; that of keys and values is touched as positions are filled.
     pub fn new(model: Arc<Model>, compute: Compute, settings: Settings) -> Self {
         let config = &model.config;
-        let caches = config
+        let states = config
             .layers
             .iter()
             .map(|kind| match kind {
-                LayerKind::Attention => Cache::Attention(KvCache::new(config, settings.n_ctx, settings.kv)),
-                LayerKind::DeltaNet => Cache::DeltaNet(State::new(config), None),
+                LayerKind::Attention => LayerState::Attention(KvCache::new(config, settings.n_ctx, settings.kv)),
+                LayerKind::DeltaNet => LayerState::DeltaNet(State::new(config), None),
             })
             .collect();
         Context {
             rope: Rope::new(&config.rope),
-            caches,
+            states,
             scratch: Scratch::new(config, settings.n_batch),
             head: Batch::new(config.forms, 1, config.n_embd),
             logits: vec![0.0; model.n_vocab],
@@ -137,13 +139,13 @@ impl Context {
     }
 
     /// Makes the system give all memory now that a full context takes, checkpoints included.
-    pub fn touch(&mut self) {
-        for cache in &mut self.caches {
-            if let Cache::Attention(cache) = cache {
-                cache.touch();
+    pub fn commit_memory(&mut self) {
+        for layer in &mut self.states {
+            if let LayerState::Attention(cache) = layer {
+                cache.commit_memory();
             }
         }
-        self.scratch.touch();
+        self.scratch.commit_memory();
         (0..self.settings.n_checkpoint).for_each(|_| self.checkpoint());
     }
 
@@ -176,14 +178,14 @@ impl Context {
     pub fn bytes_per_token(&self, depth: usize) -> usize {
         let config = &self.model.config;
         let settings = Settings { n_ctx: depth, ..self.settings };
-        let memory = Memory::of(config, self.model.n_vocab, &settings);
+        let memory = ContextBytes::of(config, self.model.n_vocab, &settings);
         self.model.bytes_per_token() + memory.kv + 2 * memory.state
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.checkpoints.clear();
-        self.reuse(&[]);
+        self.rewind_to_common_prefix(&[]);
     }
 
     /// The functions and threads, for other work between two calls.
@@ -196,25 +198,25 @@ impl Context {
         self.compute.team.threads()
     }
 
-    /// Slots for text that follows what is in the context.
-    pub fn text<'a>(&self, ids: &'a [u32]) -> Vec<Slot<'a>> {
-        text_slots(ids, self.next_position)
+    /// Rows for text that follows what is in the context.
+    pub fn text<'a>(&self, ids: &'a [u32]) -> Vec<InputRow<'a>> {
+        text_rows(ids, self.next_position)
     }
 
-    /// Reads a prompt in batches; afterwards [`Context::logits`] of row 0 are those behind its last token. `progress` is
-    /// told the number of slots read so far and may stop the reading by returning false.
+    /// Reads a prompt in batches; afterwards [`Context::compute_logits`] of row 0 are those behind its last token.
+    /// `progress` is told the number of rows read so far and may stop the reading by returning false.
     ///
     /// # Errors
     /// If it does not fit; nothing has been read then.
     pub fn prefill(
         &mut self,
-        slots: &[Slot<'_>],
+        rows: &[InputRow<'_>],
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<usize, ContextFull> {
-        self.check_room(slots.len())?;
+        self.check_room(rows.len())?;
         let mut done = 0;
-        for batch in slots.chunks(self.settings.n_batch) {
-            let last = done + batch.len() == slots.len();
+        for batch in rows.chunks(self.settings.n_batch) {
+            let last = done + batch.len() == rows.len();
             self.forward(batch, usize::from(last))?;
             done += batch.len();
             if !progress(done) {
@@ -230,19 +232,19 @@ impl Context {
     /// If the context is full.
     pub fn decode(&mut self, id: u32) -> Result<&mut [f32], ContextFull> {
         let position = [self.next_position; 3];
-        self.forward(&[Slot { input: Input::Token(id), position }], 1)?;
-        Ok(self.logits(0))
+        self.forward(&[InputRow { input: Input::Token(id), position }], 1)?;
+        Ok(self.compute_logits(0))
     }
 
-    /// Reads a batch; the last `want` slots' outputs are then there for [`Context::logits`].
+    /// Reads a batch; the last `want` rows' outputs are then there for [`Context::compute_logits`].
     ///
     /// # Errors
     /// If it does not fit.
     ///
     /// # Panics
     /// If the batch is larger than the settings allow.
-    pub fn forward(&mut self, slots: &[Slot<'_>], want: usize) -> Result<(), ContextFull> {
-        self.advance(slots, want, false, None)
+    pub fn forward(&mut self, rows: &[InputRow<'_>], want: usize) -> Result<(), ContextFull> {
+        self.advance(rows, want, false, None)
     }
 
     /// As [`Context::forward`], for tokens that may turn out wrong: a draft under verification. [`Context::rewind`]
@@ -250,36 +252,36 @@ impl Context {
     ///
     /// # Errors
     /// If it does not fit.
-    pub fn forward_logged(&mut self, slots: &[Slot<'_>]) -> Result<(), ContextFull> {
-        let before = (self.n_past(), slots.iter().map(|s| s.position).collect());
-        self.advance(slots, slots.len(), true, None)?;
+    pub fn forward_logged(&mut self, rows: &[InputRow<'_>]) -> Result<(), ContextFull> {
+        let before = (self.n_past(), rows.iter().map(|s| s.position).collect());
+        self.advance(rows, rows.len(), true, None)?;
         self.logged = Some(before);
         Ok(())
     }
 
-    /// As [`Context::forward`] with the outputs of all slots wanted, telling `observer` the input of every layer.
+    /// As [`Context::forward`] with the outputs of all rows wanted, telling `observer` the input of every layer.
     ///
     /// # Errors
     /// If it does not fit.
-    pub fn forward_observed(&mut self, slots: &[Slot<'_>], observer: Observer<'_>) -> Result<(), ContextFull> {
-        self.advance(slots, slots.len(), false, Some(observer))
+    pub fn forward_observed(&mut self, rows: &[InputRow<'_>], observer: Observer<'_>) -> Result<(), ContextFull> {
+        self.advance(rows, rows.len(), false, Some(observer))
     }
 
     fn advance(
         &mut self,
-        slots: &[Slot<'_>],
+        rows: &[InputRow<'_>],
         want: usize,
         log: bool,
         observer: Option<Observer<'_>>,
     ) -> Result<(), ContextFull> {
-        self.check_room(slots.len())?;
+        self.check_room(rows.len())?;
         self.logged = None;
         self.n_outputs = 0;
-        self.pass().run(slots, want, log, observer);
+        self.pass().run(rows, want, log, observer);
         self.n_outputs = want;
-        for slot in slots {
-            self.history.push(key(slot));
-            self.next_position = self.next_position.max(slot.position.into_iter().max().unwrap_or(0) + 1);
+        for row in rows {
+            self.history.push(key(row));
+            self.next_position = self.next_position.max(row.position.into_iter().max().unwrap_or(0) + 1);
         }
         Ok(())
     }
@@ -290,7 +292,7 @@ impl Context {
             compute: &mut self.compute,
             rope: &self.rope,
             n_past: self.history.len(),
-            caches: &mut self.caches,
+            states: &mut self.states,
             scratch: &mut self.scratch,
         }
     }
@@ -308,15 +310,15 @@ impl Context {
     ///
     /// # Panics
     /// If the last batch did not want that many outputs.
-    pub fn logits(&mut self, row: usize) -> &mut [f32] {
-        self.logits_of(row, 1)
+    pub fn compute_logits(&mut self, row: usize) -> &mut [f32] {
+        self.compute_logits_of(row, 1)
     }
 
     /// The logits behind `n` outputs of the last batch from `row` on, `[n, n_vocab]`.
     ///
     /// # Panics
     /// If the last batch did not want that many outputs.
-    pub fn logits_of(&mut self, row: usize, n: usize) -> &mut [f32] {
+    pub fn compute_logits_of(&mut self, row: usize, n: usize) -> &mut [f32] {
         self.check_outputs(row, n);
         let n_vocab = self.model.n_vocab;
         self.logits.resize(n * n_vocab, 0.0);
@@ -325,7 +327,7 @@ impl Context {
             let row = row + i * HEAD_BATCH;
             normalize(&self.model, &mut self.compute, &self.scratch, row, rows, &mut self.head);
             let products_of_head = [(self.model.output.matrix(), logits)];
-            products(&mut self.compute, &self.head, Part::Head, products_of_head);
+            products(&mut self.compute, &self.head, Phase::Head, products_of_head);
         }
         &mut self.logits
     }
@@ -340,27 +342,27 @@ impl Context {
         &self.head.x
     }
 
-    /// The logits that the last [`Context::logits`], [`Context::logits_of`] or [`Context::decode`] left.
+    /// The logits that the last [`Context::compute_logits`], [`Context::compute_logits_of`] or [`Context::decode`] left.
     pub fn last_logits(&mut self) -> &mut [f32] {
         &mut self.logits
     }
 
-    /// Whether the final hidden states behind the last [`Context::logits`] are numbers, and with `logits_too` those
-    /// logits. A damaged row of the head shows in every logit vector, so that to look at one of a text will do.
+    /// Whether the final hidden states behind the last [`Context::compute_logits`] are numbers, and with `logits_too`
+    /// those logits. A damaged row of the head shows in every logit vector, so that to look at one of a text will do.
     pub fn is_finite(&self, logits_too: bool) -> bool {
         finite::is_finite(&self.head.x) && (!logits_too || finite::is_finite(&self.logits))
     }
 
-    /// Reads `slots` again from the start and returns where values that are no numbers first appear; `None` if they do
-    /// not. The context holds a part of the slots afterwards.
+    /// Reads `rows` again from the start and returns where values that are no numbers first appear; `None` if they do
+    /// not. The context holds a part of the rows afterwards.
     ///
     /// # Errors
     /// If they do not fit.
-    pub fn find_not_finite(&mut self, slots: &[Slot<'_>]) -> Result<Option<NotFinite>, ContextFull> {
+    pub fn find_not_finite(&mut self, rows: &[InputRow<'_>]) -> Result<Option<NotFinite>, ContextFull> {
         let model = self.model.clone();
         let config = &model.config;
         self.clear();
-        for batch in slots.chunks(self.settings.n_batch) {
+        for batch in rows.chunks(self.settings.n_batch) {
             let (n_past, mut found) = (self.n_past(), None);
             self.forward_observed(batch, &mut |il, x| {
                 found = found.or_else(|| NotFinite::in_input(config, il, x, n_past));
@@ -369,7 +371,7 @@ impl Context {
             let outputs = &self.scratch.x[..batch.len() * config.n_embd];
             found = found.or_else(|| NotFinite::in_input(config, n_layer, outputs, n_past));
             if found.is_none() {
-                self.logits(batch.len() - 1);
+                self.compute_logits(batch.len() - 1);
                 let head = NotFinite { token: self.n_past() - 1, place: finite::Place::Head };
                 found = (!self.is_finite(true)).then_some(head);
             }
@@ -403,8 +405,8 @@ impl Context {
         }
     }
 
-    /// Marks the present as a point [`Context::reuse`] can go back to. As many marks as the settings allow are kept, the
-    /// youngest ones.
+    /// Marks the present as a point [`Context::rewind_to_common_prefix`] can go back to. As many marks as the settings
+    /// allow are kept, the youngest ones.
     pub fn checkpoint(&mut self) {
         if self.settings.n_checkpoint == 0 {
             return;
@@ -412,19 +414,19 @@ impl Context {
         if self.checkpoints.len() == self.settings.n_checkpoint {
             self.checkpoints.remove(0);
         }
-        let states = self.caches.iter().filter_map(|cache| match cache {
-            Cache::DeltaNet(state, _) => Some(state.clone()),
-            Cache::Attention(_) => None,
+        let states = self.states.iter().filter_map(|layer| match layer {
+            LayerState::DeltaNet(state, _) => Some(state.clone()),
+            LayerState::Attention(_) => None,
         });
         let mark = Checkpoint { n_past: self.n_past(), next_position: self.next_position, states: states.collect() };
         self.checkpoints.push(mark);
     }
 
-    /// Goes back to the latest known point that `slots` also begin with, and returns how many of them are therefore
+    /// Goes back to the latest known point that `rows` also begin with, and returns how many of them are therefore
     /// read already. At most all but one, so that there is something to read.
-    pub fn reuse(&mut self, slots: &[Slot<'_>]) -> usize {
-        let same = self.history.iter().zip(slots).take_while(|(have, slot)| **have == key(slot)).count();
-        let same = same.min(slots.len().saturating_sub(1));
+    pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow<'_>]) -> usize {
+        let same = self.history.iter().zip(rows).take_while(|(have, row)| **have == key(row)).count();
+        let same = same.min(rows.len().saturating_sub(1));
         if self.n_past() <= same {
             return self.n_past();
         }
@@ -432,16 +434,16 @@ impl Context {
         let (n_past, next_position) = match self.checkpoints.last() {
             Some(mark) => {
                 let mut states = mark.states.iter();
-                for cache in &mut self.caches {
-                    if let Cache::DeltaNet(state, _) = cache {
+                for layer in &mut self.states {
+                    if let LayerState::DeltaNet(state, _) = layer {
                         state.clone_from(states.next().expect("a state for every such layer"));
                     }
                 }
                 (mark.n_past, mark.next_position)
             }
             None => {
-                for cache in &mut self.caches {
-                    if let Cache::DeltaNet(state, _) = cache {
+                for layer in &mut self.states {
+                    if let LayerState::DeltaNet(state, _) = layer {
                         state.reset();
                     }
                 }
@@ -465,24 +467,24 @@ impl Context {
         self.drafter.is_some()
     }
 
-    /// Pairs the block has read: of the hidden state of a slot and the slot after it.
+    /// Pairs the block has read: of the hidden state of a row and the row after it.
     pub fn n_draft_pair(&self) -> usize {
         self.drafter.as_ref().map_or(0, |drafter| drafter.n_pair())
     }
 
     /// Runs pairs through the block, behind those it has read: the trunk's `hidden [n, n_embd]` (from
-    /// [`Context::hidden`]) and the slots that follow each, `next [n]`. To draft further, pass the block's own output and
+    /// [`Context::hidden`]) and the rows that follow each, `next [n]`. To draft further, pass the block's own output and
     /// the drafted token. Returns the outputs `[n, n_embd]`.
     ///
-    /// Does not disturb the trunk's timeline. [`Context::rewind`] and [`Context::reuse`] also take back the pairs of the
-    /// slots they take back; those of guesses go with [`Context::rewind_drafts`].
+    /// Does not disturb the trunk's timeline. [`Context::rewind`] and [`Context::rewind_to_common_prefix`] also take back
+    /// the pairs of the rows they take back; those of guesses go with [`Context::rewind_drafts`].
     ///
     /// # Errors
     /// If the pairs do not fit.
     ///
     /// # Panics
     /// If drafts were not enabled, or the lengths do not fit each other.
-    pub fn draft(&mut self, hidden: &[f32], next: &[Slot<'_>]) -> Result<&[f32], ContextFull> {
+    pub fn draft(&mut self, hidden: &[f32], next: &[InputRow<'_>]) -> Result<&[f32], ContextFull> {
         let drafter = self.drafter.as_mut().expect("drafts are enabled");
         let (n_ctx, n_past, n) = (self.settings.n_ctx, drafter.n_pair(), next.len());
         if n > n_ctx - n_past {
@@ -493,15 +495,15 @@ impl Context {
     }
 
     /// The logits behind outputs of the block (or of the trunk) `y [n, n_embd]`, as they come from [`Context::draft`]:
-    /// `[n, n_vocab]`. They take the place of those of [`Context::logits`].
-    pub fn logits_behind(&mut self, y: &[f32]) -> &mut [f32] {
+    /// `[n, n_vocab]`. They take the place of those of [`Context::compute_logits`].
+    pub fn compute_logits_behind(&mut self, y: &[f32]) -> &mut [f32] {
         let (n_embd, n_vocab) = (self.model.config.n_embd, self.model.n_vocab);
         assert!(y.len().is_multiple_of(n_embd), "whole rows");
         self.logits.resize(y.len() / n_embd * n_vocab, 0.0);
         for (y, logits) in y.chunks(HEAD_BATCH * n_embd).zip(self.logits.chunks_mut(HEAD_BATCH * n_vocab)) {
             self.head.reshape(y.len() / n_embd, n_embd);
             self.head.fill(&mut self.compute, |r, h| h.copy_from_slice(&y[r * n_embd..][..n_embd]));
-            products(&mut self.compute, &self.head, Part::Head, [(self.model.output.matrix(), logits)]);
+            products(&mut self.compute, &self.head, Phase::Head, [(self.model.output.matrix(), logits)]);
         }
         &mut self.logits
     }
@@ -514,10 +516,10 @@ impl Context {
     }
 }
 
-/// Slots for text whose first token is at `position`.
-pub fn text_slots(ids: &[u32], position: u32) -> Vec<Slot<'_>> {
-    let slot = |(&id, position)| Slot { input: Input::Token(id), position: [position; 3] };
-    ids.iter().zip(position..).map(slot).collect()
+/// Rows for text whose first token is at `position`.
+pub fn text_rows(ids: &[u32], position: u32) -> Vec<InputRow<'_>> {
+    let row = |(&id, position)| InputRow { input: Input::Token(id), position: [position; 3] };
+    ids.iter().zip(position..).map(row).collect()
 }
 
 /// Writes the final norm of `n` outputs from `row` on into `head`.
@@ -529,15 +531,15 @@ fn normalize(model: &Model, compute: &mut Compute, scratch: &Scratch, row: usize
     });
 }
 
-/// What tells a slot from others: its token or embedding, and its position. A token of a text has both in its key, any
-/// other slot a hash of them.
-fn key(slot: &Slot<'_>) -> u64 {
+/// What tells a row from others: its token or embedding, and its position. A token of a text has both in its key, any
+/// other row a hash of them.
+fn key(row: &InputRow<'_>) -> u64 {
     const HASHED: u64 = 1 << 63;
-    let [t, h, w] = slot.position;
-    match slot.input {
+    let [t, h, w] = row.position;
+    match row.input {
         Input::Token(id) if t == h && t == w && t < 1 << 31 => u64::from(t) << 32 | u64::from(id),
         Input::Token(id) => hash(&[id, t, h, w]) | HASHED,
-        Input::Embedding(row) => hash(&(bytemuck::cast_slice::<f32, u8>(row), slot.position)) | HASHED,
+        Input::Embedding(values) => hash(&(bytemuck::cast_slice::<f32, u8>(values), row.position)) | HASHED,
     }
 }
 

@@ -1,9 +1,9 @@
 //! Writing an answer: read the prompt, then sample token after token until the model ends, and say how it went.
 
 use crate::chat::thinking::{Channel, Thinking, Thought};
-use crate::engine::context::{Context, ContextFull, text_slots};
+use crate::engine::context::{Context, ContextFull, text_rows};
 use crate::model::finite::NotFinite;
-use crate::model::forward::{Input, Slot};
+use crate::model::input::{Input, InputRow};
 use crate::sampler::Sampler;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
 use std::time::{Duration, Instant};
@@ -108,9 +108,9 @@ pub trait Audience {
 /// What is to be written.
 pub struct Task<'a> {
     /// The prompt.
-    pub prompt: &'a [Slot<'a>],
-    /// So many of its slots are expected to begin the next prompt too; the context can then go back to their end.
-    pub stable: usize,
+    pub prompt: &'a [InputRow<'a>],
+    /// So many of its rows are expected to begin the next prompt too; the context can then go back to their end.
+    pub checkpoint_at: usize,
     /// Most tokens of the answer.
     pub n_max: usize,
     /// Where the prompt leaves the thinking, and its budget.
@@ -130,8 +130,8 @@ pub fn generate(
     audience: &mut dyn Audience,
 ) -> Result<Outcome, Error> {
     let start = Instant::now();
-    let Task { prompt, stable, n_max, mut thinking } = task;
-    let n_reused = context.reuse(prompt);
+    let Task { prompt, checkpoint_at, n_max, mut thinking } = task;
+    let n_reused = context.rewind_to_common_prefix(prompt);
     let mut outcome = Outcome {
         stop: Stop::Interrupted,
         n_prompt: prompt.len(),
@@ -146,14 +146,14 @@ pub fn generate(
     context.check_room(prompt.len() - n_reused)?;
     let mut go_on = true;
     let mut done = n_reused;
-    for end in [stable, prompt.len()] {
+    for end in [checkpoint_at, prompt.len()] {
         if end > done && go_on {
             done += context.prefill(&prompt[done..end], |n| {
                 audience.reading(done + n, prompt.len());
                 go_on = audience.proceed();
                 go_on
             })?;
-            if end == stable && end < prompt.len() && go_on {
+            if end == checkpoint_at && end < prompt.len() && go_on {
                 context.checkpoint();
             }
         }
@@ -165,13 +165,13 @@ pub fn generate(
     }
 
     sampler.forget();
-    sampler.see_prompt(prompt.iter().filter_map(|slot| match slot.input {
+    sampler.see_prompt(prompt.iter().filter_map(|row| match row.input {
         Input::Token(id) => Some(id),
         Input::Embedding(_) => None,
     }));
     let mut decoder = StreamDecoder::new();
     let start = Instant::now();
-    context.logits(0);
+    context.compute_logits(0);
     if !context.is_finite(true) {
         return Err(not_finite(context, prompt, &outcome.ids));
     }
@@ -216,11 +216,11 @@ pub fn generate(
 }
 
 /// Finds out where values that are no numbers came from, by reading prompt and answer once more.
-fn not_finite(context: &mut Context, prompt: &[Slot<'_>], ids: &[u32]) -> Error {
+fn not_finite(context: &mut Context, prompt: &[InputRow<'_>], ids: &[u32]) -> Error {
     context.clear();
-    let next = prompt.iter().flat_map(|slot| slot.position).max().map_or(0, |position| position + 1);
-    let slots = [prompt, &text_slots(ids, next)].concat();
-    Error::NotFinite { found: context.find_not_finite(&slots).ok().flatten() }
+    let next = prompt.iter().flat_map(|row| row.position).max().map_or(0, |position| position + 1);
+    let rows = [prompt, &text_rows(ids, next)].concat();
+    Error::NotFinite { found: context.find_not_finite(&rows).ok().flatten() }
 }
 
 /// The next token: chosen from `logits` where it is the model's to choose.

@@ -7,7 +7,7 @@ use super::session::{AnswerOptions, Parts, Session, prompt_ids};
 use crate::chat::{self, Template};
 use crate::compute::Compute;
 use crate::gguf::{self, Gguf, Note};
-use crate::model::attention::HeadSize;
+use crate::model::cache::HeadSize;
 use crate::model::config::YarnConfig;
 use crate::model::stream::Stream;
 use crate::model::{self, Config, Model};
@@ -239,7 +239,7 @@ impl ModelFile {
 
         let mut context = Context::new(Arc::new(model), Compute::new(kernels, threads), plan.settings);
         if options.commit_memory {
-            context.touch();
+            context.commit_memory();
         }
         let viewer = match options.tower.take_if(|_| plan.vision.total() > 0) {
             Some(tower) => Some(self.viewer(&tower, context.compute(), &plan)?),

@@ -3,9 +3,9 @@
 //! The plan is made after the file's directory is read and before any weight is. It counts everything the process
 //! allocates and the weights it maps, so a plan under a ceiling is a promise: [`Plan::total`] is not exceeded.
 
-use crate::engine::context::{Memory, Settings};
+use crate::engine::context::{ContextBytes, Settings};
 use crate::model::Config;
-use crate::model::attention::KvType;
+use crate::model::cache::KvType;
 use crate::model::config::YarnConfig;
 use crate::model::mtp::Drafter;
 use crate::model::stream::{Streaming, spread};
@@ -153,7 +153,7 @@ pub struct Vision<'a> {
     pub clips: bool,
 }
 
-/// Memory that looking at pictures takes, in bytes.
+/// ContextBytes that looking at pictures takes, in bytes.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct VisionMemory {
     /// Weights.
@@ -186,7 +186,7 @@ impl VisionMemory {
     }
 }
 
-/// Memory that is there.
+/// ContextBytes that is there.
 #[derive(Clone, Copy, Debug)]
 struct Room {
     /// The user's ceiling.
@@ -195,7 +195,7 @@ struct Room {
     free: Option<(u64, Limiter)>,
     /// Address space still free.
     address_space: Option<u64>,
-    /// Memory to write to still free.
+    /// ContextBytes to write to still free.
     data: Option<u64>,
     /// Bytes the process takes already.
     allocated: u64,
@@ -215,7 +215,7 @@ pub struct Plan {
     /// Whether the weights stay in the mapped file.
     pub mapped: bool,
     /// Bytes of the context, by what for.
-    pub context: Memory,
+    pub context: ContextBytes,
     /// Bytes of the checkpoints of the recurrent state.
     pub checkpoints: u64,
     /// Bytes that drafting takes beside its block's weights; 0 without it.
@@ -345,7 +345,7 @@ impl Plan {
         // Pages at the ends of a layer's weights come and go with their neighbours'.
         let absent = (streaming.bytes - largest).saturating_sub(2 * FAULT_AROUND * n_streamed as u64);
         let weights = load.weights.saturating_add(load.embedding.min(looked_up)).saturating_sub(absent);
-        let context = Memory::of(load.config, load.n_vocab, &settings);
+        let context = ContextBytes::of(load.config, load.n_vocab, &settings);
         let state = context.state as u64;
         let program =
             [copies(load.config), settings.n_ctx as u64 * POSITION, RESERVE, load.threads as u64 * THREAD_RESERVE];
@@ -451,7 +451,7 @@ fn shorter(n_ctx: usize) -> usize {
 fn contexts(config: &Config, wish: &Wish, room: &Room) -> Vec<usize> {
     let (longest, needed) = (longest(config).max(1), needed(wish));
     let settings = Settings { n_ctx: 1, n_batch: 1, kv: wish.kv.unwrap_or_default(), n_checkpoint: 0 };
-    let position = Memory::of(config, 0, &settings).kv.max(1) as u64;
+    let position = ContextBytes::of(config, 0, &settings).kv.max(1) as u64;
     let free = room.ceiling.into_iter().chain(room.free.map(|(free, _)| free)).min();
     let share = free.map_or(BLIND_CONTEXT, |free| (free / KV_SHARE / position).min(longest as u64) as usize);
     let share = share.max(LEAST_SHARE).min(longest);
@@ -503,7 +503,7 @@ impl fmt::Display for Plan {
     /// One line for the terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Settings { n_ctx, n_batch, kv, .. } = self.settings;
-        let Memory { kv: kv_bytes, state, scratch } = self.context;
+        let ContextBytes { kv: kv_bytes, state, scratch } = self.context;
         write!(
             f,
             "{} = weights {}{}{} + KV cache {} ({n_ctx} tokens, {}) + state {} + buffers {} (batches of {n_batch}) + program {}",

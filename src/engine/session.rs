@@ -2,7 +2,7 @@
 //!
 //! A session keeps no messages: each answer is given all of them, and what the timeline holds already is not read again.
 
-use super::context::{Context, text_slots};
+use super::context::{Context, text_rows};
 use super::generate::{self, Audience, Outcome, Task, generate};
 use super::message::{Message, shown};
 use super::plan::Plan;
@@ -204,9 +204,9 @@ impl Session {
         // The answer begins a turn of its own: up to there the next prompt will be the same. What the template puts
         // behind depends on the mode and is dropped from history.
         let turn = self.tokenizer.added_token("<|im_start|>");
-        let stable = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
+        let checkpoint_at = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
         let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
-        self.write(&prompt, stable, thinking, on_event)
+        self.write(&prompt, checkpoint_at, thinking, on_event)
     }
 
     /// Writes the one answer to a prompt that has been made into ids ([`super::model_file::ModelFile::prompt_ids`]), with a
@@ -248,7 +248,7 @@ impl Session {
     fn write(
         &mut self,
         prompt: &Prompt,
-        stable: usize,
+        checkpoint_at: usize,
         thinking: Thinking,
         on_event: &mut dyn FnMut(Event<'_>),
     ) -> Result<Outcome, SessionError> {
@@ -259,14 +259,14 @@ impl Session {
         if n_prompt >= n_ctx {
             return Err(SessionError::TooLong { n_prompt, n_ctx });
         }
-        let slots = match &self.viewer {
+        let rows = match &self.viewer {
             Some((_, vision_ids)) if !prompt.seen.is_empty() => {
-                prompt.slots(*vision_ids, self.context.model().config.n_embd, &mut Walk::default())?
+                prompt.rows(*vision_ids, self.context.model().config.n_embd, &mut Walk::default())?
             }
-            _ => text_slots(&prompt.ids, 0),
+            _ => text_rows(&prompt.ids, 0),
         };
         self.sampler.set(self.options.sampling);
-        let task = Task { prompt: &slots, stable, n_max: self.options.max_tokens, thinking };
+        let task = Task { prompt: &rows, checkpoint_at, n_max: self.options.max_tokens, thinking };
         let mut follower = Follower { on_event, canceller: &self.canceller };
         let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);
         self.canceller.rearm();

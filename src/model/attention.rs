@@ -1,13 +1,12 @@
-//! A gated attention layer's mixer (`MODEL.md` §6) and its KV cache (§11).
+//! A gated attention layer's mixer (`MODEL.md` §6).
 
 use super::Config;
-use super::forward::Pass;
+use super::cache::KvCache;
+use super::pass::LayerPass;
 use super::weights::Attention;
 use crate::compute::batch::products;
-use crate::compute::team::{Grid, Part, Team};
-use crate::platform::machine::touch;
-use half::f16;
-use kernels::attention::{CONTEXT_CHUNK, KV_BLOCK, KvBlock, KvRows, Mask, Queries, partial_len};
+use crate::compute::team::{Grid, Phase, Team};
+use kernels::attention::{CONTEXT_CHUNK, Mask, Queries, partial_len};
 use kernels::{Kernels, Rows, Tile};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -18,143 +17,9 @@ const FEW_TOKENS: usize = 8;
 /// Tokens of a large batch that one work item handles: the more, the less often keys and values are widened.
 const TOKEN_BLOCK: usize = 32;
 
-/// How keys and values are stored.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum KvType {
-    /// Half precision.
-    #[default]
-    F16,
-    /// 8-bit blocks of 32 with a scale: half the memory, some accuracy.
-    Q8_0,
-}
-
-impl KvType {
-    /// The name in arguments and reports.
-    pub fn name(self) -> &'static str {
-        match self {
-            KvType::F16 => "f16",
-            KvType::Q8_0 => "q8_0",
-        }
-    }
-
-    /// Whether heads of `head_dim` values can be stored so: 8-bit ones are stored in whole blocks.
-    pub fn suits(self, head_dim: usize) -> bool {
-        self == KvType::F16 || head_dim.is_multiple_of(KV_BLOCK)
-    }
-
-    /// As [`KvType::suits`], with the reason.
-    ///
-    /// # Errors
-    /// When they do not suit.
-    pub fn check(self, head_dim: usize) -> Result<(), HeadSize> {
-        if self.suits(head_dim) { Ok(()) } else { Err(HeadSize { kv: self, head_dim }) }
-    }
-
-    /// Bytes of one key (or value) row of one head.
-    pub fn row_bytes(self, head_dim: usize) -> usize {
-        match self {
-            KvType::F16 => 2 * head_dim,
-            KvType::Q8_0 => head_dim / KV_BLOCK * size_of::<KvBlock>(),
-        }
-    }
-}
-
-/// Heads whose keys and values cannot be stored in whole blocks.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("keys and values in {} need heads of whole blocks of {KV_BLOCK} values; this model's are of {head_dim}", kv.name())]
-pub struct HeadSize {
-    /// How they were to be stored.
-    pub kv: KvType,
-    /// Values of a head.
-    pub head_dim: usize,
-}
-
-impl std::str::FromStr for KvType {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        match s {
-            "f16" => Ok(KvType::F16),
-            "q8_0" => Ok(KvType::Q8_0),
-            _ => Err(format!("unknown KV cache type {s:?}; known: f16, q8_0")),
-        }
-    }
-}
-
-/// Keys (normalised and rotated) and values of all positions so far. Pages that were never written take no memory.
-pub struct KvCache {
-    k: Store,
-    v: Store,
-    n_ctx: usize,
-    head_dim: usize,
-}
-
-/// Rows `[n_head_kv, n_ctx, head_dim]`.
-enum Store {
-    F16(Vec<f16>),
-    Q8_0(Vec<KvBlock>),
-}
-
-impl KvCache {
-    /// An empty cache for `n_ctx` positions.
-    ///
-    /// # Panics
-    /// If `kv` is 8-bit and the head size is not a multiple of 32.
-    pub fn new(config: &Config, n_ctx: usize, kv: KvType) -> KvCache {
-        let (rows, head_dim) = (config.n_head_kv * n_ctx, config.head_dim);
-        let store = || match kv {
-            KvType::F16 => Store::F16(bytemuck::zeroed_vec(rows * head_dim)),
-            KvType::Q8_0 => {
-                assert!(head_dim.is_multiple_of(KV_BLOCK), "heads of {head_dim} in blocks of {KV_BLOCK}");
-                Store::Q8_0(bytemuck::zeroed_vec(rows * (head_dim / KV_BLOCK)))
-            }
-        };
-        KvCache { k: store(), v: store(), n_ctx, head_dim }
-    }
-
-    /// Makes the system give the memory of all positions now.
-    pub fn touch(&mut self) {
-        for store in [&mut self.k, &mut self.v] {
-            match store {
-                Store::F16(data) => touch(data),
-                Store::Q8_0(data) => touch(data),
-            }
-        }
-    }
-
-    /// Keys and values of one head at the positions in `range`.
-    fn rows<'a>(&'a self, head: usize, range: Range<usize>) -> (KvRows<'a>, KvRows<'a>) {
-        let range = head * self.n_ctx + range.start..head * self.n_ctx + range.end;
-        let rows = |store: &'a Store| match store {
-            Store::F16(data) => KvRows::F16(data).slice(self.head_dim, range.clone()),
-            Store::Q8_0(data) => KvRows::Q8_0(data).slice(self.head_dim, range.clone()),
-        };
-        (rows(&self.k), rows(&self.v))
-    }
-
-    /// Stores the keys and values `[n, n_head_kv·head_dim]` of positions `n_past..`.
-    fn append(&mut self, kernels: &Kernels, kv_dim: usize, n_past: usize, k: &[f32], v: &[f32]) {
-        let (n_ctx, head_dim) = (self.n_ctx, self.head_dim);
-        for (store, data) in [(&mut self.k, k), (&mut self.v, v)] {
-            for (i, row) in data.chunks(kv_dim).enumerate() {
-                for (head, x) in row.chunks(head_dim).enumerate() {
-                    let at = head * n_ctx + n_past + i;
-                    match store {
-                        Store::F16(data) => kernels.f32_to_f16(x, &mut data[at * head_dim..][..head_dim]),
-                        Store::Q8_0(data) => {
-                            let n = head_dim / KV_BLOCK;
-                            kernels.quantize_kv(x, &mut data[at * n..][..n]);
-                        }
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// Computes the mixer of the normalised rows `pass.h` into `pass.out`, appending to the cache.
-pub(super) fn forward(w: &Attention, cache: &mut KvCache, pass: &mut Pass<'_>) {
-    let Pass { compute, config, n, n_past, h, core, proj, angles, partials, out, .. } = pass;
+pub(super) fn forward(w: &Attention, cache: &mut KvCache, pass: &mut LayerPass<'_>) {
+    let LayerPass { compute, config, n, n_past, h, core, proj, angles, partials, out, .. } = pass;
     let (kernels, config, n, n_past) = (compute.kernels, *config, *n, *n_past);
     let (head_dim, kv_dim, query_dim) = (config.head_dim, config.kv_dim(), config.query_dim());
     let (q, rest) = proj.split_at_mut(n * query_dim);
@@ -163,7 +28,7 @@ pub(super) fn forward(w: &Attention, cache: &mut KvCache, pass: &mut Pass<'_>) {
     products(
         compute,
         h,
-        Part::Products,
+        Phase::Products,
         [(w.attn_q.matrix(), &mut *q), (w.attn_k.matrix(), &mut *k), (w.attn_v.matrix(), &mut *v)],
     );
 
@@ -185,20 +50,20 @@ pub(super) fn forward(w: &Attention, cache: &mut KvCache, pass: &mut Pass<'_>) {
     let q = &*q;
     core.reshape(n, config.n_head * head_dim);
     let attend = Attend { q, cache, kernels, config, n, n_past };
-    compute.team.enter(Part::Attention);
+    compute.team.enter(Phase::Attention);
     if n <= FEW_TOKENS {
         attend.few(&mut compute.team, partials, &mut core.x);
     } else {
         attend.many(&mut compute.team, &mut core.x);
     }
-    compute.team.enter(Part::Other);
+    compute.team.enter(Phase::Other);
     core.fill(compute, |i, o| {
         let heads = q[i * query_dim..].chunks(2 * head_dim);
         for (o, head) in o.chunks_mut(head_dim).zip(heads) {
             kernels.sigmoid_mul(o, &head[head_dim..]);
         }
     });
-    products(compute, core, Part::Products, [(w.attn_output.matrix(), &mut **out)]);
+    products(compute, core, Phase::Products, [(w.attn_output.matrix(), &mut **out)]);
 }
 
 /// Attention of a batch whose keys and values are in the cache.

@@ -1,11 +1,11 @@
 //! A Gated DeltaNet layer's mixer (`MODEL.md` §7; Yang et al., arXiv:2412.06464) and its state (§11).
 
 use super::Config;
-use super::forward::Pass;
+use super::pass::LayerPass;
 use super::weights::DeltaNet;
 use crate::compute::Compute;
 use crate::compute::batch::{precise_products, products};
-use crate::compute::team::{Grid, Part};
+use crate::compute::team::{Grid, Phase};
 use kernels::Rows;
 use kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS};
 
@@ -64,8 +64,8 @@ fn state_cols(config: &Config) -> usize {
 
 /// Computes the mixer of the normalised rows `pass.h` into `pass.out`, advancing the state; with `log`, keeps what
 /// [`rewind`] needs.
-pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<Log>>, pass: &mut Pass<'_>) {
-    let Pass { compute, config, n, h, core, proj, up, alpha_beta, out, .. } = pass;
+pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<Log>>, pass: &mut LayerPass<'_>) {
+    let LayerPass { compute, config, n, h, core, proj, up, alpha_beta, out, .. } = pass;
     let (kernels, config, n) = (compute.kernels, *config, *n);
     let (channels, value_dim) = (config.conv_channels(), config.value_dim());
     let qkv = &mut proj[..n * channels];
@@ -76,18 +76,18 @@ pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<L
     // The gated norm amplifies the rounding of z most; queries, keys and values come next.
     if h.refines_cheaply(kernels) {
         let pairs = [(w.attn_qkv.matrix(), &mut *qkv), (w.attn_gate.matrix(), &mut *z), (gates, &mut *alpha_beta)];
-        precise_products(compute, h, Part::Products, pairs);
+        precise_products(compute, h, Phase::Products, pairs);
     } else {
-        precise_products(compute, h, Part::Products, [(w.attn_gate.matrix(), &mut *z)]);
-        products(compute, h, Part::Products, [(w.attn_qkv.matrix(), &mut *qkv), (gates, &mut *alpha_beta)]);
+        precise_products(compute, h, Phase::Products, [(w.attn_gate.matrix(), &mut *z)]);
+        products(compute, h, Phase::Products, [(w.attn_qkv.matrix(), &mut *qkv), (gates, &mut *alpha_beta)]);
     }
     if let Some(log) = log {
         *log = Some(Log { before: state.clone(), qkv: qkv.to_vec(), alpha_beta: alpha_beta.to_vec() });
     }
     core.reshape(n, value_dim);
-    compute.team.enter(Part::DeltaRule);
+    compute.team.enter(Phase::DeltaRule);
     Mix { w, config, compute }.advance(state, qkv, alpha_beta, &mut core.x);
-    compute.team.enter(Part::Other);
+    compute.team.enter(Phase::Other);
 
     let z = &*z;
     core.fill(compute, |r, o| {
@@ -95,7 +95,7 @@ pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<L
             kernels.gated_rms_norm(o, z, &w.ssm_norm, config.rms_eps);
         }
     });
-    products(compute, core, Part::Products, [(w.ssm_out.matrix(), &mut **out)]);
+    products(compute, core, Phase::Products, [(w.ssm_out.matrix(), &mut **out)]);
 }
 
 /// Sets `state` to what it was after the first `keep` tokens of the batch that wrote `log`.

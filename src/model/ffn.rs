@@ -1,12 +1,12 @@
 //! The gated feed-forward (`MODEL.md` §8): `W_down( silu(W_gate x) ⊙ W_up x )`.
 
-use super::forward::Pass;
+use super::pass::LayerPass;
 use super::weights::Ffn;
 use crate::compute::batch::{products, strip};
-use crate::compute::team::{Grid, Part};
+use crate::compute::team::{Grid, Phase};
 
 /// Computes the feed-forward of the normalised rows `pass.h` into `pass.out`.
-pub(super) fn forward(w: &Ffn, pass: &mut Pass<'_>) {
+pub(super) fn forward(w: &Ffn, pass: &mut LayerPass<'_>) {
     let kernels = pass.compute.kernels;
     let n_ff = w.ffn_gate.rows();
     let width = strip(n_ff, pass.compute.team.threads());
@@ -14,7 +14,7 @@ pub(super) fn forward(w: &Ffn, pass: &mut Pass<'_>) {
     let (ffn_gate, ffn_up) = (w.ffn_gate.matrix(), w.ffn_up.matrix());
     let (gate, up) = (&mut pass.wide.x[..pass.n * n_ff], &mut pass.up[..pass.n * n_ff]);
     // Gate and up of the same rows go together: their product is taken while both are in cache.
-    pass.compute.team.enter(Part::Products);
+    pass.compute.team.enter(Phase::Products);
     pass.compute.team.twins(
         Grid::strips(gate, n_ff, width),
         Grid::strips(up, n_ff, width),
@@ -26,7 +26,7 @@ pub(super) fn forward(w: &Ffn, pass: &mut Pass<'_>) {
             }
         },
     );
-    pass.compute.team.enter(Part::Other);
+    pass.compute.team.enter(Phase::Other);
     pass.wide.fill(pass.compute, |_, _| {});
-    products(pass.compute, pass.wide, Part::Products, [(w.ffn_down.matrix(), &mut *pass.out)]);
+    products(pass.compute, pass.wide, Phase::Products, [(w.ffn_down.matrix(), &mut *pass.out)]);
 }

@@ -9,15 +9,18 @@
 pub mod attention;
 pub mod bind;
 mod blocks;
+pub mod cache;
 pub mod config;
 pub mod deltanet;
 pub mod error;
 pub mod ffn;
 pub mod finite;
 pub mod forward;
+pub mod input;
 pub mod kind;
 pub mod mtp;
 pub mod names;
+pub mod pass;
 pub mod rope;
 pub mod stream;
 pub mod weights;

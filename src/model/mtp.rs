@@ -1,32 +1,34 @@
 //! The multi-token-prediction block (`MODEL.md` §10): one attention layer behind the trunk that guesses the
 //! token after the next.
 //!
-//! A *pair* is the trunk's output at a position, after the final norm, and the slot that follows it:
+//! A *pair* is the trunk's output at a position, after the final norm, and the row that follows it:
 //!
 //! ```text
-//! t  = eh_proj · [ RMS(embedding of the slot)·enorm ; RMS(hidden)·hnorm ]
+//! t  = eh_proj · [ RMS(embedding of the row)·enorm ; RMS(hidden)·hnorm ]
 //! y' = RMS(layer(t))·shared_head_norm          logits' = head · y'
 //! ```
 //!
 //! The block remembers keys and values of the pairs so far. To draft further than one token, feed it its own `y'` as the
 //! next hidden state; such pairs are guesses and have to be taken back once the trunk has spoken.
 
-use super::attention::{self, KvCache, KvType};
+use super::attention;
+use super::cache::{KvCache, KvType};
 use super::ffn;
-use super::forward::{Input, Scratch, Slot};
+use super::input::{Input, InputRow};
+use super::pass::Scratch;
 use super::rope::Rope;
 use super::weights::{Model, Mtp};
 use super::{Config, weights};
 use crate::compute::Compute;
 use crate::compute::batch::{Batch, products};
-use crate::compute::team::Part;
+use crate::compute::team::Phase;
 use kernels::decode;
 
 /// Pairs that go through the block at once.
 const BATCH: usize = 64;
 
 /// The block's memory and buffers. Keys and values have the pairs' numbers as places: pair `p` joins the hidden state of
-/// slot `p` and slot `p + 1`.
+/// row `p` and row `p + 1`.
 pub struct Drafter {
     cache: KvCache,
     n_pair: usize,
@@ -75,9 +77,9 @@ impl Drafter {
     /// # Panics
     /// If the model has no such block, there is no room, the two lengths do not fit, or a token is outside the
     /// vocabulary.
-    pub fn run(&mut self, model: &Model, rope: &Rope, compute: &mut Compute, hidden: &[f32], next: &[Slot<'_>]) {
+    pub fn run(&mut self, model: &Model, rope: &Rope, compute: &mut Compute, hidden: &[f32], next: &[InputRow<'_>]) {
         let n_embd = model.config.n_embd;
-        assert_eq!(hidden.len(), next.len() * n_embd, "a hidden state for every slot");
+        assert_eq!(hidden.len(), next.len() * n_embd, "a hidden state for every row");
         self.y.resize(hidden.len(), 0.0);
         for (i, next) in next.chunks(BATCH).enumerate() {
             let rows = i * BATCH * n_embd..(i * BATCH + next.len()) * n_embd;
@@ -88,7 +90,7 @@ impl Drafter {
     }
 
     /// Writes `t` of a batch into the residual stream, and the rotary angles.
-    fn join(&mut self, model: &Model, rope: &Rope, compute: &mut Compute, hidden: &[f32], next: &[Slot<'_>]) {
+    fn join(&mut self, model: &Model, rope: &Rope, compute: &mut Compute, hidden: &[f32], next: &[InputRow<'_>]) {
         let (block, config, token_embd) = (block(model), &model.config, model.token_embd.matrix());
         let kernels = compute.kernels;
         let n_embd = config.n_embd;
@@ -104,7 +106,7 @@ impl Drafter {
         });
         let (x, angles) = self.scratch.inputs(config, next.len());
         compute.team.split(angles, config.rope.n_rot, |i, angles| rope.fill(next[i].position, angles));
-        products(compute, &self.joint, Part::Products, [(block.eh_proj.matrix(), x)]);
+        products(compute, &self.joint, Phase::Products, [(block.eh_proj.matrix(), x)]);
     }
 
     /// The attention layer over the residual stream, and the norm behind it, into the given values of `y`.

@@ -179,7 +179,7 @@ impl Machine {
 }
 
 /// Makes the system give the memory of a buffer now, by writing into every page what is there already.
-pub fn touch<T: Copy>(data: &mut [T]) {
+pub fn commit_memory<T: Copy>(data: &mut [T]) {
     const PAGE: usize = 4096;
     let step = (PAGE / size_of::<T>().max(1)).max(1);
     for value in data.iter_mut().step_by(step) {

@@ -1,10 +1,10 @@
-//! Pictures and clips in a prompt: which placeholder is whose, and the slots the text model reads.
+//! Pictures and clips in a prompt: which placeholder is whose, and the rows the text model reads.
 
 use super::error::{Error, Result};
 use super::eyes::Seen;
 use super::positions::{Insert, VisionIds, Walk, expand};
 use super::preprocess::GridThw;
-use crate::model::forward::{Input, Slot};
+use crate::model::input::{Input, InputRow};
 use std::collections::VecDeque;
 
 /// A prompt whose placeholders are as many as its pictures have tokens.
@@ -94,7 +94,7 @@ impl Prompt {
     ///
     /// # Errors
     /// When the prompt's placeholders are not those of its pictures.
-    pub fn slots(&self, ids: VisionIds, n_embd: usize, walk: &mut Walk) -> Result<Vec<Slot<'_>>> {
+    pub fn rows(&self, ids: VisionIds, n_embd: usize, walk: &mut Walk) -> Result<Vec<InputRow<'_>>> {
         let grids: Vec<GridThw> = self.seen.iter().map(|seen| seen.insert.grid).collect();
         let positions = walk.prompt(&self.ids, ids, &grids)?;
         let mut rows = self.seen.iter().flat_map(|seen| seen.rows.chunks_exact(n_embd));
@@ -104,7 +104,7 @@ impl Prompt {
             } else {
                 Input::Token(*id)
             };
-            Slot { input, position }
+            InputRow { input, position }
         };
         Ok(self.ids.iter().zip(positions).map(slot).collect())
     }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn shown(prompt: &Prompt) -> Vec<f32> {
-        let slots = prompt.slots(IDS, 2, &mut Walk::default()).unwrap();
+        let slots = prompt.rows(IDS, 2, &mut Walk::default()).unwrap();
         slots
             .iter()
             .map(|slot| match slot.input {

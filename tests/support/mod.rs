@@ -7,7 +7,7 @@ use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, Settings};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::model::attention::KvType;
+use qwen_edge::model::cache::KvType;
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -141,9 +141,9 @@ pub fn context(model: &Arc<Model>, kernels: &'static Kernels, n_ctx: usize, n_ba
 pub fn read(context: &mut Context, ids: &[u32], chunk: usize) -> Vec<f32> {
     let mut out = Vec::new();
     for batch in ids.chunks(chunk) {
-        let slots = context.text(batch);
-        context.forward(&slots, batch.len()).unwrap();
-        out.extend_from_slice(context.logits_of(0, batch.len()));
+        let rows = context.text(batch);
+        context.forward(&rows, batch.len()).unwrap();
+        out.extend_from_slice(context.compute_logits_of(0, batch.len()));
     }
     out
 }
