@@ -1,35 +1,58 @@
 //! Products of weights with a batch of activations, shared out over the team.
 
 use crate::compute::Compute;
+use crate::compute::arena::Arena;
 use crate::compute::team::{Grid, Phase, Team};
 use crate::platform::machine::commit_memory;
 use kernels::activations::Forms;
 use kernels::qmatmul::GEMV_COLUMNS;
 use kernels::{Inputs, Kernels, Matrix, QuantRows, Tile};
-use std::cell::RefCell;
+
+/// Rows that the kernels take at once: a buffer may be completed to a whole number of these.
+const WHOLE_ROWS: usize = 16;
+
+/// The lengths of a [`Batch`].
+#[derive(Clone, Copy, Debug)]
+pub struct BatchShape {
+    /// The forms that the weights ask for which the rows meet.
+    pub forms: Forms,
+    /// Rows at most.
+    pub rows: usize,
+    /// Values of a row at most.
+    pub cols: usize,
+    /// Whether the rows may be prepared for [`precise_products`].
+    pub refined: bool,
+}
+
+impl BatchShape {
+    /// Bytes of the batch at most; sizes beyond the address space count as all of it.
+    pub fn bytes(&self) -> usize {
+        let BatchShape { forms, rows, cols, refined } = *self;
+        let terms = if refined && forms.quants { 2 * QuantRows::row_bytes(Forms::QUANTS, cols) } else { 0 };
+        let records = rows.checked_next_multiple_of(WHOLE_ROWS).unwrap_or(usize::MAX);
+        let values = rows.saturating_mul(4 * cols);
+        values.saturating_add(records.saturating_mul(QuantRows::row_bytes(forms, cols) + terms))
+    }
+}
 
 /// A batch of activation rows `[m, k]` in the forms products take.
 pub struct Batch {
     /// Values `[m, k]`.
     pub x: Vec<f32>,
     q: QuantRows,
-    /// For products in two 8-bit terms, `[2m, k]`: rows 2r and 2r + 1 are those of row r.
+    /// For products in two 8-bit terms, `[2m, k]`: rows 2r and 2r + 1 are those of row r. Made when a batch is first refined:
+    /// where products of bf16 are fast none is, or few rows are.
     int8x2: QuantRows,
     rows: usize,
     cols: usize,
 }
 
 impl Batch {
-    /// Room for `rows` rows of `cols` values that meet weights which ask for `forms`.
-    pub fn new(forms: Forms, rows: usize, cols: usize) -> Batch {
+    /// Room for all rows of `shape`.
+    pub fn new(shape: BatchShape) -> Batch {
+        let BatchShape { forms, rows, cols, .. } = shape;
         let (q, int8x2) = (QuantRows::new(forms, rows, cols), QuantRows::int8x2(0, cols));
         Batch { x: vec![0.0; rows * cols], q, int8x2, rows, cols }
-    }
-
-    /// Bytes that each row of `cols` values takes, with or without the two terms of [`Batch::refine`].
-    pub fn row_bytes(forms: Forms, cols: usize, refined: bool) -> usize {
-        let terms = if refined && forms.quants { 2 * QuantRows::row_bytes(Forms::QUANTS, cols) } else { 0 };
-        4 * cols + QuantRows::row_bytes(forms, cols) + terms
     }
 
     /// Makes the system give the memory of all rows now.
@@ -116,7 +139,7 @@ pub fn strip(n: usize, threads: usize) -> usize {
 /// If an output is not `[m, w.rows()]` for the batch's m.
 pub fn products<const N: usize>(compute: &mut Compute, x: &Batch, phase: Phase, pairs: [(Matrix<'_>, &mut [f32]); N]) {
     let kernels = compute.kernels;
-    shared(&mut compute.team, x, phase, pairs, |w, mut y| kernels.matmul(w, x.inputs(), &mut y));
+    shared(&mut compute.team, x, phase, pairs, |_, w, mut y| kernels.matmul(w, x.inputs(), &mut y));
 }
 
 /// As [`products`], for inputs whose rounding the model amplifies: where the weights are quantised, activations are taken
@@ -136,28 +159,32 @@ pub fn precise_products<const N: usize>(
     }
     let Compute { kernels, ref mut team } = *compute;
     if x.in_bf16(kernels) {
-        return shared(team, x, phase, pairs, |w, mut y| kernels.matmul_bf16(w, x.inputs(), &mut y));
+        return shared(team, x, phase, pairs, |_, w, mut y| kernels.matmul_bf16(w, x.inputs(), &mut y));
     }
     assert_eq!(x.int8x2.rows(), 2 * x.rows, "a refined batch");
     if x.rows <= GEMV_COLUMNS {
         let inputs = Inputs { x: &x.x, q: &x.int8x2 };
-        return shared(team, x, phase, pairs, |w, mut y| kernels.matmul_int8x2(w, inputs, &mut y));
+        return shared(team, x, phase, pairs, |_, w, mut y| kernels.matmul_int8x2(w, inputs, &mut y));
     }
-    shared(team, x, phase, pairs, |w, mut y| {
+    shared(team, x, phase, pairs, |arena, w, mut y| {
         if w.format().is_float() {
             return kernels.matmul(w, x.inputs(), &mut y);
         }
         let width = w.rows();
-        with_buffer(2 * x.rows * width, |terms| {
-            kernels.matmul(w, Inputs { x: &[], q: &x.int8x2 }, &mut Tile::new(terms, width));
-            for (r, terms) in terms.chunks(2 * width).enumerate() {
-                let (first, second) = terms.split_at(width);
-                for ((y, a), b) in y.row_mut(r).iter_mut().zip(first).zip(second) {
-                    *y = a + b;
-                }
+        let terms = arena.values(2 * x.rows * width);
+        kernels.matmul(w, Inputs { x: &[], q: &x.int8x2 }, &mut Tile::new(terms, width));
+        for (r, terms) in terms.chunks(2 * width).enumerate() {
+            let (first, second) = terms.split_at(width);
+            for ((y, a), b) in y.row_mut(r).iter_mut().zip(first).zip(second) {
+                *y = a + b;
             }
-        });
+        }
     });
+}
+
+/// Values of an arena that [`precise_products`] of `rows` rows and `n` outputs in all take at most.
+pub fn precise_arena_len(rows: usize, n: usize, threads: usize) -> usize {
+    if rows <= GEMV_COLUMNS { 0 } else { rows.saturating_mul(2 * strip(n, threads.max(1)).min(n)) }
 }
 
 /// Shares out products by strips of their outputs.
@@ -166,7 +193,7 @@ fn shared<const N: usize>(
     x: &Batch,
     phase: Phase,
     pairs: [(Matrix<'_>, &mut [f32]); N],
-    product: impl Fn(Matrix<'_>, Tile<'_>) + Sync,
+    product: impl Fn(&mut Arena, Matrix<'_>, Tile<'_>) + Sync,
 ) {
     let weights = pairs.each_ref().map(|(w, _)| *w);
     // Items of all products are of one size, so that even shares of them take the same time.
@@ -176,17 +203,6 @@ fn shared<const N: usize>(
         Grid::strips(y, w.rows(), width)
     });
     let before = team.enter(phase);
-    team.grids(&mut grids, |i, _, cols, tile| product(weights[i].slice_rows(cols), tile));
+    team.grids_with(&mut grids, |arena, i, _, cols, tile| product(arena, weights[i].slice_rows(cols), tile));
     team.enter(before);
-}
-
-/// Runs `f` with `n` values of this thread's working memory, of no particular content.
-fn with_buffer(n: usize, f: impl FnOnce(&mut [f32])) {
-    thread_local!(static BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
-    BUFFER.with_borrow_mut(|buffer| {
-        if buffer.len() < n {
-            buffer.resize(n, 0.0);
-        }
-        f(&mut buffer[..n]);
-    });
 }

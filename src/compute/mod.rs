@@ -1,6 +1,7 @@
 //! What computes: the functions of the CPU's level and the thread team, batches of activations, weights, and the
 //! products of these.
 
+pub mod arena;
 pub mod batch;
 #[allow(unsafe_code)]
 pub mod team;

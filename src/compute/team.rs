@@ -7,6 +7,7 @@
 //!
 //! The methods hand out *disjoint* pieces of output buffers, which is what makes their closures safe code.
 
+use crate::compute::arena::Arena;
 use kernels::Tile;
 use std::ops::Range;
 use std::sync::Arc;
@@ -75,11 +76,14 @@ impl Profile {
 pub struct Team {
     shared: Arc<Shared>,
     workers: Vec<(Thread, JoinHandle<()>)>,
+    /// One for every thread, by its number.
+    arenas: Vec<Arena>,
     profile: Option<Profile>,
 }
 
-/// A parallel region: called by the team's owner, and by each worker that comes in time.
-type Region<'a> = &'a (dyn Fn() + Sync);
+/// A parallel region: called by the team's owner, and by each worker that comes in time, with the thread's number: the
+/// owner's is 0, a worker's one more than its own.
+type Region<'a> = &'a (dyn Fn(usize) + Sync);
 
 /// In the gate: nobody may enter any more.
 const CLOSED: u64 = 1 << 31;
@@ -127,12 +131,20 @@ impl Team {
                 (handle.thread().clone(), handle)
             })
             .collect();
-        Team { shared, workers, profile: None }
+        let arenas = (0..=n_workers).map(|_| Arena::default()).collect();
+        Team { shared, workers, arenas, profile: None }
     }
 
     /// Number of threads, the caller's included.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
+    }
+
+    /// Makes room for `n` values in every arena, for items that need so many.
+    pub fn reserve(&mut self, n: usize) {
+        for Arena { values, .. } in &mut self.arenas {
+            values.reserve_exact(n.saturating_sub(values.len()));
+        }
     }
 
     /// Starts to book time; the bookings so far are forgotten.
@@ -156,12 +168,17 @@ impl Team {
     }
 
     /// Calls `region` on this thread, and on the workers that come before it has returned here. Nobody waits for a
-    /// worker that the system has put aside: it finds the gate closed.
+    /// worker that the system has put aside: it finds the gate closed. The arenas are lent to the region, one a thread.
     ///
     /// # Panics
     /// If the region panics on any thread.
-    fn run(&mut self, region: Region<'_>) {
-        let shared = &*self.shared;
+    fn run(&mut self, region: impl Fn(&mut Arena) + Sync) {
+        let Team { shared, workers, arenas, profile } = self;
+        let shared = &**shared;
+        let arenas = Pieces::new(arenas, 1);
+        // SAFETY: within a region no two threads have the same number, and each calls it once.
+        let region = |thread: usize| region(&mut unsafe { arenas.piece(thread) }[0]);
+        let region: Region<'_> = &region;
         // SAFETY: only the lifetime changes. Workers use the reference while inside, and this function does not return
         // (nor unwind past the guard) before the gate is closed and nobody inside.
         let region: Region<'static> = unsafe { std::mem::transmute(region) };
@@ -171,7 +188,7 @@ impl Team {
         shared.panicked.store(false, Ordering::Relaxed);
         let number = shared.gate.load(Ordering::Relaxed) & !(NEXT - 1);
         shared.gate.store(number.wrapping_add(NEXT), Ordering::SeqCst);
-        for ((thread, _), asleep) in self.workers.iter().zip(&shared.asleep) {
+        for ((thread, _), asleep) in workers.iter().zip(&shared.asleep) {
             if asleep.load(Ordering::SeqCst) {
                 thread.unpark();
             }
@@ -194,10 +211,10 @@ impl Team {
         }
         {
             let close = Close(shared);
-            region();
-            let start = self.profile.is_some().then(Instant::now);
+            region(0);
+            let start = profile.is_some().then(Instant::now);
             drop(close);
-            if let (Some(profile), Some(start)) = (&mut self.profile, start) {
+            if let (Some(profile), Some(start)) = (profile, start) {
                 profile.waiting += start.elapsed();
             }
         }
@@ -209,19 +226,33 @@ impl Team {
     /// # Panics
     /// If `f` panics on any thread, or there are 2³¹ items or more and several threads.
     pub fn for_each(&mut self, n: usize, f: impl Fn(usize) + Sync) {
+        self.for_each_with(n, |_, i| f(i));
+    }
+
+    /// As [`Team::for_each`], calling `f(arena, i)` with the arena of the thread that the item falls to.
+    ///
+    /// # Panics
+    /// As [`Team::for_each`].
+    pub fn for_each_with(&mut self, n: usize, f: impl Fn(&mut Arena, usize) + Sync) {
         if n <= 1 || self.workers.is_empty() {
-            return (0..n).for_each(f);
+            let arena = &mut self.arenas[0];
+            return (0..n).for_each(|i| f(arena, i));
         }
         let shares = Shares::new(n, self.threads());
-        self.run(&|| shares.work(&f));
+        self.run(|arena| shares.work(|i| f(arena, i)));
     }
 
     /// Cuts `data` into pieces of `unit` values (the last may be shorter) and calls `f(i, piece i)` for each.
     pub fn split<T: Send>(&mut self, data: &mut [T], unit: usize, f: impl Fn(usize, &mut [T]) + Sync) {
+        self.split_with(data, unit, |_, i, piece| f(i, piece));
+    }
+
+    /// As [`Team::split`], calling `f(arena, i, piece i)` with the arena of the thread that the piece falls to.
+    pub fn split_with<T: Send>(&mut self, data: &mut [T], unit: usize, f: impl Fn(&mut Arena, usize, &mut [T]) + Sync) {
         let pieces = Pieces::new(data, unit);
-        self.for_each(pieces.count(), |i| {
-            // SAFETY: `for_each` calls with each `i` once, so no piece is borrowed twice.
-            f(i, unsafe { pieces.piece(i) });
+        self.for_each_with(pieces.count(), |arena, i| {
+            // SAFETY: `for_each_with` calls with each `i` once, so no piece is borrowed twice.
+            f(arena, i, unsafe { pieces.piece(i) });
         });
     }
 
@@ -262,20 +293,25 @@ impl Team {
         });
     }
 
-    /// Cuts each matrix into rectangles and calls `f(matrix, rows, columns, rectangle)` for each of them.
-    pub fn grids(&mut self, grids: &mut [Grid<'_>], f: impl Fn(usize, Range<usize>, Range<usize>, Tile<'_>) + Sync) {
+    /// Cuts each matrix into rectangles and calls `f(arena, matrix, rows, columns, rectangle)` for each of them, with the
+    /// arena of the thread that the rectangle falls to.
+    pub fn grids_with(
+        &mut self,
+        grids: &mut [Grid<'_>],
+        f: impl Fn(&mut Arena, usize, Range<usize>, Range<usize>, Tile<'_>) + Sync,
+    ) {
         let n = grids.iter().map(Grid::count).sum();
         let grids = &*grids;
-        self.for_each(n, |mut i| {
+        self.for_each_with(n, |arena, mut i| {
             let mut which = 0;
             while i >= grids[which].count() {
                 i -= grids[which].count();
                 which += 1;
             }
             let (rows, cols) = grids[which].ranges(i);
-            // SAFETY: `for_each` calls with each rectangle once, and the rectangles of a grid do not overlap.
+            // SAFETY: `for_each_with` calls with each rectangle once, and the rectangles of a grid do not overlap.
             let tile = unsafe { grids[which].tile(&rows, &cols) };
-            f(which, rows, cols, tile);
+            f(arena, which, rows, cols, tile);
         });
     }
 
@@ -363,7 +399,7 @@ impl Shares {
     }
 
     /// Calls `f` for items until none is left.
-    fn work(&self, f: impl Fn(usize)) {
+    fn work(&self, mut f: impl FnMut(usize)) {
         let own = self.begun.fetch_add(1, Ordering::Relaxed) % self.count;
         loop {
             let item = left(self.shares[own].0.fetch_add(1, Ordering::Relaxed));
@@ -400,7 +436,7 @@ impl Shared {
             seen = number;
             // SAFETY: we are inside, so the region was stored before the gate opened and stays until we leave.
             let region = unsafe { (*self.region.get()).expect("a region was announced") };
-            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(region)).is_err() {
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| region(i + 1))).is_err() {
                 self.panicked.store(true, Ordering::Relaxed);
             }
             self.gate.fetch_sub(1, Ordering::Release);
@@ -566,6 +602,23 @@ mod tests {
     }
 
     #[test]
+    fn no_two_threads_share_an_arena_and_each_keeps_its_own() {
+        for threads in 1..=4 {
+            let mut team = Team::new(threads);
+            team.reserve(100);
+            for n in [1, 2, 100] {
+                team.for_each_with(n, |arena, i| {
+                    let values = arena.values(100);
+                    values.fill(i as f32);
+                    thread::yield_now();
+                    assert!(values.iter().all(|&v| v == i as f32), "another thread wrote here");
+                });
+            }
+            assert!(team.arenas.iter().all(|arena| arena.values.capacity() == 100));
+        }
+    }
+
+    #[test]
     fn a_sleeping_team_wakes_up() {
         let mut team = Team::new(3);
         for _ in 0..20 {
@@ -583,7 +636,7 @@ mod tests {
         let mut team = Team::new(2);
         let (mut a, mut b) = (vec![0.0; 7 * 10], vec![0.0; 3 * 5]);
         let mut grids = [Grid::new(&mut a, 10, 2, 3), Grid::strips(&mut b, 5, 4)];
-        team.grids(&mut grids, |which, rows, cols, mut tile| {
+        team.grids_with(&mut grids, |_, which, rows, cols, mut tile| {
             for (i, r) in rows.enumerate() {
                 for (v, c) in tile.row_mut(i).iter_mut().zip(cols.clone()) {
                     *v += (which * 1000 + r * 10 + c + 1) as f32;

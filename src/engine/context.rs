@@ -5,12 +5,12 @@
 //! batch when that was logged ([`Context::forward_logged`], [`Context::rewind`]).
 
 use crate::compute::Compute;
-use crate::compute::batch::{Batch, products};
+use crate::compute::batch::{Batch, BatchShape, products};
 use crate::compute::team::Phase;
 use crate::model::cache::{KvCache, KvType};
 use crate::model::deltanet::State;
 use crate::model::finite::{self, NotFinite};
-use crate::model::forward::{Forward, LayerState, Observer};
+use crate::model::forward::{self, Forward, LayerState, Observer};
 use crate::model::input::{Input, InputRow};
 use crate::model::mtp::Drafter;
 use crate::model::pass::Scratch;
@@ -65,11 +65,12 @@ pub struct ContextBytes {
 impl ContextBytes {
     /// What a context of these settings takes when it is full; sizes beyond the address space count as all of it.
     pub fn of(config: &Config, n_vocab: usize, settings: &Settings) -> ContextBytes {
-        let row = settings.kv.row_bytes(config.head_dim).saturating_mul(2 * config.n_head_kv);
+        let Settings { n_ctx, n_batch, kv, .. } = *settings;
+        let head = head(config).bytes().saturating_add(n_vocab.saturating_mul(4));
         ContextBytes {
-            kv: row.saturating_mul(settings.n_ctx).saturating_mul(config.n_attention()),
+            kv: KvCache::bytes(config, n_ctx, kv).saturating_mul(config.n_attention()),
             state: State::bytes(config).saturating_mul(config.n_deltanet()),
-            scratch: Scratch::bytes(config, settings.n_batch).saturating_add(n_vocab.saturating_mul(4)),
+            scratch: Scratch::bytes(config, n_ctx, n_batch).saturating_add(head),
         }
     }
 
@@ -110,8 +111,9 @@ struct Checkpoint {
 
 impl Context {
     /// An empty timeline. All memory is taken here; that of keys and values is touched as positions are filled.
-    pub fn new(model: Arc<Model>, compute: Compute, settings: Settings) -> Self {
+    pub fn new(model: Arc<Model>, mut compute: Compute, settings: Settings) -> Self {
         let config = &model.config;
+        compute.team.reserve(forward::arena_len(config, settings.n_batch, compute.team.threads()));
         let states = config
             .layers
             .iter()
@@ -123,8 +125,8 @@ impl Context {
         Context {
             rope: Rope::new(&config.rope),
             states,
-            scratch: Scratch::new(config, settings.n_batch),
-            head: Batch::new(config.forms, 1, config.n_embd),
+            scratch: Scratch::new(config, settings.n_ctx, settings.n_batch),
+            head: Batch::new(head(config)),
             logits: vec![0.0; model.n_vocab],
             n_outputs: 0,
             history: Vec::new(),
@@ -514,6 +516,11 @@ impl Context {
             drafter.truncate(n);
         }
     }
+}
+
+/// The lengths of the rows that logits are computed of at once.
+fn head(config: &Config) -> BatchShape {
+    BatchShape { forms: config.forms, rows: HEAD_BATCH, cols: config.n_embd, refined: false }
 }
 
 /// Rows for text whose first token is at `position`.

@@ -9,7 +9,6 @@ use crate::compute::Compute;
 use crate::gguf::{self, Gguf, Note};
 use crate::model::cache::HeadSize;
 use crate::model::config::YarnConfig;
-use crate::model::stream::Stream;
 use crate::model::{self, Config, Model};
 use crate::platform::machine::Machine;
 use crate::sampler::{Sampler, Settings};
@@ -223,7 +222,7 @@ impl ModelFile {
         let plan = self.plan(&options, threads)?;
         self.load(&mut options, &plan, progress)?;
         let mut model = Model::bind(&self.gguf)?;
-        model.stream = Stream::new(&model.layers, &plan.streaming);
+        model.stream_feed_forwards(&plan.streaming);
         model.config.rope.yarn.clone_from(&self.config.rope.yarn);
         let (n_tokens, n_vocab) = (self.tokenizer.n_vocab(), model.n_vocab);
         if n_tokens > n_vocab {

@@ -7,6 +7,8 @@ use crate::engine::context::{ContextBytes, Settings};
 use crate::model::Config;
 use crate::model::cache::KvType;
 use crate::model::config::YarnConfig;
+use crate::model::deltanet::Log;
+use crate::model::forward;
 use crate::model::mtp::Drafter;
 use crate::model::stream::{Streaming, spread};
 use crate::platform::machine::{Limiter, Machine};
@@ -54,7 +56,7 @@ const POSITION: u64 = 24;
 const FAULT_AROUND: u64 = 64 << 10;
 
 /// Tokens drafted at once, at most: what of them is kept to go back among them is counted.
-const DRAFTS: u64 = 8;
+const DRAFTS: usize = 8;
 
 /// Address space that a thread, of the team or the one that waits for signals, takes beside its touched memory: stack and the allocator's own arena.
 const THREAD_ADDRESS_SPACE: u64 = 72 << 20;
@@ -347,8 +349,9 @@ impl Plan {
         let weights = load.weights.saturating_add(load.embedding.min(looked_up)).saturating_sub(absent);
         let context = ContextBytes::of(load.config, load.n_vocab, &settings);
         let state = context.state as u64;
-        let program =
-            [copies(load.config), settings.n_ctx as u64 * POSITION, RESERVE, load.threads as u64 * THREAD_RESERVE];
+        let arena = forward::arena_len(load.config, settings.n_batch, load.threads).saturating_mul(size_of::<f32>());
+        let threads = (load.threads as u64).saturating_mul(THREAD_RESERVE.saturating_add(arena as u64));
+        let program = [copies(load.config), settings.n_ctx as u64 * POSITION, RESERVE, threads];
         let mut plan = Plan {
             settings,
             longest: longest(load.config),
@@ -357,7 +360,7 @@ impl Plan {
             mapped: load.mapped,
             context,
             checkpoints: state.saturating_mul(settings.n_checkpoint as u64),
-            drafts: if load.drafts { drafts(load.config, &settings, state) } else { 0 },
+            drafts: if load.drafts { drafts(load.config, &settings) } else { 0 },
             vision: load.vision.map_or(VisionMemory::default(), |v| VisionMemory::of(&v, settings.n_ctx, load.threads)),
             program: program.into_iter().fold(room.allocated, u64::saturating_add),
             ceiling: room.ceiling.map(Bytes),
@@ -421,11 +424,10 @@ fn copies(config: &Config) -> u64 {
 }
 
 /// Bytes of drafting: the block's keys, values and buffers, and what the recurrent layers keep of a batch of drafts, to go
-/// back into it: the state before it, and the inputs of each token.
-fn drafts(config: &Config, settings: &Settings, state: u64) -> u64 {
-    let inputs = (config.conv_channels() + 2 * config.n_v_head) as u64;
-    let inputs = inputs.saturating_mul(4 * DRAFTS * config.n_deltanet() as u64);
-    (Drafter::bytes(config, settings.n_ctx, settings.kv) as u64).saturating_add(state).saturating_add(inputs)
+/// back into it.
+fn drafts(config: &Config, settings: &Settings) -> u64 {
+    let logs = Log::bytes(config, DRAFTS).saturating_mul(config.n_deltanet());
+    Drafter::bytes(config, settings.n_ctx, settings.kv).saturating_add(logs) as u64
 }
 
 /// Positions that the rotary embedding tells apart as the model was taught to.

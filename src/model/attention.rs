@@ -2,17 +2,13 @@
 
 use super::Config;
 use super::cache::KvCache;
-use super::pass::LayerPass;
+use super::pass::{FEW_TOKENS, LayerPass};
 use super::weights::Attention;
 use crate::compute::batch::products;
 use crate::compute::team::{Grid, Phase, Team};
 use kernels::attention::{CONTEXT_CHUNK, Mask, Queries, partial_len};
 use kernels::{Kernels, Rows, Tile};
-use std::cell::RefCell;
 use std::ops::Range;
-
-/// Batches up to this many tokens share out the context over the threads; larger ones share out the tokens.
-const FEW_TOKENS: usize = 8;
 
 /// Tokens of a large batch that one work item handles: the more, the less often keys and values are widened.
 const TOKEN_BLOCK: usize = 32;
@@ -82,28 +78,28 @@ impl Attend<'_> {
     fn many(&self, team: &mut Team, out: &mut [f32]) {
         let width = self.config.group() * self.config.head_dim;
         let grid = Grid::new(out, self.config.n_head * self.config.head_dim, TOKEN_BLOCK, width);
-        team.grids(&mut [grid], |_, tokens, cols, mut out| {
+        team.grids_with(&mut [grid], |arena, _, tokens, cols, mut out| {
             let head = cols.start / width;
             let (k, v) = self.cache.rows(head, 0..self.n_past + tokens.end);
             let mask = Mask::Causal { first: (self.n_past + tokens.start) as isize };
             let q = self.queries(head, tokens);
-            with_scratch(|scratch| self.kernels.attend(&q, &k, &v, mask, self.scale(), &mut out, scratch));
+            self.kernels.attend(&q, &k, &v, mask, self.scale(), &mut out, &mut arena.values);
         });
     }
 
     /// One token or a few: work items are chunks of the context of one KV head, joined afterwards.
-    fn few(&self, team: &mut Team, partials: &mut Vec<f32>, out: &mut [f32]) {
+    fn few(&self, team: &mut Team, partials: &mut [f32], out: &mut [f32]) {
         let n_keys = self.n_past + self.n;
         let n_chunk = n_keys.div_ceil(CONTEXT_CHUNK);
         let unit = partial_len(&self.queries(0, 0..self.n));
-        partials.resize(self.config.n_head_kv * n_chunk * unit, 0.0);
-        team.split(partials, unit, |i, partial| {
+        let partials = &mut partials[..self.config.n_head_kv * n_chunk * unit];
+        team.split_with(partials, unit, |arena, i, partial| {
             let (head, chunk) = (i / n_chunk, i % n_chunk);
             let start = chunk * CONTEXT_CHUNK;
             let (k, v) = self.cache.rows(head, start..n_keys.min(start + CONTEXT_CHUNK));
             let mask = Mask::Causal { first: self.n_past as isize - start as isize };
             let q = self.queries(head, 0..self.n);
-            with_scratch(|scratch| self.kernels.attend_partial(&q, &k, &v, mask, self.scale(), partial, scratch));
+            self.kernels.attend_partial(&q, &k, &v, mask, self.scale(), partial, &mut arena.values);
         });
         let head_dim = self.config.head_dim;
         let width = self.config.group() * head_dim;
@@ -126,8 +122,58 @@ impl Attend<'_> {
     }
 }
 
-/// Runs `f` with this thread's working memory for attention.
-fn with_scratch<R>(f: impl FnOnce(&mut Vec<f32>) -> R) -> R {
-    thread_local!(static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
-    SCRATCH.with_borrow_mut(f)
+/// Values of an arena that the kernels take at most, of any level, for `n` tokens and `group` query heads to a key.
+pub(super) fn arena_len(group: usize, head_dim: usize, n: usize) -> usize {
+    /// Rows of queries that a kernel takes together.
+    const PANEL: usize = 32;
+    /// Most rows that are few, whose scores of a whole chunk are kept.
+    const FEW_ROWS: usize = 16;
+    /// Keys of a block.
+    const KEYS: usize = 64;
+    let rows = group.saturating_mul(n.min(TOKEN_BLOCK)).checked_next_multiple_of(PANEL).unwrap_or(usize::MAX);
+    // Queries, sums of values, largest scores and their sums, with padding; scores; keys and values.
+    let of_rows = rows.saturating_mul(2 * head_dim + 2 * PANEL);
+    of_rows.saturating_add(FEW_ROWS * CONTEXT_CHUNK).saturating_add(2 * KEYS * (head_dim + PANEL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use half::f16;
+    use kernels::Isa;
+    use kernels::attention::KvRows;
+
+    #[test]
+    fn the_kernels_take_no_more_of_an_arena_than_is_planned() {
+        for isa in Isa::available() {
+            let kernels = Kernels::select(Some(isa)).unwrap();
+            for head_dim in [16, 40, 128, 256] {
+                let keys = vec![f16::ONE; (CONTEXT_CHUNK + TOKEN_BLOCK) * head_dim];
+                let (k, v) = (KvRows::F16(&keys), KvRows::F16(&keys));
+                for group in [1, 3, 4, 8] {
+                    for n in [1, 2, 5, FEW_TOKENS, TOKEN_BLOCK] {
+                        let data = vec![1.0; n * group * head_dim];
+                        let q = Queries::new(&data, n, group, head_dim, group * head_dim, head_dim);
+                        let mask = Mask::Causal { first: CONTEXT_CHUNK as isize };
+                        let mut scratch = Vec::new();
+                        if n <= FEW_TOKENS {
+                            let (k, v) = (k.slice(head_dim, 0..CONTEXT_CHUNK), v.slice(head_dim, 0..CONTEXT_CHUNK));
+                            let mut partial = vec![0.0; partial_len(&q)];
+                            kernels.attend_partial(&q, &k, &v, mask, 1.0, &mut partial, &mut scratch);
+                        } else {
+                            let mut out = vec![0.0; n * group * head_dim];
+                            let mut out = Tile::new(&mut out, group * head_dim);
+                            kernels.attend(&q, &k, &v, mask, 1.0, &mut out, &mut scratch);
+                        }
+                        let planned = arena_len(group, head_dim, n);
+                        assert!(
+                            scratch.len() <= planned,
+                            "{isa}, {n}, {group}, {head_dim}: {} of {planned}",
+                            scratch.len()
+                        );
+                    }
+                }
+            }
+        }
+    }
 }

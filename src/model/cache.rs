@@ -39,11 +39,11 @@ impl KvType {
         if self.suits(head_dim) { Ok(()) } else { Err(HeadSize { kv: self, head_dim }) }
     }
 
-    /// Bytes of one key (or value) row of one head.
-    pub fn row_bytes(self, head_dim: usize) -> usize {
+    /// Stored units of one key (or value) row of one head, values or blocks, and the bytes of each.
+    fn row(self, head_dim: usize) -> (usize, usize) {
         match self {
-            KvType::F16 => 2 * head_dim,
-            KvType::Q8_0 => head_dim / KV_BLOCK * size_of::<KvBlock>(),
+            KvType::F16 => (head_dim, size_of::<f16>()),
+            KvType::Q8_0 => (head_dim / KV_BLOCK, size_of::<KvBlock>()),
         }
     }
 }
@@ -84,21 +84,39 @@ enum Store {
     Q8_0(Vec<KvBlock>),
 }
 
+/// The lengths of a [`KvCache`].
+struct KvShape {
+    /// Units of the keys, and as many of the values; those beyond the address space count as all of it.
+    units: usize,
+    unit_bytes: usize,
+}
+
+impl KvShape {
+    fn new(config: &Config, n_ctx: usize, kv: KvType) -> KvShape {
+        let (units, unit_bytes) = kv.row(config.head_dim);
+        KvShape { units: units.saturating_mul(config.n_head_kv).saturating_mul(n_ctx), unit_bytes }
+    }
+}
+
 impl KvCache {
     /// An empty cache for `n_ctx` positions.
     ///
     /// # Panics
     /// If `kv` is 8-bit and the head size is not a multiple of 32.
     pub fn new(config: &Config, n_ctx: usize, kv: KvType) -> KvCache {
-        let (rows, head_dim) = (config.n_head_kv * n_ctx, config.head_dim);
+        let (KvShape { units, .. }, head_dim) = (KvShape::new(config, n_ctx, kv), config.head_dim);
+        assert!(kv.suits(head_dim), "heads of {head_dim} in blocks of {KV_BLOCK}");
         let store = || match kv {
-            KvType::F16 => Store::F16(bytemuck::zeroed_vec(rows * head_dim)),
-            KvType::Q8_0 => {
-                assert!(head_dim.is_multiple_of(KV_BLOCK), "heads of {head_dim} in blocks of {KV_BLOCK}");
-                Store::Q8_0(bytemuck::zeroed_vec(rows * (head_dim / KV_BLOCK)))
-            }
+            KvType::F16 => Store::F16(bytemuck::zeroed_vec(units)),
+            KvType::Q8_0 => Store::Q8_0(bytemuck::zeroed_vec(units)),
         };
         KvCache { k: store(), v: store(), n_ctx, head_dim }
+    }
+
+    /// Bytes of [`KvCache::new`], when all positions are taken; sizes beyond the address space count as all of it.
+    pub fn bytes(config: &Config, n_ctx: usize, kv: KvType) -> usize {
+        let KvShape { units, unit_bytes } = KvShape::new(config, n_ctx, kv);
+        units.saturating_mul(2 * unit_bytes)
     }
 
     /// Makes the system give the memory of all positions now.

@@ -4,7 +4,7 @@ use super::Config;
 use super::pass::LayerPass;
 use super::weights::DeltaNet;
 use crate::compute::Compute;
-use crate::compute::batch::{precise_products, products};
+use crate::compute::batch::{precise_arena_len, precise_products, products};
 use crate::compute::team::{Grid, Phase};
 use kernels::Rows;
 use kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS};
@@ -27,28 +27,53 @@ pub struct Log {
     alpha_beta: Vec<f32>,
 }
 
+/// The lengths of a [`State`], in values; those beyond the address space count as all of it.
+struct StateShape {
+    conv: usize,
+    s: usize,
+}
+
+impl StateShape {
+    fn new(config: &Config) -> StateShape {
+        let conv_blocks = config.conv_channels().div_ceil(CONV_BLOCK);
+        let columns = config.n_v_head * (config.head_v_dim / state_cols(config)) * STATE_COLS;
+        StateShape {
+            conv: conv_blocks.saturating_mul(conv_unit(config)).max(1),
+            s: columns.saturating_mul(config.head_k_dim),
+        }
+    }
+}
+
 impl State {
     /// The state before the first token.
     pub fn new(config: &Config) -> State {
-        let conv_blocks = config.conv_channels().div_ceil(CONV_BLOCK);
-        let state_blocks = config.n_v_head * (config.head_v_dim / state_cols(config));
-        State {
-            conv: vec![0.0; (conv_blocks * conv_unit(config)).max(1)],
-            s: vec![0.0; state_blocks * config.head_k_dim * STATE_COLS],
-        }
+        let StateShape { conv, s } = StateShape::new(config);
+        State { conv: vec![0.0; conv], s: vec![0.0; s] }
     }
 
-    /// Bytes a layer's state takes; sizes beyond the address space count as all of it.
+    /// Bytes of a layer's state; sizes beyond the address space count as all of it.
     pub fn bytes(config: &Config) -> usize {
-        let conv = config.conv_channels().div_ceil(CONV_BLOCK) * conv_unit(config);
-        let columns = config.n_v_head * (config.head_v_dim / state_cols(config)) * STATE_COLS;
-        columns.saturating_mul(config.head_k_dim).saturating_add(conv).saturating_mul(4)
+        let StateShape { conv, s } = StateShape::new(config);
+        conv.saturating_add(s).saturating_mul(4)
     }
 
     /// Forgets everything.
     pub fn reset(&mut self) {
         self.conv.fill(0.0);
         self.s.fill(0.0);
+    }
+}
+
+/// Values of one token in a [`Log`]: projections to queries, keys and values, and to decay and write strength.
+fn log_widths(config: &Config) -> [usize; 2] {
+    [config.conv_channels(), 2 * config.n_v_head]
+}
+
+impl Log {
+    /// Bytes of the log of a batch of `n` tokens; sizes beyond the address space count as all of it.
+    pub fn bytes(config: &Config, n: usize) -> usize {
+        let inputs = log_widths(config).iter().sum::<usize>().saturating_mul(n).saturating_mul(4);
+        State::bytes(config).saturating_add(inputs)
     }
 }
 
@@ -98,6 +123,12 @@ pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<L
     products(compute, core, Phase::Products, [(w.ssm_out.matrix(), &mut **out)]);
 }
 
+/// Values of an arena that the mixer of `n` tokens takes at most.
+pub(super) fn arena_len(config: &Config, n: usize, threads: usize) -> usize {
+    // Of a batch too long to be refined cheaply, the output gate alone is.
+    if config.forms.quants { precise_arena_len(n, config.value_dim(), threads) } else { 0 }
+}
+
 /// Sets `state` to what it was after the first `keep` tokens of the batch that wrote `log`.
 pub(super) fn rewind(
     w: &DeltaNet,
@@ -109,7 +140,7 @@ pub(super) fn rewind(
 ) {
     *state = log.before;
     if keep > 0 {
-        let (qkv, alpha_beta) = (keep * config.conv_channels(), keep * 2 * config.n_v_head);
+        let [qkv, alpha_beta] = log_widths(config).map(|width| keep * width);
         let mut o = vec![0.0; keep * config.value_dim()];
         let mut mix = Mix { w, config, compute };
         mix.advance(state, &mut log.qkv[..qkv], &mut log.alpha_beta[..alpha_beta], &mut o);

@@ -5,7 +5,7 @@ use super::input::{Input, InputRow};
 use super::pass::{LayerPass, Scratch};
 use super::rope::Rope;
 use super::weights::{Layer, Mixer, Model};
-use super::{attention, deltanet, ffn};
+use super::{Config, attention, deltanet, ffn};
 use crate::compute::Compute;
 use kernels::decode;
 
@@ -31,6 +31,12 @@ pub struct Forward<'a> {
     pub scratch: &'a mut Scratch,
     /// Tokens before the batch.
     pub n_past: usize,
+}
+
+/// Values that a batch of up to `n_batch` tokens takes of the arena of each of `threads` threads.
+pub fn arena_len(config: &Config, n_batch: usize, threads: usize) -> usize {
+    let attention = attention::arena_len(config.group(), config.head_dim, n_batch);
+    attention.max(deltanet::arena_len(config, n_batch, threads))
 }
 
 /// Told the input of each layer, `(layer, x [n, n_embd])`, as it is computed.

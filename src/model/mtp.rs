@@ -20,7 +20,7 @@ use super::rope::Rope;
 use super::weights::{Model, Mtp};
 use super::{Config, weights};
 use crate::compute::Compute;
-use crate::compute::batch::{Batch, products};
+use crate::compute::batch::{Batch, BatchShape, products};
 use crate::compute::team::Phase;
 use kernels::decode;
 
@@ -44,17 +44,17 @@ impl Drafter {
         Drafter {
             cache: KvCache::new(config, n_ctx, kv),
             n_pair: 0,
-            joint: Batch::new(config.forms, BATCH, 2 * config.n_embd),
-            scratch: Scratch::new(config, BATCH),
+            joint: Batch::new(joint(config)),
+            scratch: Scratch::new(config, n_ctx, BATCH),
             y: Vec::new(),
         }
     }
 
-    /// Bytes that a memory for `n_ctx` pairs takes when it is full.
+    /// Bytes of a memory for `n_ctx` pairs when it is full, the outputs of a call apart; sizes beyond the address space
+    /// count as all of it.
     pub fn bytes(config: &Config, n_ctx: usize, kv: KvType) -> usize {
-        let joint = Batch::row_bytes(config.forms, 2 * config.n_embd, false);
-        let rows = kv.row_bytes(config.head_dim).saturating_mul(2 * config.n_head_kv).saturating_mul(n_ctx);
-        rows.saturating_add(Scratch::bytes(config, BATCH)).saturating_add(BATCH * joint)
+        let cache = KvCache::bytes(config, n_ctx, kv);
+        cache.saturating_add(Scratch::bytes(config, n_ctx, BATCH)).saturating_add(joint(config).bytes())
     }
 
     /// Pairs in the memory.
@@ -124,6 +124,11 @@ impl Drafter {
             kernels.rms_norm(x, &block.shared_head_norm, config.rms_eps, y);
         }
     }
+}
+
+/// The lengths of the joints of a batch of pairs.
+fn joint(config: &Config) -> BatchShape {
+    BatchShape { forms: config.forms, rows: BATCH, cols: 2 * config.n_embd, refined: false }
 }
 
 fn block(model: &Model) -> &Mtp {

@@ -2,8 +2,9 @@
 
 use super::Config;
 use crate::compute::Compute;
-use crate::compute::batch::Batch;
+use crate::compute::batch::{Batch, BatchShape};
 use crate::platform::machine::commit_memory;
+use kernels::attention::CONTEXT_CHUNK;
 
 /// Buffers of a forward pass over up to `n_batch` tokens; shapes are those of a batch of n.
 pub struct Scratch {
@@ -25,46 +26,82 @@ pub struct Scratch {
     alpha_beta: Vec<f32>,
     /// cos and sin of the batch `[n, n_rot]`.
     angles: Vec<f32>,
-    /// Partial results of attention split over the context.
+    /// Partial results of attention split over the context: `[n_head_kv, chunks, n·group, head_dim + 2]`, few tokens alone.
     partials: Vec<f32>,
 }
 
-impl Scratch {
-    /// Buffers for batches of up to `n_batch` tokens.
-    pub fn new(config: &Config, n_batch: usize) -> Scratch {
-        let proj = config.conv_channels().max(config.query_dim() + 2 * config.kv_dim());
-        let zeros = |cols: usize| vec![0.0; n_batch * cols];
-        Scratch {
-            x: zeros(config.n_embd),
-            out: zeros(config.n_embd),
-            h: Batch::new(config.forms, n_batch, config.n_embd),
-            core: Batch::new(config.forms, n_batch, config.value_dim().max(config.n_head * config.head_dim)),
-            wide: Batch::new(config.forms, n_batch, config.n_ff),
-            proj: zeros(proj),
-            up: zeros(config.n_ff.max(config.value_dim())),
-            alpha_beta: zeros(2 * config.n_v_head),
-            angles: zeros(config.rope.n_rot),
-            partials: Vec::new(),
+/// Batches up to this many tokens share out the context over the threads; larger ones share out the tokens.
+pub(super) const FEW_TOKENS: usize = 8;
+
+/// The lengths of a [`Scratch`], in values; those beyond the address space count as all of it.
+#[derive(Clone, Copy, Debug)]
+struct Shapes {
+    x: usize,
+    h: BatchShape,
+    core: BatchShape,
+    wide: BatchShape,
+    proj: usize,
+    up: usize,
+    alpha_beta: usize,
+    angles: usize,
+    partials: usize,
+}
+
+impl Shapes {
+    /// Those for batches of up to `rows` tokens in a context of up to `n_ctx`.
+    fn new(config: &Config, n_ctx: usize, rows: usize) -> Shapes {
+        let values = |cols: usize| rows.saturating_mul(cols);
+        let batch = |cols: usize, refined: bool| BatchShape { forms: config.forms, rows, cols, refined };
+        let heads = config.n_head * config.head_dim;
+        let few = rows.min(FEW_TOKENS) * config.n_head;
+        Shapes {
+            x: values(config.n_embd),
+            h: batch(config.n_embd, true),
+            core: batch(config.value_dim().max(heads), false),
+            wide: batch(config.n_ff, false),
+            proj: values(config.conv_channels().max(config.query_dim() + 2 * config.kv_dim())),
+            up: values(config.n_ff.max(config.value_dim())),
+            alpha_beta: values(2 * config.n_v_head),
+            angles: values(config.rope.n_rot),
+            partials: n_ctx.div_ceil(CONTEXT_CHUNK).saturating_mul(few).saturating_mul(config.head_dim + 2),
         }
     }
 
-    /// Makes the system give the memory of a full batch now.
-    pub fn commit_memory(&mut self) {
-        let Scratch { x, out, h, core, wide, proj, up, alpha_beta, angles, .. } = self;
-        [x, out, proj, up, alpha_beta, angles].into_iter().for_each(|buffer| commit_memory(buffer));
-        [h, core, wide].into_iter().for_each(Batch::commit_memory);
+    fn bytes(&self) -> usize {
+        let Shapes { x, h, core, wide, proj, up, alpha_beta, angles, partials } = *self;
+        let values = [x, x, proj, up, alpha_beta, angles, partials].into_iter().fold(0, usize::saturating_add);
+        [h, core, wide].iter().map(BatchShape::bytes).fold(values.saturating_mul(4), usize::saturating_add)
+    }
+}
+
+impl Scratch {
+    /// Buffers for batches of up to `n_batch` tokens in a context of up to `n_ctx`.
+    pub fn new(config: &Config, n_ctx: usize, n_batch: usize) -> Scratch {
+        let Shapes { x, h, core, wide, proj, up, alpha_beta, angles, partials } = Shapes::new(config, n_ctx, n_batch);
+        Scratch {
+            x: vec![0.0; x],
+            out: vec![0.0; x],
+            h: Batch::new(h),
+            core: Batch::new(core),
+            wide: Batch::new(wide),
+            proj: vec![0.0; proj],
+            up: vec![0.0; up],
+            alpha_beta: vec![0.0; alpha_beta],
+            angles: vec![0.0; angles],
+            partials: vec![0.0; partials],
+        }
     }
 
-    /// Bytes the buffers of a batch take.
-    pub fn bytes(config: &Config, n_batch: usize) -> usize {
-        let core = config.value_dim().max(config.n_head * config.head_dim);
-        let proj = config.conv_channels().max(config.query_dim() + 2 * config.kv_dim());
-        let up = config.n_ff.max(config.value_dim());
-        let plain = 2 * config.n_embd + proj + up + 2 * config.n_v_head + config.rope.n_rot;
-        let batches = Batch::row_bytes(config.forms, config.n_embd, true)
-            + Batch::row_bytes(config.forms, core, false)
-            + Batch::row_bytes(config.forms, config.n_ff, false);
-        n_batch.saturating_mul(4 * plain + batches)
+    /// Bytes of [`Scratch::new`], and of what a batch is refined into; sizes beyond the address space count as all of it.
+    pub fn bytes(config: &Config, n_ctx: usize, n_batch: usize) -> usize {
+        Shapes::new(config, n_ctx, n_batch).bytes()
+    }
+
+    /// Makes the system give the memory of a full batch in a full context now.
+    pub fn commit_memory(&mut self) {
+        let Scratch { x, out, h, core, wide, proj, up, alpha_beta, angles, partials } = self;
+        [x, out, proj, up, alpha_beta, angles, partials].into_iter().for_each(|buffer| commit_memory(buffer));
+        [h, core, wide].into_iter().for_each(Batch::commit_memory);
     }
 }
 
@@ -83,7 +120,7 @@ pub(super) struct LayerPass<'a> {
     pub up: &'a mut [f32],
     pub alpha_beta: &'a mut [f32],
     pub angles: &'a [f32],
-    pub partials: &'a mut Vec<f32>,
+    pub partials: &'a mut [f32],
     pub out: &'a mut [f32],
 }
 

@@ -4,7 +4,6 @@
 //! The set is fixed and as small as will do. Left to itself the system drops what was not used for the longest time, which
 //! in a pass over all layers is always what comes next: it would then read everything again for every token.
 
-use super::weights::{Ffn, Layer};
 use crate::gguf::Stored;
 
 /// Which feed-forwards are streamed.
@@ -38,13 +37,10 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// What `streaming` says of these layers; `None` when nothing is streamed.
-    pub fn new(layers: &[Layer], streaming: &Streaming) -> Option<Stream> {
-        let weights = |il: usize| {
-            let Ffn { ffn_gate, ffn_up, ffn_down } = &layers[il].ffn;
-            (il, [ffn_down, ffn_gate, ffn_up].map(|weight| weight.stored().clone()))
-        };
-        let layers: Vec<_> = spread(layers.len(), streaming.layers).map(weights).collect();
+    /// What `streaming` says of `n_layer` layers, of which `weights` tells the feed-forward, as files have it in order;
+    /// `None` when nothing is streamed.
+    pub(super) fn new(n_layer: usize, weights: impl Fn(usize) -> [Stored; 3], streaming: &Streaming) -> Option<Stream> {
+        let layers: Vec<_> = spread(n_layer, streaming.layers).map(|il| (il, weights(il))).collect();
         layers.iter().flat_map(|(_, weights)| weights).for_each(Stored::advise_transient);
         (!layers.is_empty()).then_some(Stream { layers, uncached: streaming.uncached })
     }

@@ -3,7 +3,7 @@
 
 use super::bind::Bind;
 use super::names::{Role, Spelling};
-use super::stream::Stream;
+use super::stream::{Stream, Streaming};
 use super::{Config, Error, LayerKind};
 use crate::compute::weight::Weight;
 use crate::gguf::Gguf;
@@ -173,6 +173,15 @@ impl Model {
         let mtp = if config.n_mtp == 1 { Some(text.mtp(n_layer)?) } else { None };
         bind.check_account(|name| Role::of(name, n_layer) == Role::Trunk)?;
         Ok(Model { n_vocab, token_embd, layers, output_norm, output, mtp, stream: None, config })
+    }
+
+    /// Streams the feed-forwards that `streaming` says from here on.
+    pub fn stream_feed_forwards(&mut self, streaming: &Streaming) {
+        let weights = |il: usize| {
+            let Ffn { ffn_gate, ffn_up, ffn_down } = &self.layers[il].ffn;
+            [ffn_down, ffn_gate, ffn_up].map(|weight| weight.stored().clone())
+        };
+        self.stream = Stream::new(self.layers.len(), weights, streaming);
     }
 
     /// Bytes of weights one decoded token reads: every matrix of the trunk once, and the head.

@@ -16,7 +16,7 @@ use super::video;
 use super::weights::{Linear, Norm, VisionModel};
 use crate::compute::Compute;
 use crate::compute::team::Grid;
-use kernels::dense::{DenseHead, DenseRows, DenseScratch, Precision, Store};
+use kernels::dense::{DenseHead, DenseRows, Precision, Store};
 use kernels::{Kernels, Rows};
 use std::time::Instant;
 
@@ -227,10 +227,9 @@ fn product(
     let cuts = (4 * compute.team.threads()).div_ceil(items).min(x.rows().div_ceil(ROWS));
     let rows = x.rows().div_ceil(cuts);
     let grid = Grid::new(y, weight.rows(), rows, COLUMNS);
-    compute.team.grids(&mut [grid], |_, rows, cols, mut tile| {
-        let mut scratch = DenseScratch::default();
+    compute.team.grids_with(&mut [grid], |arena, _, rows, cols, mut tile| {
         let bias = if bias.is_empty() { bias } else { &bias[cols.clone()] };
-        kernels.dense_matmul(weight.slice_rows(cols), bias, (x, rows.start), store, &mut tile, &mut scratch);
+        kernels.dense_matmul(weight.slice_rows(cols), bias, (x, rows.start), store, &mut tile, &mut arena.dense);
     });
 }
 
@@ -246,11 +245,11 @@ fn fill_rows(
     let (kernels, precision) = (compute.kernels, out.precision());
     out.reshape(n, cols);
     let words = out.row_words();
-    compute.team.split(out.words_mut(), TOGETHER * words, |i, part| {
-        let mut row = vec![0.0; cols];
+    compute.team.split_with(out.words_mut(), TOGETHER * words, |arena, i, part| {
+        let row = arena.values(cols);
         for (r, words) in part.chunks_exact_mut(words).enumerate() {
-            make(i * TOGETHER + r, &mut row);
-            kernels.dense_row(precision, &row, words);
+            make(i * TOGETHER + r, row);
+            kernels.dense_row(precision, row, words);
         }
     });
 }
@@ -340,9 +339,9 @@ impl Buffers {
         let (proj, heads) = (&self.proj, &self.heads);
         let scale = 1.0 / (d as f32).sqrt();
         let grid = Grid::new(&mut self.attn, h, QUERIES, d);
-        compute.team.grids(&mut [grid], |_, rows, cols, mut tile| {
+        compute.team.grids_with(&mut [grid], |arena, _, rows, cols, mut tile| {
             let q = Rows::new(&proj[rows.start * h + cols.start..], rows.len(), d, h);
-            kernels.dense_attend(q, &heads[cols.start / d], scale, &mut tile, &mut DenseScratch::default());
+            kernels.dense_attend(q, &heads[cols.start / d], scale, &mut tile, &mut arena.dense);
         });
         let attn = &self.attn;
         fill_rows(compute, n, h, &mut self.rows, |r, row| row.copy_from_slice(&attn[r * h..][..h]));

@@ -1,0 +1,127 @@
+//! What is allocated: for opening a GGUF file a small multiple of its header, whatever its numbers claim; for a context
+//! what the memory plan says.
+
+use gguf_sample::{bytes_of, sample};
+use kernels::Kernels;
+use qwen_edge::compute::Compute;
+use qwen_edge::engine::context::{Context, ContextBytes, Settings};
+use qwen_edge::gguf::Gguf;
+use qwen_edge::model::cache::{KvCache, KvType};
+use qwen_edge::model::deltanet::State;
+use qwen_edge::model::forward;
+use qwen_edge::model::mtp::Drafter;
+use qwen_edge::model::pass::Scratch;
+use qwen_edge::model::{Config, Model};
+use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
+use std::sync::{Arc, Mutex, PoisonError};
+
+#[path = "support/allocation.rs"]
+mod allocation;
+mod gguf_sample;
+
+#[global_allocator]
+static ALLOCATOR: allocation::Counting = allocation::Counting;
+
+/// Held by the test that counts: the counter is the process's.
+static COUNTER: Mutex<()> = Mutex::new(());
+
+/// Bytes allocated at the worst moment of opening `bytes`, the bytes themselves apart.
+fn peak(bytes: Vec<u8>) -> usize {
+    allocation::peak(|| _ = Gguf::from_bytes(bytes))
+}
+
+#[test]
+fn opening_a_file_allocates_no_more_than_its_size_justifies() {
+    let _counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let good = bytes_of(&sample());
+    let limit = 16 * good.len();
+    assert!(peak(good.clone()) < limit);
+
+    for at in 0..sample().header().len() {
+        for value in [0x00, 0x7f, 0xff] {
+            let mut bytes = good.clone();
+            bytes[at] = value;
+            let peak = peak(bytes);
+            assert!(peak < limit, "byte {at} set to {value}: {peak} bytes allocated for a file of {}", good.len());
+        }
+    }
+
+    // Counts of keys and tensors, a string length and an array length, each as large as is accepted.
+    let counts = |n_tensors: u64, n_keys: u64, rest: &[u8]| {
+        [&b"GGUF"[..], &3u32.to_le_bytes(), &n_tensors.to_le_bytes(), &n_keys.to_le_bytes(), rest].concat()
+    };
+    let key = |ty: u32| [&1u64.to_le_bytes()[..], b"k", &ty.to_le_bytes()].concat();
+    let array = |element: u32| [&key(9)[..], &element.to_le_bytes(), &(1u64 << 30).to_le_bytes()].concat();
+    let string = [&key(8)[..], &(1u64 << 30).to_le_bytes()].concat();
+    let hostile = [
+        counts(1 << 20, 0, b""),
+        counts(0, 1 << 16, b""),
+        counts(u64::MAX, u64::MAX, b""),
+        counts(0, 1, &string),
+        counts(0, 1, &array(0)),
+        counts(0, 1, &array(8)),
+        counts(0, 1, &array(12)),
+    ];
+    for bytes in hostile {
+        let peak = peak(bytes.clone());
+        assert!(peak < 4096, "{peak} bytes allocated for {:?}", bytes.escape_ascii().to_string());
+    }
+}
+
+/// Models of several sizes, formats and head shapes.
+fn models() -> Vec<Arc<Model>> {
+    let tiny = || Dims::of(Size::Tiny);
+    let wide = Dims { n_embd: 512, n_ff: 1536, n_layer: 8, ..tiny() };
+    let options = |dims, quant| Options { dims, quant, mtp: true, newer: false, seed: 1 };
+    let all = [options(tiny(), Quant::Q8_0), options(wide, Quant::Q4_K_M), options(tiny(), Quant::F16)];
+    let bind = |options| Arc::new(Model::bind(&Gguf::from_bytes(Synth::text(options).to_bytes()).unwrap()).unwrap());
+    all.iter().map(bind).collect()
+}
+
+/// Bytes that are allocated when `make` makes its value.
+fn allocated<T>(make: impl FnOnce() -> T) -> usize {
+    let mut made = None;
+    allocation::peak(|| made = Some(make()))
+}
+
+#[test]
+fn what_is_allocated_is_what_the_plan_counts() {
+    let _counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
+    let kernels = Kernels::select(None).unwrap();
+    for model in models() {
+        let config: &Config = &model.config;
+        assert_eq!(allocated(|| State::new(config)), State::bytes(config));
+        // What a batch is refined into comes later; rows are completed to whole numbers of those that kernels take.
+        let refined =
+            |n_batch: usize| Scratch::bytes(config, 0, n_batch) - allocated(|| Scratch::new(config, 0, n_batch));
+        let row = refined(16) / 16;
+        for (n_ctx, n_batch) in [(700, 1), (512, 4), (5_000, 5), (4_096, 64), (70_000, 512)] {
+            for kv in [KvType::F16, KvType::Q8_0] {
+                let cache = KvCache::bytes(config, n_ctx, kv);
+                assert_eq!(allocated(|| KvCache::new(config, n_ctx, kv)), cache);
+                let (drafter, counted) =
+                    (allocated(|| Drafter::new(config, n_ctx, kv)), Drafter::bytes(config, n_ctx, kv));
+                assert_eq!(drafter + 64 * row, counted);
+
+                let settings = Settings { n_ctx, n_batch, kv, n_checkpoint: 0 };
+                let arena = size_of::<f32>() * forward::arena_len(config, n_batch, 1);
+                let counted = ContextBytes::of(config, model.n_vocab, &settings).total() + arena;
+                let compute = Compute::new(kernels, 1);
+                let context = allocated(|| Context::new(model.clone(), compute, settings));
+                println!("{settings:?}: {context} of {counted} bytes");
+                // Beside these there are lists of a few words a layer.
+                assert!(context <= counted + 4096, "{settings:?}: {context} allocated, {counted} counted");
+            }
+            let (scratch, counted) =
+                (allocated(|| Scratch::new(config, n_ctx, n_batch)), Scratch::bytes(config, n_ctx, n_batch));
+            if n_batch.is_multiple_of(16) {
+                assert_eq!(scratch + n_batch * row, counted, "{n_ctx}, {n_batch}");
+            } else {
+                assert!(
+                    scratch <= counted && counted - scratch <= 16 * counted / n_batch.min(16),
+                    "{n_ctx}, {n_batch}"
+                );
+            }
+        }
+    }
+}
