@@ -1,4 +1,47 @@
-//! `qwen-edge` runs the Qwen3.5 small series from GGUF files on the CPU.
+//! `qwen-edge` runs the Qwen3.5 small models (0.8B, 2B, 4B, 9B) from GGUF files on the CPU: text, pictures and clips, on
+//! x86-64 and aarch64, in a memory that is planned before it is taken.
+//!
+//! A [`Session`] takes messages and gives answers:
+//!
+//! ```
+//! use qwen_edge::{Event, Message, SamplerSettings, Session};
+//!
+//! let mut session = Session::open("models/demo-q8_0.gguf")?;
+//! session.options.sampling = SamplerSettings::greedy();
+//! let question = Message::user("Extract name, age as JSON: Mia is 31 years old and lives in Oslo.");
+//! let outcome = session.answer(&[question], |event| {
+//!     if let Event::Text(text) = event {
+//!         print!("{text}");
+//!     }
+//! })?;
+//! assert_eq!(outcome.text, r#"{"name": "Mia", "age": 31}"#);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`ModelFile`] is the longer way: what is in the file, then [`StartOptions`] for memory, threads and a vision tower.
+//! [`Session::canceller`] stops an answer from another thread. `examples/` has a chat, a picture, the logits of a text and
+//! a batch of prompts. Nothing in the library prints, reads arguments or sets signal handlers.
+//!
+//! # The rooms
+//!
+//! Imports point upwards in this list; the names above are those of the last room, and of what it is told with.
+//!
+//! | module | what it is about |
+//! |---|---|
+//! | [`platform`] | the machine: cores, memory and its limits, mapped files, files that are whole or not there |
+//! | [`compute`] | threads, batches of activations, and products of them with weights, by [`kernels`] |
+//! | [`gguf`] | the container: keys and tensors, read and written, whatever the bytes are |
+//! | [`tokenizer`] | text to tokens and back |
+//! | [`sampler`] | logits to the next token |
+//! | [`chat`] | messages to a prompt by the model's template; where thinking ends |
+//! | [`model`] | hyper-parameters and weights of a text model, and its forward pass |
+//! | [`vision`] | pictures and clips to rows of a prompt |
+//! | [`engine`] | a model at work: plan, context, answers, and the session |
+//!
+//! # Features
+//!
+//! `cli` (default) is for the program; `default-features = false` leaves out all that a terminal needs. `synth` writes
+//! models of random weights.
 
 #![deny(unsafe_code)]
 
@@ -13,3 +56,12 @@ pub mod sampler;
 pub mod synth;
 pub mod tokenizer;
 pub mod vision;
+
+pub use engine::generate::{Outcome, Stop};
+pub use engine::message::{Message, Part, Role};
+pub use engine::model_file::{ModelFile, OpenError, Residence, StartError, StartOptions, Tower, TowerFile};
+pub use engine::plan::{Plan, Wish};
+pub use engine::session::{AnswerOptions, Canceller, Event, Session, SessionError};
+pub use kernels::{Isa, Kernels};
+pub use sampler::Settings as SamplerSettings;
+pub use vision::Source;

@@ -88,6 +88,11 @@ impl Thinking {
         }
     }
 
+    /// Whether everything is taken for the answer.
+    pub fn is_ignored(&self) -> bool {
+        self.marks.is_none()
+    }
+
     /// The state behind a prompt, which may end within a thinking part. After `budget` tokens the thinking is ended.
     pub fn after(prompt: &[u32], tokenizer: &Tokenizer, budget: Option<usize>) -> Thinking {
         let Some(end) = tokenizer.added_token("</think>") else { return Self::ignored() };

@@ -113,12 +113,11 @@ impl Conversation {
 
     /// Writes the next answer and adds it; false if it was stopped before it began.
     fn reply(&mut self, talk: &mut Talk) -> anyhow::Result<bool> {
-        if talk.answer(&self.messages)?.is_stopped_before_answer() {
+        let outcome = talk.answer(&self.messages)?;
+        if outcome.is_stopped_before_answer() {
             return Ok(false);
         }
-        let mut answer = Message::assistant(talk.screen.answer());
-        talk.screen.reasoning().clone_into(&mut answer.reasoning);
-        self.messages.push(answer);
+        self.messages.push(outcome.into());
         Ok(true)
     }
 }

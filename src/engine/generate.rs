@@ -66,6 +66,10 @@ pub struct Outcome {
     pub prefill: Duration,
     /// Ids of the answer, the ending token excluded.
     pub ids: Vec<u32>,
+    /// The answer: all that [`Audience::writing`] was told of it.
+    pub text: String,
+    /// The thinking before it, without white space around it.
+    pub reasoning: String,
     /// What became of the thinking.
     pub thought: Thought,
     /// Thinking tokens that the model chose.
@@ -83,6 +87,20 @@ impl Outcome {
     /// Tokens written per second. The first comes with the prompt and is not counted.
     pub fn decode_tok_s(&self) -> f64 {
         rate(self.ids.len().saturating_sub(1), self.decode)
+    }
+
+    /// The answer, or the thinking before it, goes on with `text`.
+    fn go_on(&mut self, channel: Channel, text: &str, thinking: &Thinking, audience: &mut dyn Audience) {
+        let (written, text) = match channel {
+            Channel::Thinking => (&mut self.reasoning, text),
+            // The blank lines between thinking and answer belong to neither.
+            Channel::Answer if self.text.is_empty() && !thinking.is_ignored() => {
+                (&mut self.text, text.trim_start_matches('\n'))
+            }
+            Channel::Answer => (&mut self.text, text),
+        };
+        written.push_str(text);
+        audience.writing(channel, text);
     }
 
     /// Whether it was interrupted before anything was written.
@@ -139,6 +157,8 @@ pub fn generate(
         n_read: 0,
         prefill: Duration::ZERO,
         ids: Vec::new(),
+        text: String::new(),
+        reasoning: String::new(),
         thought: Thought::None,
         n_thinking: 0,
         decode: Duration::ZERO,
@@ -192,7 +212,7 @@ pub fn generate(
         outcome.decode = start.elapsed();
         let text = decoder.push(tokenizer, id);
         if let Some(channel) = thinking.take(id, text) {
-            audience.writing(channel, text);
+            outcome.go_on(channel, text, &thinking, audience);
             last = channel;
         }
         if outcome.ids.len() == n_max {
@@ -208,8 +228,9 @@ pub fn generate(
     };
     let rest = decoder.finish();
     if !rest.is_empty() {
-        audience.writing(last, rest);
+        outcome.go_on(last, rest, &thinking, audience);
     }
+    outcome.reasoning = outcome.reasoning.trim().to_owned();
     outcome.thought = thinking.thought();
     outcome.n_thinking = thinking.n_tokens();
     Ok(outcome)

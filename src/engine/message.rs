@@ -1,5 +1,6 @@
 //! Messages of a conversation, as a session takes them: text, with pictures and clips that have been looked at.
 
+use super::generate::Outcome;
 use crate::vision::eyes::Seen;
 use serde_json::{Value, json};
 
@@ -36,9 +37,20 @@ pub struct Message {
     pub reasoning: String,
 }
 
+impl From<&str> for Part {
+    fn from(text: &str) -> Part {
+        Part::Text(text.to_owned())
+    }
+}
+
 impl Message {
+    /// A message of several parts, such as a picture and what is asked about it.
+    pub fn new(role: Role, parts: impl Into<Vec<Part>>) -> Message {
+        Message { role, parts: parts.into(), reasoning: String::new() }
+    }
+
     fn text(role: Role, text: impl Into<String>) -> Message {
-        Message { role, parts: vec![Part::Text(text.into())], reasoning: String::new() }
+        Message::new(role, [Part::Text(text.into())])
     }
 
     /// A system message.
@@ -46,7 +58,7 @@ impl Message {
         Message::text(Role::System, text)
     }
 
-    /// A message of text alone.
+    /// A question, of text alone.
     pub fn user(text: impl Into<String>) -> Message {
         Message::text(Role::User, text)
     }
@@ -77,6 +89,13 @@ impl Message {
             message["reasoning_content"] = self.reasoning.as_str().into();
         }
         message
+    }
+}
+
+/// The answer as a message, with which the conversation goes on.
+impl From<Outcome> for Message {
+    fn from(outcome: Outcome) -> Message {
+        Message { reasoning: outcome.reasoning, ..Message::assistant(outcome.text) }
     }
 }
 

@@ -52,6 +52,9 @@ pub enum OpenError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// The file is no model to talk to.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// A weight is missing, or not what it should be.
     #[error(transparent)]
     Model(#[from] model::Error),
@@ -132,6 +135,17 @@ pub struct Tower {
     pub needed: bool,
 }
 
+impl Tower {
+    /// The tower of the vision file `path`, with memory for one picture; more are a matter of [`Tower::n_input`].
+    ///
+    /// # Errors
+    /// It cannot be read, or is no GGUF.
+    pub fn open(path: impl AsRef<Path>) -> Result<Tower, gguf::Error> {
+        let file = TowerFile::Beside(Gguf::open(path.as_ref())?);
+        Ok(Tower { file, options: ViewerOptions::default(), n_input: 1, clips: false, needed: true })
+    }
+}
+
 /// How a session starts.
 #[derive(Default)]
 pub struct StartOptions {
@@ -160,8 +174,8 @@ impl ModelFile {
     ///
     /// # Errors
     /// [`OpenError`].
-    pub fn open(path: &Path) -> Result<ModelFile, OpenError> {
-        let gguf = Gguf::open(path)?;
+    pub fn open(path: impl AsRef<Path>) -> Result<ModelFile, OpenError> {
+        let gguf = Gguf::open(path.as_ref())?;
         // A file of another kind is told so before anything that only a model has is missed.
         let config = Config::from_gguf(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
@@ -212,7 +226,7 @@ impl ModelFile {
     pub fn start(
         mut self,
         mut options: StartOptions,
-        progress: &mut dyn FnMut(u64, u64),
+        mut progress: impl FnMut(u64, u64),
     ) -> Result<Session, StartError> {
         let kernels = Kernels::select(options.isa).map_err(StartError::Isa)?;
         let threads = options.threads.unwrap_or_else(|| Machine::default().performance_cores());
@@ -220,7 +234,7 @@ impl ModelFile {
             stretch(&mut self.config, factor);
         }
         let plan = self.plan(&options, threads)?;
-        self.load(&mut options, &plan, progress)?;
+        self.load(&mut options, &plan, &mut progress)?;
         let mut model = Model::bind(&self.gguf)?;
         model.stream_feed_forwards(&plan.streaming);
         model.config.rope.yarn.clone_from(&self.config.rope.yarn);

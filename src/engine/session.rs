@@ -5,6 +5,7 @@
 use super::context::{Context, text_rows};
 use super::generate::{self, Audience, Outcome, Task, generate};
 use super::message::{Message, shown};
+use super::model_file::{ModelFile, StartError, StartOptions};
 use super::plan::Plan;
 use crate::chat::thinking::{Channel, Thinking};
 use crate::chat::{self, Request, Template};
@@ -15,6 +16,7 @@ use crate::vision::positions::{VisionIds, Walk};
 use crate::vision::prompt::{self, Prompt};
 use crate::vision::{self, Look, Source, Viewer};
 use serde_json::Value;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -112,7 +114,7 @@ pub(super) struct Parts {
     pub notes: Vec<String>,
 }
 
-/// A conversation with a model.
+/// A conversation with a model, or one after the other: an answer is given all messages of its own.
 pub struct Session {
     context: Context,
     tokenizer: Tokenizer,
@@ -131,6 +133,15 @@ impl Session {
         let Parts { context, tokenizer, template, sampler, viewer, options, plan, notes } = parts;
         let canceller = Canceller::default();
         Session { context, tokenizer, template, sampler, viewer, plan, notes, canceller, options }
+    }
+
+    /// Opens a model's file and starts with what is published for its size, and with as much context as fits the free
+    /// memory. [`ModelFile::start`] has the options.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Session, StartError> {
+        ModelFile::open(path)?.start(StartOptions::default(), |_, _| ())
     }
 
     /// The memory plan that the session keeps to.
@@ -195,7 +206,7 @@ impl Session {
     pub fn answer(
         &mut self,
         messages: &[Message],
-        on_event: &mut dyn FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Outcome, SessionError> {
         let messages_json: Vec<Value> = messages.iter().map(Message::to_json).collect();
         let ids = prompt_ids(&self.tokenizer, &self.template, &messages_json, self.options.thinking)?;
@@ -206,7 +217,7 @@ impl Session {
         let turn = self.tokenizer.added_token("<|im_start|>");
         let checkpoint_at = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
         let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
-        self.write(&prompt, checkpoint_at, thinking, on_event)
+        self.write(&prompt, checkpoint_at, thinking, &mut on_event)
     }
 
     /// Writes the one answer to a prompt that has been made into ids ([`super::model_file::ModelFile::prompt_ids`]), with a
@@ -219,20 +230,20 @@ impl Session {
         ids: Vec<u32>,
         images: &[Seen],
         clips: &[Seen],
-        on_event: &mut dyn FnMut(Event<'_>),
+        mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Outcome, SessionError> {
         let prompt = self.arrange(ids, images, clips)?;
         let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
-        self.write(&prompt, 0, thinking, on_event)
+        self.write(&prompt, 0, thinking, &mut on_event)
     }
 
     /// Continues a text as it is, without the template: for base models.
     ///
     /// # Errors
     /// As [`Session::answer`].
-    pub fn continue_text(&mut self, text: &str, on_event: &mut dyn FnMut(Event<'_>)) -> Result<Outcome, SessionError> {
+    pub fn continue_text(&mut self, text: &str, mut on_event: impl FnMut(Event<'_>)) -> Result<Outcome, SessionError> {
         let ids = self.tokenizer.encode(text, Special::None);
-        self.write(&Prompt { ids, seen: Vec::new() }, 0, Thinking::ignored(), on_event)
+        self.write(&Prompt { ids, seen: Vec::new() }, 0, Thinking::ignored(), &mut on_event)
     }
 
     /// Puts pictures and clips in their places.
