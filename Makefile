@@ -87,6 +87,9 @@ deb: static static-arm ## Debian packages for amd64 and arm64, in dist/
 answers: static static-arm ## the same greedy text from both static binaries at every level: make answers [MODEL=file.gguf]
 	scripts/answers.sh "$(MODEL)"
 
+package: need-cargo ## pack every member as for the registry and build what is packed; nothing is published
+	$(CARGO) publish --workspace --dry-run --locked $(ARGS)
+
 reproducible: need-cargo ## build the static binaries twice, in different directories, and compare the bytes
 	scripts/reproducible.sh
 
@@ -101,4 +104,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run install test check lint test-long test-arm test-arm-short test-amx bench bench-peer bench-vision synth budgets static static-arm dist deb answers reproducible clean help need-cargo
+.PHONY: build run install test check lint test-long test-arm test-arm-short test-amx bench bench-peer bench-vision synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
