@@ -4,10 +4,10 @@
 //! Below the session stand the rooms that it is made of: the file, the tokenizer, the model, and a context that reads.
 
 use qwen_edge::Kernels;
-use qwen_edge::compute::team::Team;
-use qwen_edge::engine::context::{Context, Settings, text_slots};
+use qwen_edge::compute::Compute;
+use qwen_edge::engine::context::{Context, Settings, text_rows};
 use qwen_edge::gguf::Gguf;
-use qwen_edge::model::{Model, attention::KvType};
+use qwen_edge::model::{Model, cache::KvType};
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use std::error::Error;
 use std::path::Path;
@@ -21,12 +21,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tokenizer = Tokenizer::from_gguf(&file)?;
     let ids = tokenizer.encode(&text, Special::None);
     let settings = Settings { n_ctx: ids.len(), n_batch: ids.len(), kv: KvType::F16, n_checkpoint: 0 };
-    let mut context = Context::new(Arc::new(Model::bind(&file)?), Kernels::select(None)?, Team::new(2), settings);
+    let mut context = Context::new(Arc::new(Model::bind(&file)?), Compute::new(Kernels::select(None)?, 2), settings);
 
     // All tokens in one batch; the logits behind each of them are wanted.
-    context.forward(&text_slots(&ids, 0), ids.len())?;
+    context.forward(&text_rows(&ids, 0), ids.len())?;
     for (row, &next) in ids.iter().skip(1).enumerate() {
-        let logits = context.logits(row);
+        let logits = context.compute_logits(row);
         let sum: f32 = logits.iter().map(|x| x.exp()).sum();
         let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or_default();
         let of = |id: u32| tokenizer.decode(&[id]);
