@@ -2,7 +2,7 @@
 
 use super::run::{Kind, Talk, not_finite};
 use super::screen::Screen;
-use super::{marks, signals};
+use super::{advice, marks, signals};
 use qwen_edge::engine::message::{Message, Part};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
@@ -90,7 +90,7 @@ impl Conversation {
             Ok(message) => self.messages.push(message),
             // Pictures stay for a message that has room for them.
             Err(error) => {
-                say!("error: {error:#}");
+                say!("error: {}", advice::explain(&error));
                 return Ok(());
             }
         }
@@ -104,7 +104,7 @@ impl Conversation {
             Ok(false) => "the message is taken back, as it was not read to its end".to_owned(),
             // No later answer would be seen either, or be one.
             Err(error) if error.is::<std::io::Error>() || not_finite(&error).is_some() => return Err(error),
-            Err(error) => format!("error: {error:#}"),
+            Err(error) => format!("error: {}", advice::explain(&error)),
         };
         self.messages.pop();
         say!("{problem}");
@@ -145,7 +145,7 @@ pub(super) fn chat(talk: &mut Talk, system: Option<&str>, shown: Vec<Part>) -> a
             Line::Think(on) => talk.think(on),
             Line::Look(kind, file) => match talk.look(file, kind) {
                 Ok(part) => conversation.waiting.push(part),
-                Err(error) => say!("error: {error:#}"),
+                Err(error) => say!("error: {}", advice::explain(&error)),
             },
             Line::Wrong(why) => say!("{why}"),
             Line::Message(message) => conversation.say(talk, message)?,

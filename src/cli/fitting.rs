@@ -1,8 +1,9 @@
 //! Arguments that say how much memory a model may take, and what is done to keep to it.
 
 use clap::Args;
+use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::Residence;
-use qwen_edge::engine::plan::{Bytes, Plan, Wish};
+use qwen_edge::engine::plan::{Plan, Wish};
 use qwen_edge::model::cache::KvType;
 use qwen_edge::platform::machine::Machine;
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ pub struct Fitting {
     /// Ceiling on all memory, the mapped weights included, such as 1.6G or 900M; weights that do not fit are read again
     /// for every token [default: what the machine has free]
     #[arg(long, value_name = "SIZE")]
-    pub mem: Option<Bytes>,
+    pub mem: Option<ByteSize>,
 
     /// Storage of keys and values: f16 or q8_0 [default: f16, or q8_0 when memory is short]
     #[arg(long, value_name = "TYPE")]

@@ -3,9 +3,10 @@
 use super::printable;
 use anyhow::Result;
 use qwen_edge::chat::{self, Template};
+use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::context::{DEFAULT_BATCH, Settings};
 use qwen_edge::engine::load::mapped_load;
-use qwen_edge::engine::plan::{Bytes, Load, Plan};
+use qwen_edge::engine::plan::{Load, Plan};
 use qwen_edge::gguf::{Gguf, Note, TensorType};
 use qwen_edge::model::cache::KvType;
 use qwen_edge::model::config::ValueHeads;
@@ -433,15 +434,15 @@ impl Display for Report {
             line(key, value)?;
         }
         let files = if self.n_files == 1 { String::new() } else { format!(" in {} files", self.n_files) };
-        let header = Bytes(self.header_bytes);
-        line("size", &format!("{}{files} (header {header}), GGUF v{}", Bytes(self.file_bytes), self.gguf_version))?;
+        let header = ByteSize(self.header_bytes);
+        line("size", &format!("{}{files} (header {header}), GGUF v{}", ByteSize(self.file_bytes), self.gguf_version))?;
         if self.n_tensors > 0 {
             line("parameters", &format!("{} in {} tensors", Count(self.n_params), self.n_tensors))?;
         }
         for (i, ty) in self.types.iter().enumerate() {
             let TypeUse { name, n_tensors, bytes, supported } = ty;
             let missing = if *supported { "" } else { "   not supported" };
-            let bytes = Bytes(*bytes).to_string();
+            let bytes = ByteSize(*bytes).to_string();
             let row = format!("{name:<8}{n_tensors:>4} tensors {bytes:>9}{missing}");
             line(if i == 0 { "types" } else { "" }, &row)?;
         }
@@ -472,14 +473,14 @@ impl Display for Report {
             line("rope", &rope)?;
             line("context", &format!("{} tokens in training", m.n_ctx_train))?;
             line("head", if m.tied_head { "the embedding table (tied)" } else { "its own matrix (untied)" })?;
-            let mtp = format!("one block, {}, for drafting", Bytes(m.mtp_bytes));
+            let mtp = format!("one block, {}, for drafting", ByteSize(m.mtp_bytes));
             line("thinking", if m.thinks_by_default { "on unless --think off" } else { "off unless --think on" })?;
             line("mtp", if m.mtp { &mtp } else { "none in this file: no drafting" })?;
         }
         if let Some(v) = self.vision.as_ref().filter(|v| v.inside) {
             let VisionTower { n_layer, n_embd, n_ff, n_head, .. } = v;
             let tower = format!("{n_layer} layers, width {n_embd}, feed-forward {n_ff}, {n_head} heads");
-            line("vision", &format!("{tower}; {}", Bytes(v.bytes)))?;
+            line("vision", &format!("{tower}; {}", ByteSize(v.bytes)))?;
         } else if let Some(v) = &self.vision {
             line("layers", &v.n_layer.to_string())?;
             line("width", &format!("{}, feed-forward {}, {} heads", v.n_embd, v.n_ff, v.n_head))?;
@@ -518,7 +519,7 @@ impl Display for Report {
             line("\nmemory", &row(header.map(str::to_owned)))?;
             for need in &self.memory {
                 let Need { n_ctx, weights, kv, state, buffers, program, total } = *need;
-                let bytes = [weights, kv, state, buffers, program, total].map(|n| Bytes(n).to_string());
+                let bytes = [weights, kv, state, buffers, program, total].map(|n| ByteSize(n).to_string());
                 let [weights, kv, state, buffers, program, total] = bytes;
                 let cells = [n_ctx.to_string(), weights, kv, state, buffers, program, total];
                 line("", &row(cells))?;

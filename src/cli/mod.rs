@@ -6,6 +6,7 @@
 #[macro_use]
 mod message;
 
+mod advice;
 pub mod bench;
 mod chat;
 pub mod completions;
@@ -85,7 +86,7 @@ pub fn main() -> ExitCode {
         // Whoever read our output has seen enough (`| head`).
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            say!("error: {error:#}");
+            say!("error: {}", advice::explain(&error));
             ExitCode::FAILURE
         }
     }

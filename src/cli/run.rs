@@ -8,16 +8,16 @@ use super::sampling::{Sampling, at_most};
 use super::screen::Screen;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
-use super::{chat, marks, pasted, printable, signals, text};
+use super::{advice, chat, marks, pasted, printable, signals, text};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
+use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
 use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions, vision_ids};
-use qwen_edge::engine::plan::Bytes;
 use qwen_edge::engine::session::{AnswerOptions, Session, SessionError};
 use qwen_edge::gguf::Gguf;
-use qwen_edge::model::{self, FileKind};
+use qwen_edge::model;
 use qwen_edge::sampler::Settings;
 use qwen_edge::vision::eyes::Seen;
 use serde_json::{Value, json};
@@ -198,7 +198,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         start.elapsed().as_secs_f64() * 1e3,
     ));
     let plan = session.plan();
-    screen.note(&format!("memory: {plan}"));
+    screen.note(&advice::plan_line(plan));
     session.notes().iter().for_each(|note| screen.note(&format!("note: {note}")));
     sampling_notes.iter().for_each(|note| screen.note(note));
     if !thinking && budget.is_some_and(|budget| budget > 0) {
@@ -208,7 +208,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         screen.note(&format!("note: {no_tower}"));
     }
     if !plan.weights_fit {
-        let weights = Bytes(plan.weights);
+        let weights = ByteSize(plan.weights);
         screen.note(&format!(
             "note: the weights ({weights}) are more than the memory that is free: every token will read from the disk"
         ));
@@ -262,7 +262,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let tensor = tensor.and_then(|(found, gguf)| found.tensor(gguf, talk.session.context().model()));
             let named = tensor.map(|(name, row)| format!(": tensor {name} holds such values, first in row {row}"));
             let advice = "the file is damaged or was badly converted; get or make it again";
-            anyhow!("{}: {error:#}{}; {advice}", path.display(), named.unwrap_or_default())
+            anyhow!("{}: {}{}; {advice}", path.display(), advice::explain(&error), named.unwrap_or_default())
         }
         None => error,
     })
@@ -276,24 +276,19 @@ pub(super) fn not_finite(error: &anyhow::Error) -> Option<Option<model::finite::
     }
 }
 
-/// Why a file cannot be opened, and what to do.
+/// Why a file cannot be opened, with its name.
 fn open_error(error: OpenError, path: &Path) -> anyhow::Error {
-    let named = path.display().to_string();
     match error {
         // It names its file itself.
         OpenError::Gguf(error) => error.into(),
-        OpenError::Model(error @ model::Error::NotAModel(FileKind::VisionTower)) => {
-            anyhow!("{named}: {error}: qwen-edge run MODEL --mmproj {named}")
-        }
-        error => anyhow::Error::new(error).context(named),
+        error => anyhow::Error::new(error).context(path.display().to_string()),
     }
 }
 
-/// Why a session cannot start, and what to do.
+/// Why a session cannot start, with the name of the file where it is about that.
 fn start_error(error: StartError, path: &Path) -> anyhow::Error {
     match error {
-        StartError::Isa(_) => error.into(),
-        StartError::Lock(cause) => anyhow!("cannot lock the weights in memory; see ulimit -l: {cause}"),
+        StartError::Isa(_) | StartError::Lock(_) => error.into(),
         error => anyhow::Error::new(error).context(path.display().to_string()),
     }
 }
@@ -397,7 +392,7 @@ impl Talk {
             }
         });
         self.screen.end();
-        let outcome = made.map_err(advise)?;
+        let outcome = made?;
         self.screen.written().context("cannot write to standard output")?;
         let options = &self.session.options;
         let seed = (self.seed_given || options.sampling.is_random()).then_some(self.seed);
@@ -445,14 +440,3 @@ impl Talk {
 
 type OnEvent<'a> = &'a mut dyn FnMut(qwen_edge::engine::session::Event<'_>);
 type Made = Result<Outcome, SessionError>;
-
-/// What to do about an answer that could not be made.
-fn advise(error: SessionError) -> anyhow::Error {
-    match error {
-        SessionError::TooLong { n_prompt, n_ctx } => anyhow!(
-            "the prompt has {n_prompt} tokens and the context holds {n_ctx}: give --ctx {} or more, or a shorter prompt",
-            (n_prompt + 512).next_multiple_of(1024)
-        ),
-        error => error.into(),
-    }
-}

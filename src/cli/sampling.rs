@@ -1,6 +1,5 @@
 //! How tokens are chosen: what the command line says, else what the model's file recommends, else what is published.
 
-use anyhow::bail;
 use clap::Args;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::sampler::Settings;
@@ -86,9 +85,7 @@ impl Sampling {
         s.presence_penalty = self.presence_penalty.unwrap_or(s.presence_penalty);
         s.frequency_penalty = self.frequency_penalty.unwrap_or(s.frequency_penalty);
         s.repetition_penalty = self.repetition_penalty.unwrap_or(s.repetition_penalty);
-        if let Err(problem) = s.check() {
-            bail!("{problem}");
-        }
+        s.check()?;
         Ok((s, notes))
     }
 

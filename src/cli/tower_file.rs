@@ -1,5 +1,6 @@
 //! Which vision tower a run looks with: the one that was named, the one in the model's own file, or one beside it.
 
+use super::advice;
 use super::sight::Sight;
 use anyhow::{Context, bail, ensure};
 use qwen_edge::engine::model_file::TowerFile;
@@ -82,7 +83,9 @@ pub fn find(sight: &Sight, path: &Path, model: &Gguf, needed: bool) -> anyhow::R
     for beside in weights::find_beside(path) {
         match open_fitting(&beside, n_embd) {
             Ok(file) => return Ok(Ok(TowerFile::Beside(file))),
-            Err(error) => misfits.push(format!("the vision file beside the model does not fit it: {error:#}")),
+            Err(error) => {
+                misfits.push(format!("the vision file beside the model does not fit it: {}", advice::explain(&error)))
+            }
         }
     }
     let others = match misfits.len() {

@@ -1,5 +1,6 @@
 //! A model at work: the plan of its memory, the timeline it reads into, and the answers it writes.
 
+pub mod byte_size;
 pub mod context;
 pub mod generate;
 pub mod load;
@@ -7,3 +8,4 @@ pub mod message;
 pub mod model_file;
 pub mod plan;
 pub mod session;
+pub mod shortage;

@@ -2,8 +2,9 @@
 
 use super::context::Context;
 use super::load::{feed_forwards, kept, mapped_load, names, own_embedding};
-use super::plan::{Load, Plan, TooLittle, Vision, Wish};
+use super::plan::{Load, Plan, Vision, Wish};
 use super::session::{AnswerOptions, Parts, Session, prompt_ids};
+use super::shortage::NotEnoughMemory;
 use crate::chat::{self, Template};
 use crate::compute::Compute;
 use crate::gguf::{self, Gguf, Note};
@@ -63,18 +64,18 @@ pub enum StartError {
     Gguf(#[from] gguf::Error),
     /// What was asked for does not fit into memory.
     #[error(transparent)]
-    TooLittle(#[from] TooLittle),
+    NotEnoughMemory(#[from] NotEnoughMemory),
     /// Keys and values cannot be stored so.
     #[error(transparent)]
     HeadSize(#[from] HeadSize),
     /// The vision tower is not usable.
-    #[error("vision file: {0}")]
+    #[error("the vision file cannot be used")]
     Tower(#[from] weights::Error),
     /// The vocabulary has no places for pictures.
     #[error(transparent)]
     Vision(#[from] vision::Error),
     /// The system keeps no more memory in place.
-    #[error("cannot lock the weights in memory: {0}")]
+    #[error("cannot lock the weights in memory")]
     Lock(#[source] std::io::Error),
     /// This CPU lacks the instruction-set level.
     #[error("{0}")]
@@ -304,7 +305,12 @@ impl ModelFile {
         }
     }
 
-    fn plan_with(&self, options: &StartOptions, vision: Option<Vision<'_>>, threads: usize) -> Result<Plan, TooLittle> {
+    fn plan_with(
+        &self,
+        options: &StartOptions,
+        vision: Option<Vision<'_>>,
+        threads: usize,
+    ) -> Result<Plan, NotEnoughMemory> {
         let feed_forwards = feed_forwards(&self.gguf, &self.config);
         let mapped = mapped_load(&self.gguf, &self.config, threads);
         let load = match options.residence {

@@ -3,6 +3,8 @@
 //! The plan is made after the file's directory is read and before any weight is. It counts everything the process
 //! allocates and the weights it maps, so a plan under a ceiling is a promise: [`Plan::total`] is not exceeded.
 
+use super::byte_size::ByteSize;
+use super::shortage::{Layout, MemoryLimit, NotEnoughMemory, Remedy};
 use crate::engine::context::{ContextBytes, Settings};
 use crate::model::Config;
 use crate::model::cache::KvType;
@@ -17,7 +19,6 @@ use crate::vision::preprocess::TEMPORAL;
 use crate::vision::resize::{Area, TOKEN_PIXELS};
 use crate::vision::{VisionConfig, tower};
 use std::fmt;
-use std::str::FromStr;
 
 /// The part of the free memory that keys and values may take when no context length is asked for: a quarter.
 const KV_SHARE: u64 = 4;
@@ -61,49 +62,11 @@ const DRAFTS: usize = 8;
 /// Address space that a thread, of the team or the one that waits for signals, takes beside its touched memory: stack and the allocator's own arena.
 const THREAD_ADDRESS_SPACE: u64 = 72 << 20;
 
-/// A number of bytes on the command line: `1.6G`, `800M`, `2GiB`, `1500000000`. G is 10⁹, Gi or GiB is 2³⁰.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Bytes(pub u64);
-
-impl FromStr for Bytes {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("{s:?} is no size; write for example 1.6G, 800M or 2GiB");
-        let end = s.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(s.len());
-        let (number, unit) = s.split_at(end);
-        let number: f64 = number.parse().map_err(|_| wrong())?;
-        let unit = unit.trim().to_ascii_lowercase();
-        let (prefix, binary) = match unit.strip_suffix("ib").or_else(|| unit.strip_suffix('i')) {
-            Some(prefix) => (prefix, true),
-            None => (unit.strip_suffix('b').unwrap_or(&unit), false),
-        };
-        let power = ["", "k", "m", "g", "t"].iter().position(|&p| p == prefix).ok_or_else(wrong)?;
-        if power == 0 && binary {
-            return Err(wrong());
-        }
-        let bytes = number * if binary { 1024f64 } else { 1000f64 }.powi(power as i32);
-        // The cast saturates; nothing has 2⁶⁴ bytes.
-        Ok(Bytes(bytes as u64))
-    }
-}
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let n = self.0 as f64;
-        match self.0 {
-            0..1_000_000 => write!(f, "{:.0} kB", n / 1e3),
-            1_000_000..1_000_000_000 => write!(f, "{:.0} MB", n / 1e6),
-            _ => write!(f, "{:.2} GB", n / 1e9),
-        }
-    }
-}
-
 /// What the user asked for; `None` leaves the choice to the plan.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Wish {
     /// Ceiling on everything.
-    pub ceiling: Option<Bytes>,
+    pub ceiling: Option<ByteSize>,
     /// Context length.
     pub n_ctx: Option<usize>,
     /// Storage of keys and values.
@@ -227,7 +190,7 @@ pub struct Plan {
     /// Bytes of the rest of the program.
     pub program: u64,
     /// The user's ceiling.
-    pub ceiling: Option<Bytes>,
+    pub ceiling: Option<ByteSize>,
     /// Bytes the system had free when the plan was made, and what limits it.
     pub free: Option<(u64, Limiter)>,
     /// Bytes the process took already when the plan was made.
@@ -236,25 +199,15 @@ pub struct Plan {
     pub weights_fit: bool,
 }
 
-/// Nothing that was asked for fits.
-#[derive(Debug, thiserror::Error)]
-#[error("not enough memory: {need} needed for {what}, but {limit}; {advice}")]
-pub struct TooLittle {
-    need: Bytes,
-    what: String,
-    limit: String,
-    advice: String,
-}
-
 impl Plan {
     /// Chooses the context that fits: the one wished for, or the best of those that the wish leaves open.
     ///
     /// # Errors
     /// If none fits; the error says what would.
-    pub fn choose(load: &Load<'_>, wish: &Wish, machine: &Machine) -> Result<Plan, TooLittle> {
+    pub fn choose(load: &Load<'_>, wish: &Wish, machine: &Machine) -> Result<Plan, NotEnoughMemory> {
         let usage = machine.usage();
         let room = Room {
-            ceiling: wish.ceiling.map(|Bytes(n)| n),
+            ceiling: wish.ceiling.map(|ByteSize(n)| n),
             free: machine.free_memory(),
             address_space: machine.free_address_space(),
             data: machine.free_data(),
@@ -271,7 +224,7 @@ impl Plan {
         Plan::of(load, settings, &room, 0)
     }
 
-    fn choose_within(load: &Load<'_>, wish: &Wish, room: &Room) -> Result<Plan, TooLittle> {
+    fn choose_within(load: &Load<'_>, wish: &Wish, room: &Room) -> Result<Plan, NotEnoughMemory> {
         let candidates = candidates(load.config, wish, room);
         let plans = || candidates.iter().map(|&settings| Plan::of(load, settings, room, 0));
         let fits = |p: &Plan| p.weights_fit && p.obstacle(load, room).is_none();
@@ -289,27 +242,15 @@ impl Plan {
         let open = || self::candidates(load.config, &free_wish, room).into_iter().map(|s| Plan::of(load, s, room, 0));
         let would_fit = open().find(|p| p.obstacle(load, room).is_none());
         let would_fit = would_fit.or_else(|| Plan::streamed(load, &free_wish, room).filter(fits));
-        let advice = match would_fit {
-            Some(p) => {
-                let Settings { n_ctx, n_batch, kv, .. } = p.settings;
-                let batch = if n_batch == BATCHES[0] { String::new() } else { format!(" --batch {n_batch}") };
-                let again = p.streaming.to_string();
-                format!("--ctx {n_ctx} --kv {}{batch} would fit, with {}{again}", kv.name(), Bytes(p.total()))
-            }
+        let remedy = match would_fit {
+            Some(plan) => Remedy::AskFor(plan.layout()),
             None => {
                 let least = open().next_back().expect("there is always a candidate");
-                let least = Plan::of(load, least.settings, room, load.feed_forwards.len());
-                format!(
-                    "the smallest context needs {} with the weights' {}{}: a smaller model or quantisation would fit",
-                    Bytes(least.total()),
-                    Bytes(least.weights),
-                    least.streaming
-                )
+                Remedy::SmallerModel(Plan::of(load, least.settings, room, load.feed_forwards.len()).layout())
             }
         };
-        let Settings { n_ctx, kv, .. } = smallest.settings;
-        let what = format!("the weights and a context of {n_ctx} tokens in {}", kv.name());
-        Err(TooLittle { need: Bytes(smallest.total()), what, limit, advice })
+        let Layout { n_ctx, kv, total, .. } = smallest.layout();
+        Err(NotEnoughMemory { needed: total, n_ctx, kv, limit, remedy })
     }
 
     /// The plan that streams as few layers as will do, with the least memory for the rest; one that streams all when
@@ -363,7 +304,7 @@ impl Plan {
             drafts: if load.drafts { drafts(load.config, &settings) } else { 0 },
             vision: load.vision.map_or(VisionMemory::default(), |v| VisionMemory::of(&v, settings.n_ctx, load.threads)),
             program: program.into_iter().fold(room.allocated, u64::saturating_add),
-            ceiling: room.ceiling.map(Bytes),
+            ceiling: room.ceiling.map(ByteSize),
             free: room.free,
             allocated: room.allocated,
             weights_fit: true,
@@ -383,35 +324,39 @@ impl Plan {
     /// Bytes that looking at one picture or clip may take: what is planned for it, and what nothing is planned for.
     pub fn room_to_look(&self) -> u64 {
         let free = self.free.map(|(free, _)| free.saturating_add(self.allocated));
-        let limit = self.ceiling.map(|Bytes(n)| n).into_iter().chain(free).min().unwrap_or(u64::MAX);
+        let limit = self.ceiling.map(|ByteSize(n)| n).into_iter().chain(free).min().unwrap_or(u64::MAX);
         self.vision.buffers.saturating_add(limit.saturating_sub(self.total()))
     }
 
-    /// What stands in the way of this plan, as a part of a sentence.
-    fn obstacle(&self, load: &Load<'_>, room: &Room) -> Option<String> {
+    /// The limit that this plan keeps to: the caller's ceiling, or what the system had free; `None` where neither is known.
+    pub fn limit(&self) -> Option<MemoryLimit> {
+        let ceiling = self.ceiling.map(|ByteSize(n)| MemoryLimit::Ceiling(n));
+        ceiling.or(self.free.map(|(free, limiter)| MemoryLimit::System(limiter, free)))
+    }
+
+    /// What errors say of the plan.
+    fn layout(&self) -> Layout {
+        let Settings { n_ctx, kv, n_batch, .. } = self.settings;
+        Layout { n_ctx, kv, n_batch, total: self.total(), weights: self.weights, streaming: self.streaming }
+    }
+
+    /// What stands in the way of this plan.
+    fn obstacle(&self, load: &Load<'_>, room: &Room) -> Option<MemoryLimit> {
         if let Some(ceiling) = room.ceiling
             && self.total() > ceiling
         {
-            return Some(format!("--mem allows {}", Bytes(ceiling)));
+            return Some(MemoryLimit::Ceiling(ceiling));
         }
         let weights = if self.mapped { self.weights + self.vision.weights } else { 0 };
         let to_allocate = self.total().saturating_sub(weights).saturating_sub(room.allocated);
-        if let Some((free, limiter)) = room.free
-            && to_allocate > free
-        {
-            return Some(format!("{limiter} is {}", Bytes(free)));
-        }
-        if let Some(free) = room.address_space
-            && to_allocate.saturating_add((load.threads as u64 + 1) * THREAD_ADDRESS_SPACE) > free
-        {
-            return Some(format!("{} leaves {}", Limiter::AddressSpace, Bytes(free)));
-        }
-        if let Some(free) = room.data
-            && to_allocate > free
-        {
-            return Some(format!("{} leaves {}", Limiter::Data, Bytes(free)));
-        }
-        None
+        let threads = (load.threads as u64 + 1) * THREAD_ADDRESS_SPACE;
+        let limits = [
+            room.free.map(|(free, limiter)| (limiter, free, to_allocate)),
+            room.address_space.map(|free| (Limiter::AddressSpace, free, to_allocate.saturating_add(threads))),
+            room.data.map(|free| (Limiter::Data, free, to_allocate)),
+        ];
+        let exceeded = limits.into_iter().flatten().find(|&(_, free, needed)| needed > free);
+        exceeded.map(|(limiter, free, _)| MemoryLimit::System(limiter, free))
     }
 }
 
@@ -491,43 +436,29 @@ fn candidates(config: &Config, wish: &Wish, room: &Room) -> Vec<Settings> {
     all
 }
 
-impl fmt::Display for Streaming {
-    /// What to say behind the bytes of weights that are in memory at once; nothing when all are.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.bytes {
-            0 => Ok(()),
-            bytes => write!(f, " at once ({} of all are read again for every token)", Bytes(bytes)),
-        }
-    }
-}
-
 impl fmt::Display for Plan {
-    /// One line for the terminal.
+    /// One line: all of it, as a sum.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Settings { n_ctx, n_batch, kv, .. } = self.settings;
         let ContextBytes { kv: kv_bytes, state, scratch } = self.context;
         write!(
             f,
             "{} = weights {}{}{} + KV cache {} ({n_ctx} tokens, {}) + state {} + buffers {} (batches of {n_batch}) + program {}",
-            Bytes(self.total()),
-            Bytes(self.weights),
+            ByteSize(self.total()),
+            ByteSize(self.weights),
             if self.mapped { " mapped" } else { "" },
             self.streaming,
-            Bytes(kv_bytes as u64),
+            ByteSize(kv_bytes as u64),
             kv.name(),
-            Bytes(state as u64 + self.checkpoints),
-            Bytes(scratch as u64 + self.drafts),
-            Bytes(self.program),
+            ByteSize(state as u64 + self.checkpoints),
+            ByteSize(scratch as u64 + self.drafts),
+            ByteSize(self.program),
         )?;
         if self.vision.total() > 0 {
             let VisionMemory { image_tokens, .. } = self.vision;
-            write!(f, " + vision {} (pictures up to {image_tokens} tokens)", Bytes(self.vision.total()))?;
+            write!(f, " + vision {} (pictures up to {image_tokens} tokens)", ByteSize(self.vision.total()))?;
         }
-        match (self.ceiling, self.free) {
-            (Some(ceiling), _) => write!(f, "; --mem allows {ceiling}"),
-            (None, Some((free, limiter))) => write!(f, "; {limiter} is {}", Bytes(free)),
-            (None, None) => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -684,13 +615,14 @@ mod tests {
     #[test]
     fn a_wish_is_kept_or_refused_with_what_would_fit() {
         let config = config();
-        let wish = Wish { ceiling: Some(Bytes(900_000_000)), n_ctx: Some(65_536), ..Wish::default() };
+        let wish = Wish { ceiling: Some(ByteSize(900_000_000)), n_ctx: Some(65_536), ..Wish::default() };
         let error = Plan::choose_within(&load(&config), &wish, &room(Some(900_000_000), None)).unwrap_err().to_string();
         assert!(
-            error.contains("--mem allows 900 MB") && error.contains("--ctx 49152 --kv q8_0 --batch 32 would fit"),
+            error.contains("the ceiling is 900 MB")
+                && error.contains("a context of 49152 tokens in q8_0 and batches of 32 would fit"),
             "{error}"
         );
-        let wish = Wish { ceiling: Some(Bytes(100_000_000)), ..Wish::default() };
+        let wish = Wish { ceiling: Some(ByteSize(100_000_000)), ..Wish::default() };
         let error = Plan::choose_within(&load(&config), &wish, &room(Some(100_000_000), None)).unwrap_err().to_string();
         assert!(error.contains("smaller model"), "{error}");
         let wish = Wish { n_ctx: Some(262_144), kv: Some(KvType::Q8_0), ..Wish::default() };
@@ -774,7 +706,7 @@ mod tests {
         // A context that is too long is refused with one that would do.
         let wish = Wish { n_ctx: Some(262_144), ..Wish::default() };
         let error = Plan::choose_within(&load, &wish, &room(Some(450_000_000), None)).unwrap_err().to_string();
-        assert!(error.contains("--ctx 4096 --kv q8_0 --batch 32 would fit, with 4"), "{error}");
+        assert!(error.contains("a context of 4096 tokens in q8_0 and batches of 32 would fit, with 4"), "{error}");
         assert!(error.contains("read again for every token"), "{error}");
         // Without a ceiling it is the free memory that is short, and the page cache with it.
         let plan = Plan::choose_within(&load, &Wish::default(), &room(None, Some(450_000_000))).unwrap();
@@ -792,26 +724,5 @@ mod tests {
         room.address_space = Some(100_000_000);
         let error = Plan::choose_within(&load(&config), &Wish::default(), &room).unwrap_err().to_string();
         assert!(error.contains("ulimit -v"), "{error}");
-    }
-
-    #[test]
-    fn sizes_are_read_as_people_write_them() {
-        for (text, bytes) in [
-            ("1.6G", 1_600_000_000),
-            ("800M", 800_000_000),
-            ("800MB", 800_000_000),
-            ("2GiB", 2 << 30),
-            ("512Mi", 512 << 20),
-            ("64k", 64_000),
-            ("123456", 123_456),
-            ("12B", 12),
-        ] {
-            assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
-        }
-        for text in ["", "G", "1.6X", "-1G", "1..2G", "5i", "1.6 GBs", "NaN"] {
-            assert!(text.parse::<Bytes>().is_err(), "{text}");
-        }
-        assert_eq!(Bytes(1_600_000_000).to_string(), "1.60 GB");
-        assert_eq!(Bytes(39_500_000).to_string(), "40 MB");
     }
 }

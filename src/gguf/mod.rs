@@ -363,17 +363,17 @@ impl Gguf {
         self.index.len()
     }
 
-    /// FileBytes of all tensors together, without the padding between them.
+    /// Bytes of all tensors together, without the padding between them.
     pub fn tensor_bytes(&self) -> u64 {
         self.shards.iter().flat_map(|shard| &shard.tensors).map(|entry| entry.range.len() as u64).sum()
     }
 
-    /// FileBytes of all files together.
+    /// Bytes of all files together.
     pub fn file_bytes(&self) -> u64 {
         self.shards.iter().map(|shard| shard.bytes.len() as u64).sum()
     }
 
-    /// FileBytes of the headers of all files together: keys, vocabulary and tensor directory.
+    /// Bytes of the headers of all files together: keys, vocabulary and tensor directory.
     pub fn header_bytes(&self) -> u64 {
         self.shards.iter().map(|shard| shard.header_bytes as u64).sum()
     }

@@ -50,6 +50,7 @@ impl KvType {
 
 /// Heads whose keys and values cannot be stored in whole blocks.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
+#[non_exhaustive]
 #[error("keys and values in {} need heads of whole blocks of {KV_BLOCK} values; this model's are of {head_dim}", kv.name())]
 pub struct HeadSize {
     /// How they were to be stored.
@@ -58,14 +59,23 @@ pub struct HeadSize {
     pub head_dim: usize,
 }
 
+/// A name that no storage of keys and values has.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("unknown KV cache type {name:?}; known: f16, q8_0")]
+#[non_exhaustive]
+pub struct UnknownKvType {
+    /// The name.
+    pub name: String,
+}
+
 impl std::str::FromStr for KvType {
-    type Err = String;
+    type Err = UnknownKvType;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         match s {
             "f16" => Ok(KvType::F16),
             "q8_0" => Ok(KvType::Q8_0),
-            _ => Err(format!("unknown KV cache type {s:?}; known: f16, q8_0")),
+            _ => Err(UnknownKvType { name: s.to_owned() }),
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::gguf;
 
 /// A file that is a sound GGUF but not a model this program can run.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// The container's own errors: a key of the wrong type, a broken array.
     #[error(transparent)]

@@ -33,6 +33,19 @@ pub struct Settings {
     pub repetition_penalty: f32,
 }
 
+/// A setting that makes no sense.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[error("the {name} must be {expected}, not {found}")]
+#[non_exhaustive]
+pub struct OutOfRange {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub found: f32,
+    /// What would do.
+    pub expected: &'static str,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -69,8 +82,8 @@ impl Settings {
     /// Checks every setting.
     ///
     /// # Errors
-    /// A sentence that names the first one outside its range.
-    pub fn check(&self) -> Result<(), String> {
+    /// The first one outside its range.
+    pub fn check(&self) -> Result<(), OutOfRange> {
         let checks = [
             ("temperature", self.temperature, self.temperature >= 0.0, "0 or more"),
             ("top-p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0, "above 0 and at most 1"),
@@ -80,7 +93,7 @@ impl Settings {
             ("repetition penalty", self.repetition_penalty, self.repetition_penalty > 0.0, "above 0"),
         ];
         match checks.into_iter().find(|(_, value, holds, _)| !holds || !value.is_finite()) {
-            Some((name, found, _, expected)) => Err(format!("the {name} must be {expected}, not {found}")),
+            Some((name, found, _, expected)) => Err(OutOfRange { name, found, expected }),
             None => Ok(()),
         }
     }
@@ -398,7 +411,7 @@ mod tests {
         for settings in bad {
             assert!(settings.check().is_err(), "{settings:?}");
         }
-        assert_eq!(bad[2].check().unwrap_err(), "the top-p must be above 0 and at most 1, not 1.1");
+        assert_eq!(bad[2].check().unwrap_err().to_string(), "the top-p must be above 0 and at most 1, not 1.1");
         assert_eq!(Settings::greedy().check(), Ok(()));
     }
 

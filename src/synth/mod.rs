@@ -9,11 +9,13 @@
 //! [`LOGIT_STD`]` / √n_embd`, as its input has been normalised.
 
 mod dims;
+mod error;
 mod mix;
 mod random;
 mod vocab;
 
 pub use dims::{Dims, Size, VisionDims};
+pub use error::Error;
 pub use mix::Quant;
 pub use vocab::Vocab;
 
@@ -85,9 +87,9 @@ impl Synth {
     ///
     /// # Errors
     /// When `vocab` has no `tokenizer.ggml.tokens`.
-    pub fn text_with_vocab(options: &Options, vocab: &Gguf) -> anyhow::Result<Self> {
+    pub fn text_with_vocab(options: &Options, vocab: &Gguf) -> Result<Self, Error> {
         let key = "tokenizer.ggml.tokens";
-        let tokens = vocab.strings(key)?.ok_or_else(|| anyhow::anyhow!("the file has no vocabulary (key {key})"))?;
+        let tokens = vocab.strings(key)?.ok_or(Error::MissingKey { key })?;
         let mut synth = Self::start(options, "model", "qwen35");
         synth.text_keys(options);
         for (key, value) in vocab.keys().filter(|(key, _)| key.starts_with("tokenizer.")) {

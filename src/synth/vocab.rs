@@ -11,8 +11,8 @@
 //! Rows from `n_stored` on are padding, `[PAD<id>]` of type unused. Varints are LEB128. `models/README.md` says where
 //! the data comes from.
 
+use super::Error;
 use crate::gguf::Gguf;
-use anyhow::{Context, Result, bail, ensure};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -94,19 +94,26 @@ impl Vocab {
     ///
     /// # Errors
     /// Missing or malformed arrays, or merges that do not make tokens.
-    pub fn from_gguf(gguf: &Gguf) -> Result<Self> {
+    pub fn from_gguf(gguf: &Gguf) -> Result<Self, Error> {
+        let wrong = Error::Vocabulary;
         let key = "tokenizer.ggml.tokens";
-        let tokens = gguf.strings(key)?.with_context(|| format!("no key {key}"))?;
-        let tokens: Vec<String> = tokens.map(|t| String::from_utf8(t.to_vec())).collect::<Result<_, _>>()?;
+        let tokens = gguf.strings(key)?.ok_or(Error::MissingKey { key })?;
+        let text = |bytes: &[u8]| {
+            let text = std::str::from_utf8(bytes).map_err(|error| wrong(format!("a text is not UTF-8: {error}")));
+            text.map(str::to_owned)
+        };
+        let tokens: Vec<String> = tokens.map(text).collect::<Result<_, _>>()?;
         let types = gguf.i32s("tokenizer.ggml.token_type")?.unwrap_or_else(|| vec![NORMAL; tokens.len()]);
-        ensure!(types.len() == tokens.len(), "{} tokens, but {} token types", tokens.len(), types.len());
+        if types.len() != tokens.len() {
+            return Err(wrong(format!("{} tokens, but {} token types", tokens.len(), types.len())));
+        }
         let ids: HashMap<&str, u32> = tokens.iter().map(String::as_str).zip(0..).collect();
         let key = "tokenizer.ggml.merges";
         let mut merges = Vec::new();
-        for line in gguf.strings(key)?.with_context(|| format!("no key {key}"))? {
-            let line = std::str::from_utf8(line)?;
+        for line in gguf.strings(key)?.ok_or(Error::MissingKey { key })? {
+            let line = text(line)?;
             let pair = line.split_once(' ').and_then(|(l, r)| Some((*ids.get(l)?, *ids.get(r)?)));
-            merges.push(pair.with_context(|| format!("merge {line:?} is not of two tokens"))?);
+            merges.push(pair.ok_or_else(|| wrong(format!("merge {line:?} is not of two tokens")))?);
         }
         Ok(Self { tokens, types, merges })
     }
@@ -115,7 +122,7 @@ impl Vocab {
     ///
     /// # Errors
     /// Merges that do not make normal tokens in ascending order, or none.
-    pub fn pack(&self) -> Result<Vec<u8>> {
+    pub fn pack(&self) -> Result<Vec<u8>, Error> {
         let n_stored = self.types.iter().rposition(|&ty| ty != UNUSED).map_or(0, |last| last + 1);
         let mut out = MAGIC.to_vec();
         put_varint(&mut out, n_stored as u32);
@@ -131,17 +138,21 @@ impl Vocab {
                     put_varint(&mut out, l + 1);
                     put_varint(&mut out, r);
                 }
-                Some(_) => bail!("token {id}: a merge makes it, but it is not a normal token after its parts"),
+                Some(_) => {
+                    let problem = format!("token {id}: a merge makes it, but it is not a normal token after its parts");
+                    return Err(Error::Vocabulary(problem));
+                }
                 None => {
                     put_varint(&mut out, 0);
-                    put_varint(&mut out, u32::try_from(self.types[id])?);
-                    put_varint(&mut out, u32::try_from(token.len())?);
+                    let ty = u32::try_from(self.types[id]);
+                    put_varint(&mut out, ty.map_err(|_| Error::Vocabulary(format!("token {id}: type below 0")))?);
+                    put_varint(&mut out, token.len() as u32);
                     out.extend(token.as_bytes());
                 }
             }
         }
         if let Some(&(l, r)) = merges.next() {
-            bail!("the merge of {l} and {r} makes no token in its order");
+            return Err(Error::Vocabulary(format!("the merge of {l} and {r} makes no token in its order")));
         }
         Ok(out)
     }
@@ -150,32 +161,40 @@ impl Vocab {
     ///
     /// # Errors
     /// Anything that `pack` does not write.
-    pub fn unpack(bytes: &[u8]) -> Result<Self> {
-        let mut rest = bytes.strip_prefix(MAGIC).context("not a packed vocabulary")?;
+    pub fn unpack(bytes: &[u8]) -> Result<Self, Error> {
+        let wrong = |problem: &str| Error::Packed(problem.to_owned());
+        let mut rest = bytes.strip_prefix(MAGIC).ok_or_else(|| wrong("another magic"))?;
         let n_stored = varint(&mut rest)? as usize;
         let n_rows = varint(&mut rest)? as usize;
-        ensure!(n_stored <= rest.len() && n_rows - n_rows.min(n_stored) <= 1 << 16, "too many rows");
+        if n_stored > rest.len() || n_rows.saturating_sub(n_stored) > 1 << 16 {
+            return Err(wrong("too many rows"));
+        }
         let mut vocab = Self::default();
         for id in 0..n_stored {
             match varint(&mut rest)? {
                 0 => {
                     let ty = varint(&mut rest)? as i32;
                     let n = varint(&mut rest)? as usize;
-                    let (text, after) = rest.split_at_checked(n).context("the packed vocabulary ends early")?;
+                    let (text, after) = rest.split_at_checked(n).ok_or_else(|| wrong("it ends early"))?;
                     rest = after;
-                    vocab.tokens.push(std::str::from_utf8(text)?.to_owned());
+                    let text = std::str::from_utf8(text).map_err(|_| wrong("a text is not UTF-8"))?;
+                    vocab.tokens.push(text.to_owned());
                     vocab.types.push(ty);
                 }
                 left => {
                     let (l, r) = (left - 1, varint(&mut rest)?);
-                    ensure!((l.max(r) as usize) < id, "token {id} is made of later tokens");
+                    if l.max(r) as usize >= id {
+                        return Err(wrong(&format!("token {id} is made of later tokens")));
+                    }
                     vocab.tokens.push(format!("{}{}", vocab.tokens[l as usize], vocab.tokens[r as usize]));
                     vocab.types.push(NORMAL);
                     vocab.merges.push((l, r));
                 }
             }
         }
-        ensure!(rest.is_empty(), "bytes after the packed vocabulary");
+        if !rest.is_empty() {
+            return Err(wrong("bytes behind it"));
+        }
         vocab.pad(n_rows);
         Ok(vocab)
     }
@@ -189,17 +208,17 @@ fn put_varint(out: &mut Vec<u8>, mut value: u32) {
     out.push(value as u8);
 }
 
-fn varint(rest: &mut &[u8]) -> Result<u32> {
+fn varint(rest: &mut &[u8]) -> Result<u32, Error> {
     let mut value = 0u32;
     for shift in [0, 7, 14, 21] {
-        let (&byte, after) = rest.split_first().context("the packed vocabulary ends early")?;
+        let (&byte, after) = rest.split_first().ok_or_else(|| Error::Packed("it ends early".to_owned()))?;
         *rest = after;
         value |= u32::from(byte & 0x7f) << shift;
         if byte < 0x80 {
             return Ok(value);
         }
     }
-    bail!("a number of the packed vocabulary is too long")
+    Err(Error::Packed("a number is too long".to_owned()))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 /// An error of the vision half.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 #[allow(missing_docs)]
 pub enum Error {
     #[error("not a JPEG, PNG, WebP, GIF or BMP picture ({what})")]
@@ -21,12 +22,12 @@ pub enum Error {
     TooManyPixels { width: u32, height: u32, limit: u64 },
     #[error(
         "a picture of {width} x {height} pixels takes up to {need} bytes to decode, and the memory plan leaves {room}: \
-         allow more (--mem) or give a smaller one"
+         allow more memory, or give a smaller one"
     )]
     NoRoom { width: u32, height: u32, need: u64, room: u64 },
     #[error(
-        "the memory plan leaves {room} bytes, and the vision tower needs more for the smallest picture: allow more (--mem), \
-         or look at fewer"
+        "the memory plan leaves {room} bytes, and the vision tower needs more for the smallest picture: allow more \
+         memory, or look at fewer"
     )]
     NoRoomToLook { room: u64 },
     #[error("{bytes} bytes that claim {width} x {height} pixels: refused as a decompression bomb")]
@@ -49,9 +50,9 @@ pub enum Error {
     Frame { index: usize, total: usize, reason: Box<Error> },
     #[error("frame {path:?}: {reason}")]
     FrameFile { path: PathBuf, reason: Box<Error> },
-    #[error("a directory, not a picture; --video reads the frames in a directory")]
+    #[error("a directory, not a picture")]
     Directory,
-    #[error("a still picture, not a clip; --image looks at pictures")]
+    #[error("a still picture, not a clip")]
     Still,
     #[error(
         "not an animated GIF or WebP, an AVI or an MJPEG clip ({what}); give other clips as a file, for ffmpeg to read"

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 /// What can be wrong with a vision file, alone or beside a text model.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 #[allow(missing_docs)]
 pub enum Error {
     #[error(transparent)]

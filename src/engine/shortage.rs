@@ -1,0 +1,122 @@
+//! Not enough memory: what was needed, what stands in the way, and what would fit.
+
+use super::byte_size::ByteSize;
+use crate::model::cache::KvType;
+use crate::model::stream::Streaming;
+use crate::platform::machine::Limiter;
+use std::fmt;
+
+/// No layout that was asked for fits the memory there is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct NotEnoughMemory {
+    /// Bytes that the smallest layout that was asked for takes, weights included.
+    pub needed: u64,
+    /// Its positions.
+    pub n_ctx: usize,
+    /// Its storage of keys and values.
+    pub kv: KvType,
+    /// What stands in its way.
+    pub limit: MemoryLimit,
+    /// What fits the same memory.
+    pub remedy: Remedy,
+}
+
+/// A layout of the context, and the memory of everything with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// Positions there is room for.
+    pub n_ctx: usize,
+    /// Storage of keys and values.
+    pub kv: KvType,
+    /// Largest batch of tokens.
+    pub n_batch: usize,
+    /// Bytes of everything, weights included.
+    pub total: u64,
+    /// Bytes of the weights that are in memory at once.
+    pub weights: u64,
+    /// What is dropped after use and read again.
+    pub streaming: Streaming,
+}
+
+/// A limit on memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum MemoryLimit {
+    /// The ceiling that the caller set on everything, in bytes.
+    Ceiling(u64),
+    /// What the system still gives: who limits it, and how many bytes that are.
+    System(Limiter, u64),
+}
+
+/// What can be done about a lack of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Remedy {
+    /// This layout fits.
+    AskFor(Layout),
+    /// None fits; this is the smallest one there is.
+    SmallerModel(Layout),
+}
+
+impl fmt::Display for Streaming {
+    /// What to say behind the bytes of weights that are in memory at once; nothing when all are.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bytes {
+            0 => Ok(()),
+            bytes => write!(f, " at once ({} of all are read again for every token)", ByteSize(bytes)),
+        }
+    }
+}
+
+impl fmt::Display for MemoryLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            MemoryLimit::Ceiling(bytes) => write!(f, "the ceiling is {}", ByteSize(bytes)),
+            MemoryLimit::System(limiter @ (Limiter::AddressSpace | Limiter::Data), bytes) => {
+                write!(f, "{limiter} leaves {}", ByteSize(bytes))
+            }
+            MemoryLimit::System(limiter, bytes) => write!(f, "{limiter} is {}", ByteSize(bytes)),
+        }
+    }
+}
+
+impl NotEnoughMemory {
+    /// The whole sentence; `limit` and `remedy` say what those do in the caller's words.
+    pub fn describe(&self, limit: &dyn fmt::Display, remedy: &dyn fmt::Display) -> String {
+        let NotEnoughMemory { needed, n_ctx, kv, .. } = *self;
+        format!(
+            "not enough memory: {} needed for the weights and a context of {n_ctx} tokens in {}, but {limit}; {remedy}",
+            ByteSize(needed),
+            kv.name()
+        )
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remedy::AskFor(Layout { n_ctx, kv, n_batch, total, streaming, .. }) => write!(
+                f,
+                "a context of {n_ctx} tokens in {} and batches of {n_batch} would fit, with {}{streaming}",
+                kv.name(),
+                ByteSize(*total)
+            ),
+            Remedy::SmallerModel(Layout { total, weights, streaming, .. }) => write!(
+                f,
+                "the smallest context needs {} with the weights' {}{streaming}: a smaller model or quantisation would \
+                 fit",
+                ByteSize(*total),
+                ByteSize(*weights)
+            ),
+        }
+    }
+}
+
+impl fmt::Display for NotEnoughMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe(&self.limit, &self.remedy))
+    }
+}
+
+impl std::error::Error for NotEnoughMemory {}
