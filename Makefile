@@ -30,6 +30,8 @@ check: lint test ## what a reviewer runs: formatting, clippy and docs with warni
 lint: need-cargo ## the part of check that runs no test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --lib --no-default-features --locked -- -D warnings
+	$(CARGO) clippy --bins --no-default-features --features cli --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled

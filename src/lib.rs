@@ -55,6 +55,11 @@ pub mod sampler;
 #[cfg(feature = "synth")]
 pub mod synth;
 pub mod tokenizer;
+#[cfg(feature = "vision")]
+pub mod vision;
+// The names alone: what speaks of pictures needs to ask in no other place whether there are any.
+#[cfg(not(feature = "vision"))]
+#[path = "no_vision.rs"]
 pub mod vision;
 
 pub use engine::generate::{Outcome, Stop};

@@ -57,6 +57,7 @@ fn innermost<'a>(cause: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
 }
 
 /// What to do about a picture or clip, as the end of a sentence.
+#[cfg(feature = "vision")]
 fn looking(error: &vision::Error) -> Option<&'static str> {
     match error {
         vision::Error::NoRoom { .. } | vision::Error::NoRoomToLook { .. } => Some("; --mem allows more"),
@@ -65,6 +66,11 @@ fn looking(error: &vision::Error) -> Option<&'static str> {
         vision::Error::Frame { reason, .. } | vision::Error::FrameFile { reason, .. } => looking(reason),
         _ => None,
     }
+}
+
+#[cfg(not(feature = "vision"))]
+fn looking(_: &vision::Error) -> Option<&'static str> {
+    None
 }
 
 /// A limit on memory, as a part of a sentence.
@@ -96,11 +102,11 @@ pub(super) fn plan_line(plan: &Plan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context;
     use qwen_edge::model::cache::KvType;
     use qwen_edge::model::stream::Streaming;
 
     #[test]
+    #[cfg(feature = "vision")]
     fn an_error_of_the_library_is_told_with_what_to_type() {
         let tower = anyhow::Error::new(model::Error::NotAModel(FileKind::VisionTower));
         assert!(explain(&tower).ends_with(": qwen-edge run MODEL --mmproj FILE"));
@@ -116,7 +122,7 @@ mod tests {
         ] {
             let alone = error.to_string();
             assert!(!alone.contains("--"), "{alone}");
-            let said = explain(&Err::<(), _>(error).context("x.png").unwrap_err());
+            let said = explain(&anyhow::Error::new(error).context("x.png"));
             assert!(said.starts_with(&format!("x.png: {alone}; {advice}")), "{said}");
         }
         let long = SessionError::TooLong { n_prompt: 1000, n_ctx: 512 };

@@ -30,6 +30,7 @@ pub mod template;
 mod text;
 pub mod tokenize;
 pub mod tower_file;
+#[cfg(feature = "vision")]
 pub mod vision;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -52,6 +53,7 @@ enum Command {
     Inspect(inspect::Args),
     Bench(bench::Args),
     Logits(logits::Args),
+    #[cfg(feature = "vision")]
     Vision(vision::Args),
     Completions(completions::CompletionsArgs),
     Man(completions::ManArgs),
@@ -67,6 +69,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
+            #[cfg(feature = "vision")]
             Command::Vision(args) => vision::run(args),
             Command::Completions(args) => completions::completions(args),
             Command::Man(args) => completions::man(args),

@@ -4,7 +4,6 @@ use clap::{Args, ValueEnum};
 use qwen_edge::engine::model_file::{Tower, TowerFile};
 use qwen_edge::vision::eyes::{DEFAULT_IMAGE_TOKENS, Report};
 use qwen_edge::vision::preprocess::TEMPORAL;
-use qwen_edge::vision::resize::{Area, TOKEN_PIXELS};
 use qwen_edge::vision::{Alpha, Look, SizeLimit, ViewerOptions, video};
 use serde_json::{Value, json};
 use std::io::IsTerminal;
@@ -138,9 +137,6 @@ pub fn tell(label: &str, look: &Look, quiet: bool) -> Value {
     }
     report_json(label, &look.report)
 }
-
-/// The published cap on a picture, in tokens.
-pub const PUBLISHED_IMAGE_TOKENS: usize = Area::IMAGE.max / TOKEN_PIXELS;
 
 /// Shows how far the tower is, where standard error is a terminal.
 pub fn progress(label: &str, quiet: bool) -> impl FnMut(usize, usize) {

@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use qwen_edge::engine::model_file::TowerFile;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Config;
-use qwen_edge::vision::{VisionModel, config, weights};
+use qwen_edge::vision::{self, VisionModel, config, weights};
 use std::fmt;
 use std::path::Path;
 
@@ -21,6 +21,8 @@ pub enum NoTower {
     Misfit(String),
     /// There is no memory for it.
     NoMemory,
+    /// The program cannot look at pictures.
+    NotBuilt,
 }
 
 impl NoTower {
@@ -39,6 +41,7 @@ impl fmt::Display for NoTower {
             ),
             NoTower::Unwanted => write!(f, "no pictures: --no-mmproj leaves the vision file out"),
             NoTower::Misfit(misfit) => write!(f, "no pictures: {misfit}"),
+            NoTower::NotBuilt => write!(f, "no pictures: this program was built without them"),
             NoTower::NoMemory => write!(f, "no pictures: there is no memory for the vision file beside the model"),
         }
     }
@@ -64,6 +67,10 @@ pub fn find(sight: &Sight, path: &Path, model: &Gguf, needed: bool) -> anyhow::R
             "pictures and clips are looked at with the vision file, and --no-mmproj leaves it out"
         );
         return Ok(Err(NoTower::Unwanted));
+    }
+    if let Err(error) = vision::check_built() {
+        ensure!(!sight.is_wanted(), error);
+        return Ok(Err(NoTower::NotBuilt));
     }
     let n_embd = Config::from_gguf(model)?.n_embd;
     if let Some(named) = &sight.mmproj {

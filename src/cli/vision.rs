@@ -1,7 +1,7 @@
 //! `vision`: a picture's patches and the rows the vision tower makes of them, for comparison with other implementations.
 
 use super::runtime::Runtime;
-use super::sight::{PUBLISHED_IMAGE_TOKENS, Transparency, describe, progress, report_json};
+use super::sight::{Transparency, describe, progress, report_json};
 use super::{pasted, printable};
 use anyhow::Context;
 use clap::Args as ClapArgs;
@@ -10,9 +10,13 @@ use qwen_edge::platform::atomic_file::AtomicFile;
 use qwen_edge::vision::VisionModel;
 use qwen_edge::vision::cache::Cache;
 use qwen_edge::vision::eyes;
+use qwen_edge::vision::resize::{Area, TOKEN_PIXELS};
 use safetensors::tensor::{Dtype, TensorView};
 use std::io::Write;
 use std::path::PathBuf;
+
+/// The published cap on a picture, in tokens.
+const PUBLISHED_IMAGE_TOKENS: usize = Area::IMAGE.max / TOKEN_PIXELS;
 
 /// Write a picture's pixel values and its embeddings.
 ///

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::load::{feed_forwards, kept, mapped_load, names, own_embedding};
-use super::plan::{Load, Plan, Vision, Wish};
+use super::plan::{Load, Looking, Plan, Wish};
 use super::session::{AnswerOptions, Parts, Session, prompt_ids};
 use super::shortage::NotEnoughMemory;
 use crate::chat::{self, Template};
@@ -14,6 +14,7 @@ use crate::model::{self, Config, Model};
 use crate::platform::machine::Machine;
 use crate::sampler::{Sampler, Settings};
 use crate::tokenizer::{self, Tokenizer};
+use crate::vision::memory::VisionLoad;
 use crate::vision::positions::VisionIds;
 use crate::vision::viewer::{SizeLimit, Viewer, ViewerOptions};
 use crate::vision::{self, VisionModel, weights};
@@ -282,7 +283,7 @@ impl ModelFile {
         let file = tower.file.gguf(&self.gguf);
         file.evict_headers();
         let (config, _) = VisionModel::check(file, self.config.n_embd)?;
-        let vision = Vision {
+        let vision = VisionLoad {
             config: &config,
             weights: match &tower.file {
                 // With those of the model.
@@ -298,7 +299,7 @@ impl ModelFile {
             n_input: tower.n_input,
             clips: tower.clips,
         };
-        match self.plan_with(options, Some(vision), threads) {
+        match self.plan_with(options, Some(&vision), threads) {
             // A tower that only happens to be there is left out when it does not fit.
             Err(_) if !tower.needed => Ok(self.plan_with(options, None, threads)?),
             plan => Ok(plan?),
@@ -308,7 +309,7 @@ impl ModelFile {
     fn plan_with(
         &self,
         options: &StartOptions,
-        vision: Option<Vision<'_>>,
+        vision: Option<&dyn Looking>,
         threads: usize,
     ) -> Result<Plan, NotEnoughMemory> {
         let feed_forwards = feed_forwards(&self.gguf, &self.config);

@@ -14,10 +14,6 @@ use crate::model::forward;
 use crate::model::mtp::Drafter;
 use crate::model::stream::{Streaming, spread};
 use crate::platform::machine::{Limiter, Machine};
-use crate::vision::eyes::DEFAULT_IMAGE_TOKENS;
-use crate::vision::preprocess::TEMPORAL;
-use crate::vision::resize::{Area, TOKEN_PIXELS};
-use crate::vision::{VisionConfig, tower};
 use std::fmt;
 
 /// The part of the free memory that keys and values may take when no context length is asked for: a quarter.
@@ -98,27 +94,16 @@ pub struct Load<'a> {
     /// Whether the multi-token-prediction block drafts; its weights are then among `weights`.
     pub drafts: bool,
     /// The vision tower beside the model, when something may be looked at.
-    pub vision: Option<Vision<'a>>,
+    pub vision: Option<&'a dyn Looking>,
 }
 
-/// A vision tower, and what is to be looked at.
-#[derive(Clone, Copy, Debug)]
-pub struct Vision<'a> {
-    /// Hyper-parameters.
-    pub config: &'a VisionConfig,
-    /// Bytes of its file.
-    pub weights: u64,
-    /// Bytes of the weights that are decoded when they are bound.
-    pub copies: u64,
-    /// Most tokens of a picture that the user asked for; `None` leaves it to the plan.
-    pub image_tokens: Option<usize>,
-    /// Pictures and clips whose rows are kept.
-    pub n_input: usize,
-    /// Whether a clip is among them.
-    pub clips: bool,
+/// Something that looks at pictures and clips, beside the model.
+pub trait Looking: fmt::Debug {
+    /// The memory it takes where what it sees stands in a context of `n_ctx` tokens, with so many threads at work.
+    fn memory(&self, n_ctx: usize, threads: usize) -> VisionMemory;
 }
 
-/// ContextBytes that looking at pictures takes, in bytes.
+/// Memory that looking at pictures takes, in bytes.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct VisionMemory {
     /// Weights.
@@ -132,26 +117,13 @@ pub struct VisionMemory {
 }
 
 impl VisionMemory {
-    /// What pictures take that may fill half of a context of `n_ctx` tokens.
-    fn of(vision: &Vision<'_>, n_ctx: usize, threads: usize) -> VisionMemory {
-        let half = (n_ctx / 2).max(1);
-        let image_tokens = vision.image_tokens.unwrap_or_else(|| DEFAULT_IMAGE_TOKENS.min(half));
-        let clip_tokens = if vision.clips { half.min(Area::VIDEO.max / TOKEN_PIXELS / TEMPORAL) } else { 0 };
-        let work = |tokens, frames| tower::bytes(vision.config, tokens, frames, threads);
-        let kept = image_tokens.max(clip_tokens) * vision.n_input * 4 * vision.config.n_out;
-        let image = work(image_tokens, 1);
-        let clip = if vision.clips { work(clip_tokens, TEMPORAL) } else { 0 };
-        let buffers = image.max(clip).saturating_add(kept as u64);
-        VisionMemory { weights: vision.weights, copies: vision.copies, buffers, image_tokens }
-    }
-
     /// All together.
     pub fn total(&self) -> u64 {
         self.weights.saturating_add(self.copies).saturating_add(self.buffers)
     }
 }
 
-/// ContextBytes that is there.
+/// Memory that is there.
 #[derive(Clone, Copy, Debug)]
 struct Room {
     /// The user's ceiling.
@@ -160,7 +132,7 @@ struct Room {
     free: Option<(u64, Limiter)>,
     /// Address space still free.
     address_space: Option<u64>,
-    /// ContextBytes to write to still free.
+    /// Memory to write to still free.
     data: Option<u64>,
     /// Bytes the process takes already.
     allocated: u64,
@@ -302,7 +274,7 @@ impl Plan {
             context,
             checkpoints: state.saturating_mul(settings.n_checkpoint as u64),
             drafts: if load.drafts { drafts(load.config, &settings) } else { 0 },
-            vision: load.vision.map_or(VisionMemory::default(), |v| VisionMemory::of(&v, settings.n_ctx, load.threads)),
+            vision: load.vision.map_or(VisionMemory::default(), |v| v.memory(settings.n_ctx, load.threads)),
             program: program.into_iter().fold(room.allocated, u64::saturating_add),
             ceiling: room.ceiling.map(ByteSize),
             free: room.free,
@@ -508,9 +480,15 @@ mod tests {
         }
     }
 
-    /// The published tower of the 0.8B model.
-    fn tower() -> VisionConfig {
-        VisionConfig { n_layer: 12, n_embd: 768, n_ff: 3072, n_head: 12, n_out: 1024, eps: 1e-6, area: Area::IMAGE }
+    /// Something that looks at pictures of half a context in the same memory.
+    #[derive(Debug)]
+    struct Still;
+
+    impl Looking for Still {
+        fn memory(&self, n_ctx: usize, _: usize) -> VisionMemory {
+            let image_tokens = n_ctx / 2;
+            VisionMemory { weights: 200_000_000, copies: 12_000_000, buffers: 100_000_000, image_tokens }
+        }
     }
 
     fn room(ceiling: Option<u64>, free: Option<u64>) -> Room {
@@ -633,7 +611,7 @@ mod tests {
 
     #[test]
     fn pictures_and_drafts_are_in_the_plan() {
-        let (config, tower) = (config(), tower());
+        let config = config();
         let total = |load: &Load<'_>, ceiling: u64| {
             Plan::choose_within(load, &Wish::default(), &room(Some(ceiling), None)).unwrap()
         };
@@ -644,28 +622,14 @@ mod tests {
         let least = without.settings.n_ctx as u64 * 2 * 1024 + without.context.state as u64;
         assert!(drafting.total() - without.total() >= least && drafting.drafts < 2 * least, "{drafting:?}");
 
-        let vision = Vision {
-            config: &tower,
-            weights: 200_000_000,
-            copies: 12_000_000,
-            image_tokens: None,
-            n_input: 1,
-            clips: false,
-        };
-        let seeing = Load { vision: Some(vision), ..plain };
+        let seeing = Load { vision: Some(&Still), ..plain };
         let plan = total(&seeing, roomy);
-        assert_eq!(plan.vision.image_tokens, DEFAULT_IMAGE_TOKENS);
-        assert_eq!(plan.total() - without.total(), 212_000_000 + plan.vision.buffers);
-        assert_eq!(plan.room_to_look(), plan.vision.buffers + roomy - plan.total());
-        // Short of memory, pictures shrink with the context they stand in; what was asked for does not.
+        assert_eq!(plan.total() - without.total(), 312_000_000);
+        assert_eq!(plan.room_to_look(), 100_000_000 + roomy - plan.total());
+        // Short of memory, pictures shrink with the context they stand in.
         let tight = total(&seeing, 1_000_000_000);
-        assert!(tight.settings.n_ctx < 32_768 && tight.total() <= 1_000_000_000, "{tight}");
-        assert!(tight.vision.image_tokens <= tight.settings.n_ctx / 2);
-        let asked = Load { vision: Some(Vision { image_tokens: Some(16_384), ..vision }), ..plain };
-        assert!(Plan::choose_within(&asked, &Wish::default(), &room(Some(1_000_000_000), None)).is_err());
-        // A clip is all its frames.
-        let clip = total(&Load { vision: Some(Vision { clips: true, ..vision }), ..plain }, roomy);
-        assert!(clip.vision.buffers > 2 * plan.vision.buffers);
+        assert!(tight.settings.n_ctx < plan.settings.n_ctx && tight.total() <= 1_000_000_000, "{tight}");
+        assert_eq!(tight.vision.image_tokens, tight.settings.n_ctx / 2);
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod gif;
 pub mod image_file;
 mod jpeg;
 mod jpeg_scans;
+pub mod memory;
 mod names;
 pub mod note;
 pub mod percent;
@@ -41,7 +42,7 @@ pub mod weights;
 
 pub use alpha::Alpha;
 pub use config::VisionConfig;
-pub use error::{Error, Result};
+pub use error::{Error, Result, check_built};
 pub use note::Note;
 pub use picture::Picture;
 pub use preprocess::{GridThw, PixelValues};
