@@ -7,7 +7,7 @@ use super::session::{AnswerOptions, Parts, Session, prompt_ids};
 use super::shortage::NotEnoughMemory;
 use crate::chat::{self, Template};
 use crate::compute::Compute;
-use crate::gguf::{self, Gguf, Note};
+use crate::gguf::{self, Fingerprint, Gguf, Note};
 use crate::model::cache::HeadSize;
 use crate::model::config::YarnConfig;
 use crate::model::{self, Config, Model};
@@ -189,6 +189,11 @@ impl ModelFile {
     /// The file itself.
     pub fn gguf(&self) -> &Gguf {
         &self.gguf
+    }
+
+    /// Tells this model from others, for what is kept of it beside its files. Computed when it is asked for.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.gguf.fingerprint()
     }
 
     /// The hyper-parameters.

@@ -6,6 +6,7 @@
 
 mod cursor;
 mod error;
+mod fingerprint;
 mod magic;
 mod metadata;
 mod note;
@@ -14,6 +15,7 @@ mod tensors;
 pub mod writer;
 
 pub use error::Error;
+pub use fingerprint::Fingerprint;
 pub use metadata::{Array, Strings, Value, ValueType};
 pub use note::Note;
 pub use stored::Stored;
@@ -26,6 +28,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tensors::Entry;
 
 /// Alignment of tensor data in files that do not state one, in bytes.
@@ -42,6 +45,8 @@ pub struct Gguf {
 /// One file.
 struct Shard {
     bytes: Arc<FileBytes>,
+    /// When the file was last changed, as the system had it when the file was opened.
+    changed: Option<SystemTime>,
     version: u32,
     metadata: Metadata,
     tensors: Vec<Entry>,
@@ -73,7 +78,8 @@ impl Shard {
         let header_bytes = cursor.at();
         let data_start = header_bytes.next_multiple_of(alignment);
         tensors::place(&mut tensors, data_start, alignment, bytes.len())?;
-        Ok(Self { version, metadata, tensors, header_bytes, bytes: Arc::new(bytes) })
+        let changed = bytes.changed();
+        Ok(Self { version, metadata, tensors, header_bytes, changed, bytes: Arc::new(bytes) })
     }
 
     fn open(path: &Path) -> Result<Self, Error> {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::Path;
 #[cfg(target_os = "linux")]
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::SystemTime;
 
 /// The bytes of a file. They do not move for the life of the value.
 pub(crate) enum FileBytes {
@@ -41,6 +42,14 @@ impl FileBytes {
         #[cfg(target_os = "linux")]
         let _ = map.advise(memmap2::Advice::HugePage);
         Ok(Some(Self::Mapped(map, file)))
+    }
+
+    /// When the mapped file was last changed; `None` of bytes in memory, and where the system does not tell.
+    pub(crate) fn changed(&self) -> Option<SystemTime> {
+        match self {
+            Self::Mapped(_, file) => file.metadata().ok()?.modified().ok(),
+            Self::Copied(_) | Self::Owned(_) => None,
+        }
     }
 
     /// Has the system read a range ahead of its use, from start to end. Returns when the last of it is under way, which on
