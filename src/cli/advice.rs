@@ -95,8 +95,9 @@ fn remedy(remedy: &Remedy) -> String {
 
 /// The plan in one line.
 pub(super) fn plan_line(plan: &Plan) -> String {
-    let within = plan.limit().map(|within| format!("; {}", limit(&within)));
-    format!("memory: {plan}{}", within.unwrap_or_default())
+    let within =
+        plan.limit().map_or("this system does not say what memory is free".to_owned(), |within| limit(&within));
+    format!("memory: {plan}; {within}")
 }
 
 #[cfg(test)]

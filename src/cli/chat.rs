@@ -4,6 +4,7 @@ use super::run::{Kind, Talk, not_finite};
 use super::screen::Screen;
 use super::{advice, marks, signals};
 use qwen_edge::engine::message::{Message, Part};
+use qwen_edge::platform::program::terminal;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
@@ -155,31 +156,10 @@ pub(super) fn chat(talk: &mut Talk, system: Option<&str>, shown: Vec<Part>) -> a
 
 /// Where standard output is no terminal, leaves it to the answers: what the editing of lines shows goes to the terminal
 /// that the lines come from.
-#[cfg(unix)]
 fn keep_answers_apart(screen: &mut Screen) -> std::io::Result<()> {
-    use std::fs::File;
-    use std::io::{IsTerminal, stderr, stdin, stdout};
-    use std::os::fd::{AsFd, OwnedFd};
-
-    if stdout().is_terminal() {
-        return Ok(());
+    if let Some(answers) = terminal::take_stdout()? {
+        screen.write_to(answers);
     }
-    let by_name = rustix::termios::ttyname(stdin(), Vec::new()).ok();
-    let by_name = by_name.and_then(|name| File::options().write(true).open(name.to_str().ok()?).ok());
-    let terminal: OwnedFd = match by_name {
-        Some(file) => file.into(),
-        None if stderr().is_terminal() => stderr().as_fd().try_clone_to_owned()?,
-        // Most terminals are open for both.
-        None => stdin().as_fd().try_clone_to_owned()?,
-    };
-    let answers = stdout().as_fd().try_clone_to_owned()?;
-    rustix::stdio::dup2_stdout(&terminal)?;
-    screen.write_to(answers.into());
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn keep_answers_apart(_: &mut Screen) -> std::io::Result<()> {
     Ok(())
 }
 

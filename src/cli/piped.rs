@@ -6,7 +6,8 @@
 //! that this one comes from could write to it, as they do it at once or never; else later, and not while a writer is
 //! at work, as far as the system tells. Once something has come, all of it is waited for.
 
-use std::io::{IsTerminal, Read};
+use qwen_edge::platform::program::standard_input;
+use std::io::Read;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ pub(super) enum Found {
 impl Piped {
     /// Begins to read, if there is anything that should be.
     pub fn start() -> Option<Piped> {
-        if !is_meant() {
+        if !standard_input::is_meant() {
             return None;
         }
         let (send, news) = channel();
@@ -103,22 +104,6 @@ impl Piped {
     }
 }
 
-/// Whether standard input is of a kind that somebody may have meant to be read.
-#[cfg(unix)]
-fn is_meant() -> bool {
-    use rustix::fs::{FileType, fstat};
-    let stdin = std::io::stdin();
-    !stdin.is_terminal()
-        && fstat(&stdin).is_ok_and(|stat| {
-            matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Fifo | FileType::Socket)
-        })
-}
-
-#[cfg(not(unix))]
-fn is_meant() -> bool {
-    !std::io::stdin().is_terminal()
-}
-
 /// The processes that can write to the pipe: other ends of the same pipeline, but not the ones that this program comes
 /// from, which may well hold a pipe that they never write to.
 #[derive(Default)]
@@ -139,73 +124,10 @@ enum Look {
 impl Writers {
     /// The first look finds them at work.
     fn look(&mut self) -> Look {
-        match ticks_of_writers() {
+        match standard_input::ticks_of_writers() {
             None => Look::None,
             Some(ticks) if self.ticks.replace(ticks) == Some(ticks) => Look::Idle,
             Some(_) => Look::AtWork,
         }
-    }
-}
-
-/// Processor time that the writers have used, in ticks; `None` if there are none.
-#[cfg(target_os = "linux")]
-fn ticks_of_writers() -> Option<u64> {
-    use std::fs;
-    let pipe = fs::read_link("/proc/self/fd/0").ok()?;
-    let writes = |process: &str| {
-        let open = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
-        open.filter(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == pipe)).any(|entry| {
-            let info = format!("/proc/{process}/fdinfo/{}", entry.file_name().display());
-            let info = fs::read_to_string(info).unwrap_or_default();
-            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-            let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
-            // The lowest two bits: 0 reads, 1 writes, 2 does both.
-            flags.is_some_and(|flags| flags & 3 != 0)
-        })
-    };
-    let ours = ancestry();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes = processes.filter_map(|entry| entry.file_name().into_string().ok());
-    let others = processes.filter(|name| name.parse().is_ok_and(|pid| !ours.contains(&pid)));
-    let ticks = others.filter(|process| writes(process)).filter_map(|process| Some(Stat::of(&process)?.ticks));
-    ticks.reduce(|a, b| a + b)
-}
-
-/// Other systems do not tell: a pipe is taken to have somebody, who does nothing.
-#[cfg(not(target_os = "linux"))]
-fn ticks_of_writers() -> Option<u64> {
-    Some(0)
-}
-
-/// This process and those it comes from.
-#[cfg(target_os = "linux")]
-fn ancestry() -> Vec<u32> {
-    let mut line = vec![std::process::id()];
-    // As long as the line goes back in this system; a circle would be a fault of the system.
-    while let Some(stat) = Stat::of(&line[line.len() - 1].to_string())
-        && stat.parent != 0
-        && !line.contains(&stat.parent)
-    {
-        line.push(stat.parent);
-    }
-    line
-}
-
-/// What `/proc/PID/stat` says of a process.
-#[cfg(target_os = "linux")]
-struct Stat {
-    parent: u32,
-    /// User and system time.
-    ticks: u64,
-}
-
-#[cfg(target_os = "linux")]
-impl Stat {
-    fn of(process: &str) -> Option<Stat> {
-        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-        // The name may hold anything; fields are counted behind it, the state being the first.
-        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-        let number = |at: usize| fields.get(at)?.parse::<u64>().ok();
-        Some(Stat { parent: u32::try_from(number(1)?).ok()?, ticks: number(11)? + number(12)? })
     }
 }

@@ -1,9 +1,7 @@
 //! What Ctrl-C (SIGINT) and SIGTERM do: stop an answer, or end the program and leave nothing behind.
-//!
-//! A thread of its own waits for them, so that they work whatever the program is busy with: reading weights, looking at a
-//! picture, waiting for a line. It sleeps until one arrives.
 
 use qwen_edge::engine::session::Canceller;
+use qwen_edge::platform::program::signals::{self, Reaction, Signal};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,49 +38,14 @@ pub(super) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// Starts to listen. Where that fails, signals end the program as they would any other.
-///
-/// SIGTERM, and Ctrl-C where there is no answer to stop or it was pressed before, restore the terminal, remove
-/// unfinished files and let the signal end the process, so that its parent sees which one it was.
-#[cfg(unix)]
+/// Starts to listen: SIGTERM, and Ctrl-C where there is no answer to stop or it was pressed before, end the program.
 pub(super) fn listen() {
-    use qwen_edge::platform::atomic_file;
-    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    use signal_hook::iterator::Signals;
-    use signal_hook::low_level::emulate_default_handler;
-    use std::io::{IsTerminal, Write, stderr, stdin};
-
-    fn leave(signal: i32, modes: Option<&Termios>) {
-        atomic_file::discard_unfinished();
-        if let Some(modes) = modes
-            && tcgetattr(stdin()).is_ok_and(|now| now.local_modes != modes.local_modes)
-        {
-            // A line was being edited: out of its raw mode, out of bracketed paste, on to a line of its own.
-            let _ = tcsetattr(stdin(), OptionalActions::Now, modes);
-            let _ = stderr().write_all(b"\x1b[?2004l\n");
+    signals::listen(|signal| {
+        let stops_answer = signal == Signal::Interrupt && ANSWERING.load(Ordering::Relaxed);
+        if !stops_answer || INTERRUPTED.swap(true, Ordering::Relaxed) {
+            return Reaction::Leave;
         }
-        let _ = emulate_default_handler(signal);
-        std::process::exit(128 + signal);
-    }
-
-    let modes = if stdin().is_terminal() { tcgetattr(stdin()).ok() } else { None };
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
-    let handle = signals.handle();
-    let listener = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        for signal in signals.forever() {
-            let stops_answer = signal == SIGINT && ANSWERING.load(Ordering::Relaxed);
-            if !stops_answer || INTERRUPTED.swap(true, Ordering::Relaxed) {
-                leave(signal, modes.as_ref());
-            }
-            CANCELLER.cancel();
-        }
+        CANCELLER.cancel();
+        Reaction::Stay
     });
-    if listener.is_err() {
-        handle.close();
-    }
 }
-
-/// Other systems end the program.
-#[cfg(not(unix))]
-pub(super) fn listen() {}

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::platform::atomic_file::AtomicFile;
+use qwen_edge::platform::page_cache;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -101,17 +102,6 @@ fn write_file(synth: &Synth, output: &Path) -> Result<()> {
     }
     written?;
     out.commit()?;
-    leave_page_cache(output);
+    page_cache::forget(output);
     Ok(())
-}
-
-/// Has the system forget the file it has just written: who reads it first then finds it as on any other day, in memory in
-/// the large pages that a reader asks for, not in the small ones in which it was written.
-fn leave_page_cache(output: &Path) {
-    #[cfg(target_os = "linux")]
-    if let Ok(file) = std::fs::File::open(output) {
-        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = output;
 }

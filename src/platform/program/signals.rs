@@ -1,0 +1,66 @@
+//! Signals that ask a program to end: Ctrl-C (SIGINT) and SIGTERM.
+//!
+//! A thread of its own waits for them, so that they work whatever the program is busy with: reading weights, looking at a
+//! picture, waiting for a line. It sleeps until one arrives.
+
+/// What arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// Ctrl-C, or SIGINT otherwise sent.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// What to do about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reaction {
+    /// Nothing more.
+    Stay,
+    /// Restore the terminal, remove unfinished files and let the signal end the process, so that its parent sees which one
+    /// it was.
+    Leave,
+}
+
+/// Starts to listen, and asks `react` about every signal. Where that fails, signals end the program as they would any other.
+#[cfg(unix)]
+pub fn listen(react: impl Fn(Signal) -> Reaction + Send + 'static) {
+    use crate::platform::atomic_file;
+    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+    use signal_hook::low_level::emulate_default_handler;
+    use std::io::{IsTerminal, Write, stderr, stdin};
+
+    fn leave(signal: i32, modes: Option<&Termios>) {
+        atomic_file::discard_unfinished();
+        if let Some(modes) = modes
+            && tcgetattr(stdin()).is_ok_and(|now| now.local_modes != modes.local_modes)
+        {
+            // A line was being edited: out of its raw mode, out of bracketed paste, on to a line of its own.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, modes);
+            let _ = stderr().write_all(b"\x1b[?2004l\n");
+        }
+        let _ = emulate_default_handler(signal);
+        std::process::exit(128 + signal);
+    }
+
+    let modes = if stdin().is_terminal() { tcgetattr(stdin()).ok() } else { None };
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
+    let handle = signals.handle();
+    let listener = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            let what = if signal == SIGINT { Signal::Interrupt } else { Signal::Terminate };
+            if react(what) == Reaction::Leave {
+                leave(signal, modes.as_ref());
+            }
+        }
+    });
+    if listener.is_err() {
+        handle.close();
+    }
+}
+
+/// Other systems end the program.
+#[cfg(not(unix))]
+pub fn listen(_: impl Fn(Signal) -> Reaction + Send + 'static) {}
