@@ -301,6 +301,8 @@ fn what_is_no_model_says_what_it_is() {
     imatrix.set_string("general.type", "imatrix");
     imatrix.tensors[0].name = b"blk.0.attn_qkv.weight.in_sum2".to_vec();
     refused(&scratch.write("imatrix.gguf", imatrix.write()), &["importance matrix"]);
+    let report = program().arg("inspect").arg(scratch.0.join("imatrix.gguf")).output().unwrap();
+    assert!(text_of(&report).contains("an importance matrix (imatrix)"), "{}", text_of(&report));
 
     let mut lora = only(&["output_norm.weight"]);
     lora.set_string("general.type", "adapter");
@@ -310,6 +312,8 @@ fn what_is_no_model_says_what_it_is() {
 
     let block = only(&["blk.4.", "token_embd.", "output_norm."]);
     refused(&scratch.write("block.gguf", block.write()), &["multi-token-prediction block alone"]);
+    let report = program().arg("inspect").arg(scratch.0.join("block.gguf")).output().unwrap();
+    assert!(text_of(&report).contains("a multi-token-prediction block alone"), "{}", text_of(&report));
 
     let vocabulary = only(&[]);
     refused(&scratch.write("vocabulary.gguf", vocabulary.write()), &["vocabulary without weights"]);

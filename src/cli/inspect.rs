@@ -11,7 +11,7 @@ use qwen_edge::gguf::{Gguf, Note, TensorType};
 use qwen_edge::model::cache::KvType;
 use qwen_edge::model::config::ValueHeads;
 use qwen_edge::model::names::Role;
-use qwen_edge::model::{self, Config, Model};
+use qwen_edge::model::{self, Config, FileKind, Model};
 use qwen_edge::tokenizer::Tokenizer;
 use qwen_edge::vision::{self, VisionConfig, VisionModel, weights};
 use serde::Serialize;
@@ -66,6 +66,9 @@ enum Kind {
 struct Report {
     file: String,
     kind: Kind,
+    /// What it is when it is no model.
+    #[serde(skip)]
+    is: FileKind,
     architecture: String,
     /// Whether `run` can use the file: as a model, or as the vision tower of one.
     runs: bool,
@@ -196,15 +199,18 @@ impl Report {
     fn new(path: &std::path::Path, gguf: &Gguf) -> Self {
         let architecture = gguf.string("general.architecture").ok().flatten().unwrap_or_default().to_owned();
         let has_vocabulary = gguf.get("tokenizer.ggml.tokens").is_some();
+        let is = FileKind::of(gguf);
         let kind = match &*architecture {
             qwen_edge::vision::config::ARCHITECTURE => Kind::Vision,
             _ if gguf.n_tensors() == 0 && has_vocabulary => Kind::Vocabulary,
-            model::config::ARCHITECTURE => Kind::Text,
+            // What lies beside models may name the architecture of theirs.
+            model::config::ARCHITECTURE if is.describe().is_none() => Kind::Text,
             _ => Kind::Other,
         };
         let mut report = Self {
             file: path.display().to_string(),
             kind,
+            is,
             architecture,
             runs: false,
             problems: Vec::new(),
@@ -426,7 +432,7 @@ impl Display for Report {
             Kind::Text => "text model",
             Kind::Vocabulary => "vocabulary without weights",
             Kind::Vision => "vision tower (mmproj)",
-            Kind::Other => "not a model this program runs",
+            Kind::Other => self.is.describe().unwrap_or("not a model this program runs"),
         };
         line("file", &self.file)?;
         line("what", &format!("{kind}, architecture {}", self.architecture))?;
