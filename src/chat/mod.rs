@@ -20,7 +20,7 @@ use std::fmt::{self, Write};
 pub const BUILT_IN: &str = include_str!("qwen35.jinja");
 
 /// Steps of work that any rendering may take; see [`jinja`].
-const BASE_WORK: u64 = 4_000_000;
+const BASE_WORK: u64 = 3_000_000;
 
 /// Steps of work for every byte of the messages.
 const WORK_PER_BYTE: u64 = 16;

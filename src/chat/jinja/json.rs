@@ -6,6 +6,7 @@ use super::int::Int;
 use super::meter::{Buffer, Items, Meter};
 use super::ops;
 use super::print;
+use super::text::push_hex;
 use super::value::{Dict, Value};
 
 /// The value of a JSON text. Numbers keep all their digits.
@@ -175,7 +176,8 @@ impl Writer<'_, '_> {
                 '\x0c' => self.out.push_str("\\f")?,
                 c => {
                     for &unit in c.encode_utf16(&mut [0; 2]).iter() {
-                        self.out.push_str(&format!("\\u{unit:04x}"))?;
+                        self.out.push_str("\\u")?;
+                        push_hex(u32::from(unit), 4, self.out)?;
                     }
                 }
             }

@@ -202,11 +202,6 @@ impl Buffer {
 
     /// Makes room for `bytes` more, and pays for writing them.
     fn reserve(&mut self, bytes: usize) -> Result<()> {
-        self.unpaid = self.unpaid.saturating_add(bytes).saturating_add(BYTES_PER_PUSH);
-        if self.unpaid >= BYTES_PER_STEP {
-            self.charge.meter.scan(self.unpaid)?;
-            self.unpaid %= BYTES_PER_STEP;
-        }
         let needed = self.text.len().saturating_add(bytes);
         if needed > self.text.capacity() {
             let capacity = needed.max(self.text.capacity().saturating_mul(2)).max(16);
@@ -217,6 +212,11 @@ impl Buffer {
                 self.charge.grow(needed)?;
                 self.text.reserve_exact(bytes);
             }
+        }
+        self.unpaid += bytes + BYTES_PER_PUSH;
+        if self.unpaid >= BYTES_PER_STEP {
+            self.charge.meter.scan(self.unpaid)?;
+            self.unpaid %= BYTES_PER_STEP;
         }
         Ok(())
     }
@@ -277,8 +277,8 @@ impl<T> Items<T> {
     pub fn reserve(&mut self, count: usize) -> Result<()> {
         let capacity = self.items.len().saturating_add(count);
         if capacity > self.items.capacity() {
-            self.charge.meter.scan(count.saturating_mul(size_of::<T>()))?;
             self.charge.grow(capacity.saturating_mul(size_of::<T>()))?;
+            self.charge.meter.scan(count * size_of::<T>())?;
             self.items.reserve_exact(count);
         }
         Ok(())

@@ -4,6 +4,7 @@ use super::error::{Result, fail};
 use super::float;
 use super::int::{Int, MAX_DECIMALS};
 use super::meter::Buffer;
+use super::text::push_hex;
 use super::value::{Function, Seq, Value, View};
 use unicode_general_category::{GeneralCategory, get_general_category};
 
@@ -191,11 +192,13 @@ fn quoted(text: &str, out: &mut Buffer) -> Result<()> {
 }
 
 fn escape(c: char, out: &mut Buffer) -> Result<()> {
-    out.push_str(&match c as u32 {
-        code @ 0..=0xff => format!("\\x{code:02x}"),
-        code @ 0x100..=0xffff => format!("\\u{code:04x}"),
-        code => format!("\\U{code:08x}"),
-    })
+    let (prefix, digits) = match c as u32 {
+        0..=0xff => ("\\x", 2),
+        0x100..=0xffff => ("\\u", 4),
+        _ => ("\\U", 8),
+    };
+    out.push_str(prefix)?;
+    push_hex(c as u32, digits, out)
 }
 
 /// `str.isprintable` of one character.

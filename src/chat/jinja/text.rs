@@ -25,6 +25,11 @@ pub fn escape_html(text: &str, out: &mut Buffer) -> Result<()> {
     out.push_str(rest)
 }
 
+/// The lowest hexadecimal digits of a number.
+pub fn push_hex(value: u32, digits: u32, out: &mut Buffer) -> Result<()> {
+    (0..digits).rev().try_for_each(|at| out.push(char::from_digit(value >> (4 * at) & 15, 16).unwrap_or('0')))
+}
+
 /// Whether a character has a case.
 pub fn is_cased(c: char) -> bool {
     c.is_uppercase() || c.is_lowercase() || is_title_case(c)

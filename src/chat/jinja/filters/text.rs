@@ -232,10 +232,11 @@ fn quote_url(text: &str, query: bool, out: &mut Buffer) -> Result<()> {
             b'/' if !query => out.push('/')?,
             b' ' if query => out.push('+')?,
             byte => {
-                const HEX: &[u8; 16] = b"0123456789ABCDEF";
                 out.push('%')?;
-                out.push(char::from(HEX[usize::from(byte >> 4)]))?;
-                out.push(char::from(HEX[usize::from(byte & 15)]))?;
+                for half in [byte >> 4, byte & 15] {
+                    let digit = char::from_digit(u32::from(half), 16).unwrap_or('0');
+                    out.push(digit.to_ascii_uppercase())?;
+                }
             }
         }
     }
