@@ -48,7 +48,7 @@ pub enum Error {
     #[error("the chat template did not finish within its budget of work (line {line}): it may not terminate")]
     Endless { line: u32 },
     #[error(
-        "the chat template needs too much memory (line {line}): {} MB at one time, more than messages of this size justify",
+        "the chat template needs too much memory (line {line}): {} MB at one time, more than such messages justify",
         needed >> 20
     )]
     TooLarge { line: u32, needed: usize },

@@ -98,7 +98,8 @@ mod tests {
             json!({"messages": [], "kwargs": {"enable_thinking": false, "x": 1}}),
             json!({"messages": [], "chat_template_kwargs": {"enable_thinking": false, "x": 1}}),
             json!({"messages": [], "enable_thinking": false, "kwargs": null, "chat_template_kwargs": {"x": 1}}),
-            json!({"messages": [], "enable_thinking": false, "kwargs": {"enable_thinking": false}, "chat_template_kwargs": {"x": 1}}),
+            json!({"messages": [], "enable_thinking": false, "kwargs": {"enable_thinking": false},
+                   "chat_template_kwargs": {"x": 1}}),
         ] {
             let request = read(fields.clone()).unwrap();
             assert_eq!(Value::Object(request.kwargs.unwrap()), expected, "{fields}");

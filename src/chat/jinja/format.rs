@@ -355,9 +355,9 @@ fn convert(kind: char, value: &Value, mut spec: Spec, markup: bool, out: &mut Bu
 // The method
 
 /// `format(*args, **kwargs)` of a string; the arguments may also be the items of a dict.
-pub fn format(vm: &mut dyn Host, form: &Str, args: &Args) -> Result<Value> {
-    let mut out = Buffer::new(vm.meter());
-    Formatter { vm, args, next: Next::Unknown, markup: form.markup }.write(form, 0, &mut out)?;
+pub fn format(host: &mut dyn Host, form: &Str, args: &Args) -> Result<Value> {
+    let mut out = Buffer::new(host.meter());
+    Formatter { host, args, next: Next::Unknown, markup: form.markup }.write(form, 0, &mut out)?;
     out.finish_as(form.markup).map(Value::Str)
 }
 
@@ -369,8 +369,8 @@ enum Next {
     Numbered,
 }
 
-struct Formatter<'a, 'v> {
-    vm: &'v mut dyn Host,
+struct Formatter<'a, 'h> {
+    host: &'h mut dyn Host,
     args: &'a Args,
     next: Next,
     markup: bool,
@@ -382,7 +382,7 @@ impl Formatter<'_, '_> {
         if depth > 2 {
             fail!("fields of a format are nested too deeply");
         }
-        self.vm.meter().scan(form.len())?;
+        self.host.meter().scan(form.len())?;
         let mut rest = form;
         while let Some(at) = rest.find(['{', '}']) {
             out.push_str(&rest[..at])?;
@@ -396,7 +396,7 @@ impl Formatter<'_, '_> {
             if brace == b'}' {
                 fail!("a format has a `}}` without `{{`");
             }
-            self.vm.meter().work(1)?;
+            self.host.meter().work(1)?;
             let end = field_end(rest)?;
             let field = &rest[..end];
             rest = &rest[end + 1..];
@@ -431,10 +431,10 @@ impl Formatter<'_, '_> {
             None => (None, after.strip_prefix(':').unwrap_or("")),
         };
         let value = self.lookup(name)?;
-        let mut expanded = Buffer::new(self.vm.meter());
+        let mut expanded = Buffer::new(self.host.meter());
         self.write(spec, depth + 1, &mut expanded)?;
         let spec = expanded.as_str();
-        let mut text = Buffer::new(self.vm.meter());
+        let mut text = Buffer::new(self.host.meter());
         match conversion {
             None => {
                 let escape = self.markup && !value.as_str().is_some_and(|text| text.markup);
@@ -484,8 +484,8 @@ impl Formatter<'_, '_> {
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix('.') {
                 let end = after.find(['.', '[']).unwrap_or(after.len());
-                let attribute = Text::new(self.vm.meter(), &after[..end])?;
-                value = self.vm.attribute(&value, &attribute)?;
+                let attribute = Text::new(self.host.meter(), &after[..end])?;
+                value = self.host.attribute(&value, &attribute)?;
                 rest = &after[end..];
             } else {
                 let Some(inside) = rest.strip_prefix('[') else {
@@ -494,9 +494,9 @@ impl Formatter<'_, '_> {
                 let Some(end) = inside.find(']') else { fail!("a format has a `[` without `]`") };
                 let key = match inside[..end].parse::<i64>() {
                     Ok(index) if inside.as_bytes()[0].is_ascii_digit() => Value::Int(index),
-                    _ => Value::text(self.vm.meter(), &inside[..end])?,
+                    _ => Value::text(self.host.meter(), &inside[..end])?,
                 };
-                value = self.vm.item(&value, &key)?;
+                value = self.host.item(&value, &key)?;
                 rest = &inside[end + 1..];
             }
         }

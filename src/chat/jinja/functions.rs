@@ -33,24 +33,24 @@ pub fn global(name: &str) -> Option<Value> {
     }))
 }
 
-pub fn call(vm: &mut dyn Host, function: Function, args: &Args) -> Result<Value> {
+pub fn call(host: &mut dyn Host, function: Function, args: &Args) -> Result<Value> {
     match function {
-        Function::Range => range(vm, args),
+        Function::Range => range(host, args),
         Function::Dict => {
-            let mut dict = Dict::new(vm.meter())?;
-            for (key, value) in pairs(vm, args, "dict")?.iter() {
+            let mut dict = Dict::new(host.meter())?;
+            for (key, value) in pairs(host, args, "dict")?.iter() {
                 dict.insert(key.clone(), value.clone())?;
             }
             dict.finish()
         }
-        Function::FromKeys => methods::from_keys(vm, args),
+        Function::FromKeys => methods::from_keys(host, args),
         Function::Namespace => {
-            let pairs = pairs(vm, args, "namespace")?;
-            let namespace = vm.new_namespace()?;
+            let pairs = pairs(host, args, "namespace")?;
+            let namespace = host.new_namespace()?;
             for (name, value) in pairs.iter() {
                 let name = string(name, "namespace")?;
                 Namespace::check(&name)?;
-                namespace.set(vm.meter(), name, value.clone())?;
+                namespace.set(host.meter(), name, value.clone())?;
             }
             Ok(Value::Namespace(namespace))
         }
@@ -58,21 +58,21 @@ pub fn call(vm: &mut dyn Host, function: Function, args: &Args) -> Result<Value>
             if args.positional.is_empty() || !args.named.is_empty() {
                 fail!("cycler needs at least one item, and no names");
             }
-            let mut items = Items::new(vm.meter());
+            let mut items = Items::new(host.meter());
             for item in args.positional.iter() {
                 items.push(item.clone())?;
             }
             let items = Seq::finish(items, false)?;
-            Ok(Value::Cycler(vm.meter().put(Cycler { items, at: Cell::new(0) }, 0)?))
+            Ok(Value::Cycler(host.meter().put(Cycler { items, at: Cell::new(0) }, 0)?))
         }
         Function::Joiner => {
             let [separator] = args.bind("joiner", ["sep"])?;
-            let separator = separator.map_or_else(|| vm.text(", "), Ok)?;
-            Value::joiner(vm.meter(), separator)
+            let separator = separator.map_or_else(|| host.text(", "), Ok)?;
+            Value::joiner(host.meter(), separator)
         }
         Function::RaiseException => {
             let [message] = args.bind("raise_exception", ["message"])?;
-            let message = vm.text_of(&required(message, "raise_exception", "message")?)?;
+            let message = host.text_of(&required(message, "raise_exception", "message")?)?;
             Err(Error::new(Cause::Raised(message[..message.offset(MAX_MESSAGE)].to_owned())))
         }
         Function::StrftimeNow => {
@@ -81,13 +81,13 @@ pub fn call(vm: &mut dyn Host, function: Function, args: &Args) -> Result<Value>
             if format.len() > MAX_FORMAT {
                 fail!("the format of a date is longer than {MAX_FORMAT} bytes");
             }
-            vm.text(&time::strftime_now(&format))
+            host.text(&time::strftime_now(&format))
         }
     }
 }
 
 /// `range(stop)` or `range(start, stop, step)`
-fn range(vm: &dyn Host, args: &Args) -> Result<Value> {
+fn range(host: &dyn Host, args: &Args) -> Result<Value> {
     let [first, second, step] = args.bind("range", ["/start", "/stop", "/step"])?;
     let first = integer(&required(first, "range", "stop")?, "range")?;
     let (start, stop) = match second {
@@ -103,12 +103,12 @@ fn range(vm: &dyn Host, args: &Args) -> Result<Value> {
     if len > i128::from(MAX_RANGE) {
         fail!("a range has {len} items; at most {MAX_RANGE} are allowed");
     }
-    Ok(Value::Range(vm.meter().put(Range { start, step, len: len as usize, stop }, 0)?))
+    Ok(Value::Range(host.meter().put(Range { start, step, len: len as usize, stop }, 0)?))
 }
 
 /// The entries that the arguments of `dict` make: those of another dict, or pairs, and the named ones.
-fn pairs(vm: &mut dyn Host, args: &Args, function: &str) -> Result<Items<(Value, Value)>> {
-    let mut pairs = Items::new(vm.meter());
+fn pairs(host: &mut dyn Host, args: &Args, function: &str) -> Result<Items<(Value, Value)>> {
+    let mut pairs = Items::new(host.meter());
     match &args.positional[..] {
         [] => {}
         [Value::Dict(map)] => {
@@ -118,9 +118,9 @@ fn pairs(vm: &mut dyn Host, args: &Args, function: &str) -> Result<Items<(Value,
         }
         [Value::Namespace(_)] => fail!("{function} cannot be made of a namespace"),
         [items] => {
-            let mut cursor = vm.iterate(items)?;
-            while let Some(pair) = cursor.next(vm.meter())? {
-                let pair = vm.collect(&pair)?;
+            let mut cursor = host.iterate(items)?;
+            while let Some(pair) = cursor.next(host.meter())? {
+                let pair = host.collect(&pair)?;
                 let [key, value] = &pair[..] else { fail!("{function} needs pairs") };
                 pairs.push((key.clone(), value.clone()))?;
             }

@@ -1,7 +1,7 @@
 //! What a rendering may use: work, memory and stack.
 //!
-//! A template comes with a file and is a program, so that whatever it does must end soon and stay small. There are three
-//! bounds, and each is kept in one place:
+//! A template comes with a file and is a program, so that whatever it does must end soon and stay small. There are
+//! three bounds, and each is kept in one place:
 //!
 //! - *Work*. Every node that is evaluated, every item that is visited and every [`BYTES_PER_STEP`] bytes that are read
 //!   or written are a step. Filters and methods pay for their operands where they are called, whatever they do.

@@ -4,6 +4,7 @@
 use super::args::{Args, integer, required};
 use super::error::{Result, fail};
 use super::host::Host;
+use super::meter::Items;
 use super::ops;
 use super::strings;
 use super::value::{Dict, Kind, Map, Value, View};
@@ -29,11 +30,11 @@ pub fn find(kind: Kind, name: &str) -> Option<&'static str> {
 }
 
 /// Calls a method that [`find`] has found, or one of `loop`.
-pub fn call(vm: &mut dyn Host, receiver: &Value, name: &'static str, args: &Args) -> Result<Value> {
+pub fn call(host: &mut dyn Host, receiver: &Value, name: &'static str, args: &Args) -> Result<Value> {
     match receiver {
-        Value::Str(text) => strings::call(vm, text, name, args),
-        Value::List(_) | Value::Tuple(_) | Value::Range(_) => sequence(vm, receiver, name, args),
-        Value::Dict(map) => dict(vm, receiver, map, name, args),
+        Value::Str(text) => strings::call(host, text, name, args),
+        Value::List(_) | Value::Tuple(_) | Value::Range(_) => sequence(host, receiver, name, args),
+        Value::Dict(map) => dict(host, receiver, map, name, args),
         Value::Cycler(cycler) => {
             args.none(name)?;
             let at = cycler.at.get();
@@ -52,14 +53,14 @@ pub fn call(vm: &mut dyn Host, receiver: &Value, name: &'static str, args: &Args
                     len => Ok(args.positional[at % len].clone()),
                 };
             }
-            let mut values = super::meter::Items::new(vm.meter());
+            let mut values = Items::new(host.meter());
             for value in args.positional.iter() {
                 values.push(value.clone())?;
             }
             let values = Value::tuple(values)?;
             let before = loop_.state.borrow_mut().changed.take();
             let same = match &before {
-                Some(before) => ops::equal(vm.meter(), before, &values)?,
+                Some(before) => ops::equal(host.meter(), before, &values)?,
                 None => false,
             };
             loop_.state.borrow_mut().changed = Some(values);
@@ -79,16 +80,16 @@ pub fn call(vm: &mut dyn Host, receiver: &Value, name: &'static str, args: &Args
     }
 }
 
-fn sequence(vm: &mut dyn Host, receiver: &Value, name: &str, args: &Args) -> Result<Value> {
+fn sequence(host: &mut dyn Host, receiver: &Value, name: &str, args: &Args) -> Result<Value> {
     match name {
         "copy" => args.none(name).map(|()| receiver.clone()),
         "count" => {
             let [value] = args.bind(name, ["/value"])?;
             let value = required(value, name, "value")?;
-            let mut cursor = vm.iterate(receiver)?;
+            let mut cursor = host.iterate(receiver)?;
             let mut count = 0;
-            while let Some(item) = cursor.next(vm.meter())? {
-                count += i64::from(ops::equal(vm.meter(), &item, &value)?);
+            while let Some(item) = cursor.next(host.meter())? {
+                count += i64::from(ops::equal(host.meter(), &item, &value)?);
             }
             Ok(Value::Int(count))
         }
@@ -99,10 +100,10 @@ fn sequence(vm: &mut dyn Host, receiver: &Value, name: &str, args: &Args) -> Res
             let place = |bound: i64| if bound < 0 { bound.saturating_add(len).max(0) } else { bound };
             let start = start.map_or(Ok(0), |start| integer(&start, name)).map(place)?;
             let stop = stop.map_or(Ok(len), |stop| integer(&stop, name)).map(place)?;
-            let mut cursor = vm.iterate(receiver)?;
+            let mut cursor = host.iterate(receiver)?;
             let mut at = 0;
-            while let Some(item) = cursor.next(vm.meter())? {
-                if at >= start && at < stop && ops::equal(vm.meter(), &item, &value)? {
+            while let Some(item) = cursor.next(host.meter())? {
+                if at >= start && at < stop && ops::equal(host.meter(), &item, &value)? {
                     return Ok(Value::Int(at));
                 }
                 at += 1;
@@ -112,30 +113,30 @@ fn sequence(vm: &mut dyn Host, receiver: &Value, name: &str, args: &Args) -> Res
     }
 }
 
-fn dict(vm: &mut dyn Host, receiver: &Value, map: &Map, name: &str, args: &Args) -> Result<Value> {
+fn dict(host: &mut dyn Host, receiver: &Value, map: &Map, name: &str, args: &Args) -> Result<Value> {
     match name {
         "get" => {
             let [key, default] = args.bind(name, ["/key", "/default"])?;
-            let found = map.get(vm.meter(), &required(key, name, "key")?)?;
+            let found = map.get(host.meter(), &required(key, name, "key")?)?;
             Ok(found.cloned().or(default).unwrap_or(Value::None))
         }
         "items" => args.none(name).map(|()| Value::View(View::Items, map.clone())),
         "keys" => args.none(name).map(|()| Value::View(View::Keys, map.clone())),
         "values" => args.none(name).map(|()| Value::View(View::Values, map.clone())),
         "copy" => args.none(name).map(|()| receiver.clone()),
-        _ => from_keys(vm, args),
+        _ => from_keys(host, args),
     }
 }
 
 /// `dict.fromkeys(keys, value)`
-pub fn from_keys(vm: &mut dyn Host, args: &Args) -> Result<Value> {
+pub fn from_keys(host: &mut dyn Host, args: &Args) -> Result<Value> {
     let [keys, value] = args.bind("fromkeys", ["/keys", "/value"])?;
     let keys = required(keys, "fromkeys", "keys")?;
-    vm.defined(&keys)?;
+    host.defined(&keys)?;
     let value = value.unwrap_or(Value::None);
-    let mut map = Dict::new(vm.meter())?;
-    let mut cursor = vm.iterate(&keys)?;
-    while let Some(key) = cursor.next(vm.meter())? {
+    let mut map = Dict::new(host.meter())?;
+    let mut cursor = host.iterate(&keys)?;
+    while let Some(key) = cursor.next(host.meter())? {
         map.insert(key, value.clone())?;
     }
     map.finish()

@@ -1,7 +1,7 @@
 //! Jinja, the language of chat templates, as the Python library jinja2 runs it.
 //!
-//! Templates are written for one environment: the immutable sandbox of jinja2 as the libraries of the model's publishers
-//! set it up. They lean on how Python prints and compares values, on the methods of its strings, and on corners of
+//! Templates are written for one environment: the immutable sandbox of jinja2 as the libraries of the model's
+//! publishers set it up. They lean on how Python prints and compares values, on the methods of its strings, and on corners of
 //! jinja2; a file of reference values in `tests/chat` compares several hundred of these. What differs is listed there.
 //!
 //! | file | idea |

@@ -34,9 +34,9 @@ const TESTS: [(&str, Predicate); 39] = [
     ("eq", Predicate::Compare(Comparison::Equal)),
     ("equalto", Predicate::Compare(Comparison::Equal)),
     ("escaped", Predicate::Plain(|_, value| Ok(value.as_str().is_some_and(|text| text.markup)))),
-    ("even", Predicate::Plain(|vm, value| rest_is(vm, value, &Value::Int(2), 0))),
+    ("even", Predicate::Plain(|host, value| rest_is(host, value, &Value::Int(2), 0))),
     ("false", Predicate::Plain(|_, value| Ok(matches!(value, Value::Bool(false))))),
-    ("filter", Predicate::Plain(|vm, value| known(vm, value, |vm, name| vm.has_filter(name)))),
+    ("filter", Predicate::Plain(|host, value| known(host, value, |host, name| host.has_filter(name)))),
     ("float", Predicate::Plain(|_, value| Ok(matches!(value, Value::Float(_))))),
     ("ge", Predicate::Compare(Comparison::GreaterOrEqual)),
     ("greaterthan", Predicate::Compare(Comparison::Greater)),
@@ -51,20 +51,20 @@ const TESTS: [(&str, Predicate); 39] = [
     ),
     ("le", Predicate::Compare(Comparison::LessOrEqual)),
     ("lessthan", Predicate::Compare(Comparison::Less)),
-    ("lower", Predicate::Plain(|vm, value| cased(vm, value, text::is_lower))),
+    ("lower", Predicate::Plain(|host, value| cased(host, value, text::is_lower))),
     ("lt", Predicate::Compare(Comparison::Less)),
     ("mapping", Predicate::Plain(|_, value| Ok(matches!(value, Value::Dict(_))))),
     ("ne", Predicate::Compare(Comparison::NotEqual)),
     ("none", Predicate::Plain(|_, value| Ok(matches!(value, Value::None)))),
     ("number", Predicate::Plain(|_, value| Ok(value.is_number()))),
-    ("odd", Predicate::Plain(|vm, value| rest_is(vm, value, &Value::Int(2), 1))),
+    ("odd", Predicate::Plain(|host, value| rest_is(host, value, &Value::Int(2), 1))),
     ("sameas", Predicate::SameAs),
     ("sequence", Predicate::Plain(|_, value| Ok(value.len().is_some() && !matches!(value, Value::View(..))))),
     ("string", Predicate::Plain(|_, value| Ok(value.as_str().is_some()))),
-    ("test", Predicate::Plain(|vm, value| known(vm, value, |_, name| find(name).is_some()))),
+    ("test", Predicate::Plain(|host, value| known(host, value, |_, name| find(name).is_some()))),
     ("true", Predicate::Plain(|_, value| Ok(matches!(value, Value::Bool(true))))),
     ("undefined", Predicate::Plain(|_, value| Ok(value.is_undefined()))),
-    ("upper", Predicate::Plain(|vm, value| cased(vm, value, text::is_upper))),
+    ("upper", Predicate::Plain(|host, value| cased(host, value, text::is_upper))),
 ];
 
 /// The number of a test.
@@ -73,22 +73,22 @@ pub fn find(name: &str) -> Option<usize> {
 }
 
 /// Whether a value passes the test of that number.
-pub fn apply(vm: &mut dyn Host, number: usize, value: &Value, args: &Args) -> Result<bool> {
-    vm.meter().work(1)?;
+pub fn apply(host: &mut dyn Host, number: usize, value: &Value, args: &Args) -> Result<bool> {
+    host.meter().work(1)?;
     let (name, predicate) = &TESTS[number];
     match predicate {
         Predicate::Plain(test) => {
             args.none(name)?;
-            test(vm, value)
+            test(host, value)
         }
         Predicate::Compare(comparison) => {
             let [other] = args.bind(name, ["other"])?;
             let other = required(other, name, "other")?;
-            vm.holds(*comparison, value, &other)
+            host.holds(*comparison, value, &other)
         }
         Predicate::DivisibleBy => {
             let [number] = args.bind(name, ["num"])?;
-            rest_is(vm, value, &required(number, name, "num")?, 0)
+            rest_is(host, value, &required(number, name, "num")?, 0)
         }
         Predicate::SameAs => {
             let [other] = args.bind(name, ["other"])?;
@@ -98,24 +98,24 @@ pub fn apply(vm: &mut dyn Host, number: usize, value: &Value, args: &Args) -> Re
 }
 
 /// Whether a value is a name that is known.
-fn known(vm: &mut dyn Host, value: &Value, knows: fn(&dyn Host, &str) -> bool) -> Result<bool> {
-    Key::of(vm.meter(), value)?;
-    Ok(value.as_str().is_some_and(|name| knows(vm, name)))
+fn known(host: &mut dyn Host, value: &Value, knows: fn(&dyn Host, &str) -> bool) -> Result<bool> {
+    Key::of(host.meter(), value)?;
+    Ok(value.as_str().is_some_and(|name| knows(host, name)))
 }
 
-fn rest_is(vm: &mut dyn Host, value: &Value, divisor: &Value, wanted: i64) -> Result<bool> {
-    vm.defined(value)?;
-    vm.defined(divisor)?;
+fn rest_is(host: &mut dyn Host, value: &Value, divisor: &Value, wanted: i64) -> Result<bool> {
+    host.defined(value)?;
+    host.defined(divisor)?;
     if let Value::Str(_) = value {
         fail!("a number is expected, not str");
     }
-    let rest = ops::binary(vm.meter(), Operator::Remainder, value, divisor)?;
-    ops::equal(vm.meter(), &rest, &Value::Int(wanted))
+    let rest = ops::binary(host.meter(), Operator::Remainder, value, divisor)?;
+    ops::equal(host.meter(), &rest, &Value::Int(wanted))
 }
 
-fn cased(vm: &mut dyn Host, value: &Value, test: fn(&str) -> bool) -> Result<bool> {
-    let text = vm.text_of(value)?;
-    vm.meter().work(text.len() / super::strings::CHARACTERS_PER_STEP)?;
+fn cased(host: &mut dyn Host, value: &Value, test: fn(&str) -> bool) -> Result<bool> {
+    let text = host.text_of(value)?;
+    host.meter().work(text.len() / super::strings::CHARACTERS_PER_STEP)?;
     Ok(test(&text))
 }
 

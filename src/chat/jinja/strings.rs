@@ -65,7 +65,7 @@ pub const METHODS: [&str; 45] = [
 pub const CHARACTERS_PER_STEP: usize = 8;
 
 /// Calls a method. What it returns is marked as safe where the string is, and then what goes into it is escaped.
-pub fn call(vm: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> Result<Value> {
+pub fn call(host: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> Result<Value> {
     let given: usize = args.positional.iter().filter_map(Value::as_str).map(|text| text.len()).sum();
     let read = match name {
         // These look at an end.
@@ -73,17 +73,17 @@ pub fn call(vm: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> R
         // The others read every character once.
         _ => text.len(),
     };
-    vm.meter().work((read + given) / CHARACTERS_PER_STEP)?;
+    host.meter().work((read + given) / CHARACTERS_PER_STEP)?;
     if !text.markup || matches!(name, "format" | "format_map") {
-        return method(vm, text, name, args);
+        return method(host, text, name, args);
     }
     // The text that goes into it; what it is compared to stays as it is.
     let inserted = if matches!(name, "replace" | "center" | "ljust" | "rjust") { 1 } else { usize::MAX };
-    let mut escaped = Args::new(vm.meter());
+    let mut escaped = Args::new(host.meter());
     for (at, value) in args.positional.iter().enumerate() {
         escaped.positional.push(match value {
             Value::Str(text) if at == inserted && !text.markup => {
-                let mut out = Buffer::new(vm.meter());
+                let mut out = Buffer::new(host.meter());
                 escape_html(text, &mut out)?;
                 Value::Str(out.finish_as(true)?)
             }
@@ -93,22 +93,22 @@ pub fn call(vm: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> R
     for (name, value) in args.named.iter() {
         escaped.named.push((name.clone(), value.clone()))?;
     }
-    let result = method(vm, text, name, &escaped)?;
-    mark(vm, result)
+    let result = method(host, text, name, &escaped)?;
+    mark(host, result)
 }
 
 /// The same value, its strings marked as safe.
-fn mark(vm: &dyn Host, value: Value) -> Result<Value> {
+fn mark(host: &dyn Host, value: Value) -> Result<Value> {
     let marked = |items: &[Value]| -> Result<Items<Value>> {
-        let mut marked = Items::new(vm.meter());
+        let mut marked = Items::new(host.meter());
         for item in items {
-            marked.push(mark(vm, item.clone())?)?;
+            marked.push(mark(host, item.clone())?)?;
         }
         Ok(marked)
     };
     match &value {
         Value::Str(text) if !text.markup => {
-            let mut out = Buffer::new(vm.meter());
+            let mut out = Buffer::new(host.meter());
             out.push_str(text)?;
             out.finish_as(true).map(Value::Str)
         }
@@ -118,27 +118,27 @@ fn mark(vm: &dyn Host, value: Value) -> Result<Value> {
     }
 }
 
-fn method(vm: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> Result<Value> {
+fn method(host: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> Result<Value> {
     let test = |test: fn(&str) -> bool| args.none(name).map(|()| Value::Bool(test(text)));
-    let map = |vm: &dyn Host, map: fn(&str, &mut Buffer) -> Result<()>| {
+    let map = |host: &dyn Host, map: fn(&str, &mut Buffer) -> Result<()>| {
         args.none(name)?;
-        let mut out = Buffer::new(vm.meter());
+        let mut out = Buffer::new(host.meter());
         map(text, &mut out)?;
         out.finish().map(Value::Str)
     };
     match name {
-        "capitalize" => map(vm, text::capitalize),
-        "casefold" => map(vm, |text, out| {
+        "capitalize" => map(host, text::capitalize),
+        "casefold" => map(host, |text, out| {
             text.chars().try_for_each(|c| match c {
                 'ß' | 'ẞ' => out.push_str("ss"),
                 'ς' => out.push('σ'),
                 c => c.to_lowercase().try_for_each(|c| out.push(c)),
             })
         }),
-        "lower" => map(vm, text::lower),
-        "upper" => map(vm, text::upper),
-        "swapcase" => map(vm, text::swap_case),
-        "title" => map(vm, text::title),
+        "lower" => map(host, text::lower),
+        "upper" => map(host, text::upper),
+        "swapcase" => map(host, text::swap_case),
+        "title" => map(host, text::title),
         "isalnum" => test(|text| all(text, is_alphanumeric)),
         "isalpha" => test(|text| all(text, is_alpha)),
         "isascii" => test(str::is_ascii),
@@ -155,25 +155,25 @@ fn method(vm: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> Res
         "isnumeric" => test(|text| all(text, is_numeric)),
         "isprintable" => test(|text| text.chars().all(is_printable)),
         "isspace" => test(|text| all(text, is_space)),
-        "center" | "ljust" | "rjust" => pad(vm, text, name, args),
+        "center" | "ljust" | "rjust" => pad(host, text, name, args),
         "zfill" => {
             let [width] = args.bind(name, ["/width"])?;
             let width = integer(&required(width, name, "width")?, name)?.max(0) as usize;
             let sign = if text.starts_with(['+', '-']) { 1 } else { 0 };
-            let mut out = Buffer::new(vm.meter());
+            let mut out = Buffer::new(host.meter());
             out.push_str(&text[..sign])?;
             out.pad('0', width.saturating_sub(text.chars))?;
             out.push_str(&text[sign..])?;
             out.finish().map(Value::Str)
         }
-        "expandtabs" => expand_tabs(vm, text, args),
+        "expandtabs" => expand_tabs(host, text, args),
         "strip" | "lstrip" | "rstrip" => {
             let [characters] = args.bind(name, ["/characters"])?;
             let characters = optional_string(&characters, name)?;
             let characters = characters.as_ref().map(|characters| characters.as_str());
             let kept = strip(text, characters, name != "rstrip", name != "lstrip");
-            vm.meter().work((text.len() - kept.len()) / CHARACTERS_PER_STEP)?;
-            vm.text(kept)
+            host.meter().work((text.len() - kept.len()) / CHARACTERS_PER_STEP)?;
+            host.text(kept)
         }
         "count" => {
             let [part, start, stop] = args.bind(name, ["/sub", "/start", "/stop"])?;
@@ -182,7 +182,7 @@ fn method(vm: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> Res
             Ok(Value::Int(text[range].matches(part.as_str()).count() as i64))
         }
         "find" | "index" | "rfind" | "rindex" => find(text, name, args),
-        "startswith" | "endswith" => affix(vm, text, name, args),
+        "startswith" | "endswith" => affix(host, text, name, args),
         "removeprefix" | "removesuffix" => {
             let [affix] = args.bind(name, ["/affix"])?;
             let affix = string(&required(affix, name, "affix")?, name)?;
@@ -191,22 +191,22 @@ fn method(vm: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> Res
             } else {
                 text.strip_suffix(affix.as_str())
             };
-            vm.text(rest.unwrap_or(text))
+            host.text(rest.unwrap_or(text))
         }
         "replace" => {
             let [old, new, count] = args.bind(name, ["/old", "/new", "count"])?;
             let (old, new) = (required(old, name, "old")?, required(new, name, "new")?);
             let count = integer_or(&count, -1, name)?;
-            let mut out = Buffer::new(vm.meter());
+            let mut out = Buffer::new(host.meter());
             replace(text, &string(&old, name)?, &string(&new, name)?, count, &mut out)?;
             out.finish().map(Value::Str)
         }
-        "split" | "rsplit" => split(vm, text, name, args),
+        "split" | "rsplit" => split(host, text, name, args),
         "splitlines" => {
             let [keep] = args.bind(name, ["keepends"])?;
-            let mut lines = Items::new(vm.meter());
+            let mut lines = Items::new(host.meter());
             for line in text::lines(text, flag(&keep)) {
-                lines.push(vm.text(line)?)?;
+                lines.push(host.text(line)?)?;
             }
             Value::list(lines)
         }
@@ -223,19 +223,19 @@ fn method(vm: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> Res
                 None if name == "partition" => [all, "", ""],
                 None => ["", "", all],
             };
-            let mut items = Items::new(vm.meter());
+            let mut items = Items::new(host.meter());
             for part in parts {
-                items.push(vm.text(part)?)?;
+                items.push(host.text(part)?)?;
             }
             Value::tuple(items)
         }
         "join" => {
             let [items] = args.bind(name, ["/items"])?;
             let items = required(items, name, "items")?;
-            let mut cursor = vm.iterate(&items)?;
-            let mut out = Buffer::new(vm.meter());
+            let mut cursor = host.iterate(&items)?;
+            let mut out = Buffer::new(host.meter());
             let mut first = true;
-            while let Some(item) = cursor.next(vm.meter())? {
+            while let Some(item) = cursor.next(host.meter())? {
                 let Value::Str(item) = &item else { fail!("only strings can be joined, not {}", item.kind().name()) };
                 out.push_str(if first { "" } else { text })?;
                 first = false;
@@ -243,25 +243,25 @@ fn method(vm: &mut dyn Host, text: &Str, name: &'static str, args: &Args) -> Res
             }
             out.finish().map(Value::Str)
         }
-        "format" => format::format(vm, text, args),
+        "format" => format::format(host, text, args),
         "format_map" => {
             let [map] = args.bind(name, ["/mapping"])?;
             let Some(Value::Dict(map)) = map else { fail!("format_map needs a dict") };
-            let mut args = Args::new(vm.meter());
+            let mut args = Args::new(host.meter());
             for (name, value) in map.entries() {
                 if let Value::Str(name) = name {
                     args.named.push((name.clone(), value.clone()))?;
                 }
             }
-            format::format(vm, text, &args)
+            format::format(host, text, &args)
         }
         "translate" => {
             let [table] = args.bind(name, ["/table"])?;
             let Some(Value::Dict(table)) = table else { fail!("translate needs a dict") };
-            let mut out = Buffer::new(vm.meter());
+            let mut out = Buffer::new(host.meter());
             for c in text.chars() {
-                vm.meter().work(1)?;
-                match table.get(vm.meter(), &Value::Int(i64::from(c as u32)))? {
+                host.meter().work(1)?;
+                match table.get(host.meter(), &Value::Int(i64::from(c as u32)))? {
                     None => out.push(c)?,
                     Some(Value::None) => {}
                     Some(Value::Str(text)) => out.push_str(text)?,
@@ -362,20 +362,20 @@ fn find(text: &Str, name: &str, args: &Args) -> Result<Value> {
     }
 }
 
-fn affix(vm: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
+fn affix(host: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
     let [affix, start, stop] = args.bind(name, ["/affix", "/start", "/stop"])?;
     let affix = required(affix, name, "affix")?;
     let Some(range) = within(text, start, stop, name)? else { return Ok(Value::Bool(false)) };
     let inside = &text[range];
     let has = |affix: &Value| -> Result<bool> {
         let affix = string(affix, name)?;
-        vm.meter().scan(affix.len())?;
+        host.meter().scan(affix.len())?;
         Ok(if name == "startswith" { inside.starts_with(affix.as_str()) } else { inside.ends_with(affix.as_str()) })
     };
     match &affix {
         Value::Tuple(affixes) => {
             for affix in affixes.iter() {
-                vm.meter().work(1)?;
+                host.meter().work(1)?;
                 if has(affix)? {
                     return Ok(Value::Bool(true));
                 }
@@ -386,7 +386,7 @@ fn affix(vm: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
     }
 }
 
-fn pad(vm: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
+fn pad(host: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
     let [width, fill] = args.bind(name, ["/width", "/fillchar"])?;
     let width = integer(&required(width, name, "width")?, name)?;
     let fill = match fill {
@@ -399,7 +399,7 @@ fn pad(vm: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
         }
         None => ' ',
     };
-    let mut out = Buffer::new(vm.meter());
+    let mut out = Buffer::new(host.meter());
     put_padded(text, name, width, fill, &mut out)?;
     out.finish().map(Value::Str)
 }
@@ -418,10 +418,10 @@ pub fn put_padded(text: &Str, name: &str, width: i64, fill: char, out: &mut Buff
     out.pad(fill, padding - left)
 }
 
-fn expand_tabs(vm: &dyn Host, text: &Str, args: &Args) -> Result<Value> {
+fn expand_tabs(host: &dyn Host, text: &Str, args: &Args) -> Result<Value> {
     let [size] = args.bind("expandtabs", ["tabsize"])?;
     let size = usize::try_from(integer_or(&size, 8, "expandtabs")?).unwrap_or(0);
-    let mut out = Buffer::new(vm.meter());
+    let mut out = Buffer::new(host.meter());
     let mut column = 0;
     for c in text.chars() {
         match c {
@@ -440,12 +440,12 @@ fn expand_tabs(vm: &dyn Host, text: &Str, args: &Args) -> Result<Value> {
     out.finish().map(Value::Str)
 }
 
-fn split(vm: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
+fn split(host: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
     let [separator, most] = args.bind(name, ["sep", "maxsplit"])?;
     let separator = optional_string(&separator, name)?;
     let most = usize::try_from(integer_or(&most, -1, name)?).unwrap_or(usize::MAX);
     let right = name == "rsplit";
-    let mut parts = Items::new(vm.meter());
+    let mut parts = Items::new(host.meter());
     let mut rest: &str = text;
     match &separator {
         Some(separator) if separator.is_empty() => fail!("{name} needs a separator that is not empty"),
@@ -454,10 +454,10 @@ fn split(vm: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
                 let parted =
                     if right { rest.rsplit_once(separator.as_str()) } else { rest.split_once(separator.as_str()) };
                 let Some((before, after)) = parted else { break };
-                parts.push(vm.text(if right { after } else { before })?)?;
+                parts.push(host.text(if right { after } else { before })?)?;
                 rest = if right { before } else { after };
             }
-            parts.push(vm.text(rest)?)?;
+            parts.push(host.text(rest)?)?;
         }
         None => {
             let trim = |text: &str| -> usize {
@@ -470,7 +470,7 @@ fn split(vm: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
                     break;
                 }
                 if parts.len() == most {
-                    parts.push(vm.text(rest)?)?;
+                    parts.push(host.text(rest)?)?;
                     break;
                 }
                 let parted = if right { rest.rsplit_once(is_space) } else { rest.split_once(is_space) };
@@ -479,7 +479,7 @@ fn split(vm: &dyn Host, text: &Str, name: &str, args: &Args) -> Result<Value> {
                     Some((before, after)) => (before, after),
                     None => (rest, ""),
                 };
-                parts.push(vm.text(part)?)?;
+                parts.push(host.text(part)?)?;
                 rest = left;
             }
         }

@@ -18,7 +18,7 @@ const FILTERS: [(&str, Filter); 49] = [
     ("abs", number::abs),
     ("attr", sequence::attr),
     ("batch", sequence::batch),
-    ("capitalize", |vm, value, args| text::changed(vm, value, args, case::capitalize)),
+    ("capitalize", |host, value, args| text::changed(host, value, args, case::capitalize)),
     ("center", text::center),
     ("count", sequence::length),
     ("d", sequence::default),
@@ -39,28 +39,28 @@ const FILTERS: [(&str, Filter); 49] = [
     ("last", sequence::last),
     ("length", sequence::length),
     ("list", sequence::list),
-    ("lower", |vm, value, args| text::changed(vm, value, args, case::lower)),
+    ("lower", |host, value, args| text::changed(host, value, args, case::lower)),
     ("map", sequence::map),
-    ("max", |vm, value, args| sequence::extreme(vm, value, args, Ordering::Greater)),
-    ("min", |vm, value, args| sequence::extreme(vm, value, args, Ordering::Less)),
-    ("reject", |vm, value, args| sequence::select(vm, value, args, false, false)),
-    ("rejectattr", |vm, value, args| sequence::select(vm, value, args, true, false)),
+    ("max", |host, value, args| sequence::extreme(host, value, args, Ordering::Greater)),
+    ("min", |host, value, args| sequence::extreme(host, value, args, Ordering::Less)),
+    ("reject", |host, value, args| sequence::select(host, value, args, false, false)),
+    ("rejectattr", |host, value, args| sequence::select(host, value, args, true, false)),
     ("replace", text::replace),
     ("reverse", sequence::reverse),
     ("round", number::round),
     ("safe", text::safe),
-    ("select", |vm, value, args| sequence::select(vm, value, args, false, true)),
-    ("selectattr", |vm, value, args| sequence::select(vm, value, args, true, true)),
+    ("select", |host, value, args| sequence::select(host, value, args, false, true)),
+    ("selectattr", |host, value, args| sequence::select(host, value, args, true, true)),
     ("slice", sequence::slice),
     ("sort", sequence::sort),
     ("string", text::stringify),
     ("sum", sequence::sum),
-    ("title", |vm, value, args| text::changed(vm, value, args, text::title)),
+    ("title", |host, value, args| text::changed(host, value, args, text::title)),
     ("tojson", text::tojson),
     ("trim", text::trim),
     ("truncate", text::truncate),
     ("unique", sequence::unique),
-    ("upper", |vm, value, args| text::changed(vm, value, args, case::upper)),
+    ("upper", |host, value, args| text::changed(host, value, args, case::upper)),
     ("urlencode", text::urlencode),
     ("wordcount", text::wordcount),
     ("xmlattr", text::xmlattr),
@@ -72,9 +72,9 @@ pub fn find(name: &str) -> Option<usize> {
 }
 
 /// Applies the filter of that number.
-pub fn apply(vm: &mut dyn Host, number: usize, value: &Value, args: &Args) -> Result<Value> {
-    vm.meter().descend()?;
-    (FILTERS[number].1)(vm, value, args)
+pub fn apply(host: &mut dyn Host, number: usize, value: &Value, args: &Args) -> Result<Value> {
+    host.meter().descend()?;
+    (FILTERS[number].1)(host, value, args)
 }
 
 #[cfg(test)]

@@ -10,26 +10,26 @@ use crate::chat::jinja::strings;
 use crate::chat::jinja::text::is_space;
 use crate::chat::jinja::value::Value;
 
-pub fn abs(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn abs(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     args.none("abs")?;
     match value {
         Value::Float(value) => Ok(Value::Float(value.abs())),
         value => match value.as_int() {
-            Some(int) => Value::integer(vm.meter(), int.absolute()),
+            Some(int) => Value::integer(host.meter(), int.absolute()),
             None => fail!("abs needs a number, not {}", value.kind().name()),
         },
     }
 }
 
-pub fn int(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn int(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [default, base] = args.bind("int", ["default", "base"])?;
-    vm.defined(value)?;
+    host.defined(value)?;
     let default = default.unwrap_or(Value::Int(0));
     match value {
         Value::Bool(_) | Value::Int(_) | Value::Big(_) => ops::positive(value),
         Value::Float(float) if float.is_infinite() => fail!("infinity is no integer"),
         Value::Float(float) if float.is_nan() => Ok(default),
-        Value::Float(float) => Value::integer(vm.meter(), Int::from_f64(*float)),
+        Value::Float(float) => Value::integer(host.meter(), Int::from_f64(*float)),
         Value::Str(text) => {
             // Longer ones are no numbers; Python says so too.
             let base = integer_or(&base, 10, "int")?;
@@ -37,12 +37,12 @@ pub fn int(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
             if text.len() > 2 * MAX_DECIMALS {
                 return Ok(default);
             }
-            vm.meter().work(text.len())?;
+            host.meter().work(text.len())?;
             if let Some(int) = read_int(text, base)? {
-                return Value::integer(vm.meter(), int);
+                return Value::integer(host.meter(), int);
             }
             match floats::parse(text) {
-                Some(float) if float.is_finite() => Value::integer(vm.meter(), Int::from_f64(float)),
+                Some(float) if float.is_finite() => Value::integer(host.meter(), Int::from_f64(float)),
                 _ => Ok(default),
             }
         }
@@ -83,16 +83,16 @@ fn read_int(text: &str, base: i64) -> Result<Option<Int>> {
     Ok(value.map(|value| if negative { value.negated() } else { value }))
 }
 
-pub fn float(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn float(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [default] = args.bind("float", ["default"])?;
-    vm.defined(value)?;
+    host.defined(value)?;
     let default = default.unwrap_or(Value::Float(0.0));
     match value {
         Value::Str(text) => {
-            vm.meter().work(text.len() / strings::CHARACTERS_PER_STEP)?;
+            host.meter().work(text.len() / strings::CHARACTERS_PER_STEP)?;
             let text = text.trim_matches(is_space);
             // What it is copied into while it is read.
-            let _paid = vm.meter().charge(text.len().saturating_mul(3))?;
+            let _paid = host.meter().charge(text.len().saturating_mul(3))?;
             Ok(floats::parse(text).map_or(default, Value::Float))
         }
         value if value.is_number() => value.to_f64().map(Value::Float),
@@ -100,20 +100,20 @@ pub fn float(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     }
 }
 
-pub fn round(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn round(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [precision, method] = args.bind("round", ["precision", "method"])?;
-    vm.defined(value)?;
+    host.defined(value)?;
     let to_integer = matches!(precision, Some(Value::None));
     let precision = optional_integer(&precision, "round")?.unwrap_or(0);
     let method = optional_string(&method, "round")?;
     match method.as_ref().map_or("common", |method| method.as_str()) {
         "common" => match value {
             Value::Float(value) if to_integer && value.is_finite() => {
-                Value::integer(vm.meter(), Int::from_f64(value.round_ties_even()))
+                Value::integer(host.meter(), Int::from_f64(value.round_ties_even()))
             }
             Value::Float(value) => ops::round(*value, precision),
             value => match value.as_int() {
-                Some(int) => round_int(vm, &int, precision),
+                Some(int) => round_int(host, &int, precision),
                 None => fail!("round needs a number, not {}", value.kind().name()),
             },
         },
@@ -130,14 +130,14 @@ pub fn round(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
 }
 
 /// `round(int, places)`
-fn round_int(vm: &dyn Host, int: &Int, places: i64) -> Result<Value> {
+fn round_int(host: &dyn Host, int: &Int, places: i64) -> Result<Value> {
     if places >= 0 {
-        return Value::integer(vm.meter(), int.clone());
+        return Value::integer(host.meter(), int.clone());
     }
     if places.unsigned_abs() > MAX_DECIMALS as u64 {
         return Ok(Value::Int(0));
     }
-    vm.meter().work(int.len() * int.len() * 8)?;
+    host.meter().work(int.len() * int.len() * 8)?;
     let (Ok(unit), Ok(double)) = (Int::from(10).power(places.unsigned_abs()), int.add(int)) else {
         fail!("an integer has too many digits");
     };
@@ -147,10 +147,10 @@ fn round_int(vm: &dyn Host, int: &Int, places: i64) -> Result<Value> {
     };
     let odd = quotient.magnitude(2).ends_with('1');
     let quotient = if rest.is_zero() && odd { quotient.subtract(&Int::from(1)) } else { Ok(quotient) };
-    Value::bounded(vm.meter(), quotient.and_then(|quotient| quotient.multiply(&unit)))
+    Value::bounded(host.meter(), quotient.and_then(|quotient| quotient.multiply(&unit)))
 }
 
-pub fn filesizeformat(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn filesizeformat(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [binary] = args.bind("filesizeformat", ["binary"])?;
     let bytes = match value {
         Value::Str(text) => floats::parse(text.trim_matches(is_space)),
@@ -163,16 +163,16 @@ pub fn filesizeformat(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<V
         (1000.0, ["kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"])
     };
     if bytes == 1.0 {
-        return vm.text("1 Byte");
+        return host.text("1 Byte");
     }
     if bytes < base {
-        return vm.text(&format!("{bytes:.0} Bytes", bytes = bytes.trunc()));
+        return host.text(&format!("{bytes:.0} Bytes", bytes = bytes.trunc()));
     }
     let mut unit = base;
     for (i, name) in names.iter().enumerate() {
         unit *= base;
         if bytes < unit || i + 1 == names.len() {
-            return vm.text(&format!("{:.1} {name}", base * bytes / unit));
+            return host.text(&format!("{:.1} {name}", base * bytes / unit));
         }
     }
     fail!("filesizeformat needs a number")

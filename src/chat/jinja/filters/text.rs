@@ -12,15 +12,15 @@ use crate::chat::jinja::value::{Dict, Text, Value, View};
 
 /// A filter that changes the text of a value.
 pub fn changed(
-    vm: &mut dyn Host,
+    host: &mut dyn Host,
     value: &Value,
     args: &Args,
     change: fn(&str, &mut Buffer) -> Result<()>,
 ) -> Result<Value> {
     args.none("the filter")?;
-    let text = vm.text_of(value)?;
-    vm.meter().work(text.len() / strings::CHARACTERS_PER_STEP)?;
-    let mut out = Buffer::new(vm.meter());
+    let text = host.text_of(value)?;
+    host.meter().work(text.len() / strings::CHARACTERS_PER_STEP)?;
+    let mut out = Buffer::new(host.meter());
     change(&text, &mut out)?;
     out.finish_as(text.markup).map(Value::Str)
 }
@@ -44,58 +44,58 @@ pub fn title(text: &str, out: &mut Buffer) -> Result<()> {
     Ok(())
 }
 
-pub fn center(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn center(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [width] = args.bind("center", ["width"])?;
     let width = integer_or(&width, 80, "center")?;
-    let text = vm.text_of(value)?;
-    let mut out = Buffer::new(vm.meter());
+    let text = host.text_of(value)?;
+    let mut out = Buffer::new(host.meter());
     strings::put_padded(&text, "center", width, ' ', &mut out)?;
     out.finish_as(text.markup).map(Value::Str)
 }
 
-pub fn escape(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn escape(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     args.none("escape")?;
     match value {
         Value::Str(text) if text.markup => Ok(value.clone()),
-        value => force(vm, value),
+        value => force(host, value),
     }
 }
 
-pub fn force_escape(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn force_escape(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     args.none("forceescape")?;
-    force(vm, value)
+    force(host, value)
 }
 
-fn force(vm: &dyn Host, value: &Value) -> Result<Value> {
-    let text = vm.text_of(value)?;
-    let mut out = Buffer::new(vm.meter());
+fn force(host: &dyn Host, value: &Value) -> Result<Value> {
+    let text = host.text_of(value)?;
+    let mut out = Buffer::new(host.meter());
     escape_html(&text, &mut out)?;
     out.finish_as(true).map(Value::Str)
 }
 
-pub fn safe(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn safe(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     args.none("safe")?;
-    let text = vm.text_of(value)?;
-    let mut out = Buffer::new(vm.meter());
+    let text = host.text_of(value)?;
+    let mut out = Buffer::new(host.meter());
     out.push_str(&text)?;
     out.finish_as(true).map(Value::Str)
 }
 
-pub fn stringify(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn stringify(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     args.none("string")?;
-    vm.text_of(value).map(Value::Str)
+    host.text_of(value).map(Value::Str)
 }
 
-pub fn formatted(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
-    let form = vm.text_of(value)?;
+pub fn formatted(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+    let form = host.text_of(value)?;
     let values = if args.named.is_empty() {
-        let mut values = Items::new(vm.meter());
+        let mut values = Items::new(host.meter());
         for value in args.positional.iter() {
             values.push(value.clone())?;
         }
         Value::tuple(values)?
     } else if args.positional.is_empty() {
-        let mut values = Dict::new(vm.meter())?;
+        let mut values = Dict::new(host.meter())?;
         for (name, value) in args.named.iter() {
             values.insert(Value::Str(name.clone()), value.clone())?;
         }
@@ -103,22 +103,22 @@ pub fn formatted(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value>
     } else {
         fail!("format takes arguments with names or without, not both");
     };
-    format::percent(vm.meter(), &form, &values)
+    format::percent(host.meter(), &form, &values)
 }
 
-pub fn indent(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn indent(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [width, first, blank] = args.bind("indent", ["width", "first", "blank"])?;
-    vm.defined(value)?;
+    host.defined(value)?;
     let text = string(value, "indent")?;
-    let mut space = Buffer::new(vm.meter());
+    let mut space = Buffer::new(host.meter());
     match width {
         Some(Value::Str(width)) => space.push_str(&width)?,
         None => space.pad(' ', 4)?,
         Some(width) => space.pad(' ', integer(&width, "indent")?.max(0) as usize)?,
     }
     let (first, blank) = (flag(&first), flag(&blank));
-    vm.meter().work(text.len() / strings::CHARACTERS_PER_STEP)?;
-    let mut out = Buffer::new(vm.meter());
+    host.meter().work(text.len() / strings::CHARACTERS_PER_STEP)?;
+    let mut out = Buffer::new(host.meter());
     if first {
         out.push_str(space.as_str())?;
     }
@@ -142,36 +142,36 @@ pub fn indent(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     out.finish_as(text.markup).map(Value::Str)
 }
 
-pub fn replace(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn replace(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [old, new, count] = args.bind("replace", ["old", "new", "count"])?;
-    let text = vm.text_of(value)?;
-    let old = vm.text_of(&required(old, "replace", "old")?)?;
-    let new = vm.text_of(&required(new, "replace", "new")?)?;
+    let text = host.text_of(value)?;
+    let old = host.text_of(&required(old, "replace", "old")?)?;
+    let new = host.text_of(&required(new, "replace", "new")?)?;
     let count = optional_integer(&count, "replace")?.unwrap_or(-1);
-    vm.meter().work(text.len() / strings::CHARACTERS_PER_STEP)?;
-    let mut out = Buffer::new(vm.meter());
+    host.meter().work(text.len() / strings::CHARACTERS_PER_STEP)?;
+    let mut out = Buffer::new(host.meter());
     strings::replace(&text, &old, &new, count, &mut out)?;
     out.finish().map(Value::Str)
 }
 
-pub fn trim(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn trim(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [characters] = args.bind("trim", ["chars"])?;
     let characters = optional_string(&characters, "trim")?;
-    let text = vm.text_of(value)?;
-    vm.meter().scan(characters.as_ref().map_or(0, |characters| characters.len()))?;
+    let text = host.text_of(value)?;
+    host.meter().scan(characters.as_ref().map_or(0, |characters| characters.len()))?;
     let kept = strings::strip(&text, characters.as_ref().map(|characters| characters.as_str()), true, true);
-    vm.meter().work((text.len() - kept.len()) / strings::CHARACTERS_PER_STEP)?;
-    let mut out = Buffer::new(vm.meter());
+    host.meter().work((text.len() - kept.len()) / strings::CHARACTERS_PER_STEP)?;
+    let mut out = Buffer::new(host.meter());
     out.push_str(kept)?;
     out.finish_as(text.markup).map(Value::Str)
 }
 
-pub fn truncate(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn truncate(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [length, kill, end, leeway] = args.bind("truncate", ["length", "killwords", "end", "leeway"])?;
     let length = integer_or(&length, 255, "truncate")?;
     let end = match end {
         Some(end) => string(&end, "truncate")?,
-        None => Text::new(vm.meter(), "...")?,
+        None => Text::new(host.meter(), "...")?,
     };
     let leeway = optional_integer(&leeway, "truncate")?.unwrap_or(5);
     if length < end.chars as i64 || leeway < 0 {
@@ -182,44 +182,44 @@ pub fn truncate(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> 
         return Ok(value.clone());
     }
     let text = string(value, "truncate")?;
-    vm.meter().scan(text.len())?;
+    host.meter().scan(text.len())?;
     let kept = &text[..text.offset((length - end.chars as i64) as usize)];
     let kept = if flag(&kill) { kept } else { kept.rsplit_once(' ').map_or(kept, |(before, _)| before) };
-    let mut out = Buffer::new(vm.meter());
+    let mut out = Buffer::new(host.meter());
     out.push_str(kept)?;
     out.push_str(&end)?;
     out.finish_as(text.markup).map(Value::Str)
 }
 
-pub fn wordcount(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn wordcount(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     args.none("wordcount")?;
-    let text = vm.text_of(value)?;
-    vm.meter().work(text.len() / strings::CHARACTERS_PER_STEP)?;
+    let text = host.text_of(value)?;
+    host.meter().work(text.len() / strings::CHARACTERS_PER_STEP)?;
     let words = text.split(|c: char| c != '_' && !strings::is_alphanumeric(c)).filter(|word| !word.is_empty());
     Ok(Value::Int(words.count() as i64))
 }
 
-pub fn urlencode(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn urlencode(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     args.none("urlencode")?;
-    let mut out = Buffer::new(vm.meter());
+    let mut out = Buffer::new(host.meter());
     let pairs = match value {
         Value::Dict(map) => Value::View(View::Items, map.clone()),
         Value::List(_) | Value::Tuple(_) | Value::Stream(_) | Value::View(..) | Value::Range(_) => value.clone(),
         value => {
-            quote_url(&vm.text_of(value)?, false, &mut out)?;
+            quote_url(&host.text_of(value)?, false, &mut out)?;
             return out.finish().map(Value::Str);
         }
     };
-    let mut cursor = vm.iterate(&pairs)?;
+    let mut cursor = host.iterate(&pairs)?;
     let mut first = true;
-    while let Some(pair) = cursor.next(vm.meter())? {
-        let pair = vm.collect(&pair)?;
+    while let Some(pair) = cursor.next(host.meter())? {
+        let pair = host.collect(&pair)?;
         let [key, value] = &pair[..] else { fail!("urlencode needs pairs") };
         out.push_str(if first { "" } else { "&" })?;
         first = false;
-        quote_url(&vm.text_of(key)?, true, &mut out)?;
+        quote_url(&host.text_of(key)?, true, &mut out)?;
         out.push('=')?;
-        quote_url(&vm.text_of(value)?, true, &mut out)?;
+        quote_url(&host.text_of(value)?, true, &mut out)?;
     }
     out.finish().map(Value::Str)
 }
@@ -243,10 +243,10 @@ fn quote_url(text: &str, query: bool, out: &mut Buffer) -> Result<()> {
     Ok(())
 }
 
-pub fn xmlattr(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn xmlattr(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [space] = args.bind("xmlattr", ["autospace"])?;
     let Value::Dict(map) = value else { fail!("xmlattr needs a dict") };
-    let mut out = Buffer::new(vm.meter());
+    let mut out = Buffer::new(host.meter());
     for (key, value) in map.entries() {
         if matches!(value, Value::None | Value::Undefined(_)) {
             continue;
@@ -260,7 +260,7 @@ pub fn xmlattr(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
         }
         escape_html(&key, &mut out)?;
         out.push_str("=\"")?;
-        let text = vm.text_of(value)?;
+        let text = host.text_of(value)?;
         if text.markup {
             out.push_str(&text)?
         } else {
@@ -271,14 +271,14 @@ pub fn xmlattr(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     out.finish().map(Value::Str)
 }
 
-pub fn tojson(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
+pub fn tojson(host: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let [ascii, indent, separators, sort] =
         args.bind("tojson", ["ensure_ascii", "indent", "separators", "sort_keys"])?;
     let indent = match indent {
         None | Some(Value::None) => None,
         Some(Value::Str(indent)) => Some(indent),
         Some(width) => {
-            let mut space = Buffer::new(vm.meter());
+            let mut space = Buffer::new(host.meter());
             space.pad(' ', integer(&width, "tojson")?.max(0) as usize)?;
             Some(space.finish()?)
         }
@@ -286,7 +286,7 @@ pub fn tojson(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     let separators = match separators {
         None | Some(Value::None) => None,
         Some(pair) => {
-            let pair = vm.collect(&pair)?;
+            let pair = host.collect(&pair)?;
             let [item, key] = &pair[..] else { fail!("tojson needs two separators") };
             Some((string(item, "tojson")?, string(key, "tojson")?))
         }
@@ -297,7 +297,7 @@ pub fn tojson(vm: &mut dyn Host, value: &Value, args: &Args) -> Result<Value> {
     };
     let indent = indent.as_ref().map(|indent| indent.as_str());
     let form = json::Form { ascii: flag(&ascii), indent, item, key, sort: flag(&sort) };
-    let mut out = Buffer::new(vm.meter());
+    let mut out = Buffer::new(host.meter());
     json::write(value, &form, &mut out)?;
     out.finish().map(Value::Str)
 }

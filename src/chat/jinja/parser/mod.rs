@@ -1,7 +1,7 @@
 //! Tokens to the tree of a template.
 //!
-//! The grammar is that of the reference: the same precedences, the same places where a tuple needs no brackets, the same
-//! tags. A filter or a test that does not exist is an error of the template, unless it stands in a branch that may not
+//! The grammar is that of the reference: the same precedences, the same places where a tuple needs no brackets, the
+//! same tags. A filter or a test that does not exist is an error of the template, unless it stands in a branch that may not
 //! be taken: then it is an error when it is.
 
 mod expressions;
