@@ -274,15 +274,14 @@ pub mod eyes {
 pub mod viewer {
     use super::eyes::{Report, Seen};
     use super::{Alpha, Error, Result, Source, weights};
-    use crate::compute::team::Team;
+    use crate::compute::Compute;
     use crate::gguf::{Gguf, Note};
-    use kernels::Kernels;
     use std::convert::Infallible;
     use std::path::PathBuf;
     use std::time::Duration;
 
     /// How closely to look.
-    #[derive(Clone, Debug)]
+    #[derive(Clone, Default, Debug)]
     pub struct ViewerOptions {
         /// What becomes of transparent pixels.
         pub alpha: Alpha,
@@ -329,7 +328,7 @@ pub mod viewer {
         pub fn new(
             _: &Gguf,
             _: &ViewerOptions,
-            _: (&'static Kernels, &mut Team),
+            _: &mut Compute,
             _: (usize, u64),
         ) -> std::result::Result<Viewer, weights::Error> {
             Err(Error::NotBuilt.into())
@@ -349,7 +348,7 @@ pub mod viewer {
         ///
         /// # Errors
         /// None: there is nothing to look with.
-        pub fn image(&mut self, _: &Source, _: &mut Team, _: impl FnMut(usize, usize)) -> Result<Look> {
+        pub fn image(&mut self, _: &Source, _: &mut Compute, _: impl FnMut(usize, usize)) -> Result<Look> {
             match self.0 {}
         }
 
@@ -357,7 +356,7 @@ pub mod viewer {
         ///
         /// # Errors
         /// None: there is nothing to look with.
-        pub fn clip(&mut self, _: &Source, _: &mut Team, _: impl FnMut(usize, usize)) -> Result<Look> {
+        pub fn clip(&mut self, _: &Source, _: &mut Compute, _: impl FnMut(usize, usize)) -> Result<Look> {
             match self.0 {}
         }
     }
@@ -394,7 +393,7 @@ pub mod prompt {
     use super::Result;
     use super::eyes::Seen;
     use super::positions::{VisionIds, Walk};
-    use crate::model::forward::Slot;
+    use crate::model::input::InputRow;
 
     /// A prompt.
     pub struct Prompt {
@@ -409,7 +408,7 @@ pub mod prompt {
         ///
         /// # Errors
         /// None: there is nothing to place.
-        pub fn slots(&self, ids: VisionIds, _: usize, _: &mut Walk) -> Result<Vec<Slot<'_>>> {
+        pub fn rows(&self, ids: VisionIds, _: usize, _: &mut Walk) -> Result<Vec<InputRow<'_>>> {
             match ids.0 {}
         }
     }

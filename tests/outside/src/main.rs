@@ -3,7 +3,7 @@
 use qwen_edge::{Event, Message, ModelFile, Residence, SamplerSettings, Session, StartOptions, Stop, Wish};
 use std::error::Error;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut args = std::env::args().skip(1);
     let (model, prompt) = args.next().zip(args.next()).ok_or("usage: qwen-edge-outside MODEL PROMPT")?;
     let options = StartOptions {
