@@ -74,7 +74,7 @@ mkdir -p "$initrd"/{bin,dev,proc,tmp} "$initrd$here/tests" "$initrd$(dirname "$p
 install "$work/root/usr/bin/busybox" "$initrd/bin/"
 cargo build --release --locked --target $target
 tests() { cargo test --release --locked --target $target --no-run "$@" 2>&1 | sed -n 's/.*Executable.*(\(.*\))/\1/p'; }
-for file in $(tests -p qwen-edge-kernels --lib) $(tests --test golden --test long_context --test vision); do
+for file in $(tests -p qwen-edge-kernels --lib) $(tests --test all); do
   name=$(basename "$file")
   strip "$file" -o "$initrd/${name%-*}"
 done
@@ -156,9 +156,8 @@ boot "" "
 export QWEN_EDGE_TEST_ISA=amx
 /qwen_edge_kernels --test-threads 2 --quiet
 cd $here
-/golden --test-threads 1 --quiet --nocapture
-/long_context --test-threads 1 --quiet --nocapture
-/vision --test-threads 1 --quiet --nocapture every_level
+/all --test-threads 1 --quiet --nocapture golden:: long_context::
+/all --test-threads 1 --quiet --nocapture vision::embeddings_are_those vision::sixteen_bit_weights
 for threads in 1 3; do
   found=\$($program $(printf '%q ' "${answer[@]}") --isa amx --threads \$threads /demo-q8_0.gguf </dev/null)
   echo \"answer at amx: \$found\"

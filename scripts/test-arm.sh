@@ -4,8 +4,8 @@
 #   max         all that the emulator knows: i8mm, bf16, SVE2
 # The emulator enforces the model: an instruction that the CPU lacks is an illegal instruction here too.
 #
-#   test-arm.sh full     every test of the workspace. tests/signals.rs and tests/memory.rs pass over those that would signal
-#                        or measure the emulator; tests/recall.rs takes shorter lists
+#   test-arm.sh full     every test of the workspace. Those of tests/all that would signal the emulator, measure it or
+#                        build for it (signals, memory, library) are passed over; recall takes shorter lists
 #   test-arm.sh short    the kernels' conformance tests and the library's unit tests
 # Settings: CPUS="cortex-a72 cortex-a76 max".
 set -euo pipefail

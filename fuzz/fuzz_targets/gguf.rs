@@ -1,7 +1,7 @@
 //! Opens arbitrary bytes as a GGUF file and reads all it offers.
 #![no_main]
 
-#[path = "../../tests/gguf_sample/mod.rs"]
+#[path = "../../tests/all/support/gguf_sample.rs"]
 mod gguf_sample;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {

@@ -1,4 +1,4 @@
-"""Cuts the reference files of the project's test models down to what tests/vision.rs needs.
+"""Cuts the reference files of the project's test models down to what tests/all/vision.rs needs.
 
     pip install numpy==2.4.6 safetensors==0.8.0
     python make_golden.py REFERENCE_DIR    # holds tiny/golden.safetensors and tiny/golden-video.safetensors

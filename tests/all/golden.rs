@@ -1,14 +1,13 @@
 //! The forward pass gives what the float reference gives, at every instruction-set level of this CPU. The golden values
 //! come from an independent implementation; `fixtures/make_models.py` says how.
 
-mod support;
-
-use qwen_edge::engine::context::text_rows;
-use qwen_edge::model::input::{Input, InputRow};
-use support::{
+use crate::support;
+use crate::support::{
     FLOAT, FLOAT_KL, Fixture, KL_FACTOR, MEAN_KL_FACTOR, QUANTISED, allowed, argmax, assert_close, context, levels,
     mean_kl, read, rows,
 };
+use qwen_edge::engine::context::text_rows;
+use qwen_edge::model::input::{Input, InputRow};
 
 #[test]
 fn float_models_give_the_reference_logits() {

@@ -1,17 +1,18 @@
 //! A directory for the files of one test, removed at its end.
-#![allow(dead_code, reason = "each test program uses its own part")]
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The directory.
 pub struct Scratch(pub PathBuf);
 
 impl Scratch {
-    /// An empty one; `name` is that of no other in this test program.
+    /// An empty one; `name` says whose it is.
     pub fn new(name: &str) -> Scratch {
-        let program = env!("CARGO_CRATE_NAME");
-        let dir = std::env::temp_dir().join(format!("qwen-edge-{program}-{name}-{}", std::process::id()));
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let (process, n) = (std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(format!("qwen-edge-{name}-{process}-{n}"));
         fs::create_dir_all(&dir).unwrap();
         Scratch(dir)
     }

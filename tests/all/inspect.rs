@@ -1,15 +1,10 @@
 //! `inspect` says what a file is, whether it runs and why not, and what memory it will take.
 
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/scratch.rs"]
-mod scratch;
-
-use program::program;
+use crate::support::program::program;
+use crate::support::scratch::Scratch;
 use qwen_edge::gguf::writer::Writer;
 use qwen_edge::gguf::{Gguf, TensorType};
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
-use scratch::Scratch;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Output;

@@ -1,7 +1,8 @@
 //! What is allocated: for opening a GGUF file a small multiple of its header, whatever its numbers claim; for a context
 //! what the memory plan says.
 
-use gguf_sample::{bytes_of, sample};
+use crate::support::allocation;
+use crate::support::gguf_sample::{bytes_of, sample};
 use kernels::Kernels;
 use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, ContextBytes, Settings};
@@ -14,13 +15,6 @@ use qwen_edge::model::pass::Scratch;
 use qwen_edge::model::{Config, Model};
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
 use std::sync::{Arc, Mutex, PoisonError};
-
-#[path = "support/allocation.rs"]
-mod allocation;
-mod gguf_sample;
-
-#[global_allocator]
-static ALLOCATOR: allocation::Counting = allocation::Counting;
 
 /// Held by the test that counts: the counter is the process's.
 static COUNTER: Mutex<()> = Mutex::new(());

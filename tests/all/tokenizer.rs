@@ -66,12 +66,12 @@ fn check_cases(cases: &str) {
 
 #[test]
 fn ids_are_those_of_the_reference() {
-    check_cases(include_str!("tokenizer/published.jsonl"));
+    check_cases(include_str!("../tokenizer/published.jsonl"));
 }
 
 #[test]
 fn ids_of_hard_texts_are_those_of_the_reference() {
-    check_cases(include_str!("tokenizer/hard.jsonl"));
+    check_cases(include_str!("../tokenizer/hard.jsonl"));
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! The multi-token-prediction block gives the reference's draft logits, and leaves the trunk alone.
 
-mod support;
-
+use crate::support::{FLOAT, Fixture, allowed, argmax, assert_close, context, distance, levels, read};
 use qwen_edge::engine::context::{Context, text_rows};
-use support::{FLOAT, Fixture, allowed, argmax, assert_close, context, distance, levels, read};
 
 /// Reads the prompt and returns the trunk's hidden state behind every token, `[T, n_embd]`.
 fn hidden(context: &mut Context, prompt: &[u32]) -> Vec<f32> {

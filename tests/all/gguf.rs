@@ -1,14 +1,10 @@
 //! GGUF files: what is read back, and that no file, however broken, does more than fail with a message.
 
-use gguf_sample::{bytes_of, sample, visit};
+use crate::support::gguf_sample::{bytes_of, sample, visit};
+use crate::support::scratch::Scratch;
 use qwen_edge::gguf::writer::Writer;
 use qwen_edge::gguf::{Error, Gguf, TensorType, Value};
-use scratch::Scratch;
 use std::path::PathBuf;
-
-mod gguf_sample;
-#[path = "support/scratch.rs"]
-mod scratch;
 
 fn open(bytes: Vec<u8>) -> Result<Gguf, Error> {
     Gguf::from_bytes(bytes)

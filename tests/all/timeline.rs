@@ -1,11 +1,10 @@
 //! A context is one timeline: how it was read, by how many threads, and what was read and taken back leave no trace.
 
-mod support;
-
+use crate::support;
+use crate::support::{FLOAT, Fixture, QUANTISED, allowed, assert_close, context, distance, levels, mean_kl, read};
 use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, Settings, text_rows};
 use qwen_edge::model::cache::KvType;
-use support::{FLOAT, Fixture, QUANTISED, allowed, assert_close, context, distance, levels, mean_kl, read};
 
 /// What the f32 model may be off by when the same tokens are read in other batches.
 const TOLERANCE: f32 = 1e-3;

@@ -1,21 +1,16 @@
 //! `qwen-edge logits` as a program: what it writes, and what it says of files and arguments that are not as they should
 //! be. A failure is exit code 1 and one sentence on stderr; whatever stood at the output's name is still there.
 
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/scratch.rs"]
-mod scratch;
-mod support;
-
+use crate::support;
+use crate::support::program::program;
+use crate::support::scratch::Scratch;
+use crate::support::{FLOAT, Fixture, Tensors, assert_close, path, rows};
 use kernels::Kernels;
-use program::program;
 use qwen_edge::gguf::writer::{TensorSpec, Writer};
 use qwen_edge::gguf::{Gguf, TensorType};
-use scratch::Scratch;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
-use support::{FLOAT, Fixture, Tensors, assert_close, path, rows};
 
 fn logits(model: &Path, tokens: &Path, output: &Path, extra: &[&str]) -> Output {
     let mut command = program();

@@ -1,7 +1,6 @@
 //! Positions a short prompt never reaches, against values recorded by `tests/reference/long_context.py`.
 
-mod support;
-
+use crate::support;
 use kernels::Kernels;
 use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, Settings, text_rows};

@@ -1,5 +1,4 @@
 //! A chat on a terminal of its own.
-#![allow(dead_code, reason = "each test program uses its own part")]
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use std::fs::File;

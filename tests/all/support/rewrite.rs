@@ -1,5 +1,4 @@
 //! Files made from other files: keys and tensors taken out, changed or added.
-#![allow(dead_code, reason = "each test program uses its own part")]
 
 use qwen_edge::gguf::writer::Writer;
 use qwen_edge::gguf::{Gguf, TensorType};

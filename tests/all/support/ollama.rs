@@ -1,8 +1,7 @@
 //! A model in the layout that Ollama's converter writes, made from one in llama.cpp's by renaming its tensors and cutting
 //! them anew.
-#![allow(dead_code, reason = "each test program uses its own part")]
 
-use crate::rewrite::{Rewrite, Tensor};
+use super::rewrite::{Rewrite, Tensor};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::{Config, LayerKind};
 

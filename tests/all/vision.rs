@@ -1,16 +1,11 @@
 //! The vision half against the float32 reference model: pixels, embeddings, placeholders and positions, and what is said
 //! of files that are not what they should be. `tests/vision/make_golden.py` tells where the data comes from.
 
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/scratch.rs"]
-mod scratch;
+use crate::support::program::program;
+use crate::support::scratch::Scratch;
 #[cfg(target_os = "linux")]
-#[path = "support/terminal.rs"]
-mod terminal;
-
+use crate::support::terminal;
 use kernels::Kernels;
-use program::program;
 use qwen_edge::compute::Compute;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::vision::positions::{Insert, Position, VisionIds, Walk, expand};
@@ -20,7 +15,6 @@ use qwen_edge::vision::tower;
 use qwen_edge::vision::video::{Options, Video};
 use qwen_edge::vision::{GridThw, Picture, PixelValues, Source, VisionModel};
 use safetensors::SafeTensors;
-use scratch::Scratch;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -1,15 +1,10 @@
 //! Ctrl-C and SIGTERM, and what a program that waits costs, as seen from outside the process.
 
-#![cfg(target_os = "linux")]
-
-#[path = "support/scratch.rs"]
-mod scratch;
-
+use crate::support::scratch::Scratch;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, Vocab};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, tcgetattr};
-use scratch::Scratch;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;

@@ -1,30 +1,21 @@
 //! What people's model files have that llama.cpp's converter does not write: the layout of Ollama's library, advice that
 //! makes no sense, and tensors that a program must not pass over.
 
-#[path = "support/ollama.rs"]
-mod ollama;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/rewrite.rs"]
-mod rewrite;
-#[path = "support/scratch.rs"]
-mod scratch;
-mod support;
-
-use ollama::Layout;
-use program::program;
+use crate::support::ollama;
+use crate::support::ollama::Layout;
+use crate::support::program::program;
+use crate::support::rewrite::{Rewrite, Tensor};
+use crate::support::scratch::Scratch;
+use crate::support::{FLOAT, Fixture, assert_close, context, distance, levels, read};
 use qwen_edge::engine::context::{Context, text_rows};
 use qwen_edge::gguf::{Gguf, Value};
 use qwen_edge::model::Model;
 use qwen_edge::model::config::ValueHeads;
 use qwen_edge::vision::VisionModel;
 use qwen_edge::vision::resize::Area;
-use rewrite::{Rewrite, Tensor};
-use scratch::Scratch;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
-use support::{FLOAT, Fixture, assert_close, context, distance, levels, read};
 
 fn models(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(name)

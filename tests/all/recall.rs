@@ -120,7 +120,7 @@ fn a_fact_placed_early_is_found_late_as_far_as_the_card_says() {
     let (tokenizer, template) = (Tokenizer::from_gguf(&gguf).unwrap(), Template::from_gguf(&gguf).unwrap());
     let demo = Demo { model, tokenizer, template };
     // Emulated, four lists of 4,000 tokens take minutes: that far the fact is followed without emulation, and the kernels
-    // at those positions are compared with an independent implementation by tests/long_context.rs, emulated too.
+    // at those positions are compared with an independent implementation by tests/all/long_context.rs, emulated too.
     let emulated = std::env::var_os("QWEN_EDGE_RUNNER").is_some();
     let tasks: &[_] = if emulated { &[("recall", 4)] } else { &[("recall", 12), ("recall-4k", 2)] };
     for &(task, n) in tasks {

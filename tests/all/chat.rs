@@ -1,22 +1,19 @@
 //! Chat templates: prompts are those of the publishers' library, users cannot forge control tokens, and a hostile
 //! template ends with an error.
 
-#[path = "support/scratch.rs"]
-mod scratch;
-
+use crate::support::scratch::Scratch;
 use qwen_edge::chat::{Error, Request, Template};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::gguf::writer::Writer;
 use qwen_edge::synth::Vocab;
 use qwen_edge::tokenizer::{Special, Tokenizer};
-use scratch::Scratch;
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-const CASES: &str = include_str!("chat/published.jsonl");
-const JINJA_CASES: &str = include_str!("chat/jinja_cases.jsonl");
+const CASES: &str = include_str!("../chat/published.jsonl");
+const JINJA_CASES: &str = include_str!("../chat/jinja_cases.jsonl");
 
 /// All added tokens, few others.
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::from_gguf(&file(None)).unwrap());

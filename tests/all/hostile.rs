@@ -1,21 +1,11 @@
 //! Files that are not what they should be: edited headers, damaged weights, and what is taken for a model. Each is refused
 //! or used; none ends the program in a panic, or takes time and memory that its size does not justify.
 
-#[path = "support/allocation.rs"]
-mod allocation;
-#[path = "support/header.rs"]
-mod header;
-#[path = "support/ollama.rs"]
-mod ollama;
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/rewrite.rs"]
-mod rewrite;
-#[path = "support/scratch.rs"]
-mod scratch;
-
-use header::{ARRAY, Header, STRING, string};
-use program::program;
+use crate::support::allocation;
+use crate::support::header::{ARRAY, Header, STRING, string};
+use crate::support::ollama;
+use crate::support::program::program;
+use crate::support::scratch::Scratch;
 use qwen_edge::chat::{Request, Template};
 use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, Settings};
@@ -26,15 +16,11 @@ use qwen_edge::model::{Config, Model};
 use qwen_edge::platform::machine::Machine;
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use qwen_edge::vision::VisionModel;
-use scratch::Scratch;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-#[global_allocator]
-static ALLOCATOR: allocation::Counting = allocation::Counting;
 
 fn repository(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(file)

@@ -1,5 +1,4 @@
 //! The header of a GGUF file in pieces that a test can change, also into what no writer would write.
-#![allow(dead_code, reason = "each test program uses its own part")]
 
 /// A file in pieces.
 #[derive(Clone)]

@@ -1,5 +1,14 @@
 //! What the tests of whole models share: the files of `tests/fixtures`, and the arithmetic of comparing logits.
-#![allow(dead_code, reason = "each test program uses its own part")]
+
+pub mod allocation;
+pub mod gguf_sample;
+pub mod header;
+pub mod ollama;
+pub mod program;
+pub mod rewrite;
+pub mod scratch;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 
 use kernels::qmatmul::GEMV_COLUMNS;
 use kernels::{Format, Isa, Kernels};

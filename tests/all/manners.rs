@@ -1,16 +1,11 @@
 //! The program among others: full disks, readers that have gone, values that make no sense. Whatever cannot be done is
 //! said in a sentence and by the exit code; a panic is never the answer.
 
-#[path = "support/program.rs"]
-mod program;
-#[path = "support/scratch.rs"]
-mod scratch;
-
-use program::program;
+use crate::support::program::program;
+use crate::support::scratch::Scratch;
 use qwen_edge::gguf::writer::Writer;
 use qwen_edge::gguf::{Gguf, Value as Key};
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
-use scratch::Scratch;
 use serde_json::Value;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,11 @@
 //! GGUF files at random: what is written is read back, and edits of a valid file do no more than fail.
 
-use gguf_sample::{bytes_of, sample, visit};
+use crate::support::gguf_sample::{bytes_of, sample, visit};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use qwen_edge::gguf::writer::Writer;
 use qwen_edge::gguf::{Gguf, TensorType, Value};
-
-mod gguf_sample;
 
 /// A value of a key, as the test owns it.
 #[derive(Clone, Debug)]

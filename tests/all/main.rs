@@ -1,0 +1,29 @@
+//! All tests of the library and the program that are not unit tests: one program, which links the crate once, with a module
+//! for each subject. `cargo test --test all golden::` runs one of them.
+
+mod allocations;
+mod chat;
+mod cli_logits;
+mod gguf;
+mod gguf_properties;
+mod golden;
+mod hostile;
+mod inspect;
+mod library;
+mod long_context;
+mod manners;
+mod memory;
+mod model_files;
+mod mtp;
+mod recall;
+#[cfg(target_os = "linux")]
+mod signals;
+mod support;
+mod synth;
+mod timeline;
+mod tokenizer;
+mod vision;
+
+/// Counts for tests of what an input may allocate.
+#[global_allocator]
+static ALLOCATOR: support::allocation::Counting = support::allocation::Counting;
