@@ -117,8 +117,10 @@ fn a_crate_outside_answers_a_prompt_without_the_crates_of_a_command_line() {
         assert!(!names.contains(&name), "{name} is linked: {tree}");
     }
 
-    output(built.cargo(&["build", "--quiet"]).args(manifest), Stdio::null());
-    let mut program = Command::new(built.all.join("debug/qwen-edge-outside"));
+    let place = built.all.join("outside");
+    let mut cargo = built.cargo(&["build", "--quiet"]);
+    output(cargo.args(manifest).env("CARGO_TARGET_DIR", &place), Stdio::null());
+    let mut program = Command::new(place.join("debug/qwen-edge-outside"));
     program.args([&models("demo-q8_0.gguf"), "What is 6 - 6?"]);
     assert_eq!(output(&mut program, Stdio::null()), "6-6=0\n");
 }
