@@ -1,16 +1,18 @@
 //! What `--mem`, a limit on the address space and the plan promise of memory, as seen from outside the process.
 
+use crate::support::scratch::Scratch;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, VisionDims};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// A file removed at the end.
-struct Model(PathBuf);
+/// A file removed at the end, with its directory.
+struct Model(PathBuf, #[expect(dead_code, reason = "it is there to be dropped")] Scratch);
 
 impl Model {
     fn path(name: &str) -> Model {
-        Model(std::env::temp_dir().join(format!("qwen-edge-memory-{}-{name}", std::process::id())))
+        let scratch = Scratch::new("memory");
+        Model(scratch.0.join(name), scratch)
     }
 
     fn options() -> Options {
@@ -48,12 +50,6 @@ impl Model {
         let pixel = |x: u32, y: u32| image::Rgb([(x ^ y) as u8, (x / 3) as u8, (y / 5) as u8]);
         image::RgbImage::from_fn(side, side, pixel).save(&model.0).unwrap();
         model
-    }
-}
-
-impl Drop for Model {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
     }
 }
 
