@@ -43,7 +43,8 @@ const CHECKPOINTS: [usize; 3] = [2, 1, 0];
 /// Allocated beside what is counted one by one: text, the sampler, the allocator's slack. Runs took up to 4 MB of it.
 const RESERVE: u64 = 8 << 20;
 
-/// A thread's share of that: stack and scratch. Sixteen threads took 10 MB more than one.
+/// A thread's share of that, beside its arena, which is counted: stack, and what the kernels keep for a thread. Sixteen
+/// threads took 10 MB more than one, their arenas included.
 const THREAD_RESERVE: u64 = 768 << 10;
 
 /// Bytes a position of the context takes beside keys and values: what stands there, and its share of a growing list.
@@ -151,7 +152,7 @@ pub struct Plan {
     pub streaming: Streaming,
     /// Whether the weights stay in the mapped file.
     pub mapped: bool,
-    /// Bytes of the context, by what for.
+    /// Bytes of the context, by purpose.
     pub context: ContextBytes,
     /// Bytes of the checkpoints of the recurrent state.
     pub checkpoints: u64,
