@@ -246,3 +246,48 @@ fn an_8_bit_cache_stays_near_a_16_bit_one() {
         }
     }
 }
+
+#[test]
+fn a_checkpoint_within_what_was_taken_back_is_no_way_back() {
+    let fixture = Fixture::open("micro-f32");
+    let (model, prompt) = (fixture.model(), fixture.prompt());
+    let kernels = levels()[0];
+    let mut tried = context(&model, kernels, 40, 40);
+    read(&mut tried, &prompt[..8], 8);
+    tried.forward_logged(&text_rows(&prompt[8..12], 8)).unwrap();
+    tried.checkpoint();
+    tried.rewind(1);
+    // Fourteen tokens again, of which nine are those before: the state of the mark behind twelve is that of other ones.
+    let others = [&prompt[..9], &prompt[20..25]].concat();
+    read(&mut tried, &others[9..], 5);
+    let next = [&others[..13], &prompt[30..33]].concat();
+    let rows = text_rows(&next, 0);
+    let n_read = tried.rewind_to_common_prefix(&rows);
+    tried.forward(&rows[n_read..], 1).unwrap();
+    let found = tried.compute_logits(0).to_vec();
+
+    let mut fresh = context(&model, kernels, 40, 40);
+    fresh.forward(&rows, 1).unwrap();
+    assert_close(&found, fresh.compute_logits(0), TOLERANCE, "after a rewind behind a checkpoint");
+}
+
+#[test]
+fn the_same_tokens_at_other_positions_are_no_common_prefix() {
+    let fixture = Fixture::open("micro-f32");
+    let (model, prompt) = (fixture.model(), fixture.prompt());
+    let mut context = context(&model, levels()[0], 40, 40);
+    context.forward(&text_rows(&prompt[..10], 0), 1).unwrap();
+    context.checkpoint();
+    assert_eq!(context.rewind_to_common_prefix(&text_rows(&prompt[..20], 0)), 10);
+    assert_eq!(context.rewind_to_common_prefix(&text_rows(&prompt[..20], 1)), 0);
+}
+
+#[test]
+#[should_panic(expected = "of 2 wanted")]
+fn logits_beyond_the_outputs_wanted_are_refused() {
+    let fixture = Fixture::open("micro-f32");
+    let (model, prompt) = (fixture.model(), fixture.prompt());
+    let mut context = context(&model, levels()[0], 40, 40);
+    context.forward(&text_rows(&prompt[..10], 0), 2).unwrap();
+    context.compute_logits(2);
+}
