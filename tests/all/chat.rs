@@ -15,6 +15,15 @@ use std::time::{Duration, Instant};
 const CASES: &str = include_str!("../chat/published.jsonl");
 const JINJA_CASES: &str = include_str!("../chat/jinja_cases.jsonl");
 
+/// What a hostile template may take in a test: two seconds, and as long again for machines that do something else. What
+/// is not metered takes minutes.
+const SOON: Duration = Duration::from_secs(5);
+
+/// Under emulation everything is slow, and a program that is started here would not run.
+fn emulated() -> bool {
+    std::env::var_os("QWEN_EDGE_RUNNER").is_some()
+}
+
 /// All added tokens, few others.
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::from_gguf(&file(None)).unwrap());
 
@@ -325,7 +334,7 @@ fn hostile_templates_end_with_an_error() {
     for template in hostile {
         let start = Instant::now();
         let error = render(template, &user("x")).expect_err(template);
-        assert!(start.elapsed() < Duration::from_secs(2), "{template} took {:?}", start.elapsed());
+        assert!(emulated() || start.elapsed() < SOON, "{template} took {:?}", start.elapsed());
         // Nothing of a file steers the terminal, or fills it.
         let text = error.to_string();
         assert!(
@@ -340,6 +349,9 @@ fn hostile_templates_end_with_an_error() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_hostile_template_of_a_file_takes_little_memory() {
+    if emulated() {
+        return;
+    }
     let scratch = Scratch::new("hostile");
     let messages = scratch.write("messages.json", r#"{"messages": [{"role": "user", "content": "x"}]}"#);
     let hostile = [
@@ -362,7 +374,7 @@ fn a_hostile_template_of_a_file_takes_little_memory() {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{template}: {errors}");
         assert!(errors.starts_with("error: ") && errors.len() < 20_000, "{template}: {}", errors.len());
-        assert!(start.elapsed() < Duration::from_secs(2), "{template} took {:?}", start.elapsed());
+        assert!(start.elapsed() < SOON, "{template} took {:?}", start.elapsed());
     }
 }
 

@@ -89,7 +89,10 @@ mod tests {
         json.as_object().unwrap().clone()
     }
 
-    /// A tenth of what templates are given.
+    /// What an attack may take in a test, on a machine that may be busy or emulated. What is not metered takes minutes.
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// About a tenth of what templates are given.
     const LIMITS: Limits = Limits { work: 400_000, memory: 8 << 20 };
 
     /// Each line of the file is a template that would run for minutes, take gigabytes, or overflow the stack.
@@ -103,7 +106,7 @@ mod tests {
             let result = program.render_with(&meter, &context, &[]);
             let took = start.elapsed();
             assert!(result.is_err(), "{attack}: {} bytes", result.unwrap().len());
-            assert!(took < Duration::from_secs(1), "{attack} took {took:?}");
+            assert!(took < SOON, "{attack} took {took:?}");
             // What holds itself would never be given back.
             assert!(meter.is_settled(), "{attack} leaves values behind");
         }
@@ -138,7 +141,7 @@ mod tests {
         for source in hostile {
             let start = Instant::now();
             let _ = Program::parse(&source);
-            assert!(start.elapsed() < Duration::from_secs(1), "{}", &source[..30]);
+            assert!(start.elapsed() < SOON, "{}", &source[..30]);
         }
         let long = [
             (format!("{{{{ 1{} }}}}", "+1".repeat(n)), true),
@@ -159,7 +162,7 @@ mod tests {
             let start = Instant::now();
             let result = Program::parse(&source).and_then(|program| program.render(&Map::new(), &[], LIMITS));
             assert_eq!(result.is_ok(), fine, "{}: {result:?}", &source[..30]);
-            assert!(start.elapsed() < Duration::from_secs(1), "{}", &source[..30]);
+            assert!(start.elapsed() < SOON, "{}", &source[..30]);
         }
     }
 
