@@ -40,8 +40,13 @@
 //!
 //! # Features
 //!
-//! `cli` (default) is for the program; `default-features = false` leaves out all that a terminal needs. `synth` writes
-//! models of random weights.
+//! | feature | what it adds |
+//! |---|---|
+//! | `cli` (default) | the program; no library needs it |
+//! | `vision` (default) | pictures and clips, and the crates that decode them |
+//! | `synth` (with `cli`) | models of random weights, to measure and test with |
+//!
+//! `default-features = false` answers text alone.
 
 #![deny(unsafe_code)]
 

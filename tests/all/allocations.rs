@@ -14,10 +14,7 @@ use qwen_edge::model::mtp::Drafter;
 use qwen_edge::model::pass::Scratch;
 use qwen_edge::model::{Config, Model};
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
-use std::sync::{Arc, Mutex, PoisonError};
-
-/// Held by the test that counts: the counter is the process's.
-static COUNTER: Mutex<()> = Mutex::new(());
+use std::sync::Arc;
 
 /// Bytes allocated at the worst moment of opening `bytes`, the bytes themselves apart.
 fn peak(bytes: Vec<u8>) -> usize {
@@ -26,7 +23,6 @@ fn peak(bytes: Vec<u8>) -> usize {
 
 #[test]
 fn opening_a_file_allocates_no_more_than_its_size_justifies() {
-    let _counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
     let good = bytes_of(&sample());
     let limit = 16 * good.len();
     assert!(peak(good.clone()) < limit);
@@ -80,7 +76,6 @@ fn allocated<T>(make: impl FnOnce() -> T) -> usize {
 
 #[test]
 fn what_is_allocated_is_what_the_plan_counts() {
-    let _counter = COUNTER.lock().unwrap_or_else(PoisonError::into_inner);
     let kernels = Kernels::select(None).unwrap();
     for model in models() {
         let config: &Config = &model.config;
