@@ -1,6 +1,7 @@
 //! Chat templates: prompts are those of the publishers' library, users cannot forge control tokens, and a hostile
 //! template ends with an error.
 
+use crate::support::program::emulated;
 use crate::support::scratch::Scratch;
 use qwen_edge::chat::{Error, Request, Template};
 use qwen_edge::gguf::Gguf;
@@ -18,11 +19,6 @@ const JINJA_CASES: &str = include_str!("../chat/jinja_cases.jsonl");
 /// What a hostile template may take in a test: two seconds, and as long again for machines that do something else. What
 /// is not metered takes minutes.
 const SOON: Duration = Duration::from_secs(5);
-
-/// Under emulation everything is slow, and a program that is started here would not run.
-fn emulated() -> bool {
-    std::env::var_os("QWEN_EDGE_RUNNER").is_some()
-}
 
 /// All added tokens, few others.
 static TOKENIZER: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::from_gguf(&file(None)).unwrap());

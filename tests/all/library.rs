@@ -1,5 +1,6 @@
 //! The library as others use it: its examples, and a crate outside the workspace.
 
+use crate::support::program::emulated;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -35,11 +36,6 @@ impl Built {
     }
 }
 
-/// Under emulation there is nothing to see here: no cargo, and no instruction that other tests do not run.
-fn is_emulated() -> bool {
-    std::env::var_os("QWEN_EDGE_RUNNER").is_some()
-}
-
 /// What a program writes to standard output that ends well; `input` is a file on its standard input.
 #[track_caller]
 fn output(command: &mut Command, input: Stdio) -> String {
@@ -55,7 +51,7 @@ fn models(name: &str) -> String {
 
 #[test]
 fn every_example_does_what_it_says() {
-    if is_emulated() {
+    if emulated() {
         return;
     }
     let built = Built::here();
@@ -101,7 +97,7 @@ fn every_example_does_what_it_says() {
 
 #[test]
 fn a_crate_outside_answers_a_prompt_without_the_crates_of_a_command_line() {
-    if is_emulated() {
+    if emulated() {
         return;
     }
     let built = Built::here();

@@ -1,5 +1,6 @@
 //! What `--mem`, a limit on the address space and the plan promise of memory, as seen from outside the process.
 
+use crate::support::program::emulated;
 use crate::support::scratch::Scratch;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, VisionDims};
 use serde_json::Value;
@@ -73,11 +74,6 @@ fn run_below(limit: &str, model: &Path, args: &str) -> Output {
 fn json(output: &Output) -> Value {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-/// Under emulation the process is the emulator's, which takes memory of its own; there only the library is tested.
-fn emulated() -> bool {
-    std::env::var_os("QWEN_EDGE_RUNNER").is_some()
 }
 
 #[test]

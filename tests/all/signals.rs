@@ -1,5 +1,6 @@
 //! Ctrl-C and SIGTERM, and what a program that waits costs, as seen from outside the process.
 
+use crate::support::program::emulated;
 use crate::support::scratch::Scratch;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, Vocab};
 use rustix::process::{Pid, Signal, kill_process};
@@ -73,11 +74,6 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_qwen-edge"))
-}
-
-/// Tests under emulation are of the library: a program started here would not run.
-fn emulated() -> bool {
-    std::env::var_os("QWEN_EDGE_RUNNER").is_some()
 }
 
 /// Starts an endless answer and returns once it has begun.

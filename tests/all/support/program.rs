@@ -15,3 +15,8 @@ pub fn program() -> Command {
         }
     }
 }
+
+/// Whether the program runs in an emulator: everything is slow then, and its memory and signals are the emulator's.
+pub fn emulated() -> bool {
+    std::env::var_os("QWEN_EDGE_RUNNER").is_some()
+}
