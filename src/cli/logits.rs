@@ -78,7 +78,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     let head_dim = model.config.head_dim;
     args.kv.check(head_dim)?;
-    let eyes_file = tower_file::find(&args.sight, &args.model, &gguf, !args.sight.is_empty())?.ok();
+    let eyes_file =
+        tower_file::find(&args.sight, &args.model, (&gguf, model.config.n_embd), !args.sight.is_empty())?.ok();
     let mut compute = args.runtime.compute()?;
     let prompt = match &eyes_file {
         Some(file) => {

@@ -140,7 +140,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let path = args.input.model();
     let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;
     let looks = interactive || !args.sight.is_empty();
-    let found = tower_file::find(&args.sight, path, file.gguf(), looks)?;
+    let found = tower_file::find(&args.sight, path, (file.gguf(), file.config().n_embd), looks)?;
     let places = vision_ids(file.tokenizer(), file.gguf(), &mut Vec::new());
     let (tower, mut no_tower) = match (found, places) {
         (Ok(_), Err(error)) if !args.sight.is_wanted() => (None, NoTower::Misfit(error.to_string())),

@@ -5,7 +5,6 @@ use super::sight::Sight;
 use anyhow::{Context, bail, ensure};
 use qwen_edge::engine::model_file::TowerFile;
 use qwen_edge::gguf::Gguf;
-use qwen_edge::model::Config;
 use qwen_edge::vision::{self, VisionModel, config, weights};
 use std::fmt;
 use std::path::Path;
@@ -54,13 +53,18 @@ fn open_fitting(path: &Path, n_embd: usize) -> anyhow::Result<Gguf> {
     Ok(file)
 }
 
-/// Finds the tower for the text model `model`, whose file is `path`: the one that `sight` names, else the one in that file,
+/// Finds the tower for the text model `model` of width `n_embd`, whose file is `path`: the one that `sight` names, else the one in that file,
 /// else the first one beside it that fits. One that is named is checked even if it is not `needed`, that is if nothing can
 /// be looked at.
 ///
 /// # Errors
 /// If the one that is named does not fit, or none does and there is something to look at.
-pub fn find(sight: &Sight, path: &Path, model: &Gguf, needed: bool) -> anyhow::Result<Result<TowerFile, NoTower>> {
+pub fn find(
+    sight: &Sight,
+    path: &Path,
+    (model, n_embd): (&Gguf, usize),
+    needed: bool,
+) -> anyhow::Result<Result<TowerFile, NoTower>> {
     if sight.no_mmproj {
         ensure!(
             sight.is_empty(),
@@ -72,7 +76,6 @@ pub fn find(sight: &Sight, path: &Path, model: &Gguf, needed: bool) -> anyhow::R
         ensure!(!sight.is_wanted(), error);
         return Ok(Err(NoTower::NotBuilt));
     }
-    let n_embd = Config::from_gguf(model)?.n_embd;
     if let Some(named) = &sight.mmproj {
         let file = open_fitting(named, n_embd)?;
         return Ok(if needed { Ok(TowerFile::Beside(file)) } else { Err(NoTower::Absent) });
