@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let tokenizer = Tokenizer::from_gguf(&file)?;
     let ids = tokenizer.encode(&text, Special::None);
     let settings = Settings { n_ctx: ids.len(), n_batch: ids.len(), kv: KvType::F16, n_checkpoint: 0 };
-    let mut context = Context::new(Arc::new(Model::bind(&file)?), Compute::new(Kernels::select(None)?, 2), settings);
+    let mut context = Context::new(Arc::new(Model::bind(&file)?), Compute::new(Kernels::select(None)?, 2), settings)?;
 
     // All tokens in one batch; the logits behind each of them are wanted.
     context.forward(&text_rows(&ids, 0), ids.len())?;

@@ -80,7 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(n_ctx <= MOST_TOKENS, "{n_ctx} tokens in the context: at most {MOST_TOKENS} are measured");
     args.kv.check(model.config.head_dim)?;
     let settings = Settings { n_ctx, n_batch: (args.batch as usize).min(n_ctx), kv: args.kv, n_checkpoint: 0 };
-    let mut context = Context::new(model.clone(), args.runtime.compute()?, settings);
+    let mut context = Context::new(model.clone(), args.runtime.compute()?, settings)?;
     if !args.json {
         let name = printable::line(gguf.string("general.name").ok().flatten().unwrap_or("unnamed model"));
         writeln!(

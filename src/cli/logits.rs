@@ -115,7 +115,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let n_batch = if args.step { 1 } else { (args.chunk as usize).min(rows.len()) };
     let settings = Settings { n_ctx: rows.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
-    let mut context = Context::new(model.clone(), compute, settings);
+    let mut context = Context::new(model.clone(), compute, settings)?;
 
     let n_embd = model.config.n_embd;
     let n_hidden = if args.hidden { model.config.n_layer() + 1 } else { 0 };

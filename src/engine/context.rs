@@ -4,6 +4,7 @@
 //! goes back only to a checkpoint ([`Context::checkpoint`], [`Context::rewind_to_common_prefix`]) or into the last
 //! batch when that was logged ([`Context::forward_logged`], [`Context::rewind`]).
 
+use super::context_error::ContextError;
 use crate::compute::Compute;
 use crate::compute::batch::{Batch, BatchShape, products};
 use crate::compute::team::Phase;
@@ -37,18 +38,6 @@ pub struct Settings {
     pub kv: KvType,
     /// Checkpoints kept at most.
     pub n_checkpoint: usize,
-}
-
-/// The timeline is full.
-#[derive(Debug, thiserror::Error)]
-#[error("the context holds {n_ctx} tokens; {n_past} are in it and {n} more do not fit")]
-pub struct ContextFull {
-    /// Positions there is room for.
-    pub n_ctx: usize,
-    /// Positions taken.
-    pub n_past: usize,
-    /// Positions wanted.
-    pub n: usize,
 }
 
 /// Bytes of a context, by purpose.
@@ -111,8 +100,15 @@ struct Checkpoint {
 
 impl Context {
     /// An empty timeline. All memory is taken here; that of keys and values is touched as positions are filled.
-    pub fn new(model: Arc<Model>, mut compute: Compute, settings: Settings) -> Self {
+    ///
+    /// # Errors
+    /// [`ContextError::NoBatch`], [`ContextError::HeadSize`].
+    pub fn new(model: Arc<Model>, mut compute: Compute, settings: Settings) -> Result<Self, ContextError> {
         let config = &model.config;
+        settings.kv.check(config.head_dim)?;
+        if settings.n_batch == 0 {
+            return Err(ContextError::NoBatch);
+        }
         compute.team.reserve(forward::arena_len(config, settings.n_batch, compute.team.threads()));
         let states = config
             .layers
@@ -122,7 +118,7 @@ impl Context {
                 LayerKind::DeltaNet => LayerState::DeltaNet(State::new(config), None),
             })
             .collect();
-        Context {
+        Ok(Context {
             rope: Rope::new(&config.rope),
             states,
             scratch: Scratch::new(config, settings.n_ctx, settings.n_batch),
@@ -137,7 +133,7 @@ impl Context {
             model,
             compute,
             settings,
-        }
+        })
     }
 
     /// Makes the system give all memory now that a full context takes, checkpoints included.
@@ -209,13 +205,14 @@ impl Context {
     /// `progress` is told the number of rows read so far and may stop the reading by returning false.
     ///
     /// # Errors
-    /// If it does not fit; nothing has been read then.
+    /// If it does not fit, or a row is no input of this model; nothing has been read then.
     pub fn prefill(
         &mut self,
         rows: &[InputRow<'_>],
         mut progress: impl FnMut(usize) -> bool,
-    ) -> Result<usize, ContextFull> {
+    ) -> Result<usize, ContextError> {
         self.check_room(rows.len())?;
+        self.check_inputs(rows)?;
         let mut done = 0;
         for batch in rows.chunks(self.settings.n_batch) {
             let last = done + batch.len() == rows.len();
@@ -231,8 +228,8 @@ impl Context {
     /// Reads one token and returns the logits behind it, `[n_vocab]`.
     ///
     /// # Errors
-    /// If the context is full.
-    pub fn decode(&mut self, id: u32) -> Result<&mut [f32], ContextFull> {
+    /// If the context is full, or the model has no such token.
+    pub fn decode(&mut self, id: u32) -> Result<&mut [f32], ContextError> {
         let position = [self.next_position; 3];
         self.forward(&[InputRow { input: Input::Token(id), position }], 1)?;
         Ok(self.compute_logits(0))
@@ -241,11 +238,9 @@ impl Context {
     /// Reads a batch; the last `want` rows' outputs are then there for [`Context::compute_logits`].
     ///
     /// # Errors
-    /// If it does not fit.
-    ///
-    /// # Panics
-    /// If the batch is larger than the settings allow.
-    pub fn forward(&mut self, rows: &[InputRow<'_>], want: usize) -> Result<(), ContextFull> {
+    /// If it does not fit, is empty or larger than the settings allow, has fewer rows than `want`, or one that is no input
+    /// of this model.
+    pub fn forward(&mut self, rows: &[InputRow<'_>], want: usize) -> Result<(), ContextError> {
         self.advance(rows, want, false, None)
     }
 
@@ -254,7 +249,7 @@ impl Context {
     ///
     /// # Errors
     /// If it does not fit.
-    pub fn forward_logged(&mut self, rows: &[InputRow<'_>]) -> Result<(), ContextFull> {
+    pub fn forward_logged(&mut self, rows: &[InputRow<'_>]) -> Result<(), ContextError> {
         let before = (self.n_past(), rows.iter().map(|s| s.position).collect());
         self.advance(rows, rows.len(), true, None)?;
         self.logged = Some(before);
@@ -265,7 +260,7 @@ impl Context {
     ///
     /// # Errors
     /// If it does not fit.
-    pub fn forward_observed(&mut self, rows: &[InputRow<'_>], observer: Observer<'_>) -> Result<(), ContextFull> {
+    pub fn forward_observed(&mut self, rows: &[InputRow<'_>], observer: Observer<'_>) -> Result<(), ContextError> {
         self.advance(rows, rows.len(), false, Some(observer))
     }
 
@@ -275,15 +270,16 @@ impl Context {
         want: usize,
         log: bool,
         observer: Option<Observer<'_>>,
-    ) -> Result<(), ContextFull> {
+    ) -> Result<(), ContextError> {
         self.check_room(rows.len())?;
+        self.check_batch(rows, want)?;
         self.logged = None;
         self.n_outputs = 0;
         self.pass().run(rows, want, log, observer);
         self.n_outputs = want;
         for row in rows {
             self.history.push(key(row));
-            self.next_position = self.next_position.max(row.position.into_iter().max().unwrap_or(0) + 1);
+            self.next_position = self.next_position.max(row.position.into_iter().max().unwrap_or(0).saturating_add(1));
         }
         Ok(())
     }
@@ -299,13 +295,36 @@ impl Context {
         }
     }
 
+    /// Whether these rows can be read at once, and so many outputs be had of them.
+    fn check_batch(&self, rows: &[InputRow<'_>], want: usize) -> Result<(), ContextError> {
+        let (n, n_batch) = (rows.len(), self.settings.n_batch);
+        match n {
+            0 => Err(ContextError::EmptyBatch),
+            n if n > n_batch => Err(ContextError::BatchTooLarge { n, n_batch }),
+            n if want > n => Err(ContextError::TooManyOutputs { want, n }),
+            _ => self.check_inputs(rows),
+        }
+    }
+
+    /// Whether these rows are tokens and embeddings of this model.
+    fn check_inputs(&self, rows: &[InputRow<'_>]) -> Result<(), ContextError> {
+        let (n_vocab, n_embd) = (self.model.n_vocab, self.model.config.n_embd);
+        let wrong = |row: &InputRow<'_>| match row.input {
+            Input::Token(id) => (id as usize >= n_vocab).then_some(ContextError::Token { id, n_vocab }),
+            Input::Embedding(x) => {
+                (x.len() != n_embd).then_some(ContextError::Width { found: x.len(), expected: n_embd })
+            }
+        };
+        rows.iter().find_map(wrong).map_or(Ok(()), Err)
+    }
+
     /// Whether `n` more tokens fit.
     ///
     /// # Errors
     /// If they do not.
-    pub fn check_room(&self, n: usize) -> Result<(), ContextFull> {
+    pub fn check_room(&self, n: usize) -> Result<(), ContextError> {
         let (n_ctx, n_past) = (self.settings.n_ctx, self.n_past());
-        if n > n_ctx - n_past { Err(ContextFull { n_ctx, n_past, n }) } else { Ok(()) }
+        if n > n_ctx - n_past { Err(ContextError::Full { n_ctx, n_past, n }) } else { Ok(()) }
     }
 
     /// The logits behind output `row` of the last batch, `[n_vocab]`. Row 0 is the first of the outputs wanted.
@@ -360,7 +379,7 @@ impl Context {
     ///
     /// # Errors
     /// If they do not fit.
-    pub fn find_not_finite(&mut self, rows: &[InputRow<'_>]) -> Result<Option<NotFinite>, ContextFull> {
+    pub fn find_not_finite(&mut self, rows: &[InputRow<'_>]) -> Result<Option<NotFinite>, ContextError> {
         let model = self.model.clone();
         let config = &model.config;
         self.clear();
@@ -482,15 +501,18 @@ impl Context {
     /// the pairs of the rows they take back; those of guesses go with [`Context::rewind_drafts`].
     ///
     /// # Errors
-    /// If the pairs do not fit.
-    ///
-    /// # Panics
-    /// If drafts were not enabled, or the lengths do not fit each other.
-    pub fn draft(&mut self, hidden: &[f32], next: &[InputRow<'_>]) -> Result<&[f32], ContextFull> {
-        let drafter = self.drafter.as_mut().expect("drafts are enabled");
+    /// If the pairs do not fit, drafts were not enabled, the lengths do not fit each other, or a row is no input of this
+    /// model.
+    pub fn draft(&mut self, hidden: &[f32], next: &[InputRow<'_>]) -> Result<&[f32], ContextError> {
+        let (found, expected) = (hidden.len(), next.len() * self.model.config.n_embd);
+        if found != expected {
+            return Err(ContextError::Width { found, expected });
+        }
+        self.check_inputs(next)?;
+        let drafter = self.drafter.as_mut().ok_or(ContextError::NoDrafts)?;
         let (n_ctx, n_past, n) = (self.settings.n_ctx, drafter.n_pair(), next.len());
         if n > n_ctx - n_past {
-            return Err(ContextFull { n_ctx, n_past, n });
+            return Err(ContextError::Full { n_ctx, n_past, n });
         }
         drafter.run(&self.model, &self.rope, &mut self.compute, hidden, next);
         Ok(drafter.outputs())

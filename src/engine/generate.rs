@@ -1,7 +1,8 @@
 //! Writing an answer: read the prompt, then sample token after token until the model ends, and say how it went.
 
 use crate::chat::thinking::{Channel, Thinking, Thought};
-use crate::engine::context::{Context, ContextFull, text_rows};
+use crate::engine::context::{Context, text_rows};
+use crate::engine::context_error::ContextError;
 use crate::model::finite::NotFinite;
 use crate::model::input::{Input, InputRow};
 use crate::sampler::Sampler;
@@ -37,9 +38,12 @@ impl Stop {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The prompt does not fit; nothing has been read.
+    /// The prompt does not fit, or is none of this model; nothing has been read.
     #[error(transparent)]
-    ContextFull(#[from] ContextFull),
+    Context(#[from] ContextError),
+    /// There is nothing to answer.
+    #[error("the prompt has no tokens")]
+    EmptyPrompt,
     /// What the weights give are no numbers, and whatever were chosen would be noise.
     #[error(
         "the model computes values that are no numbers (NaN or infinity){}",
@@ -149,6 +153,10 @@ pub fn generate(
 ) -> Result<Outcome, Error> {
     let start = Instant::now();
     let Task { prompt, checkpoint_at, n_max, mut thinking } = task;
+    if prompt.is_empty() {
+        return Err(Error::EmptyPrompt);
+    }
+    let checkpoint_at = checkpoint_at.min(prompt.len());
     let n_reused = context.rewind_to_common_prefix(prompt);
     let mut outcome = Outcome {
         stop: Stop::Interrupted,
@@ -218,8 +226,10 @@ pub fn generate(
         if outcome.ids.len() == n_max {
             break Stop::Length;
         }
-        if let Err(ContextFull { .. }) = context.decode(id) {
-            break Stop::ContextFull;
+        match context.decode(id) {
+            Ok(_) => {}
+            Err(ContextError::Full { .. }) => break Stop::ContextFull,
+            Err(error) => return Err(error.into()),
         }
         if !context.is_finite(false) {
             return Err(not_finite(context, prompt, &outcome.ids));

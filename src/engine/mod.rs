@@ -2,6 +2,7 @@
 
 pub mod byte_size;
 pub mod context;
+pub mod context_error;
 pub mod generate;
 pub mod load;
 pub mod message;

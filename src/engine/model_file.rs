@@ -1,6 +1,7 @@
 //! A model's file, opened: what can be known of it before any weight is read, and the start of a session with it.
 
 use super::context::Context;
+use super::context_error::ContextError;
 use super::load::{feed_forwards, kept, mapped_load, names, own_embedding};
 use super::plan::{Load, Looking, Plan, Wish};
 use super::session::{AnswerOptions, Parts, Session, prompt_ids};
@@ -66,6 +67,9 @@ pub enum StartError {
     /// What was asked for does not fit into memory.
     #[error(transparent)]
     NotEnoughMemory(#[from] NotEnoughMemory),
+    /// The context cannot be laid out so.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// Keys and values cannot be stored so.
     #[error(transparent)]
     HeadSize(#[from] HeadSize),
@@ -257,7 +261,7 @@ impl ModelFile {
         // Rows that the vocabulary has no token for.
         sampler.ban(n_tokens as u32..n_vocab as u32);
 
-        let mut context = Context::new(Arc::new(model), Compute::new(kernels, threads), plan.settings);
+        let mut context = Context::new(Arc::new(model), Compute::new(kernels, threads), plan.settings)?;
         if options.commit_memory {
             context.commit_memory();
         }

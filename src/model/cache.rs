@@ -49,7 +49,7 @@ impl KvType {
 }
 
 /// Heads whose keys and values cannot be stored in whole blocks.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 #[error("keys and values in {} need heads of whole blocks of {KV_BLOCK} values; this model's are of {head_dim}", kv.name())]
 pub struct HeadSize {

@@ -170,12 +170,8 @@ impl Sampler {
     /// Chooses the next token from `logits [n_vocab]`. Those of banned and penalised tokens are overwritten.
     ///
     /// It is not taken for part of the answer until [`Sampler::accept`]. If no row can be drawn, because all are banned,
-    /// NaN or −∞, the answer is the first row that is not banned, or row 0.
-    ///
-    /// # Panics
-    /// If there are no logits.
+    /// NaN or −∞, the answer is the first row that is not banned, or row 0, also where there are no rows.
     pub fn sample(&mut self, logits: &mut [f32]) -> u32 {
-        assert!(!logits.is_empty(), "a vocabulary has tokens");
         self.penalise(logits);
         for &id in &self.banned {
             if let Some(logit) = logits.get_mut(id as usize) {

@@ -96,7 +96,7 @@ fn what_is_allocated_is_what_the_plan_counts() {
                 let arena = size_of::<f32>() * forward::arena_len(config, n_batch, 1);
                 let counted = ContextBytes::of(config, model.n_vocab, &settings).total() + arena;
                 let compute = Compute::new(kernels, 1);
-                let context = allocated(|| Context::new(model.clone(), compute, settings));
+                let context = allocated(|| Context::new(model.clone(), compute, settings).unwrap());
                 println!("{settings:?}: {context} of {counted} bytes");
                 // Beside these there are lists of a few words a layer.
                 assert!(context <= counted + 4096, "{settings:?}: {context} allocated, {counted} counted");

@@ -190,7 +190,8 @@ fn put_to_use(bytes: Vec<u8>) {
     let Ok(plan) = Plan::choose(&load, &wish, &Machine::default()) else { return };
     let Ok(model) = Model::bind(&gguf).map(Arc::new) else { return };
     let settings = Settings { n_checkpoint: 0, ..plan.settings };
-    let mut context = Context::new(model.clone(), Compute::new(kernels::Kernels::select(None).unwrap(), 1), settings);
+    let mut context =
+        Context::new(model.clone(), Compute::new(kernels::Kernels::select(None).unwrap(), 1), settings).unwrap();
     let rows = context.text(&[0, 0, 0]);
     context.prefill(&rows, |_| true).unwrap();
     std::hint::black_box(context.compute_logits(0));

@@ -42,7 +42,7 @@ fn compare(case: &Value, n: usize, kernels: &'static Kernels, kv: KvType, n_batc
     let factor = case["yarn"].as_f64().unwrap() as f32;
     model.config.rope.yarn = (factor > 1.0).then(|| YarnConfig::with_factor(factor, TRAINED));
     let settings = Settings { n_ctx: ids.len(), n_batch, kv, n_checkpoint: 0 };
-    let mut context = Context::new(Arc::new(model), Compute::new(kernels, 2), settings);
+    let mut context = Context::new(Arc::new(model), Compute::new(kernels, 2), settings).unwrap();
 
     let mut worst = 0f64;
     let inputs = text_rows(&ids, case["start"].as_u64().unwrap() as u32);

@@ -2,6 +2,7 @@
 
 use crate::support::{FLOAT, Fixture, allowed, argmax, assert_close, context, distance, levels, read};
 use qwen_edge::engine::context::{Context, text_rows};
+use qwen_edge::engine::context_error::ContextError;
 
 /// Reads the prompt and returns the trunk's hidden state behind every token, `[T, n_embd]`.
 fn hidden(context: &mut Context, prompt: &[u32]) -> Vec<f32> {
@@ -112,7 +113,7 @@ fn drafting_leaves_the_trunk_alone_and_has_an_end() {
     assert!(rest.iter().zip(&alone[20 * model.n_vocab..]).all(|(a, b)| a.to_bits() == b.to_bits()));
 
     let full = context.draft(&hidden[..12 * model.config.n_embd], &text_rows(&prompt[..12], 20)).unwrap_err();
-    assert_eq!((full.n_ctx, full.n_past, full.n), (30, 19, 12));
+    assert_eq!(full, ContextError::Full { n_ctx: 30, n_past: 19, n: 12 });
     assert_eq!(context.n_draft_pair(), 19);
 }
 

@@ -95,7 +95,8 @@ impl Demo {
         let answer = self.tokenizer.encode(answer, Special::None);
         ids.extend(&answer);
         let settings = Settings { n_ctx: ids.len(), n_batch: 512, kv: KvType::F16, n_checkpoint: 0 };
-        let mut context = Context::new(self.model.clone(), Compute::new(Kernels::select(None).unwrap(), 2), settings);
+        let mut context =
+            Context::new(self.model.clone(), Compute::new(Kernels::select(None).unwrap(), 2), settings).unwrap();
         // Every answer token is judged by the logits behind the token before it.
         let (before, rest) = ids.split_at(n_prompt - 1);
         context.prefill(&text_rows(before, 0), |_| true).unwrap();

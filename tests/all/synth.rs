@@ -108,7 +108,8 @@ fn activations_stay_finite_and_logits_spread() {
         let gguf = Gguf::from_bytes(Synth::text(&options(Size::Tiny, quant)).to_bytes()).unwrap();
         let model = Arc::new(Model::bind(&gguf).unwrap());
         let settings = Settings { n_ctx: 64, n_batch: 64, kv: KvType::F16, n_checkpoint: 0 };
-        let mut context = Context::new(model.clone(), Compute::new(Kernels::select(None).unwrap(), 1), settings);
+        let mut context =
+            Context::new(model.clone(), Compute::new(Kernels::select(None).unwrap(), 1), settings).unwrap();
         let ids: Vec<u32> = (0..64).map(|i| i * 31 % 2048).collect();
         context.forward(&text_rows(&ids, 0), 64).unwrap();
         for row in [0, 31, 63] {

@@ -4,7 +4,12 @@ use crate::support;
 use crate::support::{FLOAT, Fixture, QUANTISED, allowed, assert_close, context, distance, levels, mean_kl, read};
 use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, Settings, text_rows};
+use qwen_edge::engine::context_error::ContextError;
+use qwen_edge::engine::generate;
+use qwen_edge::engine::model_file::{ModelFile, StartOptions};
+use qwen_edge::engine::session::SessionError;
 use qwen_edge::model::cache::KvType;
+use qwen_edge::model::input::{Input, InputRow};
 
 /// What the f32 model may be off by when the same tokens are read in other batches.
 const TOLERANCE: f32 = 1e-3;
@@ -22,7 +27,7 @@ fn any_number_of_threads_gives_the_same_bits() {
             // A long batch, short ones and single tokens take different ways through the kernels.
             let run = |threads| {
                 let settings = Settings { n_ctx: prompt.len(), n_batch: 32, kv: KvType::F16, n_checkpoint: 0 };
-                let mut context = Context::new(model.clone(), Compute::new(kernels, threads), settings);
+                let mut context = Context::new(model.clone(), Compute::new(kernels, threads), settings).unwrap();
                 let mut logits = read(&mut context, &prompt[..32], 32);
                 logits.extend(read(&mut context, &prompt[32..36], 3));
                 logits.extend(read(&mut context, &prompt[36..40], 1));
@@ -220,13 +225,13 @@ fn a_full_context_says_so_and_stays_usable() {
     for error in [context.forward(&rows, 1), context.forward_logged(&rows), context.prefill(&rows, |_| true).map(drop)]
     {
         let error = error.unwrap_err();
-        assert_eq!((error.n_ctx, error.n_past, error.n), (10, 4, 7));
+        assert_eq!(error, ContextError::Full { n_ctx: 10, n_past: 4, n: 7 });
         assert_eq!(error.to_string(), "the context holds 10 tokens; 4 are in it and 7 more do not fit");
     }
     assert_eq!(context.n_past(), 4);
     let rest = read(&mut context, &prompt[4..10], 10);
     assert_close(&rest, &expected[4 * model.n_vocab..], TOLERANCE, "what did fit");
-    assert_eq!(context.decode(1).unwrap_err().n_past, 10);
+    assert_eq!(context.decode(1).unwrap_err(), ContextError::Full { n_ctx: 10, n_past: 10, n: 1 });
 }
 
 #[test]
@@ -238,7 +243,7 @@ fn an_8_bit_cache_stays_near_a_16_bit_one() {
         for kernels in levels() {
             let run = |kv| {
                 let settings = Settings { n_ctx: prompt.len(), n_batch: 32, kv, n_checkpoint: 0 };
-                read(&mut Context::new(model.clone(), Compute::new(kernels, 1), settings), &prompt, 32)
+                read(&mut Context::new(model.clone(), Compute::new(kernels, 1), settings).unwrap(), &prompt, 32)
             };
             let kl = mean_kl(&run(KvType::F16), &run(KvType::Q8_0), model.n_vocab);
             println!("{name}, {}: mean KL {kl:.2e} nat", kernels.isa());
@@ -290,4 +295,60 @@ fn logits_beyond_the_outputs_wanted_are_refused() {
     let mut context = context(&model, levels()[0], 40, 40);
     context.forward(&text_rows(&prompt[..10], 0), 2).unwrap();
     context.compute_logits(2);
+}
+
+#[test]
+fn what_no_context_can_read_is_an_error_and_changes_nothing() {
+    let fixture = Fixture::open("micro-f32");
+    let (model, prompt) = (fixture.model(), fixture.prompt());
+    let kernels = levels()[0];
+    let mut read_twice = context(&model, kernels, 32, 4);
+    let mut untouched = context(&model, kernels, 32, 4);
+    read(&mut read_twice, &prompt[..3], 3);
+    let n_vocab = model.n_vocab;
+    let unknown = [prompt[0], n_vocab as u32];
+    let token = ContextError::Token { id: n_vocab as u32, n_vocab };
+    let narrow = [0.0; 3];
+    let row = [InputRow { input: Input::Embedding(&narrow), position: [3; 3] }];
+    let width = ContextError::Width { found: 3, expected: model.config.n_embd };
+    for (rows, want, expected) in [
+        (&text_rows(&unknown, 3)[..], 1, token),
+        (&text_rows(&[], 3), 0, ContextError::EmptyBatch),
+        (&text_rows(&prompt[..5], 3), 1, ContextError::BatchTooLarge { n: 5, n_batch: 4 }),
+        (&text_rows(&prompt[..2], 3), 3, ContextError::TooManyOutputs { want: 3, n: 2 }),
+        (&row, 1, width),
+    ] {
+        assert_eq!(read_twice.forward(rows, want).unwrap_err(), expected);
+    }
+    assert_eq!(read_twice.decode(u32::MAX).unwrap_err(), ContextError::Token { id: u32::MAX, n_vocab });
+    // Not even the batches before the one with that token.
+    let late = [&prompt[..8], &unknown].concat();
+    let rows = read_twice.text(&late);
+    assert_eq!(read_twice.prefill(&rows, |_| true).unwrap_err(), token);
+    assert_eq!(
+        read_twice.draft(&[], &rows[..1]).unwrap_err(),
+        ContextError::Width { found: 0, expected: model.config.n_embd }
+    );
+    read(&mut untouched, &prompt[..3], 3);
+    assert_eq!(bits(&read(&mut read_twice, &prompt[3..6], 3)), bits(&read(&mut untouched, &prompt[3..6], 3)));
+
+    // Heads of no whole 8-bit blocks, and batches of nothing.
+    let new = |n_batch, kv| {
+        let settings = Settings { n_ctx: 32, n_batch, kv, n_checkpoint: 0 };
+        Context::new(model.clone(), Compute::new(kernels, 1), settings).err().unwrap()
+    };
+    assert!(matches!(new(4, KvType::Q8_0), ContextError::HeadSize(_)));
+    assert_eq!(new(0, KvType::F16), ContextError::NoBatch);
+}
+
+#[test]
+fn a_session_refuses_ids_that_are_no_prompt() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo-q8_0.gguf");
+    let options = StartOptions { threads: Some(1), ..StartOptions::default() };
+    let mut session = ModelFile::open(&path).unwrap().start(options, &mut |_, _| ()).unwrap();
+    let mut error = |ids| session.answer_ids(ids, &[], &[], |_| ()).unwrap_err();
+    assert!(matches!(error(vec![]), SessionError::Empty));
+    let token = error(vec![1, u32::MAX]);
+    let SessionError::Generate(generate::Error::Context(token)) = token else { panic!("{token}") };
+    assert!(matches!(token, ContextError::Token { id: u32::MAX, .. }), "{token}");
 }

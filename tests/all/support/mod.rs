@@ -144,6 +144,7 @@ pub fn levels() -> Vec<&'static Kernels> {
 /// A context of `n_ctx` positions with batches of up to `n_batch`.
 pub fn context(model: &Arc<Model>, kernels: &'static Kernels, n_ctx: usize, n_batch: usize) -> Context {
     Context::new(model.clone(), Compute::new(kernels, 1), Settings { n_ctx, n_batch, kv: KvType::F16, n_checkpoint: 2 })
+        .unwrap()
 }
 
 /// Reads `ids` in batches of `chunk` behind what is in the context: all their logits, `[ids.len(), n_vocab]`.

@@ -1,0 +1,63 @@
+//! What a caller can ask of a context that it cannot do.
+
+use crate::model::cache::HeadSize;
+
+/// Why a context did nothing. What was read before is still there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContextError {
+    /// There is no room for so many tokens.
+    #[error("the context holds {n_ctx} tokens; {n_past} are in it and {n} more do not fit")]
+    Full {
+        /// Positions there is room for.
+        n_ctx: usize,
+        /// Positions taken.
+        n_past: usize,
+        /// Positions wanted.
+        n: usize,
+    },
+    /// There is nothing to read.
+    #[error("a batch of no tokens: expected one or more")]
+    EmptyBatch,
+    /// More than the settings allow at once.
+    #[error("a batch of {n} tokens: expected {n_batch} or fewer")]
+    BatchTooLarge {
+        /// Tokens of the batch.
+        n: usize,
+        /// Tokens the settings allow.
+        n_batch: usize,
+    },
+    /// More outputs than tokens.
+    #[error("{want} outputs of a batch of {n} tokens: expected {n} or fewer")]
+    TooManyOutputs {
+        /// Outputs wanted.
+        want: usize,
+        /// Tokens of the batch.
+        n: usize,
+    },
+    /// A token that the model does not have.
+    #[error("token {id} is not in the vocabulary of {n_vocab} rows")]
+    Token {
+        /// The token.
+        id: u32,
+        /// Rows of the vocabulary.
+        n_vocab: usize,
+    },
+    /// An embedding, or hidden states, of another width than the model's.
+    #[error("{found} values, expected {expected}: rows as wide as the model")]
+    Width {
+        /// Values given.
+        found: usize,
+        /// Values expected.
+        expected: usize,
+    },
+    /// Settings by which nothing could be read.
+    #[error("batches of 0 tokens: expected 1 or more")]
+    NoBatch,
+    /// Keys and values cannot be stored as the settings say.
+    #[error(transparent)]
+    HeadSize(#[from] HeadSize),
+    /// Drafts were asked for and not enabled.
+    #[error("drafts are not enabled")]
+    NoDrafts,
+}
