@@ -11,7 +11,7 @@ mod tests;
 mod vector;
 
 use crate::{Kernels, Rows, Tile, simd};
-pub use kv::{KV_BLOCK, KvBlock, KvRows};
+pub use kv::{KV_BLOCK, KvBlock, KvPages, KvRows, PAGE, Run};
 
 /// Positions of the context that one partial result covers. Fixed, so that results do not depend on how many threads
 /// share the work.

@@ -19,7 +19,8 @@
 // Loops over ranges: see `crate::simd`.
 #![allow(clippy::needless_range_loop)]
 
-use super::{Attention, KV_BLOCK, KvBlock, KvRows};
+use super::kv::{AnySpan, Span};
+use super::{Attention, KV_BLOCK, KvBlock};
 use crate::memory::prefetch;
 use crate::simd::{VectorMath, math};
 use crate::{Rows, Tile};
@@ -54,8 +55,8 @@ trait Stored: Copy {
     /// Values `i..i + LANES`; i is a multiple of `LANES`, and all these values exist.
     fn load<S: VectorMath>(self, s: S, i: usize) -> S::F32;
 
-    /// Brings value i of the row `rows` after this one closer; i is a multiple of 32.
-    fn prefetch(self, rows: usize, i: usize);
+    /// Brings value i of the row that begins `ahead` units after this one closer; i is a multiple of 32.
+    fn prefetch(self, ahead: isize, i: usize);
 }
 
 impl Stored for &[f32] {
@@ -66,7 +67,7 @@ impl Stored for &[f32] {
 
     /// Widened rows are close.
     #[inline(always)]
-    fn prefetch(self, _rows: usize, _i: usize) {}
+    fn prefetch(self, _ahead: isize, _i: usize) {}
 }
 
 impl Stored for &[f16] {
@@ -76,8 +77,8 @@ impl Stored for &[f16] {
     }
 
     #[inline(always)]
-    fn prefetch(self, rows: usize, i: usize) {
-        prefetch(self.as_ptr().wrapping_add(rows * self.len() + i));
+    fn prefetch(self, ahead: isize, i: usize) {
+        prefetch(self.as_ptr().wrapping_offset(ahead + i as isize));
     }
 }
 
@@ -90,77 +91,47 @@ impl Stored for &[KvBlock] {
     }
 
     #[inline(always)]
-    fn prefetch(self, rows: usize, i: usize) {
-        prefetch(self.as_ptr().wrapping_add(rows * self.len() + i / KV_BLOCK));
+    fn prefetch(self, ahead: isize, i: usize) {
+        prefetch(self.as_ptr().wrapping_offset(ahead + (i / KV_BLOCK) as isize));
     }
 }
 
-/// Rows of keys or values.
-trait Storage: Copy {
-    type Row: Stored;
-
-    /// Row `r`.
-    fn row(self, r: usize) -> Self::Row;
-}
-
-/// Rows back to back, `stride` units of storage each.
-#[derive(Clone, Copy)]
-struct Packed<'a, T> {
-    data: &'a [T],
-    stride: usize,
-}
-
-impl<'a, T: Copy> Storage for Packed<'a, T>
+/// Widens rows of whole vectors into `out`, rows `stride` values apart; has those of the next span brought closer.
+#[inline(always)]
+fn widen_span<'a, S: VectorMath, T>(s: S, rows: Span<'a, T>, d: usize, out: &mut [f32], stride: usize)
 where
+    T: Copy,
     &'a [T]: Stored,
 {
-    type Row = &'a [T];
-
-    #[inline(always)]
-    fn row(self, r: usize) -> &'a [T] {
-        &self.data[r * self.stride..][..self.stride]
-    }
-}
-
-/// Widens rows `first..` of whole vectors into `out`, rows `stride` values apart, as many as there is room for; has the
-/// rows after them brought closer.
-#[inline(always)]
-fn widen_packed<S: VectorMath>(s: S, rows: impl Storage, d: usize, first: usize, out: &mut [f32], stride: usize) {
-    let n = out.len() / stride;
-    for r in 0..n {
-        let (row, out) = (rows.row(first + r), &mut out[r * stride..][..d]);
+    for r in 0..out.len() / stride {
+        let (row, out) = (rows.row(r), &mut out[r * stride..][..d]);
         for i in (0..d).step_by(S::LANES) {
             if i.is_multiple_of(32) {
-                row.prefetch(n, i);
+                row.prefetch(rows.ahead, i);
             }
             s.store(row.load(s, i), &mut out[i..]);
         }
     }
 }
 
-/// Widens rows `first..` into `out`, rows `stride` values apart. What is past a row's end stays as it is.
+/// Widens rows into `out`, `stride` values apart, as many as there is room for. What is past a row's end stays as it is.
 #[inline(always)]
-fn widen<S: VectorMath>(s: S, rows: &KvRows<'_>, d: usize, first: usize, out: &mut [f32], stride: usize) {
-    match *rows {
-        KvRows::F32(rows) => {
+fn widen<S: VectorMath>(s: S, rows: AnySpan<'_>, d: usize, out: &mut [f32], stride: usize) {
+    match rows {
+        AnySpan::F32(rows) => {
             for r in 0..out.len() / stride {
-                out[r * stride..][..d].copy_from_slice(rows.row(first + r));
+                out[r * stride..][..d].copy_from_slice(rows.row(r));
             }
         }
-        KvRows::F16(data) if d.is_multiple_of(16) => {
-            widen_packed(s, Packed { data, stride: d }, d, first, out, stride);
-        }
-        KvRows::F16(data) => {
+        AnySpan::F16(rows) if d.is_multiple_of(16) => widen_span(s, rows, d, out, stride),
+        AnySpan::F16(rows) => {
             for r in 0..out.len() / stride {
                 for i in 0..d {
-                    out[r * stride + i] = data[(first + r) * d + i].to_f32_const();
+                    out[r * stride + i] = rows.row(r)[i].to_f32_const();
                 }
             }
         }
-        KvRows::Q8_0(data) => {
-            let n = d / KV_BLOCK;
-            widen_packed(s, Packed { data, stride: n }, d, first, out, stride);
-        }
+        AnySpan::Q8_0(rows) => widen_span(s, rows, d, out, stride),
     }
 }
 
@@ -276,9 +247,9 @@ fn many_rows_tiled<'a, S: VectorMath, const TILE: usize, const NV: usize>(
     for first in (0..visible(rows - 1)).step_by(KEYS) {
         let n = KEYS.min(call.n_keys - first);
         let tiles = n.next_multiple_of(TILE);
-        widen(s, &call.k, d, first, &mut k[..n * stride], stride);
+        widen(s, call.k.span(d, first, n, KEYS), d, &mut k[..n * stride], stride);
         k[n * stride..tiles * stride].fill(0.0);
-        widen(s, &call.v, d, first, &mut v[..n * stride], stride);
+        widen(s, call.v.span(d, first, n, KEYS), d, &mut v[..n * stride], stride);
         for p in 0..panels {
             let (least, most) = (visible(p * PANEL), visible(p * PANEL + PANEL - 1));
             if most <= first {
@@ -448,20 +419,18 @@ fn few_rows<S: VectorMath, const KEYS_AT_ONCE: usize, const NV: usize>(
 
     for first in (0..n_keys).step_by(POSITIONS) {
         let n = POSITIONS.min(n_keys - first);
-        match call.k {
-            KvRows::F16(data) if direct => {
-                let keys = Packed { data: &data[first * d..], stride: d };
-                score_block::<S, _, KEYS_AT_ONCE>(s, keys, n, d, queries, stride, first, scores, padded_keys);
+        match call.k.span(d, first, n, POSITIONS) {
+            AnySpan::F16(rows) if direct => {
+                score_block::<S, _, KEYS_AT_ONCE>(s, rows, n, d, queries, stride, first, scores, padded_keys);
             }
-            KvRows::Q8_0(data) if direct => {
-                let keys = Packed { data: &data[first * (d / KV_BLOCK)..], stride: d / KV_BLOCK };
-                score_block::<S, _, KEYS_AT_ONCE>(s, keys, n, d, queries, stride, first, scores, padded_keys);
+            AnySpan::Q8_0(rows) if direct => {
+                score_block::<S, _, KEYS_AT_ONCE>(s, rows, n, d, queries, stride, first, scores, padded_keys);
             }
-            _ => {
-                widen(s, &call.k, d, first, &mut block[..n * stride], stride);
-                let keys = Packed { data: &*block, stride };
+            rows => {
+                widen(s, rows, d, &mut block[..n * stride], stride);
+                let rows = Span { data: &*block, row_len: stride, ahead: 0 };
                 let d = d.next_multiple_of(16);
-                score_block::<S, _, KEYS_AT_ONCE>(s, keys, n, d, queries, stride, first, scores, padded_keys);
+                score_block::<S, _, KEYS_AT_ONCE>(s, rows, n, d, queries, stride, first, scores, padded_keys);
             }
         }
     }
@@ -486,20 +455,18 @@ fn few_rows<S: VectorMath, const KEYS_AT_ONCE: usize, const NV: usize>(
 
     for first in (0..n_keys).step_by(POSITIONS) {
         let n = POSITIONS.min(n_keys - first);
-        match call.v {
-            KvRows::F16(data) if direct => {
-                let keys = Packed { data: &data[first * d..], stride: d };
-                value_block::<S, _, NV>(s, keys, n, d, scores, padded_keys, first, values, stride);
+        match call.v.span(d, first, n, POSITIONS) {
+            AnySpan::F16(rows) if direct => {
+                value_block::<S, _, NV>(s, rows, n, d, scores, padded_keys, first, values, stride);
             }
-            KvRows::Q8_0(data) if direct => {
-                let keys = Packed { data: &data[first * (d / KV_BLOCK)..], stride: d / KV_BLOCK };
-                value_block::<S, _, NV>(s, keys, n, d, scores, padded_keys, first, values, stride);
+            AnySpan::Q8_0(rows) if direct => {
+                value_block::<S, _, NV>(s, rows, n, d, scores, padded_keys, first, values, stride);
             }
-            _ => {
-                widen(s, &call.v, d, first, &mut block[..n * stride], stride);
-                let keys = Packed { data: &*block, stride };
+            rows => {
+                widen(s, rows, d, &mut block[..n * stride], stride);
+                let rows = Span { data: &*block, row_len: stride, ahead: 0 };
                 let d = d.next_multiple_of(16);
-                value_block::<S, _, NV>(s, keys, n, d, scores, padded_keys, first, values, stride);
+                value_block::<S, _, NV>(s, rows, n, d, scores, padded_keys, first, values, stride);
             }
         }
     }
@@ -513,9 +480,9 @@ fn few_rows<S: VectorMath, const KEYS_AT_ONCE: usize, const NV: usize>(
 /// `scores[row][first + j]` for the first `n` of `keys`, `d` a multiple of 16; up to 3 more may be written.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn score_block<S: VectorMath, K: Storage, const N: usize>(
+fn score_block<'a, S: VectorMath, T: Copy, const N: usize>(
     s: S,
-    keys: K,
+    keys: Span<'a, T>,
     n: usize,
     d: usize,
     queries: &[f32],
@@ -523,7 +490,9 @@ fn score_block<S: VectorMath, K: Storage, const N: usize>(
     first: usize,
     scores: &mut [f32],
     padded_keys: usize,
-) {
+) where
+    &'a [T]: Stored,
+{
     for quad in 0..queries.len() / (QUAD * stride) {
         let queries = &queries[quad * QUAD * stride..][..QUAD * stride];
         let scores = &mut scores[quad * QUAD * padded_keys..][..QUAD * padded_keys];
@@ -533,7 +502,7 @@ fn score_block<S: VectorMath, K: Storage, const N: usize>(
             for i in 1..N {
                 rows[i] = keys.row((j + i).min(n - 1));
             }
-            let sums = score_quad(s, queries, stride, rows, d);
+            let sums = score_quad(s, queries, stride, rows, keys.ahead, d);
             for i in 0..N {
                 for r in 0..QUAD {
                     scores[r * padded_keys + first + j + i] = sums[i][r];
@@ -550,6 +519,7 @@ fn score_quad<S: VectorMath, K: Stored, const N: usize>(
     q: &[f32],
     stride: usize,
     keys: [K; N],
+    ahead: isize,
     d: usize,
 ) -> [[f32; QUAD]; N] {
     let mut q_rows = [[].as_slice(); QUAD];
@@ -564,7 +534,7 @@ fn score_quad<S: VectorMath, K: Stored, const N: usize>(
         }
         for j in 0..N {
             if i.is_multiple_of(32) {
-                keys[j].prefetch(POSITIONS, i);
+                keys[j].prefetch(ahead, i);
             }
             let k = keys[j].load(s, i);
             for r in 0..QUAD {
@@ -582,9 +552,9 @@ fn score_quad<S: VectorMath, K: Stored, const N: usize>(
 /// `values[row][i] += Σ_j p[row][first + j] · v[j][i]` over the first `n` rows of `v`; `d` a multiple of 16.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn value_block<S: VectorMath, V: Storage, const NV: usize>(
+fn value_block<'a, S: VectorMath, T: Copy, const NV: usize>(
     s: S,
-    v: V,
+    v: Span<'a, T>,
     n: usize,
     d: usize,
     p: &[f32],
@@ -592,7 +562,9 @@ fn value_block<S: VectorMath, V: Storage, const NV: usize>(
     first: usize,
     values: &mut [f32],
     stride: usize,
-) {
+) where
+    &'a [T]: Stored,
+{
     for quad in 0..values.len() / (QUAD * stride) {
         let values = &mut values[quad * QUAD * stride..][..QUAD * stride];
         let p = &p[quad * QUAD * padded_keys..][..QUAD * padded_keys];
@@ -602,24 +574,26 @@ fn value_block<S: VectorMath, V: Storage, const NV: usize>(
         }
         let wide = d - d % (NV * S::LANES);
         for at in (0..wide).step_by(NV * S::LANES) {
-            value_quad::<S, V, NV>(s, weights, v, at, values, stride);
+            value_quad::<S, T, NV>(s, weights, v, at, values, stride);
         }
         for at in (wide..d).step_by(S::LANES) {
-            value_quad::<S, V, 1>(s, weights, v, at, values, stride);
+            value_quad::<S, T, 1>(s, weights, v, at, values, stride);
         }
     }
 }
 
 /// [`value_block`] for four rows and `NV` vectors of dims from `at` on.
 #[inline(always)]
-fn value_quad<S: VectorMath, V: Storage, const NV: usize>(
+fn value_quad<'a, S: VectorMath, T: Copy, const NV: usize>(
     s: S,
     weights: [&[f32]; QUAD],
-    v: V,
+    v: Span<'a, T>,
     at: usize,
     values: &mut [f32],
     stride: usize,
-) {
+) where
+    &'a [T]: Stored,
+{
     let mut sum = [[s.splat(0.0); NV]; QUAD];
     for r in 0..QUAD {
         for c in 0..NV {
@@ -631,7 +605,7 @@ fn value_quad<S: VectorMath, V: Storage, const NV: usize>(
         let mut x = [s.splat(0.0); NV];
         for c in 0..NV {
             if (c * S::LANES).is_multiple_of(32) {
-                row.prefetch(POSITIONS, at + c * S::LANES);
+                row.prefetch(v.ahead, at + c * S::LANES);
             }
             x[c] = row.load(s, at + c * S::LANES);
         }
