@@ -5,6 +5,7 @@ use crate::conformance::{Rng, assert_near, vector_levels};
 use crate::{Kernels, Rows, Tile};
 use bytemuck::Zeroable;
 use half::f16;
+use std::ops::Range;
 
 /// The storages of keys and values.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -232,26 +233,103 @@ fn a_row_of_zeros_takes_the_mean_and_one_of_nan_spoils_no_other() {
     }
 }
 
-#[test]
-fn a_token_attends_alike_whichever_tokens_share_its_call() {
-    let (n, group, d) = (150, 4, 64);
-    let (k, v) = (Stored::new(1, n, d, 1.0, F16), Stored::new(2, n, d, 1.0, F16));
-    let data = Rng(3).values(n * group * d, 1.0);
-    for kernels in vector_levels() {
-        let run = |block: usize| {
-            let mut out = vec![0.0; n * group * d];
-            for first in (0..n).step_by(block) {
-                let tokens = block.min(n - first);
-                let q = Queries::new(&data[first * group * d..], tokens, group, d, group * d, d);
-                let mut tile = Tile::new(&mut out[first * group * d..][..tokens * group * d], group * d);
-                let mask = Mask::Causal { first: first as isize };
-                kernels.attend(&q, &k.rows(), &v.rows(), mask, 0.125, &mut tile, &mut Vec::new());
+/// A sequence of calls over the tokens at `range`, `block` tokens each but for the last: what is past the last token of
+/// a call is not in its keys, or is if `later`.
+struct Calls<'a> {
+    kernels: &'static Kernels,
+    /// `[n, group, d]`
+    q: &'a [f32],
+    k: KvRows<'a>,
+    v: KvRows<'a>,
+    group: usize,
+    d: usize,
+    range: Range<usize>,
+    block: usize,
+    later: bool,
+}
+
+impl Calls<'_> {
+    /// Calls `one(queries, keys, values, position of the first token, outputs)` for each; returns all outputs.
+    fn run(&self, one: impl Fn(&Queries<'_>, &KvRows<'_>, &KvRows<'_>, usize, &mut Tile<'_>)) -> Vec<f32> {
+        let (width, n) = (self.group * self.d, self.k.rows(self.d));
+        let mut out = vec![f32::NAN; self.range.len() * width];
+        for (i, out) in out.chunks_mut(self.block * width).enumerate() {
+            let (first, tokens) = (self.range.start + i * self.block, out.len() / width);
+            let q = Queries::new(&self.q[first * width..], tokens, self.group, self.d, width, self.d);
+            let keys = 0..if self.later { n } else { first + tokens };
+            let (k, v) = (self.k.slice(self.d, keys.clone()), self.v.slice(self.d, keys));
+            one(&q, &k, &v, first, &mut Tile::new(out, width));
+        }
+        out
+    }
+
+    fn whole(&self) -> Vec<f32> {
+        self.run(|q, k, v, first, out| {
+            let mask = Mask::Causal { first: first as isize };
+            self.kernels.attend(q, k, v, mask, 0.125, out, &mut Vec::new());
+        })
+    }
+
+    fn in_chunks(&self) -> Vec<f32> {
+        self.run(|q, k, v, first, out| {
+            let (n, len) = (k.rows(self.d), partial_len(q));
+            let chunks = n.div_ceil(CONTEXT_CHUNK);
+            let mut partials = vec![f32::NAN; chunks * len];
+            for (c, partial) in partials.chunks_exact_mut(len).enumerate() {
+                let at = c * CONTEXT_CHUNK;
+                let range = at..n.min(at + CONTEXT_CHUNK);
+                let (k, v) = (k.slice(self.d, range.clone()), v.slice(self.d, range));
+                let mask = Mask::Causal { first: first as isize - at as isize };
+                self.kernels.attend_partial(q, &k, &v, mask, 0.125, partial, &mut Vec::new());
             }
-            out
-        };
-        let whole = run(n);
-        for block in [1, 7, 16, 64] {
-            assert_eq!(run(block), whole, "{} in blocks of {block}", kernels.isa());
+            self.kernels.attend_merge(&Rows::new(&partials, chunks, len, len), self.d, out);
+        })
+    }
+}
+
+#[test]
+fn bits_of_a_token_of_a_prompt_depend_on_what_it_sees_alone() {
+    for (group, d) in [(1, 64), (3, 32), (4, 64), (6, 32), (8, 40)] {
+        let (n, range) = (170, 50..130);
+        let q = Rng(3).values(n * group * d, 1.0);
+        for (kernels, kinds) in
+            vector_levels().flat_map(|k| [[F16, PagedF16], [Q8_0, PagedQ8_0]].map(|kinds| (k, kinds)))
+        {
+            let mut expected = None;
+            for kind in kinds.into_iter().filter(|kind| kind.suits(d)) {
+                let (k, v) = (Stored::new(1, n, d, 2.0, kind), Stored::new(2, n, d, 1.0, kind));
+                for (block, later) in
+                    [(80, false), (80, true), (1, false), (1, true), (7, true), (16, false), (40, true)]
+                {
+                    let (q, k, v, range) = (&q, k.rows(), v.rows(), range.clone());
+                    let got = Calls { kernels, q, k, v, group, d, range, block, later }.whole();
+                    let expected = expected.get_or_insert_with(|| got.clone());
+                    assert!(got == *expected, "{} {group}x{d} {kind:?} by {block}, later: {later}", kernels.isa());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bits_of_a_written_token_depend_on_what_it_sees_alone() {
+    for (group, d) in [(1, 64), (3, 32), (4, 64), (6, 32), (8, 40)] {
+        // Tokens on both sides of the end of a chunk.
+        let (n, range) = (CONTEXT_CHUNK + 20, CONTEXT_CHUNK - 10..CONTEXT_CHUNK + 6);
+        let q = Rng(3).values(n * group * d, 1.0);
+        for (kernels, kinds) in
+            vector_levels().flat_map(|k| [[F16, PagedF16], [Q8_0, PagedQ8_0]].map(|kinds| (k, kinds)))
+        {
+            let mut expected = None;
+            for kind in kinds.into_iter().filter(|kind| kind.suits(d)) {
+                let (k, v) = (Stored::new(1, n, d, 2.0, kind), Stored::new(2, n, d, 1.0, kind));
+                for (block, later) in [(1, false), (1, true), (2, false), (5, true), (8, true), (16, false)] {
+                    let (q, k, v, range) = (&q, k.rows(), v.rows(), range.clone());
+                    let got = Calls { kernels, q, k, v, group, d, range, block, later }.in_chunks();
+                    let expected = expected.get_or_insert_with(|| got.clone());
+                    assert!(got == *expected, "{} {group}x{d} {kind:?} by {block}, later: {later}", kernels.isa());
+                }
+            }
         }
     }
 }

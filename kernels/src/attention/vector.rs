@@ -1,5 +1,6 @@
-//! Attention in vectors, generic over the level. Two kernels, one for many query rows and one for few; both take keys
-//! and values in blocks, widened to f32 once for all rows.
+//! Attention in vectors, generic over the level. Two kernels, one meant for many query rows and one for few; each takes
+//! any number of them and does the same for a row whichever rows share its call. Both take keys and values in blocks
+//! counted from the first key, none of which lies in two pages, and widen them to f32 once for all rows.
 //!
 //! **Many rows** (prefill). A lane of a vector is a query row: [`PANEL`] rows make a panel, transposed on entry. Then
 //! scores `[key, row]`, their maximum and sum over keys, and outputs `[dim, row]` all run down the lanes, with a key's
@@ -14,7 +15,11 @@
 //! e^(s−m), and when a block raises m, the sums so far are scaled by c = e^(m_old−m_new).
 //!
 //! **Few rows** (decode). A lane is a dimension; the scores of the chunk are kept, so its softmax is taken once. Four
-//! rows at a time share each key and value in registers.
+//! rows at a time share each key and value in registers; keys and values that no more than four share are not widened
+//! in memory but as they are loaded, which changes no bit.
+//!
+//! In both, keys that a row does not see get the weight zero: what is added for them changes no bit either, as long as
+//! their values are finite.
 
 // Loops over ranges: see `crate::simd`.
 #![allow(clippy::needless_range_loop)]
@@ -40,9 +45,6 @@ const POSITIONS: usize = 16;
 
 /// Rows that share keys and values in registers in the kernel for few rows.
 const QUAD: usize = 4;
-
-/// Up to this many rows the kernel for few rows is the faster one.
-const FEW_ROWS: usize = 16;
 
 /// Values from one widened key to the next: whole vectors, and an odd number of cache lines so that the rows of a block
 /// do not compete for the same sets of the cache.
@@ -155,16 +157,15 @@ struct Panels<'a> {
     values: &'a [Lanes],
     /// Rows of `values` in a panel, at least `head_dim`.
     dims: usize,
-    /// `m`
-    max: &'a [Lanes],
     /// `Σ e^(s−m)`
     sum: &'a [Lanes],
 }
 
 impl Panels<'_> {
-    /// Writes `factor · Σ e^(s−m) v` of a row.
-    fn write(&self, row: usize, factor: f32, out: &mut [f32]) {
+    /// Writes `Σ e^(s−m) v / Σ e^(s−m)` of a row.
+    fn write(&self, row: usize, out: &mut [f32]) {
         let (panel, lane) = (row / PANEL, row % PANEL);
+        let factor = 1.0 / self.sum[panel][lane];
         for (out, lanes) in out.iter_mut().zip(&self.values[panel * self.dims..]) {
             *out = lanes[lane] * factor;
         }
@@ -177,25 +178,16 @@ pub(super) fn attend<S: VectorMath>(s: S, call: &Attention<'_>, out: &mut Tile<'
     let panels = many_rows(s, call, scratch);
     for token in 0..call.q.tokens() {
         for (head, out) in out.row_mut(token).chunks_exact_mut(d).enumerate() {
-            let row = token * group + head;
-            panels.write(row, 1.0 / panels.sum[row / PANEL][row % PANEL], out);
+            panels.write(token * group + head, out);
         }
     }
 }
 
 #[inline(always)]
 pub(super) fn attend_partial<S: VectorMath>(s: S, call: &Attention<'_>, partial: &mut [f32], scratch: &mut Vec<f32>) {
-    if call.q.rows() <= FEW_ROWS {
-        return match S::LANES {
-            8 => few_rows::<S, 2, 2>(s, call, partial, scratch),
-            _ => few_rows::<S, 4, 4>(s, call, partial, scratch),
-        };
-    }
-    let panels = many_rows(s, call, scratch);
-    for (row, partial) in partial.chunks_exact_mut(call.q.head_dim() + 2).enumerate() {
-        let (panel, lane) = (row / PANEL, row % PANEL);
-        (partial[0], partial[1]) = (panels.max[panel][lane], panels.sum[panel][lane]);
-        panels.write(row, 1.0, &mut partial[2..]);
+    match S::LANES {
+        8 => few_rows::<S, 2, 2>(s, call, partial, scratch),
+        _ => few_rows::<S, 4, 4>(s, call, partial, scratch),
     }
 }
 
@@ -275,7 +267,7 @@ fn many_rows_tiled<'a, S: VectorMath, const TILE: usize, const NV: usize>(
             }
         }
     }
-    Panels { values, dims, max, sum }
+    Panels { values, dims, sum }
 }
 
 /// `scores[j][row] = Σ_i k[j][i] · q[i][row]` for the `TILE` keys in `k`.
@@ -435,8 +427,7 @@ fn few_rows<S: VectorMath, const KEYS_AT_ONCE: usize, const NV: usize>(
         }
     }
 
-    let mut max_sum = [(f32::MIN, 0.0); FEW_ROWS];
-    for row in 0..rows {
+    for (row, partial) in partial.chunks_exact_mut(d + 2).enumerate() {
         let scores = &mut scores[row * padded_keys..][..padded_keys];
         scores[call.mask.visible(row / q.group(), n_keys)..].fill(f32::NEG_INFINITY);
         let mut m = s.splat(f32::MIN);
@@ -450,7 +441,7 @@ fn few_rows<S: VectorMath, const KEYS_AT_ONCE: usize, const NV: usize>(
             s.store(p, &mut scores[j..]);
             sum = s.add(sum, p);
         }
-        max_sum[row] = (max, s.reduce_add(sum));
+        (partial[0], partial[1]) = (max, s.reduce_add(sum));
     }
 
     for first in (0..n_keys).step_by(POSITIONS) {
@@ -472,7 +463,6 @@ fn few_rows<S: VectorMath, const KEYS_AT_ONCE: usize, const NV: usize>(
     }
 
     for (row, partial) in partial.chunks_exact_mut(d + 2).enumerate() {
-        (partial[0], partial[1]) = max_sum[row];
         partial[2..].copy_from_slice(&values[row * stride..][..d]);
     }
 }
