@@ -9,7 +9,7 @@
 use bytemuck::Zeroable;
 use half::f16;
 use qwen_edge_kernels::attention::{CONTEXT_CHUNK, KvBlock, KvPages, KvRows, Mask, PAGE, Queries, Run, partial_len};
-use qwen_edge_kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS, conv_blocks};
+use qwen_edge_kernels::deltanet::{CONV_BLOCK, DeltaLog, DeltaTokens, STATE_COLS, Writes, conv_blocks};
 use qwen_edge_kernels::{Isa, Kernels, Rows, Tile};
 use std::time::Instant;
 
@@ -32,8 +32,9 @@ fn numbers(n: usize, scale: f32) -> Vec<f32> {
     (0..n).map(|i| ((i * 2_654_435_761 % 1_000_003) as f32 / 500_001.5 - 1.0) * scale).collect()
 }
 
-/// The rows of the 0.8B: 16 heads of 128 x 128, of which `heads` are computed.
-fn delta_rule(kernels: &Kernels, t: usize, layers: usize, heads: usize) -> f64 {
+/// The rows of the 0.8B: 16 heads of 128 x 128, of which `heads` are computed. `late`: the call folds a log of as many
+/// tokens in, and logs its own.
+fn delta_rule(kernels: &Kernels, t: usize, layers: usize, heads: usize, late: bool) -> f64 {
     const HEADS: usize = 16;
     const D: usize = 128;
     let (q, k) = (numbers(t * HEADS * D, 0.15), numbers(t * HEADS * D + 1, 0.15));
@@ -43,6 +44,7 @@ fn delta_rule(kernels: &Kernels, t: usize, layers: usize, heads: usize) -> f64 {
     let aligned = if std::env::var_os("UNALIGNED").is_some() { 4 } else { 0 } + state.as_ptr().align_offset(64);
     let state = &mut state[aligned..][..layers * HEADS * D * D];
     let mut out = vec![0.0; t * HEADS * D];
+    let (u, mut next, mut scratch) = (numbers(t * HEADS * D, 0.1), vec![0.0; t * HEADS * D], Vec::new());
     time(|| {
         for layer in state.chunks_exact_mut(HEADS * D * D) {
             let mut out = Tile::new(&mut out, HEADS * D);
@@ -56,7 +58,18 @@ fn delta_rule(kernels: &Kernels, t: usize, layers: usize, heads: usize) -> f64 {
                     g: Rows::new(&g[head..], t, 1, HEADS),
                     beta: Rows::new(&beta[head..], t, 1, HEADS),
                 };
-                kernels.delta_rule(&step, state, &mut out.columns(b * STATE_COLS..(b + 1) * STATE_COLS));
+                let out = &mut out.columns(b * STATE_COLS..(b + 1) * STATE_COLS);
+                if late {
+                    // The token before, as a pass that takes one token finds it: its write is still to be made.
+                    let log =
+                        DeltaLog { k: step.k, u: Rows::new(&u[b * STATE_COLS..], t, STATE_COLS, HEADS * D), g: step.g };
+                    let mut next = Tile::new(&mut next, HEADS * D);
+                    let mut next = next.columns(b * STATE_COLS..(b + 1) * STATE_COLS);
+                    kernels.delta_rule(&log, &step, state, Writes::Log(&mut next), out, &mut scratch);
+                } else {
+                    let log = DeltaLog::none(D, STATE_COLS);
+                    kernels.delta_rule(&log, &step, state, Writes::Commit, out, &mut scratch);
+                }
             }
         }
     })
@@ -178,11 +191,21 @@ fn main() {
         }
         let kernels = Kernels::select(Some(isa)).expect("an available level");
         println!("{isa}");
-        for (t, layers, heads) in [(1, 18, 16), (1, 1, 16), (4, 1, 16), (512, 1, 1)] {
+        for (t, layers, heads, late) in [
+            (1, 18, 16, false),
+            (1, 18, 16, true),
+            (1, 1, 16, false),
+            (1, 1, 16, true),
+            (4, 1, 16, false),
+            (4, 1, 16, true),
+            (16, 1, 16, true),
+            (512, 1, 1, false),
+        ] {
             let elements = (heads * 128 * 128 * layers) as f64;
-            let seconds = delta_rule(kernels, t, layers, heads);
+            let seconds = delta_rule(kernels, t, layers, heads, late);
+            let late = if late { " late" } else { "" };
             println!(
-                "  delta rule, {t} tokens x {layers} layers x {heads} heads: {:8.1} us  {:6.1} GFLOP/s  {:5.1} GB/s of state",
+                "  delta rule, {t} tokens x {layers} layers x {heads} heads{late}: {:8.1} us  {:6.1} GFLOP/s  {:5.1} GB/s of state",
                 seconds * 1e6,
                 8.0 * elements * t as f64 / seconds * 1e-9,
                 8.0 * elements / seconds * 1e-9

@@ -27,6 +27,7 @@
 use super::kv::{AnySpan, Span};
 use super::{Attention, KV_BLOCK, KvBlock};
 use crate::memory::prefetch;
+use crate::scratch::carve;
 use crate::simd::{VectorMath, math};
 use crate::{Rows, Tile};
 use half::f16;
@@ -135,20 +136,6 @@ fn widen<S: VectorMath>(s: S, rows: AnySpan<'_>, d: usize, out: &mut [f32], stri
         }
         AnySpan::Q8_0(rows) => widen_span(s, rows, d, out, stride),
     }
-}
-
-/// Cuts `N` aligned pieces of the given lengths out of `scratch`, of any contents.
-fn carve<const N: usize>(scratch: &mut Vec<f32>, lengths: [usize; N]) -> [&mut [f32]; N] {
-    /// Values of a cache line.
-    const LINE: usize = 16;
-    let lengths = lengths.map(|n| n.next_multiple_of(LINE));
-    let total = lengths.iter().sum::<usize>() + LINE;
-    if scratch.len() < total {
-        scratch.resize(total, 0.0);
-    }
-    let start = scratch.as_ptr().align_offset(4 * LINE).min(LINE);
-    let mut rest = &mut scratch[start..];
-    lengths.map(|n| rest.split_off_mut(..n).expect("as long as the sum of lengths"))
 }
 
 /// Where the kernel for many rows leaves its results; shapes `[panel, dim or one, row]`.
