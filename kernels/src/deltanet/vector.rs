@@ -130,7 +130,7 @@ fn sequence<S: VectorMath, const NV: usize>(
     o: &mut Tile<'_>,
     scratch: &mut Vec<f32>,
 ) {
-    let (logged, tokens, n) = (log.g.rows(), o.rows(), o.cols());
+    let (logged, tokens) = (log.g.rows(), o.rows());
     let draft = match writes {
         // The state after the tokens so far, of which the last one's write is always still to be made.
         Writes::Log(_) if tokens > 2 => state.len() * STATE_COLS,
@@ -174,7 +174,7 @@ fn sequence<S: VectorMath, const NV: usize>(
             sweep::<S, _, 1, 0, NV>(s, &mut InPlace(state), [&write], []);
         }
         Writes::Log(u) => {
-            u.row_mut(0).copy_from_slice(&write.u[..n]);
+            put(&write.u, u.row_mut(0));
             for t in 1..tokens {
                 let now = token(t);
                 let kq = now.kq(s);
@@ -188,7 +188,7 @@ fn sequence<S: VectorMath, const NV: usize>(
                     (false, false) => sweep::<S, _, 1, 1, NV>(s, &mut InPlace(draft), [&write], [now]),
                 };
                 write = now.answer(s, kq, &reading, o.row_mut(t));
-                u.row_mut(t).copy_from_slice(&write.u[..n]);
+                put(&write.u, u.row_mut(t));
             }
         }
     }
@@ -202,6 +202,25 @@ fn decays<S: VectorMath>(s: S, g: &Rows<'_>, out: &mut [f32]) {
     }
     for i in (0..out.len()).step_by(S::LANES) {
         s.store(math::exp(s, s.load(&out[i..])), &mut out[i..]);
+    }
+}
+
+/// The columns of a call as a whole row, zero past the last: of whole rows a copy in registers, without a call.
+#[inline(always)]
+fn padded(x: &[f32]) -> Row {
+    x.try_into().unwrap_or_else(|_| {
+        let mut row = [0.0; STATE_COLS];
+        row[..x.len()].copy_from_slice(x);
+        row
+    })
+}
+
+/// The opposite of [`padded`].
+#[inline(always)]
+fn put(row: &Row, out: &mut [f32]) {
+    match <&mut Row>::try_from(&mut *out) {
+        Ok(out) => *out = *row,
+        Err(_) => out.copy_from_slice(&row[..out.len()]),
     }
 }
 
@@ -222,10 +241,10 @@ fn fold<S: VectorMath, const W: usize, const R: usize, const NV: usize>(
     state: &mut [Row],
     reads: [Token<'_>; R],
 ) -> [Reading; R] {
-    let writes: [Write<'_>; W] = std::array::from_fn(|i| {
-        let (u, mut row) = (log.u.row(first + i), [0.0; STATE_COLS]);
-        row[..u.len()].copy_from_slice(u);
-        Write { k: log.k.row(first + i), u: row, alpha: alphas[first + i] }
+    let writes: [Write<'_>; W] = std::array::from_fn(|i| Write {
+        k: log.k.row(first + i),
+        u: padded(log.u.row(first + i)),
+        alpha: alphas[first + i],
     });
     sweep::<S, _, W, R, NV>(s, &mut InPlace(state), writes.each_ref(), reads)
 }
@@ -278,8 +297,7 @@ impl<'a> Token<'a> {
     /// The token's output from what it has read, and what it writes.
     #[inline(always)]
     fn answer<S: VectorMath>(&self, s: S, kq: f32, reading: &Reading, o: &mut [f32]) -> Write<'a> {
-        let (mut v, mut u, mut out) = ([0.0; STATE_COLS], [0.0; STATE_COLS], [0.0; STATE_COLS]);
-        v[..self.v.len()].copy_from_slice(self.v);
+        let (v, mut u, mut out) = (padded(self.v), [0.0; STATE_COLS], [0.0; STATE_COLS]);
         let (alpha, beta, kq) = (s.splat(self.alpha), s.splat(self.beta), s.splat(kq));
         for c in (0..STATE_COLS).step_by(S::LANES) {
             let rest = s.neg_mul_add(alpha, s.load(&reading.a[c..]), s.load(&v[c..]));
@@ -287,8 +305,10 @@ impl<'a> Token<'a> {
             s.store(ut, &mut u[c..]);
             s.store(s.mul_add(kq, ut, s.mul(alpha, s.load(&reading.b[c..]))), &mut out[c..]);
         }
-        o.copy_from_slice(&out[..o.len()]);
-        u[o.len()..].fill(0.0);
+        put(&out, o);
+        if o.len() < STATE_COLS {
+            u[o.len()..].fill(0.0);
+        }
         Write { k: self.k, u, alpha: self.alpha }
     }
 }
