@@ -577,8 +577,10 @@ fn value_quad<'a, S: VectorMath, T: Copy, const NV: usize>(
             sum[r][c] = s.load(&values[r * stride + at + c * S::LANES..]);
         }
     }
+    let mut rest = v.data;
     for j in 0..weights[0].len() {
-        let row = v.row(j);
+        let (row, after) = rest.split_at(v.row_len);
+        rest = after;
         let mut x = [s.splat(0.0); NV];
         for c in 0..NV {
             if (c * S::LANES).is_multiple_of(32) {
