@@ -37,10 +37,12 @@ pub enum KvRows<'a> {
     PagedQ8_0(KvPages<'a, KvBlock>),
 }
 
-/// Rows of one KV head in pages of a pool, [`PAGE`] rows to a page: row `r` lies in the page `pages[r / PAGE]`.
+/// Rows of one KV head in pages of a pool, [`PAGE`] rows to a page: row `r` lies in the page `pages[r / PAGE]`. A part of
+/// a context is best cut out by [`KvRows::slice`], which knows what comes after it.
 #[derive(Clone, Copy, Debug)]
 pub struct KvPages<'a, T> {
     pub(super) pool: &'a [T],
+    /// Those of the rows, then perhaps of rows after them, which may be asked for ahead.
     pub(super) pages: &'a [u32],
     pub(super) run: Run,
     rows: usize,
@@ -77,7 +79,7 @@ impl<'a, T> KvPages<'a, T> {
     fn slice(&self, range: Range<usize>) -> Self {
         assert!(range.start.is_multiple_of(PAGE), "rows from {} on, in pages of {PAGE}", range.start);
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
-        let pages = &self.pages[range.start / PAGE..range.end.div_ceil(PAGE)];
+        let pages = &self.pages[range.start / PAGE..];
         KvPages { pages, rows: range.len(), ..*self }
     }
 
@@ -181,8 +183,8 @@ impl<'a, T> Span<'a, T> {
     #[inline(always)]
     fn paged(pages: &KvPages<'a, T>, row_len: usize, first: usize, n: usize, step: usize) -> Self {
         let (start, next) = (pages.start(first), first + step);
-        // After the last span it once more: there is nothing to bring closer.
-        let ahead = if next < pages.rows { pages.start(next) as isize - start as isize } else { 0 };
+        // After the last page there is nothing to bring closer.
+        let ahead = if next / PAGE < pages.pages.len() { pages.start(next) as isize - start as isize } else { 0 };
         Span { data: &pages.pool[start..][..n * row_len], row_len, ahead }
     }
 
