@@ -8,8 +8,8 @@
 
 use bytemuck::Zeroable;
 use half::f16;
-use qwen_edge_kernels::attention::{CONTEXT_CHUNK, KvBlock, KvRows, Mask, Queries, partial_len};
-use qwen_edge_kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS, conv_blocks};
+use qwen_edge_kernels::attention::{CONTEXT_CHUNK, KvBlock, KvPages, KvRows, Mask, PAGE, Queries, Run, partial_len};
+use qwen_edge_kernels::deltanet::{CONV_BLOCK, DeltaLog, DeltaTokens, STATE_COLS, Writes, conv_blocks};
 use qwen_edge_kernels::{Isa, Kernels, Rows, Tile};
 use std::time::Instant;
 
@@ -32,8 +32,9 @@ fn numbers(n: usize, scale: f32) -> Vec<f32> {
     (0..n).map(|i| ((i * 2_654_435_761 % 1_000_003) as f32 / 500_001.5 - 1.0) * scale).collect()
 }
 
-/// The rows of the 0.8B: 16 heads of 128 x 128, of which `heads` are computed.
-fn delta_rule(kernels: &Kernels, t: usize, layers: usize, heads: usize) -> f64 {
+/// The rows of the 0.8B: 16 heads of 128 x 128, of which `heads` are computed. `late`: the call folds a log of as many
+/// tokens in, and logs its own.
+fn delta_rule(kernels: &Kernels, t: usize, layers: usize, heads: usize, late: bool) -> f64 {
     const HEADS: usize = 16;
     const D: usize = 128;
     let (q, k) = (numbers(t * HEADS * D, 0.15), numbers(t * HEADS * D + 1, 0.15));
@@ -43,6 +44,7 @@ fn delta_rule(kernels: &Kernels, t: usize, layers: usize, heads: usize) -> f64 {
     let aligned = if std::env::var_os("UNALIGNED").is_some() { 4 } else { 0 } + state.as_ptr().align_offset(64);
     let state = &mut state[aligned..][..layers * HEADS * D * D];
     let mut out = vec![0.0; t * HEADS * D];
+    let (u, mut next, mut scratch) = (numbers(t * HEADS * D, 0.1), vec![0.0; t * HEADS * D], Vec::new());
     time(|| {
         for layer in state.chunks_exact_mut(HEADS * D * D) {
             let mut out = Tile::new(&mut out, HEADS * D);
@@ -56,7 +58,18 @@ fn delta_rule(kernels: &Kernels, t: usize, layers: usize, heads: usize) -> f64 {
                     g: Rows::new(&g[head..], t, 1, HEADS),
                     beta: Rows::new(&beta[head..], t, 1, HEADS),
                 };
-                kernels.delta_rule(&step, state, &mut out.columns(b * STATE_COLS..(b + 1) * STATE_COLS));
+                let out = &mut out.columns(b * STATE_COLS..(b + 1) * STATE_COLS);
+                if late {
+                    // The token before, as a pass that takes one token finds it: its write is still to be made.
+                    let log =
+                        DeltaLog { k: step.k, u: Rows::new(&u[b * STATE_COLS..], t, STATE_COLS, HEADS * D), g: step.g };
+                    let mut next = Tile::new(&mut next, HEADS * D);
+                    let mut next = next.columns(b * STATE_COLS..(b + 1) * STATE_COLS);
+                    kernels.delta_rule(&log, &step, state, Writes::Log(&mut next), out, &mut scratch);
+                } else {
+                    let log = DeltaLog::none(D, STATE_COLS);
+                    kernels.delta_rule(&log, &step, state, Writes::Commit, out, &mut scratch);
+                }
             }
         }
     })
@@ -89,20 +102,23 @@ fn read_bandwidth(chunk: usize) -> f64 {
     chunk as f64 / seconds
 }
 
-/// Storage of keys or values of `n` positions.
+/// Storage of keys or values of `n` positions: `f32`, `f16` or `q8_0` back to back, or the latter two in pages of a
+/// pool that holds nothing else, in an order of no pattern.
 struct Cache {
     f32: Vec<f32>,
     f16: Vec<f16>,
     q8_0: Vec<KvBlock>,
+    pages: Vec<u32>,
 }
 
 impl Cache {
     fn new(kernels: &Kernels, n: usize, d: usize, storage: &str) -> Self {
+        let n = n.next_multiple_of(PAGE);
         let x = numbers(n * d, 1.0);
-        let mut cache = Cache { f32: Vec::new(), f16: Vec::new(), q8_0: Vec::new() };
+        let mut cache = Cache { f32: Vec::new(), f16: Vec::new(), q8_0: Vec::new(), pages: Vec::new() };
         match storage {
             "f32" => cache.f32 = x,
-            "f16" => {
+            "f16" | "f16 paged" => {
                 cache.f16 = vec![f16::ZERO; n * d];
                 kernels.f32_to_f16(&x, &mut cache.f16);
             }
@@ -111,16 +127,22 @@ impl Cache {
                 kernels.quantize_kv(&x, &mut cache.q8_0);
             }
         }
+        if storage.ends_with("paged") {
+            cache.pages = (0..(n / PAGE) as u32).collect();
+            cache.pages.sort_by_key(|page| page.wrapping_mul(2_654_435_761));
+        }
         cache
     }
 
-    fn rows(&self, d: usize) -> KvRows<'_> {
-        if !self.f32.is_empty() {
-            KvRows::F32(Rows::new(&self.f32, self.f32.len() / d, d, d))
-        } else if !self.f16.is_empty() {
-            KvRows::F16(&self.f16)
-        } else {
-            KvRows::Q8_0(&self.q8_0)
+    /// The first `n` rows.
+    fn rows(&self, d: usize, n: usize) -> KvRows<'_> {
+        let run = |row_len| Run { page_len: PAGE * row_len, offset: 0, row_len };
+        match self {
+            Cache { f32, .. } if !f32.is_empty() => KvRows::F32(Rows::new(f32, n, d, d)),
+            Cache { f16, pages, .. } if pages.is_empty() && !f16.is_empty() => KvRows::F16(&f16[..n * d]),
+            Cache { q8_0, pages, .. } if pages.is_empty() => KvRows::Q8_0(&q8_0[..n * d / 32]),
+            Cache { f16, pages, .. } if !f16.is_empty() => KvRows::PagedF16(KvPages::new(f16, pages, run(d), n)),
+            Cache { q8_0, pages, .. } => KvRows::PagedQ8_0(KvPages::new(q8_0, pages, run(d / 32), n)),
         }
     }
 }
@@ -135,7 +157,7 @@ fn attention(kernels: &Kernels, shape: (usize, usize, usize), before: usize, mas
     let mask = if mask { Mask::Causal { first: before as isize } } else { Mask::Full };
     let (mut out, mut scratch) = (vec![0.0; data.len()], Vec::new());
     let mut out = Tile::new(&mut out, group * d);
-    time(|| kernels.attend(&q, &k.rows(d), &v.rows(d), mask, 0.0625, &mut out, &mut scratch))
+    time(|| kernels.attend(&q, &k.rows(d, n), &v.rows(d, n), mask, 0.0625, &mut out, &mut scratch))
 }
 
 /// `tokens` tokens in chunks of a context of `n` positions.
@@ -152,7 +174,7 @@ fn chunks(kernels: &Kernels, tokens: usize, n: usize, storage: &str) -> f64 {
     let seconds = time(|| {
         let range = c * CONTEXT_CHUNK..n.min((c + 1) * CONTEXT_CHUNK);
         let mask = Mask::Causal { first: (n - tokens) as isize - range.start as isize };
-        let (k, v) = (k.rows(D).slice(D, range.clone()), v.rows(D).slice(D, range));
+        let (k, v) = (k.rows(D, n).slice(D, range.clone()), v.rows(D, n).slice(D, range));
         kernels.attend_partial(&q, &k, &v, mask, 0.0625, &mut partials[c * len..][..len], &mut scratch);
         c = (c + 1) % (n / CONTEXT_CHUNK);
     });
@@ -169,11 +191,21 @@ fn main() {
         }
         let kernels = Kernels::select(Some(isa)).expect("an available level");
         println!("{isa}");
-        for (t, layers, heads) in [(1, 18, 16), (1, 1, 16), (4, 1, 16), (512, 1, 1)] {
+        for (t, layers, heads, late) in [
+            (1, 18, 16, false),
+            (1, 18, 16, true),
+            (1, 1, 16, false),
+            (1, 1, 16, true),
+            (4, 1, 16, false),
+            (4, 1, 16, true),
+            (16, 1, 16, true),
+            (512, 1, 1, false),
+        ] {
             let elements = (heads * 128 * 128 * layers) as f64;
-            let seconds = delta_rule(kernels, t, layers, heads);
+            let seconds = delta_rule(kernels, t, layers, heads, late);
+            let late = if late { " late" } else { "" };
             println!(
-                "  delta rule, {t} tokens x {layers} layers x {heads} heads: {:8.1} us  {:6.1} GFLOP/s  {:5.1} GB/s of state",
+                "  delta rule, {t} tokens x {layers} layers x {heads} heads{late}: {:8.1} us  {:6.1} GFLOP/s  {:5.1} GB/s of state",
                 seconds * 1e6,
                 8.0 * elements * t as f64 / seconds * 1e-9,
                 8.0 * elements / seconds * 1e-9
@@ -182,6 +214,7 @@ fn main() {
         for (shape, before, mask, storage) in [
             ((16, 4, 256), 240, true, "f16"),
             ((16, 4, 256), 2032, true, "f16"),
+            ((16, 4, 256), 2032, true, "f16 paged"),
             ((64, 4, 256), 448, true, "f16"),
             ((16, 4, 256), 2032, true, "q8_0"),
             ((64, 1, 64), 3008, false, "f32"),
@@ -199,15 +232,20 @@ fn main() {
         }
         for (tokens, n, storage) in [
             (1, 512, "f16"),
+            (1, 512, "f16 paged"),
             (1, 512, "q8_0"),
+            (1, 512, "q8_0 paged"),
             (1, 32768, "f16"),
+            (1, 32768, "f16 paged"),
             (1, 32768, "q8_0"),
+            (1, 32768, "q8_0 paged"),
             (2, 4096, "f16"),
             (4, 4096, "f16"),
             (8, 4096, "f16"),
+            (16, 4096, "f16"),
         ] {
             let seconds = chunks(kernels, tokens, n, storage);
-            let bytes = (n * 2 * if storage == "f16" { 512 } else { 272 }) as f64;
+            let bytes = (n * 2 * if storage.starts_with("f16") { 512 } else { 272 }) as f64;
             println!(
                 "  attention, {tokens} tokens at {n} {storage}: {:8.1} us  {:5.1} GB/s of cache",
                 seconds * 1e6,

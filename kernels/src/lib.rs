@@ -22,6 +22,7 @@ pub mod matrix;
 pub mod memory;
 pub mod qmatmul;
 pub mod rows;
+mod scratch;
 mod simd;
 pub mod tile;
 #[cfg(target_arch = "x86_64")]

@@ -339,7 +339,7 @@ impl Team {
     }
 
     /// Cuts a matrix into full-height column strips, `extra` into as many pieces of `unit` values, and calls
-    /// `f(i, columns, strip, piece i of extra)` for each pair.
+    /// `f(arena, i, columns, strip, piece i of extra)` for each pair, with the arena of the thread that it falls to.
     ///
     /// # Panics
     /// If the numbers of strips and pieces differ.
@@ -347,15 +347,15 @@ impl Team {
         &mut self,
         grid: Grid<'_>,
         (extra, unit): (&mut [T], usize),
-        f: impl Fn(usize, Range<usize>, Tile<'_>, &mut [T]) + Sync,
+        f: impl Fn(&mut Arena, usize, Range<usize>, Tile<'_>, &mut [T]) + Sync,
     ) {
         let pieces = Pieces::new(extra, unit);
         assert!(grid.row_unit >= grid.rows && pieces.count() == grid.count(), "strips and pieces differ");
-        self.for_each(pieces.count(), |i| {
+        self.for_each_with(pieces.count(), |arena, i| {
             let (rows, cols) = grid.ranges(i);
             // SAFETY: `for_each` calls with each `i` once; strips and pieces of different numbers do not overlap.
             let (tile, piece) = unsafe { (grid.tile(&rows, &cols), pieces.piece(i)) };
-            f(i, cols, tile, piece);
+            f(arena, i, cols, tile, piece);
         });
     }
 }

@@ -126,14 +126,16 @@ impl Attend<'_> {
 pub(super) fn arena_len(group: usize, head_dim: usize, n: usize) -> usize {
     /// Rows of queries that a kernel takes together.
     const PANEL: usize = 32;
-    /// Most rows that are few, whose scores of a whole chunk are kept.
-    const FEW_ROWS: usize = 16;
     /// Keys of a block.
     const KEYS: usize = 64;
-    let rows = group.saturating_mul(n.min(TOKEN_BLOCK)).checked_next_multiple_of(PANEL).unwrap_or(usize::MAX);
-    // Queries, sums of values, largest scores and their sums, with padding; scores; keys and values.
-    let of_rows = rows.saturating_mul(2 * head_dim + 2 * PANEL);
-    of_rows.saturating_add(FEW_ROWS * CONTEXT_CHUNK).saturating_add(2 * KEYS * (head_dim + PANEL))
+    let rows = |n: usize| group.saturating_mul(n).checked_next_multiple_of(PANEL).unwrap_or(usize::MAX);
+    // Queries, sums of values, largest scores and their sums, with padding; keys and values.
+    let of_rows = |rows: usize| rows.saturating_mul(2 * head_dim + 2 * PANEL);
+    let of_keys = 2 * KEYS * (head_dim + PANEL);
+    // Few tokens keep the scores of a whole chunk.
+    let few = rows(n.min(FEW_TOKENS));
+    let few = of_rows(few).saturating_add(few.saturating_mul(CONTEXT_CHUNK));
+    of_rows(rows(n.min(TOKEN_BLOCK))).max(few).saturating_add(of_keys)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::compute::Compute;
 use crate::compute::batch::{precise_arena_len, precise_products, products};
 use crate::compute::team::{Grid, Phase};
 use kernels::Rows;
-use kernels::deltanet::{CONV_BLOCK, DeltaTokens, STATE_COLS};
+use kernels::deltanet::{CONV_BLOCK, DeltaLog, DeltaTokens, STATE_COLS, Writes, delta_scratch_len};
 
 /// What a DeltaNet layer remembers of all tokens so far: of fixed size, and not to be cut back by position.
 #[derive(Clone)]
@@ -126,7 +126,8 @@ pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<L
 /// Values of an arena that the mixer of `n` tokens takes at most.
 pub(super) fn arena_len(config: &Config, n: usize, threads: usize) -> usize {
     // Of a batch too long to be refined cheaply, the output gate alone is.
-    if config.forms.quants { precise_arena_len(n, config.value_dim(), threads) } else { 0 }
+    let products = if config.forms.quants { precise_arena_len(n, config.value_dim(), threads) } else { 0 };
+    products.max(delta_scratch_len(config.head_k_dim, 0, n))
 }
 
 /// Sets `state` to what it was after the first `keep` tokens of the batch that wrote `log`.
@@ -161,7 +162,7 @@ impl Mix<'_> {
         let Mix { w, config, compute: &mut Compute { kernels, ref mut team } } = *self;
         let (channels, key_dim, n_v_head) = (config.conv_channels(), config.key_dim(), config.n_v_head);
         let (taps, unit) = (config.conv_kernel, conv_unit(config));
-        team.strips(Grid::strips(qkv, channels, CONV_BLOCK), (&mut state.conv, unit), |i, _, mut x, history| {
+        team.strips(Grid::strips(qkv, channels, CONV_BLOCK), (&mut state.conv, unit), |_, i, _, mut x, history| {
             let history = &mut history[..(taps - 1) * CONV_BLOCK];
             kernels.conv1d_silu(&mut x, history, &w.ssm_conv1d[i * taps * CONV_BLOCK..][..taps * CONV_BLOCK]);
         });
@@ -182,7 +183,7 @@ impl Mix<'_> {
         let (qkv, alpha_beta) = (&*qkv, &*alpha_beta);
         let cols = state_cols(config);
         let unit = config.head_k_dim * STATE_COLS;
-        team.strips(Grid::strips(o, config.value_dim(), cols), (&mut state.s, unit), |_, range, mut o, s| {
+        team.strips(Grid::strips(o, config.value_dim(), cols), (&mut state.s, unit), |arena, _, range, mut o, s| {
             let head = range.start / config.head_v_dim;
             let key = config.key_head(head) * config.head_k_dim;
             let qkv = |start: usize, len| Rows::new(&qkv[start..], o.rows(), len, channels);
@@ -194,7 +195,8 @@ impl Mix<'_> {
                 g: gate(head),
                 beta: gate(n_v_head + head),
             };
-            kernels.delta_rule(&tokens, s, &mut o);
+            let log = DeltaLog::none(config.head_k_dim, range.len());
+            kernels.delta_rule(&log, &tokens, s, Writes::Commit, &mut o, &mut arena.values);
         });
     }
 }

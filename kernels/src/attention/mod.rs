@@ -11,7 +11,7 @@ mod tests;
 mod vector;
 
 use crate::{Kernels, Rows, Tile, simd};
-pub use kv::{KV_BLOCK, KvBlock, KvRows};
+pub use kv::{KV_BLOCK, KvBlock, KvPages, KvRows, PAGE, Run};
 
 /// Positions of the context that one partial result covers. Fixed, so that results do not depend on how many threads
 /// share the work.
@@ -142,8 +142,8 @@ impl Kernels {
     /// `out [tokens, group · head_dim]`, heads side by side. Meant for 8 tokens or more in a call (16 to 64 read the
     /// keys least often); right for any number. `scratch` grows to what is needed: keep one per thread.
     ///
-    /// The scores of a token are summed over keys in blocks counted from the first key, so a token's result does not
-    /// depend on which tokens share its call.
+    /// A token's result does not depend on which tokens share its call, nor on keys that it does not see if their
+    /// values are finite: keys are taken in blocks counted from the first one.
     ///
     /// # Panics
     /// If a shape disagrees, or a token would see no key or one that is not there.
@@ -177,6 +177,9 @@ impl Kernels {
     ///
     /// `partial` is [`partial_len`] values, `[rows, head_dim + 2]`: the largest score `m`, `Σ e^(s−m)`, and
     /// `Σ e^(s−m) v` over the chunk. A row that sees none of its keys has `m = f32::MIN` and zeros.
+    ///
+    /// A row's result does not depend on which rows share its call, nor on keys that it does not see if their values
+    /// are finite. It is not to the bit that of [`Kernels::attend`].
     ///
     /// # Panics
     /// If a shape disagrees.

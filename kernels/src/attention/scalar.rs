@@ -1,6 +1,6 @@
 //! The reference: one query row at a time, two passes over its scores, sums in f64.
 
-use super::{Attention, KV_BLOCK, KvBlock, KvRows, Table};
+use super::{Attention, KV_BLOCK, KvBlock, KvPages, KvRows, PAGE, Table};
 use crate::{Rows, Tile};
 use half::f16;
 
@@ -11,11 +11,21 @@ fn value(rows: &KvRows<'_>, head_dim: usize, r: usize, i: usize) -> f32 {
     match rows {
         KvRows::F32(rows) => rows.row(r)[i],
         KvRows::F16(data) => data[r * head_dim + i].to_f32_const(),
-        KvRows::Q8_0(blocks) => {
-            let block = &blocks[r * (head_dim / KV_BLOCK) + i / KV_BLOCK];
-            block.d.to_f32_const() * f32::from(block.qs[i % KV_BLOCK])
-        }
+        KvRows::Q8_0(blocks) => quant(&blocks[r * (head_dim / KV_BLOCK) + i / KV_BLOCK], i),
+        KvRows::PagedF16(pages) => unit(pages, r, i).to_f32_const(),
+        KvRows::PagedQ8_0(pages) => quant(&unit(pages, r, i / KV_BLOCK), i),
     }
+}
+
+/// Value `i` of a row of which this is the block.
+fn quant(block: &KvBlock, i: usize) -> f32 {
+    block.d.to_f32_const() * f32::from(block.qs[i % KV_BLOCK])
+}
+
+/// Unit `i` of row `r`.
+fn unit<T: Copy>(pages: &KvPages<'_, T>, r: usize, i: usize) -> T {
+    let page = pages.pool.chunks_exact(pages.run.page_len).nth(pages.pages[r / PAGE] as usize).expect("a page");
+    page[pages.run.offset..].chunks_exact(pages.run.row_len).nth(r % PAGE).expect("a row")[i]
 }
 
 /// Writes `Σ e^(s−m) v` of one row to `out`; returns `m` and `Σ e^(s−m)`.

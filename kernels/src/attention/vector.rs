@@ -1,5 +1,6 @@
-//! Attention in vectors, generic over the level. Two kernels, one for many query rows and one for few; both take keys
-//! and values in blocks, widened to f32 once for all rows.
+//! Attention in vectors, generic over the level. Two kernels, one meant for many query rows and one for few; each takes
+//! any number of them and does the same for a row whichever rows share its call. Both take keys and values in blocks
+//! counted from the first key, none of which lies in two pages, and widen them to f32 once for all rows.
 //!
 //! **Many rows** (prefill). A lane of a vector is a query row: [`PANEL`] rows make a panel, transposed on entry. Then
 //! scores `[key, row]`, their maximum and sum over keys, and outputs `[dim, row]` all run down the lanes, with a key's
@@ -14,13 +15,19 @@
 //! e^(s−m), and when a block raises m, the sums so far are scaled by c = e^(m_old−m_new).
 //!
 //! **Few rows** (decode). A lane is a dimension; the scores of the chunk are kept, so its softmax is taken once. Four
-//! rows at a time share each key and value in registers.
+//! rows at a time share each key and value in registers; keys and values that no more than four share are not widened
+//! in memory but as they are loaded, which changes no bit.
+//!
+//! In both, keys that a row does not see get the weight zero: what is added for them changes no bit either, as long as
+//! their values are finite.
 
 // Loops over ranges: see `crate::simd`.
 #![allow(clippy::needless_range_loop)]
 
-use super::{Attention, KV_BLOCK, KvBlock, KvRows};
+use super::kv::{AnySpan, Span};
+use super::{Attention, KV_BLOCK, KvBlock};
 use crate::memory::prefetch;
+use crate::scratch::carve;
 use crate::simd::{VectorMath, math};
 use crate::{Rows, Tile};
 use half::f16;
@@ -40,9 +47,6 @@ const POSITIONS: usize = 16;
 /// Rows that share keys and values in registers in the kernel for few rows.
 const QUAD: usize = 4;
 
-/// Up to this many rows the kernel for few rows is the faster one.
-const FEW_ROWS: usize = 16;
-
 /// Values from one widened key to the next: whole vectors, and an odd number of cache lines so that the rows of a block
 /// do not compete for the same sets of the cache.
 fn row_stride(head_dim: usize) -> usize {
@@ -54,8 +58,8 @@ trait Stored: Copy {
     /// Values `i..i + LANES`; i is a multiple of `LANES`, and all these values exist.
     fn load<S: VectorMath>(self, s: S, i: usize) -> S::F32;
 
-    /// Brings value i of the row `rows` after this one closer; i is a multiple of 32.
-    fn prefetch(self, rows: usize, i: usize);
+    /// Brings value i of the row that begins `ahead` units after this one closer; i is a multiple of 32.
+    fn prefetch(self, ahead: isize, i: usize);
 }
 
 impl Stored for &[f32] {
@@ -66,7 +70,7 @@ impl Stored for &[f32] {
 
     /// Widened rows are close.
     #[inline(always)]
-    fn prefetch(self, _rows: usize, _i: usize) {}
+    fn prefetch(self, _ahead: isize, _i: usize) {}
 }
 
 impl Stored for &[f16] {
@@ -76,8 +80,8 @@ impl Stored for &[f16] {
     }
 
     #[inline(always)]
-    fn prefetch(self, rows: usize, i: usize) {
-        prefetch(self.as_ptr().wrapping_add(rows * self.len() + i));
+    fn prefetch(self, ahead: isize, i: usize) {
+        prefetch(self.as_ptr().wrapping_offset(ahead + i as isize));
     }
 }
 
@@ -90,92 +94,48 @@ impl Stored for &[KvBlock] {
     }
 
     #[inline(always)]
-    fn prefetch(self, rows: usize, i: usize) {
-        prefetch(self.as_ptr().wrapping_add(rows * self.len() + i / KV_BLOCK));
+    fn prefetch(self, ahead: isize, i: usize) {
+        prefetch(self.as_ptr().wrapping_offset(ahead + (i / KV_BLOCK) as isize));
     }
 }
 
-/// Rows of keys or values.
-trait Storage: Copy {
-    type Row: Stored;
-
-    /// Row `r`.
-    fn row(self, r: usize) -> Self::Row;
-}
-
-/// Rows back to back, `stride` units of storage each.
-#[derive(Clone, Copy)]
-struct Packed<'a, T> {
-    data: &'a [T],
-    stride: usize,
-}
-
-impl<'a, T: Copy> Storage for Packed<'a, T>
+/// Widens rows of whole vectors into `out`, rows `stride` values apart; has those of the next span brought closer.
+#[inline(always)]
+fn widen_span<'a, S: VectorMath, T>(s: S, rows: Span<'a, T>, d: usize, out: &mut [f32], stride: usize)
 where
+    T: Copy,
     &'a [T]: Stored,
 {
-    type Row = &'a [T];
-
-    #[inline(always)]
-    fn row(self, r: usize) -> &'a [T] {
-        &self.data[r * self.stride..][..self.stride]
-    }
-}
-
-/// Widens rows `first..` of whole vectors into `out`, rows `stride` values apart, as many as there is room for; has the
-/// rows after them brought closer.
-#[inline(always)]
-fn widen_packed<S: VectorMath>(s: S, rows: impl Storage, d: usize, first: usize, out: &mut [f32], stride: usize) {
-    let n = out.len() / stride;
-    for r in 0..n {
-        let (row, out) = (rows.row(first + r), &mut out[r * stride..][..d]);
+    for r in 0..out.len() / stride {
+        let (row, out) = (rows.row(r), &mut out[r * stride..][..d]);
         for i in (0..d).step_by(S::LANES) {
             if i.is_multiple_of(32) {
-                row.prefetch(n, i);
+                row.prefetch(rows.ahead, i);
             }
             s.store(row.load(s, i), &mut out[i..]);
         }
     }
 }
 
-/// Widens rows `first..` into `out`, rows `stride` values apart. What is past a row's end stays as it is.
+/// Widens rows into `out`, `stride` values apart, as many as there is room for. What is past a row's end stays as it is.
 #[inline(always)]
-fn widen<S: VectorMath>(s: S, rows: &KvRows<'_>, d: usize, first: usize, out: &mut [f32], stride: usize) {
-    match *rows {
-        KvRows::F32(rows) => {
+fn widen<S: VectorMath>(s: S, rows: AnySpan<'_>, d: usize, out: &mut [f32], stride: usize) {
+    match rows {
+        AnySpan::F32(rows) => {
             for r in 0..out.len() / stride {
-                out[r * stride..][..d].copy_from_slice(rows.row(first + r));
+                out[r * stride..][..d].copy_from_slice(rows.row(r));
             }
         }
-        KvRows::F16(data) if d.is_multiple_of(16) => {
-            widen_packed(s, Packed { data, stride: d }, d, first, out, stride);
-        }
-        KvRows::F16(data) => {
+        AnySpan::F16(rows) if d.is_multiple_of(16) => widen_span(s, rows, d, out, stride),
+        AnySpan::F16(rows) => {
             for r in 0..out.len() / stride {
                 for i in 0..d {
-                    out[r * stride + i] = data[(first + r) * d + i].to_f32_const();
+                    out[r * stride + i] = rows.row(r)[i].to_f32_const();
                 }
             }
         }
-        KvRows::Q8_0(data) => {
-            let n = d / KV_BLOCK;
-            widen_packed(s, Packed { data, stride: n }, d, first, out, stride);
-        }
+        AnySpan::Q8_0(rows) => widen_span(s, rows, d, out, stride),
     }
-}
-
-/// Cuts `N` aligned pieces of the given lengths out of `scratch`, of any contents.
-fn carve<const N: usize>(scratch: &mut Vec<f32>, lengths: [usize; N]) -> [&mut [f32]; N] {
-    /// Values of a cache line.
-    const LINE: usize = 16;
-    let lengths = lengths.map(|n| n.next_multiple_of(LINE));
-    let total = lengths.iter().sum::<usize>() + LINE;
-    if scratch.len() < total {
-        scratch.resize(total, 0.0);
-    }
-    let start = scratch.as_ptr().align_offset(4 * LINE).min(LINE);
-    let mut rest = &mut scratch[start..];
-    lengths.map(|n| rest.split_off_mut(..n).expect("as long as the sum of lengths"))
 }
 
 /// Where the kernel for many rows leaves its results; shapes `[panel, dim or one, row]`.
@@ -184,16 +144,15 @@ struct Panels<'a> {
     values: &'a [Lanes],
     /// Rows of `values` in a panel, at least `head_dim`.
     dims: usize,
-    /// `m`
-    max: &'a [Lanes],
     /// `Σ e^(s−m)`
     sum: &'a [Lanes],
 }
 
 impl Panels<'_> {
-    /// Writes `factor · Σ e^(s−m) v` of a row.
-    fn write(&self, row: usize, factor: f32, out: &mut [f32]) {
+    /// Writes `Σ e^(s−m) v / Σ e^(s−m)` of a row.
+    fn write(&self, row: usize, out: &mut [f32]) {
         let (panel, lane) = (row / PANEL, row % PANEL);
+        let factor = 1.0 / self.sum[panel][lane];
         for (out, lanes) in out.iter_mut().zip(&self.values[panel * self.dims..]) {
             *out = lanes[lane] * factor;
         }
@@ -206,25 +165,16 @@ pub(super) fn attend<S: VectorMath>(s: S, call: &Attention<'_>, out: &mut Tile<'
     let panels = many_rows(s, call, scratch);
     for token in 0..call.q.tokens() {
         for (head, out) in out.row_mut(token).chunks_exact_mut(d).enumerate() {
-            let row = token * group + head;
-            panels.write(row, 1.0 / panels.sum[row / PANEL][row % PANEL], out);
+            panels.write(token * group + head, out);
         }
     }
 }
 
 #[inline(always)]
 pub(super) fn attend_partial<S: VectorMath>(s: S, call: &Attention<'_>, partial: &mut [f32], scratch: &mut Vec<f32>) {
-    if call.q.rows() <= FEW_ROWS {
-        return match S::LANES {
-            8 => few_rows::<S, 2, 2>(s, call, partial, scratch),
-            _ => few_rows::<S, 4, 4>(s, call, partial, scratch),
-        };
-    }
-    let panels = many_rows(s, call, scratch);
-    for (row, partial) in partial.chunks_exact_mut(call.q.head_dim() + 2).enumerate() {
-        let (panel, lane) = (row / PANEL, row % PANEL);
-        (partial[0], partial[1]) = (panels.max[panel][lane], panels.sum[panel][lane]);
-        panels.write(row, 1.0, &mut partial[2..]);
+    match S::LANES {
+        8 => few_rows::<S, 2, 2>(s, call, partial, scratch),
+        _ => few_rows::<S, 4, 4>(s, call, partial, scratch),
     }
 }
 
@@ -276,9 +226,9 @@ fn many_rows_tiled<'a, S: VectorMath, const TILE: usize, const NV: usize>(
     for first in (0..visible(rows - 1)).step_by(KEYS) {
         let n = KEYS.min(call.n_keys - first);
         let tiles = n.next_multiple_of(TILE);
-        widen(s, &call.k, d, first, &mut k[..n * stride], stride);
+        widen(s, call.k.span(d, first, n, KEYS), d, &mut k[..n * stride], stride);
         k[n * stride..tiles * stride].fill(0.0);
-        widen(s, &call.v, d, first, &mut v[..n * stride], stride);
+        widen(s, call.v.span(d, first, n, KEYS), d, &mut v[..n * stride], stride);
         for p in 0..panels {
             let (least, most) = (visible(p * PANEL), visible(p * PANEL + PANEL - 1));
             if most <= first {
@@ -304,7 +254,7 @@ fn many_rows_tiled<'a, S: VectorMath, const TILE: usize, const NV: usize>(
             }
         }
     }
-    Panels { values, dims, max, sum }
+    Panels { values, dims, sum }
 }
 
 /// `scores[j][row] = Σ_i k[j][i] · q[i][row]` for the `TILE` keys in `k`.
@@ -448,26 +398,23 @@ fn few_rows<S: VectorMath, const KEYS_AT_ONCE: usize, const NV: usize>(
 
     for first in (0..n_keys).step_by(POSITIONS) {
         let n = POSITIONS.min(n_keys - first);
-        match call.k {
-            KvRows::F16(data) if direct => {
-                let keys = Packed { data: &data[first * d..], stride: d };
-                score_block::<S, _, KEYS_AT_ONCE>(s, keys, n, d, queries, stride, first, scores, padded_keys);
+        match call.k.span(d, first, n, POSITIONS) {
+            AnySpan::F16(rows) if direct => {
+                score_block::<S, _, KEYS_AT_ONCE>(s, rows, n, d, queries, stride, first, scores, padded_keys);
             }
-            KvRows::Q8_0(data) if direct => {
-                let keys = Packed { data: &data[first * (d / KV_BLOCK)..], stride: d / KV_BLOCK };
-                score_block::<S, _, KEYS_AT_ONCE>(s, keys, n, d, queries, stride, first, scores, padded_keys);
+            AnySpan::Q8_0(rows) if direct => {
+                score_block::<S, _, KEYS_AT_ONCE>(s, rows, n, d, queries, stride, first, scores, padded_keys);
             }
-            _ => {
-                widen(s, &call.k, d, first, &mut block[..n * stride], stride);
-                let keys = Packed { data: &*block, stride };
+            rows => {
+                widen(s, rows, d, &mut block[..n * stride], stride);
+                let rows = Span { data: &*block, row_len: stride, ahead: 0 };
                 let d = d.next_multiple_of(16);
-                score_block::<S, _, KEYS_AT_ONCE>(s, keys, n, d, queries, stride, first, scores, padded_keys);
+                score_block::<S, _, KEYS_AT_ONCE>(s, rows, n, d, queries, stride, first, scores, padded_keys);
             }
         }
     }
 
-    let mut max_sum = [(f32::MIN, 0.0); FEW_ROWS];
-    for row in 0..rows {
+    for (row, partial) in partial.chunks_exact_mut(d + 2).enumerate() {
         let scores = &mut scores[row * padded_keys..][..padded_keys];
         scores[call.mask.visible(row / q.group(), n_keys)..].fill(f32::NEG_INFINITY);
         let mut m = s.splat(f32::MIN);
@@ -481,31 +428,28 @@ fn few_rows<S: VectorMath, const KEYS_AT_ONCE: usize, const NV: usize>(
             s.store(p, &mut scores[j..]);
             sum = s.add(sum, p);
         }
-        max_sum[row] = (max, s.reduce_add(sum));
+        (partial[0], partial[1]) = (max, s.reduce_add(sum));
     }
 
     for first in (0..n_keys).step_by(POSITIONS) {
         let n = POSITIONS.min(n_keys - first);
-        match call.v {
-            KvRows::F16(data) if direct => {
-                let keys = Packed { data: &data[first * d..], stride: d };
-                value_block::<S, _, NV>(s, keys, n, d, scores, padded_keys, first, values, stride);
+        match call.v.span(d, first, n, POSITIONS) {
+            AnySpan::F16(rows) if direct => {
+                value_block::<S, _, NV>(s, rows, n, d, scores, padded_keys, first, values, stride);
             }
-            KvRows::Q8_0(data) if direct => {
-                let keys = Packed { data: &data[first * (d / KV_BLOCK)..], stride: d / KV_BLOCK };
-                value_block::<S, _, NV>(s, keys, n, d, scores, padded_keys, first, values, stride);
+            AnySpan::Q8_0(rows) if direct => {
+                value_block::<S, _, NV>(s, rows, n, d, scores, padded_keys, first, values, stride);
             }
-            _ => {
-                widen(s, &call.v, d, first, &mut block[..n * stride], stride);
-                let keys = Packed { data: &*block, stride };
+            rows => {
+                widen(s, rows, d, &mut block[..n * stride], stride);
+                let rows = Span { data: &*block, row_len: stride, ahead: 0 };
                 let d = d.next_multiple_of(16);
-                value_block::<S, _, NV>(s, keys, n, d, scores, padded_keys, first, values, stride);
+                value_block::<S, _, NV>(s, rows, n, d, scores, padded_keys, first, values, stride);
             }
         }
     }
 
     for (row, partial) in partial.chunks_exact_mut(d + 2).enumerate() {
-        (partial[0], partial[1]) = max_sum[row];
         partial[2..].copy_from_slice(&values[row * stride..][..d]);
     }
 }
@@ -513,9 +457,9 @@ fn few_rows<S: VectorMath, const KEYS_AT_ONCE: usize, const NV: usize>(
 /// `scores[row][first + j]` for the first `n` of `keys`, `d` a multiple of 16; up to 3 more may be written.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn score_block<S: VectorMath, K: Storage, const N: usize>(
+fn score_block<'a, S: VectorMath, T: Copy, const N: usize>(
     s: S,
-    keys: K,
+    keys: Span<'a, T>,
     n: usize,
     d: usize,
     queries: &[f32],
@@ -523,7 +467,9 @@ fn score_block<S: VectorMath, K: Storage, const N: usize>(
     first: usize,
     scores: &mut [f32],
     padded_keys: usize,
-) {
+) where
+    &'a [T]: Stored,
+{
     for quad in 0..queries.len() / (QUAD * stride) {
         let queries = &queries[quad * QUAD * stride..][..QUAD * stride];
         let scores = &mut scores[quad * QUAD * padded_keys..][..QUAD * padded_keys];
@@ -533,7 +479,7 @@ fn score_block<S: VectorMath, K: Storage, const N: usize>(
             for i in 1..N {
                 rows[i] = keys.row((j + i).min(n - 1));
             }
-            let sums = score_quad(s, queries, stride, rows, d);
+            let sums = score_quad(s, queries, stride, rows, keys.ahead, d);
             for i in 0..N {
                 for r in 0..QUAD {
                     scores[r * padded_keys + first + j + i] = sums[i][r];
@@ -550,6 +496,7 @@ fn score_quad<S: VectorMath, K: Stored, const N: usize>(
     q: &[f32],
     stride: usize,
     keys: [K; N],
+    ahead: isize,
     d: usize,
 ) -> [[f32; QUAD]; N] {
     let mut q_rows = [[].as_slice(); QUAD];
@@ -564,7 +511,7 @@ fn score_quad<S: VectorMath, K: Stored, const N: usize>(
         }
         for j in 0..N {
             if i.is_multiple_of(32) {
-                keys[j].prefetch(POSITIONS, i);
+                keys[j].prefetch(ahead, i);
             }
             let k = keys[j].load(s, i);
             for r in 0..QUAD {
@@ -582,9 +529,9 @@ fn score_quad<S: VectorMath, K: Stored, const N: usize>(
 /// `values[row][i] += Σ_j p[row][first + j] · v[j][i]` over the first `n` rows of `v`; `d` a multiple of 16.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)]
-fn value_block<S: VectorMath, V: Storage, const NV: usize>(
+fn value_block<'a, S: VectorMath, T: Copy, const NV: usize>(
     s: S,
-    v: V,
+    v: Span<'a, T>,
     n: usize,
     d: usize,
     p: &[f32],
@@ -592,7 +539,9 @@ fn value_block<S: VectorMath, V: Storage, const NV: usize>(
     first: usize,
     values: &mut [f32],
     stride: usize,
-) {
+) where
+    &'a [T]: Stored,
+{
     for quad in 0..values.len() / (QUAD * stride) {
         let values = &mut values[quad * QUAD * stride..][..QUAD * stride];
         let p = &p[quad * QUAD * padded_keys..][..QUAD * padded_keys];
@@ -602,36 +551,40 @@ fn value_block<S: VectorMath, V: Storage, const NV: usize>(
         }
         let wide = d - d % (NV * S::LANES);
         for at in (0..wide).step_by(NV * S::LANES) {
-            value_quad::<S, V, NV>(s, weights, v, at, values, stride);
+            value_quad::<S, T, NV>(s, weights, v, at, values, stride);
         }
         for at in (wide..d).step_by(S::LANES) {
-            value_quad::<S, V, 1>(s, weights, v, at, values, stride);
+            value_quad::<S, T, 1>(s, weights, v, at, values, stride);
         }
     }
 }
 
 /// [`value_block`] for four rows and `NV` vectors of dims from `at` on.
 #[inline(always)]
-fn value_quad<S: VectorMath, V: Storage, const NV: usize>(
+fn value_quad<'a, S: VectorMath, T: Copy, const NV: usize>(
     s: S,
     weights: [&[f32]; QUAD],
-    v: V,
+    v: Span<'a, T>,
     at: usize,
     values: &mut [f32],
     stride: usize,
-) {
+) where
+    &'a [T]: Stored,
+{
     let mut sum = [[s.splat(0.0); NV]; QUAD];
     for r in 0..QUAD {
         for c in 0..NV {
             sum[r][c] = s.load(&values[r * stride + at + c * S::LANES..]);
         }
     }
+    let mut rest = v.data;
     for j in 0..weights[0].len() {
-        let row = v.row(j);
+        let (row, after) = rest.split_at(v.row_len);
+        rest = after;
         let mut x = [s.splat(0.0); NV];
         for c in 0..NV {
             if (c * S::LANES).is_multiple_of(32) {
-                row.prefetch(POSITIONS, at + c * S::LANES);
+                row.prefetch(v.ahead, at + c * S::LANES);
             }
             x[c] = row.load(s, at + c * S::LANES);
         }

@@ -1,6 +1,6 @@
 //! The reference: the equations token by token, in the order of the paper.
 
-use super::{CONV_BLOCK, DeltaTokens, STATE_COLS, Table};
+use super::{CONV_BLOCK, DeltaLog, DeltaTokens, STATE_COLS, Table, Writes};
 use crate::Tile;
 
 pub(super) const TABLE: Table = Table { conv1d_silu, delta_rule };
@@ -23,7 +23,33 @@ pub(super) fn conv1d_silu(x: &mut Tile<'_>, state: &mut [[f32; CONV_BLOCK]], w: 
     }
 }
 
-fn delta_rule(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut Tile<'_>, _scratch: &mut Vec<f32>) {
+fn delta_rule(
+    log: &DeltaLog<'_>,
+    step: &DeltaTokens<'_>,
+    state: &mut [[f32; STATE_COLS]],
+    writes: Writes<'_, '_>,
+    o: &mut Tile<'_>,
+    _scratch: &mut Vec<f32>,
+) {
+    for t in 0..log.k.rows() {
+        let (k, decay) = (log.k.row(t), log.g.row(t)[0].exp());
+        for (c, u) in log.u.row(t).iter().enumerate() {
+            state.iter_mut().zip(k).for_each(|(s, k)| s[c] = s[c] * decay + k * u);
+        }
+    }
+    match writes {
+        Writes::Commit => advance(step, state, o, |_, _, _| {}),
+        Writes::Log(u) => advance(step, &mut state.to_vec(), o, |t, c, x| u.row_mut(t)[c] = x),
+    }
+}
+
+/// Tells `log` each corrected value: token, column, value.
+fn advance(
+    step: &DeltaTokens<'_>,
+    state: &mut [[f32; STATE_COLS]],
+    o: &mut Tile<'_>,
+    mut log: impl FnMut(usize, usize, f32),
+) {
     for t in 0..o.rows() {
         let (q, k, v) = (step.q.row(t), step.k.row(t), step.v.row(t));
         let (decay, beta) = (step.g.row(t)[0].exp(), step.beta.row(t)[0]);
@@ -33,6 +59,7 @@ fn delta_rule(step: &DeltaTokens<'_>, state: &mut [[f32; STATE_COLS]], o: &mut T
             let u = beta * (v - read);
             state.iter_mut().zip(k).for_each(|(s, k)| s[c] += k * u);
             *o = state.iter().zip(q).map(|(s, q)| s[c] * q).sum();
+            log(t, c, u);
         }
     }
 }

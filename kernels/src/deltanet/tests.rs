@@ -1,8 +1,9 @@
 //! Every level against the equations in f64.
 
-use super::{CONV_BLOCK, DeltaTokens, STATE_COLS, conv_blocks};
+use super::{CONV_BLOCK, DeltaLog, DeltaTokens, STATE_COLS, Writes, conv_blocks, delta_scratch_len};
 use crate::conformance::{Rng, assert_near, vector_levels};
-use crate::{Rows, Tile};
+use crate::{Kernels, Rows, Tile};
+use std::ops::Range;
 
 /// The delta rule in f64, for `n` columns: outputs and final state, both row-major.
 fn oracle(step: &DeltaTokens<'_>, state: &[f32], n: usize) -> (Vec<f64>, Vec<f64>) {
@@ -54,12 +55,24 @@ impl Inputs {
         Inputs { q: unit(1), k: unit(2), v: Rng(3).values(t * (n + 7), 2.0), g, beta, t, dk, n }
     }
 
-    fn tokens(&self) -> DeltaTokens<'_> {
-        let wide = |x| Rows::new(x, self.t, self.dk, self.dk + 3);
-        let gate = |x| Rows::new(x, self.t, 1, 5);
-        let v = Rows::new(&self.v, self.t, self.n, self.n + 7);
+    fn tokens(&self, range: Range<usize>) -> DeltaTokens<'_> {
+        let wide = |x| Rows::new(x, self.t, self.dk, self.dk + 3).slice(range.clone());
+        let gate = |x| Rows::new(x, self.t, 1, 5).slice(range.clone());
+        let v = Rows::new(&self.v, self.t, self.n, self.n + 7).slice(range.clone());
         DeltaTokens { q: wide(&self.q), k: wide(&self.k), v, g: gate(&self.g), beta: gate(&self.beta) }
     }
+
+    /// The log of the tokens in `range`, whose corrected values are in the rows of `u`.
+    fn log<'a>(&'a self, range: Range<usize>, u: &'a [f32]) -> DeltaLog<'a> {
+        let DeltaTokens { k, g, .. } = self.tokens(range.clone());
+        DeltaLog { k, u: Rows::new(u, range.len(), self.n, self.n), g }
+    }
+}
+
+/// All tokens in one call that commits them at once.
+fn commit(kernels: &Kernels, inputs: &Inputs, state: &mut [f32], o: &mut Tile<'_>) {
+    let (log, tokens) = (DeltaLog::none(inputs.dk, inputs.n), inputs.tokens(0..inputs.t));
+    kernels.delta_rule(&log, &tokens, state, Writes::Commit, o, &mut Vec::new());
 }
 
 #[test]
@@ -70,16 +83,12 @@ fn delta_rule_matches_f64_at_any_size() {
             for decay in [[0.0, -0.05], [-3.0, -200.0]][(t + dk) % 2] {
                 let inputs = Inputs::new(t, dk, n, decay);
                 let start = Rng(6).values(dk * STATE_COLS, 0.5);
-                let (out, end) = oracle(&inputs.tokens(), &start, n);
+                let (out, end) = oracle(&inputs.tokens(0..inputs.t), &start, n);
                 for kernels in vector_levels() {
                     let what = format!("{} t={t} dk={dk} n={n} decay={decay}", kernels.isa());
                     let mut state = start.clone();
                     let mut buffer = vec![f32::NAN; t * (n + 2)];
-                    kernels.delta_rule(
-                        &inputs.tokens(),
-                        &mut state,
-                        &mut Tile::new(&mut buffer, n + 2).columns(1..n + 1),
-                    );
+                    commit(kernels, &inputs, &mut state, &mut Tile::new(&mut buffer, n + 2).columns(1..n + 1));
                     let mut got = Vec::new();
                     for row in buffer.chunks_exact(n + 2) {
                         assert!(row[0].is_nan() && row[n + 1].is_nan(), "{what}: wrote outside its columns");
@@ -100,10 +109,10 @@ fn delta_rule_matches_f64_at_any_size() {
 fn delta_rule_error_does_not_grow_over_a_long_sequence() {
     let inputs = Inputs::new(1000, 64, 8, -0.01);
     let start = vec![0.0; 64 * STATE_COLS];
-    let (out, _) = oracle(&inputs.tokens(), &start, 8);
+    let (out, _) = oracle(&inputs.tokens(0..inputs.t), &start, 8);
     for kernels in vector_levels() {
         let (mut state, mut got) = (start.clone(), vec![0.0; 1000 * 8]);
-        kernels.delta_rule(&inputs.tokens(), &mut state, &mut Tile::new(&mut got, 8));
+        commit(kernels, &inputs, &mut state, &mut Tile::new(&mut got, 8));
         assert_near(kernels.isa().name(), &got, &out, 1e-5);
     }
 }
@@ -115,8 +124,49 @@ fn delta_rule_leaves_the_state_alone_when_nothing_happens() {
     let start = Rng(9).values(16 * STATE_COLS, 3.0);
     for kernels in vector_levels() {
         let (mut state, mut out) = (start.clone(), vec![0.0; 6 * 8]);
-        kernels.delta_rule(&inputs.tokens(), &mut state, &mut Tile::new(&mut out, 8));
+        commit(kernels, &inputs, &mut state, &mut Tile::new(&mut out, 8));
         assert_eq!(state, start, "{}", kernels.isa());
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_calls_nor_on_when_tokens_are_committed() {
+    for (dk, n) in [(128, 32), (33, 31), (16, 16), (1, 1)] {
+        let inputs = Inputs::new(60, dk, n, -0.3);
+        let mut start = Rng(6).values(dk * STATE_COLS, 0.5);
+        start.chunks_exact_mut(STATE_COLS).for_each(|row| row[n..].fill(0.0));
+        for kernels in vector_levels() {
+            let (mut state, mut expected) = (start.clone(), vec![f32::NAN; 60 * n]);
+            commit(kernels, &inputs, &mut state, &mut Tile::new(&mut expected, n));
+            for seed in 0..20 {
+                let (mut rng, mut scratch) = (Rng(seed), Vec::new());
+                let mut below = |n: usize| (rng.next() % n as u64) as usize;
+                let (mut got, mut now) = (vec![f32::NAN; 60 * n], start.clone());
+                // The tokens `first..done` are in the log, and `u` has their corrected values.
+                let (mut first, mut done, mut u) = (0, 0, Vec::new());
+                let mut calls = Vec::new();
+                while done < 60 || first < done {
+                    // Some of the last tokens are taken back.
+                    done = first + below(done - first + 1).max(if done == 60 { done - first } else { 0 });
+                    u.truncate((done - first) * n);
+                    let t = if done == 60 { 0 } else { below(17.min(60 - done) + 1) };
+                    let (log, tokens) = (inputs.log(first..done, &u), inputs.tokens(done..done + t));
+                    let mut next = vec![f32::NAN; t * n];
+                    let (mut o, mut corrected) =
+                        (Tile::new(&mut got[done * n..(done + t) * n], n), Tile::new(&mut next, n));
+                    let late = below(4) > 0;
+                    let writes = if late { Writes::Log(&mut corrected) } else { Writes::Commit };
+                    kernels.delta_rule(&log, &tokens, &mut now, writes, &mut o, &mut scratch);
+                    assert!(scratch.len() <= delta_scratch_len(dk, done - first, t), "{}", scratch.len());
+                    calls.push((done - first, t, late));
+                    (first, done) = (if late { done } else { done + t }, done + t);
+                    u = if late { next } else { Vec::new() };
+                }
+                let what = format!("{} dk={dk} n={n}, (logged, new, late): {calls:?}", kernels.isa());
+                assert!(got == expected, "outputs of {what}");
+                assert!(now == state, "state of {what}");
+            }
+        }
     }
 }
 
@@ -141,16 +191,23 @@ fn convolution_matches_f64_however_the_sequence_is_cut() {
             let x = Rng(8).values(tokens * n, 4.0);
             let expected = conv_oracle(&x, &w, n, kernel);
             let blocks = conv_blocks(&w, kernel);
-            for (kernels, chunk) in vector_levels().flat_map(|k| [1, 2, 5, 11].map(|chunk| (k, chunk))) {
-                let mut got = x.clone();
-                for (b, w) in blocks.chunks_exact(kernel * CONV_BLOCK).enumerate() {
-                    let mut state = vec![0.0; (kernel - 1) * CONV_BLOCK];
-                    let columns = b * CONV_BLOCK..n.min((b + 1) * CONV_BLOCK);
-                    for rows in got.chunks_mut(chunk * n) {
-                        kernels.conv1d_silu(&mut Tile::new(rows, n).columns(columns.clone()), &mut state, w);
+            for kernels in vector_levels() {
+                let run = |chunk: usize| {
+                    let mut got = x.clone();
+                    for (b, w) in blocks.chunks_exact(kernel * CONV_BLOCK).enumerate() {
+                        let mut state = vec![0.0; (kernel - 1) * CONV_BLOCK];
+                        let columns = b * CONV_BLOCK..n.min((b + 1) * CONV_BLOCK);
+                        for rows in got.chunks_mut(chunk * n) {
+                            kernels.conv1d_silu(&mut Tile::new(rows, n).columns(columns.clone()), &mut state, w);
+                        }
                     }
+                    got
+                };
+                let got = run(11);
+                assert_near(&format!("{} kernel={kernel} n={n}", kernels.isa()), &got, &expected, 2e-6);
+                for chunk in [1, 2, 5] {
+                    assert!(run(chunk) == got, "{} kernel={kernel} n={n} by {chunk}", kernels.isa());
                 }
-                assert_near(&format!("{} kernel={kernel} n={n} by {chunk}", kernels.isa()), &got, &expected, 2e-6);
             }
         }
     }

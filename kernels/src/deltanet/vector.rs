@@ -1,32 +1,34 @@
 //! Convolution and delta rule in vectors, generic over the level.
 //!
-//! **Delta rule.** Read token by token, the rule passes over the state four times. Two identities bring that to one
-//! read and one write for several tokens. With `a = Sᵀk`, `b = Sᵀq` read from the old state and `α = e^g`:
-//! `u = β·(v − α·a)`, `o = α·b + (k·q)·u`, `S ← α·S + k·uᵀ`: both products come from one pass, before the write. And
-//! for a group of T tokens, all `a_t`, `b_t` are read from the state before the group, and what the writes inside the
-//! group add to them follows from the inner products of the group's keys and queries:
+//! **Delta rule.** As it is written, a token passes over the state four times. With `a = Sᵀk`, `b = Sᵀq` read from the
+//! state before the token and `α = e^g` it is
 //!
 //! ```text
-//! D(s,t) = α_{s+1}·…·α_t                       Γ_t = α_1·…·α_t
-//! u_t = β_t · (v_t − Γ_t·a_t − Σ_{s<t} D(s,t)·(k_s·k_t)·u_s)
-//! o_t =             Γ_t·b_t + Σ_{s≤t} D(s,t)·(k_s·q_t)·u_s
-//! S ← Γ_T·S + Σ_s k_s·(D(s,T)·u_s)ᵀ
+//! u = β·(v − α·a)        o = α·b + (k·q)·u        S ← α·S + k·uᵀ
 //! ```
 //!
-//! Decays are only ever multiplied, never divided. The write of one group and the reads of the next share one pass. At
-//! T = 4 an element costs `2 + 1 + 1/4` multiply-adds a token, all on registers but one load and one store of the state
-//! a group. A larger T would win little and needs more accumulators than there are registers.
+//! so both products come from one sweep over the state, before the write, and the write of a token rides on the sweep
+//! that reads for the next: one sweep a token. The writes of several tokens whose `u` is known, those of the log, share
+//! a sweep too.
+//!
+//! An element of the state always sees the same operations, `x ← α·x`, then `x ← k·u + x`, token by token, whoever its
+//! writes share a sweep with and wherever the result goes; and products with the state are always summed in the order
+//! of its rows. So nothing depends on how a sequence is cut into calls, nor on when its writes are made.
 
 // Loops over ranges: see `crate::simd`.
 #![allow(clippy::needless_range_loop)]
 
-use super::{CONV_BLOCK, DeltaTokens, STATE_COLS, scalar};
-use crate::Tile;
+use super::{CONV_BLOCK, DeltaLog, DeltaTokens, STATE_COLS, Writes, scalar};
 use crate::memory::prefetch;
+use crate::scratch::carve;
 use crate::simd::{VectorMath, math};
+use crate::{Rows, Tile};
 
 /// One row of the state, or of anything as wide.
 type Row = [f32; STATE_COLS];
+
+/// Rows of the log that are written in one sweep: as many as registers allow.
+const FOLD: usize = 4;
 
 /// History of the published models' kernel of four taps; other lengths take the reference.
 const HISTORY: usize = 3;
@@ -90,82 +92,135 @@ fn convolve<S: VectorMath>(s: S, w: &[S::F32; HISTORY + 1], h: &mut [S::F32; HIS
 #[inline(always)]
 pub(super) fn delta_rule<S: VectorMath>(
     s: S,
+    log: &DeltaLog<'_>,
     step: &DeltaTokens<'_>,
     state: &mut [Row],
+    writes: Writes<'_, '_>,
     o: &mut Tile<'_>,
     scratch: &mut Vec<f32>,
 ) {
-    // Group and strip so that accumulators, writes and a row of the strip fit the registers: 32, 16 and 32 of them.
+    // Strips of a row whose sums, writes and values fit the registers.
     match S::LANES {
-        16 => sequence::<S, 4, 2>(s, step, state, o, scratch),
-        8 => sequence::<S, 2, 2>(s, step, state, o, scratch),
-        _ => sequence::<S, 2, 4>(s, step, state, o, scratch),
+        4 => sequence::<S, 4>(s, log, step, state, writes, o, scratch),
+        _ => sequence::<S, 2>(s, log, step, state, writes, o, scratch),
     }
 }
 
-/// What a group of tokens is still to write to the state, but for its keys.
-struct Writes<const T: usize> {
-    /// `D(t,T)·u_t`
-    u: [Row; T],
-    /// `Γ_T`
-    decay: f32,
+/// What a token writes to the state: `S ← α·S + k·uᵀ`.
+struct Write<'a> {
+    k: &'a [f32],
+    u: Row,
+    alpha: f32,
 }
 
-/// Nothing to write.
-const NONE: Writes<0> = Writes { u: [], decay: 1.0 };
+/// What a token reads from it: `Sᵀk` and `Sᵀq`.
+struct Reading {
+    a: Row,
+    b: Row,
+}
 
-/// All tokens, in groups of T while there are as many, then one by one.
+/// All tokens, `NV` vectors of a row at a time.
 #[inline(always)]
-fn sequence<S: VectorMath, const T: usize, const NV: usize>(
+fn sequence<S: VectorMath, const NV: usize>(
     s: S,
+    log: &DeltaLog<'_>,
     step: &DeltaTokens<'_>,
     state: &mut [Row],
+    writes: Writes<'_, '_>,
     o: &mut Tile<'_>,
     scratch: &mut Vec<f32>,
 ) {
-    let (tokens, grouped, dk) = (o.rows(), o.rows() - o.rows() % T, state.len());
-    let mut first = 0;
-    if grouped > 0 {
-        // Rows of a batch lie a power of two apart: read in place, those of a group would evict each other.
-        scratch.resize(3 * T * dk, 0.0);
-        let (mut before, rest) = scratch.split_at_mut(T * dk);
-        let (mut k, q) = rest.split_at_mut(T * dk);
-        gather(step, 0, k, q);
-        let mut writes = advance::<S, 0, T, NV>(s, step, 0, [], &NONE, split(k), split(q), state, o);
-        for first in (T..grouped).step_by(T) {
-            std::mem::swap(&mut before, &mut k);
-            gather(step, first, k, q);
-            writes = advance::<S, T, T, NV>(s, step, first, split(before), &writes, split(k), split(q), state, o);
-        }
-        first = grouped;
-        pass::<S, T, 0, NV>(s, state, split(k), &writes, [], [], &mut [], &mut []);
+    let (logged, tokens) = (log.g.rows(), o.rows());
+    let draft = match writes {
+        // The state after the tokens so far, of which the last one's write is always still to be made.
+        Writes::Log(_) if tokens > 2 => state.len() * STATE_COLS,
+        _ => 0,
+    };
+    let [log_alphas, alphas, draft] = carve(scratch, [logged, tokens, draft]);
+    let draft = draft.as_chunks_mut::<STATE_COLS>().0;
+    decays(s, &log.g, log_alphas);
+    decays(s, &step.g, alphas);
+    let mut folded = 0;
+    while logged - folded > FOLD {
+        fold::<S, FOLD, 0, NV>(s, log, log_alphas, folded, state, []);
+        folded += FOLD;
     }
-    if first < tokens {
-        let (mut k, q) = ([step.k.row(first)], [step.q.row(first)]);
-        let mut writes = advance::<S, 0, 1, NV>(s, step, first, [], &NONE, k, q, state, o);
-        for t in first + 1..tokens {
-            let (before, now, q) = (k, [step.k.row(t)], [step.q.row(t)]);
-            writes = advance::<S, 1, 1, NV>(s, step, t, before, &writes, now, q, state, o);
-            k = now;
+    if tokens == 0 {
+        fold_rest::<S, 0, NV>(s, log, log_alphas, folded, state, []);
+        return;
+    }
+
+    // The tokens before `t` but for the last one are in the state that it reads, and the last one's write is at hand.
+    let token = |t: usize| {
+        if t + 1 < tokens {
+            for row in [step.k.row(t + 1), step.q.row(t + 1), step.v.row(t + 1)] {
+                prefetch_row(row);
+            }
         }
-        pass::<S, 1, 0, NV>(s, state, k, &writes, [], [], &mut [], &mut []);
+        Token { k: step.k.row(t), q: step.q.row(t), v: step.v.row(t), alpha: alphas[t], beta: step.beta.row(t)[0] }
+    };
+    let now = token(0);
+    let kq = now.kq(s);
+    let [reading] = fold_rest::<S, 1, NV>(s, log, log_alphas, folded, state, [now]);
+    let mut write = now.answer(s, kq, &reading, o.row_mut(0));
+    match writes {
+        Writes::Commit => {
+            for t in 1..tokens {
+                let now = token(t);
+                let kq = now.kq(s);
+                let [reading] = sweep::<S, _, 1, 1, NV>(s, &mut InPlace(state), [&write], [now]);
+                write = now.answer(s, kq, &reading, o.row_mut(t));
+            }
+            sweep::<S, _, 1, 0, NV>(s, &mut InPlace(state), [&write], []);
+        }
+        Writes::Log(u) => {
+            put(&write.u, u.row_mut(0));
+            for t in 1..tokens {
+                let now = token(t);
+                let kq = now.kq(s);
+                let [reading] = match (t == 1, t + 1 == tokens) {
+                    (true, true) => sweep::<S, _, 1, 1, NV>(s, &mut ReadOnly(state), [&write], [now]),
+                    (false, true) => sweep::<S, _, 1, 1, NV>(s, &mut ReadOnly(draft), [&write], [now]),
+                    (true, false) => {
+                        let mut across = Across { from: state, to: &mut draft[..state.len()] };
+                        sweep::<S, _, 1, 1, NV>(s, &mut across, [&write], [now])
+                    }
+                    (false, false) => sweep::<S, _, 1, 1, NV>(s, &mut InPlace(draft), [&write], [now]),
+                };
+                write = now.answer(s, kq, &reading, o.row_mut(t));
+                put(&write.u, u.row_mut(t));
+            }
+        }
     }
 }
 
-/// Copies the keys and queries of the tokens from `first` on; has what the next group will ask for brought closer.
+/// `e^g` of each row.
 #[inline(always)]
-fn gather(step: &DeltaTokens<'_>, first: usize, k: &mut [f32], q: &mut [f32]) {
-    let dk = step.k.cols();
-    let group = k.len() / dk;
-    for i in 0..group {
-        k[i * dk..][..dk].copy_from_slice(step.k.row(first + i));
-        q[i * dk..][..dk].copy_from_slice(step.q.row(first + i));
-        let next = first + group + i;
-        if next < step.k.rows() {
-            prefetch_row(step.k.row(next));
-            prefetch_row(step.q.row(next));
-            prefetch_row(step.v.row(next));
-        }
+fn decays<S: VectorMath>(s: S, g: &Rows<'_>, out: &mut [f32]) {
+    for i in 0..g.rows() {
+        out[i] = g.row(i)[0];
+    }
+    for i in (0..out.len()).step_by(S::LANES) {
+        s.store(math::exp(s, s.load(&out[i..])), &mut out[i..]);
+    }
+}
+
+/// The columns of a call as a whole row, zero past the last: of whole rows a copy in registers, without a call.
+#[inline(always)]
+fn padded(x: &[f32]) -> Row {
+    x.try_into().unwrap_or_else(|_| {
+        let mut row = [0.0; STATE_COLS];
+        row[..x.len()].copy_from_slice(x);
+        row
+    })
+}
+
+/// The opposite of [`padded`].
+#[inline(always)]
+fn put(row: &Row, out: &mut [f32]) {
+    match <&mut Row>::try_from(&mut *out) {
+        Ok(out) => *out = *row,
+        Err(_) => out.copy_from_slice(&row[..out.len()]),
     }
 }
 
@@ -176,177 +231,220 @@ fn prefetch_row(row: &[f32]) {
     }
 }
 
-/// T rows of equal length.
+/// Writes `W` rows of the log from `first` on to the state, and reads from the result.
 #[inline(always)]
-fn split<const T: usize>(rows: &[f32]) -> [&[f32]; T] {
-    let n = rows.len() / T;
-    let mut out = [[].as_slice(); T];
-    for t in 0..T {
-        out[t] = &rows[t * n..][..n];
-    }
-    out
-}
-
-/// Writes the tokens before, of keys `before`, to the state and answers the T tokens from `first` on, of keys `k` and
-/// queries `q`; returns their writes.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn advance<S: VectorMath, const BEFORE: usize, const T: usize, const NV: usize>(
+fn fold<S: VectorMath, const W: usize, const R: usize, const NV: usize>(
     s: S,
-    step: &DeltaTokens<'_>,
+    log: &DeltaLog<'_>,
+    alphas: &[f32],
     first: usize,
-    before: [&[f32]; BEFORE],
-    writes: &Writes<BEFORE>,
-    k: [&[f32]; T],
-    q: [&[f32]; T],
     state: &mut [Row],
-    o: &mut Tile<'_>,
-) -> Writes<T> {
-    let (mut a, mut b) = ([[0.0; STATE_COLS]; T], [[0.0; STATE_COLS]; T]);
-    pass::<S, BEFORE, T, NV>(s, state, before, writes, k, q, &mut a, &mut b);
-    let (kk, kq) = inner_products(s, k, q);
-
-    let mut u = [[0.0; STATE_COLS]; T];
-    // D(e, t) for the t at hand.
-    let mut decays = [1.0; T];
-    let mut decay = 1.0;
-    for t in 0..T {
-        let alpha = step.g.row(first + t)[0].exp();
-        decay *= alpha;
-        for e in 0..t {
-            decays[e] *= alpha;
-        }
-        let beta = s.splat(step.beta.row(first + t)[0]);
-        let (mut v, mut out) = ([0.0; STATE_COLS], [0.0; STATE_COLS]);
-        let n = o.cols();
-        v[..n].copy_from_slice(step.v.row(first + t));
-        for c in (0..STATE_COLS).step_by(S::LANES) {
-            let mut rest = s.neg_mul_add(s.splat(decay), s.load(&a[t][c..]), s.load(&v[c..]));
-            let mut sum = s.mul(s.splat(decay), s.load(&b[t][c..]));
-            for e in 0..t {
-                let ue = s.load(&u[e][c..]);
-                rest = s.neg_mul_add(s.splat(decays[e] * kk[e][t]), ue, rest);
-                sum = s.mul_add(s.splat(decays[e] * kq[e][t]), ue, sum);
-            }
-            let ut = s.mul(beta, rest);
-            s.store(ut, &mut u[t][c..]);
-            s.store(s.mul_add(s.splat(kq[t][t]), ut, sum), &mut out[c..]);
-        }
-        o.row_mut(first + t).copy_from_slice(&out[..n]);
-    }
-    for t in 0..T {
-        for c in (0..STATE_COLS).step_by(S::LANES) {
-            let ut = s.mul(s.splat(decays[t]), s.load(&u[t][c..]));
-            s.store(ut, &mut u[t][c..]);
-        }
-    }
-    Writes { u, decay }
+    reads: [Token<'_>; R],
+) -> [Reading; R] {
+    let writes: [Write<'_>; W] = std::array::from_fn(|i| Write {
+        k: log.k.row(first + i),
+        u: padded(log.u.row(first + i)),
+        alpha: alphas[first + i],
+    });
+    sweep::<S, _, W, R, NV>(s, &mut InPlace(state), writes.each_ref(), reads)
 }
 
-/// One pass over the state: `S ← decay·S + Σ_t wk_t·u_tᵀ`, and from the result `a_t = Sᵀk_t`, `b_t = Sᵀq_t`.
+/// [`fold`] for what is left of the log, [`FOLD`] rows or less.
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
-fn pass<S: VectorMath, const W: usize, const T: usize, const NV: usize>(
+fn fold_rest<S: VectorMath, const R: usize, const NV: usize>(
     s: S,
+    log: &DeltaLog<'_>,
+    alphas: &[f32],
+    first: usize,
     state: &mut [Row],
-    wk: [&[f32]; W],
-    writes: &Writes<W>,
-    k: [&[f32]; T],
-    q: [&[f32]; T],
-    a: &mut [Row; T],
-    b: &mut [Row; T],
-) {
-    let zero = s.splat(0.0);
-    let (n, mut wk, mut k, mut q) = (state.len(), wk, k, q);
+    reads: [Token<'_>; R],
+) -> [Reading; R] {
+    match log.g.rows() - first {
+        0 => sweep::<S, _, 0, R, NV>(s, &mut ReadOnly(state), [], reads),
+        1 => fold::<S, 1, R, NV>(s, log, alphas, first, state, reads),
+        2 => fold::<S, 2, R, NV>(s, log, alphas, first, state, reads),
+        3 => fold::<S, 3, R, NV>(s, log, alphas, first, state, reads),
+        _ => fold::<S, FOLD, R, NV>(s, log, alphas, first, state, reads),
+    }
+}
+
+/// A token to be answered.
+#[derive(Clone, Copy)]
+struct Token<'a> {
+    k: &'a [f32],
+    q: &'a [f32],
+    v: &'a [f32],
+    alpha: f32,
+    beta: f32,
+}
+
+impl<'a> Token<'a> {
+    /// `k·q`
+    #[inline(always)]
+    fn kq<S: VectorMath>(&self, s: S) -> f32 {
+        let (k, q) = (self.k, &self.q[..self.k.len()]);
+        let whole = k.len() - k.len() % S::LANES;
+        let mut sum = s.splat(0.0);
+        for i in (0..whole).step_by(S::LANES) {
+            sum = s.mul_add(s.load(&k[i..]), s.load(&q[i..]), sum);
+        }
+        if whole < k.len() {
+            sum = s.mul_add(s.load_part(&k[whole..]), s.load_part(&q[whole..]), sum);
+        }
+        s.reduce_add(sum)
+    }
+
+    /// The token's output from what it has read, and what it writes.
+    #[inline(always)]
+    fn answer<S: VectorMath>(&self, s: S, kq: f32, reading: &Reading, o: &mut [f32]) -> Write<'a> {
+        let (v, mut u, mut out) = (padded(self.v), [0.0; STATE_COLS], [0.0; STATE_COLS]);
+        let (alpha, beta, kq) = (s.splat(self.alpha), s.splat(self.beta), s.splat(kq));
+        for c in (0..STATE_COLS).step_by(S::LANES) {
+            let rest = s.neg_mul_add(alpha, s.load(&reading.a[c..]), s.load(&v[c..]));
+            let ut = s.mul(beta, rest);
+            s.store(ut, &mut u[c..]);
+            s.store(s.mul_add(kq, ut, s.mul(alpha, s.load(&reading.b[c..]))), &mut out[c..]);
+        }
+        put(&out, o);
+        if o.len() < STATE_COLS {
+            u[o.len()..].fill(0.0);
+        }
+        Write { k: self.k, u, alpha: self.alpha }
+    }
+}
+
+/// Where a sweep finds the state, and where it leaves it.
+trait Strip {
+    fn len(&self) -> usize;
+
+    fn row(&self, i: usize) -> &Row;
+
+    /// Row `i` to be written, if it is.
+    fn write(&mut self, i: usize) -> Option<&mut Row>;
+}
+
+struct InPlace<'a>(&'a mut [Row]);
+
+impl Strip for InPlace<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn row(&self, i: usize) -> &Row {
+        &self.0[i]
+    }
+
+    #[inline(always)]
+    fn write(&mut self, i: usize) -> Option<&mut Row> {
+        Some(&mut self.0[i])
+    }
+}
+
+/// To another strip, as long.
+struct Across<'a> {
+    from: &'a [Row],
+    to: &'a mut [Row],
+}
+
+impl Strip for Across<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.from.len().min(self.to.len())
+    }
+
+    #[inline(always)]
+    fn row(&self, i: usize) -> &Row {
+        &self.from[i]
+    }
+
+    #[inline(always)]
+    fn write(&mut self, i: usize) -> Option<&mut Row> {
+        Some(&mut self.to[i])
+    }
+}
+
+/// Nowhere: nobody reads it afterwards.
+struct ReadOnly<'a>(&'a [Row]);
+
+impl Strip for ReadOnly<'_> {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn row(&self, i: usize) -> &Row {
+        &self.0[i]
+    }
+
+    #[inline(always)]
+    fn write(&mut self, _i: usize) -> Option<&mut Row> {
+        None
+    }
+}
+
+/// One sweep over the state: `W` writes in their order, then `R` readings of the result.
+#[inline(always)]
+fn sweep<S: VectorMath, M: Strip, const W: usize, const R: usize, const NV: usize>(
+    s: S,
+    strip: &mut M,
+    writes: [&Write<'_>; W],
+    reads: [Token<'_>; R],
+) -> [Reading; R] {
+    let (zero, n) = (s.splat(0.0), strip.len());
     // Of the length of the state, so that one index serves all.
+    let (mut wk, mut alpha) = ([[].as_slice(); W], [zero; W]);
     for t in 0..W {
-        wk[t] = &wk[t][..n];
+        (wk[t], alpha[t]) = (&writes[t].k[..n], s.splat(writes[t].alpha));
     }
-    for t in 0..T {
-        (k[t], q[t]) = (&k[t][..n], &q[t][..n]);
+    let (mut k, mut q) = ([[].as_slice(); R], [[].as_slice(); R]);
+    for t in 0..R {
+        (k[t], q[t]) = (&reads[t].k[..n], &reads[t].q[..n]);
     }
-    let decay = s.splat(writes.decay);
+    let mut readings = [const { Reading { a: [0.0; STATE_COLS], b: [0.0; STATE_COLS] } }; R];
     for at in (0..STATE_COLS).step_by(NV * S::LANES) {
         let mut u = [[zero; NV]; W];
         for t in 0..W {
             for j in 0..NV {
-                u[t][j] = s.load(&writes.u[t][at + j * S::LANES..]);
+                u[t][j] = s.load(&writes[t].u[at + j * S::LANES..]);
             }
         }
-        let (mut sa, mut sb) = ([[zero; NV]; T], [[zero; NV]; T]);
+        let (mut a, mut b) = ([[zero; NV]; R], [[zero; NV]; R]);
         for i in 0..n {
-            let row = &mut state[i][at..at + NV * S::LANES];
+            let row = &strip.row(i)[at..at + NV * S::LANES];
             let mut x = [zero; NV];
             for j in 0..NV {
                 x[j] = s.load(&row[j * S::LANES..]);
             }
-            if W > 0 {
+            for t in 0..W {
+                let k = s.splat(wk[t][i]);
                 for j in 0..NV {
-                    x[j] = s.mul(x[j], decay);
-                }
-                for t in 0..W {
-                    let k = s.splat(wk[t][i]);
-                    for j in 0..NV {
-                        x[j] = s.mul_add(k, u[t][j], x[j]);
-                    }
-                }
-                for j in 0..NV {
-                    s.store(x[j], &mut row[j * S::LANES..]);
+                    x[j] = s.mul_add(k, u[t][j], s.mul(x[j], alpha[t]));
                 }
             }
-            for t in 0..T {
+            if W > 0
+                && let Some(row) = strip.write(i)
+            {
+                for j in 0..NV {
+                    s.store(x[j], &mut row[at + j * S::LANES..]);
+                }
+            }
+            for t in 0..R {
                 let (k, q) = (s.splat(k[t][i]), s.splat(q[t][i]));
                 for j in 0..NV {
-                    sa[t][j] = s.mul_add(k, x[j], sa[t][j]);
-                    sb[t][j] = s.mul_add(q, x[j], sb[t][j]);
+                    a[t][j] = s.mul_add(k, x[j], a[t][j]);
+                    b[t][j] = s.mul_add(q, x[j], b[t][j]);
                 }
             }
         }
-        for t in 0..T {
+        for t in 0..R {
             for j in 0..NV {
-                s.store(sa[t][j], &mut a[t][at + j * S::LANES..]);
-                s.store(sb[t][j], &mut b[t][at + j * S::LANES..]);
+                s.store(a[t][j], &mut readings[t].a[at + j * S::LANES..]);
+                s.store(b[t][j], &mut readings[t].b[at + j * S::LANES..]);
             }
         }
     }
-}
-
-/// `k_s·k_t` for `s < t` and `k_s·q_t` for `s ≤ t`, as `[s][t]`.
-#[inline(always)]
-fn inner_products<S: VectorMath, const T: usize>(
-    s: S,
-    k: [&[f32]; T],
-    q: [&[f32]; T],
-) -> ([[f32; T]; T], [[f32; T]; T]) {
-    let (mut kk, mut kq) = ([[s.splat(0.0); T]; T], [[s.splat(0.0); T]; T]);
-    let (mut kk_sum, mut kq_sum) = ([[0.0; T]; T], [[0.0; T]; T]);
-    let n = k[0].len();
-    let whole = n - n % S::LANES;
-    for i in (0..n).step_by(S::LANES) {
-        let (mut ki, mut qi) = ([s.splat(0.0); T], [s.splat(0.0); T]);
-        for t in 0..T {
-            if i < whole {
-                (ki[t], qi[t]) = (s.load(&k[t][i..]), s.load(&q[t][i..]));
-            } else {
-                (ki[t], qi[t]) = (s.load_part(&k[t][i..]), s.load_part(&q[t][i..]));
-            }
-        }
-        for t in 0..T {
-            for e in 0..=t {
-                kq[e][t] = s.mul_add(ki[e], qi[t], kq[e][t]);
-                if e < t {
-                    kk[e][t] = s.mul_add(ki[e], ki[t], kk[e][t]);
-                }
-            }
-        }
-    }
-    for t in 0..T {
-        for e in 0..=t {
-            kq_sum[e][t] = s.reduce_add(kq[e][t]);
-            if e < t {
-                kk_sum[e][t] = s.reduce_add(kk[e][t]);
-            }
-        }
-    }
-    (kk_sum, kq_sum)
+    readings
 }
