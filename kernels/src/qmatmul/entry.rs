@@ -10,12 +10,12 @@ use crate::simd::{Simd, levels::features_of};
 use crate::{Format, Inputs, Matrix, Tile};
 use std::marker::PhantomData;
 
-/// All activation rows times all rows of `w`. How many it can take is the function's business. Shapes have been checked
-/// by [`crate::Kernels::matmul`].
+/// The activation rows from `first` on, as many as `y` has, times all rows of `w`. How many it can take is the function's
+/// business. Shapes have been checked by [`crate::Kernels::matmul`].
 ///
 /// # Safety
 /// The CPU has the level the function belongs to.
-pub(super) type Multiply = unsafe fn(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>);
+pub(super) type Multiply = unsafe fn(w: Matrix<'_>, x: Inputs<'_>, first: usize, y: &mut Tile<'_>);
 
 /// See [`crate::Kernels::quantize_row`].
 ///
@@ -32,17 +32,28 @@ pub(super) type QuantizeInt8x2 = unsafe fn(x: &[f32], first: QuantRowMut<'_>, se
 /// The products of one format.
 #[derive(Clone, Copy)]
 pub(super) struct Product {
-    /// One activation row, at most two, at most four.
-    pub(super) gemv: [Multiply; 3],
-    /// The same with activations in two 8-bit terms; see [`crate::Kernels::matmul_int8x2`].
-    pub(super) gemv_int8x2: [Multiply; 3],
-    /// More than that.
+    /// Written rows.
+    pub(super) written: Written,
+    /// The same in two 8-bit terms; see [`crate::Kernels::matmul_int8x2`].
+    pub(super) written_int8x2: Written,
+    /// Prompt rows.
     pub(super) gemm: Gemm,
-    /// More than that, with activations in bf16; see [`crate::Kernels::matmul_bf16`].
+    /// The same in bf16; see [`crate::Kernels::matmul_bf16`].
     pub(super) gemm_bf16: Option<PanelFunctions>,
 }
 
-/// How to multiply with many activation rows.
+/// How to multiply with written rows: the same bits, whichever function takes a row.
+#[derive(Clone, Copy)]
+pub(super) struct Written {
+    /// One row.
+    pub(super) one: Multiply,
+    /// One or two.
+    pub(super) two: Multiply,
+    /// Up to four.
+    pub(super) four: Multiply,
+}
+
+/// How to multiply with prompt rows.
 #[derive(Clone, Copy)]
 pub(super) enum Gemm {
     /// A function of its own.
@@ -64,9 +75,10 @@ pub(super) trait Level: Blocks {
     unsafe fn gemv_quantised<F: Quant, const M: usize, const TERMS: usize>(
         w: Matrix<'_>,
         x: Inputs<'_>,
+        first: usize,
         y: &mut Tile<'_>,
     );
-    unsafe fn gemv_float<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>);
+    unsafe fn gemv_float<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, first: usize, y: &mut Tile<'_>);
 
     unsafe fn unpack_quantised<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow);
     unsafe fn unpack_float<F: Float>(row: &[u8], stretch: usize, out: &mut UnpackedRow);
@@ -100,16 +112,22 @@ macro_rules! level {
             unsafe fn gemv_quantised<F: Quant, const M: usize, const TERMS: usize>(
                 w: Matrix<'_>,
                 x: Inputs<'_>,
+                first: usize,
                 y: &mut Tile<'_>,
             ) {
                 // SAFETY: the caller vouches for the level; so below.
-                gemv::quantised::<Self, F, M, TERMS>(unsafe { Self::new() }, w, x, y);
+                gemv::quantised::<Self, F, M, TERMS>(unsafe { Self::new() }, w, x, first, y);
             }
 
             #[target_feature(enable = $features)]
-            unsafe fn gemv_float<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+            unsafe fn gemv_float<F: Float, const M: usize>(
+                w: Matrix<'_>,
+                x: Inputs<'_>,
+                first: usize,
+                y: &mut Tile<'_>,
+            ) {
                 // SAFETY: see above.
-                gemv::float::<Self, F, M>(unsafe { Self::new() }, w, x, y);
+                gemv::float::<Self, F, M>(unsafe { Self::new() }, w, x, first, y);
             }
 
             #[target_feature(enable = $features)]
@@ -196,8 +214,16 @@ impl<S: Level> Visitor for Products<S> {
 
     fn quantised<F: Quant>(self) -> Product {
         Product {
-            gemv: [S::gemv_quantised::<F, 1, 1>, S::gemv_quantised::<F, 2, 1>, S::gemv_quantised::<F, 4, 1>],
-            gemv_int8x2: [S::gemv_quantised::<F, 1, 2>, S::gemv_quantised::<F, 2, 2>, S::gemv_quantised::<F, 4, 2>],
+            written: Written {
+                one: S::gemv_quantised::<F, 1, 1>,
+                two: S::gemv_quantised::<F, 2, 1>,
+                four: S::gemv_quantised::<F, 4, 1>,
+            },
+            written_int8x2: Written {
+                one: S::gemv_quantised::<F, 1, 2>,
+                two: S::gemv_quantised::<F, 2, 2>,
+                four: S::gemv_quantised::<F, 4, 2>,
+            },
             gemm: Gemm::Panels(PanelFunctions {
                 unpack: S::unpack_quantised::<F>,
                 interleave: S::interleave,
@@ -209,10 +235,10 @@ impl<S: Level> Visitor for Products<S> {
     }
 
     fn float<F: Float>(self) -> Product {
-        let gemv: [Multiply; 3] = [S::gemv_float::<F, 1>, S::gemv_float::<F, 2>, S::gemv_float::<F, 4>];
+        let written = Written { one: S::gemv_float::<F, 1>, two: S::gemv_float::<F, 2>, four: S::gemv_float::<F, 4> };
         Product {
-            gemv,
-            gemv_int8x2: gemv,
+            written,
+            written_int8x2: written,
             gemm: Gemm::Panels(PanelFunctions {
                 unpack: S::unpack_float::<F>,
                 interleave: S::interleave,
