@@ -302,6 +302,18 @@ impl QuantRows {
         self.terms * self.rows
     }
 
+    /// Where the quants, scales and sums of row `r` lie, and the bytes from each row to the next, up to the last.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub(crate) fn fields_from(&self, r: usize) -> (*const i8, *const f32, *const f32, usize) {
+        assert!(r < self.rows(), "row {r} of {}", self.rows());
+        let stride = self.layout.record_len() * size_of::<Record>();
+        let [q, d, ..] = self.layout.fields;
+        let bytes: &[u8] = &bytemuck::cast_slice(&self.buffer)[r * stride..self.rows() * stride];
+        (bytes.as_ptr().cast(), bytes[q..].as_ptr().cast(), bytes[q + d..].as_ptr().cast(), stride)
+    }
+
     /// How each row lies in memory.
     pub fn layout(&self) -> Layout {
         self.layout

@@ -5,6 +5,7 @@ use super::blocks::{Blocks, Runs};
 use super::formats::{self, Float, Quant, Visitor};
 use super::gemm::{self, Panel, PanelFunctions, Stretch, UnpackedRow};
 use super::gemv;
+use super::written;
 use crate::activations::{QuantRowMut, quantize_int8x2_portable, quantize_portable};
 use crate::simd::{Simd, levels::features_of};
 use crate::{Format, Inputs, Matrix, Tile};
@@ -49,8 +50,17 @@ pub(super) struct Written {
     pub(super) one: Multiply,
     /// One or two.
     pub(super) two: Multiply,
-    /// Up to four.
-    pub(super) four: Multiply,
+    /// More.
+    pub(super) many: Many,
+}
+
+/// How to multiply with three written rows or more.
+#[derive(Clone, Copy)]
+pub(super) enum Many {
+    /// Four at a time, or what is left of them.
+    Fours(Multiply),
+    /// The driver of [`super::written`] with these functions; four rows by a function of their own, where that is faster.
+    Strips { four: Option<Multiply>, strips: written::Functions },
 }
 
 /// How to multiply with prompt rows.
@@ -79,6 +89,23 @@ pub(super) trait Level: Blocks {
         y: &mut Tile<'_>,
     );
     unsafe fn gemv_float<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, first: usize, y: &mut Tile<'_>);
+
+    unsafe fn written_unpack<F: Quant>(
+        row: &[u8],
+        first: usize,
+        supers: usize,
+        next: *const u8,
+        out: &mut written::UnpackedRow,
+    );
+    unsafe fn written_tile<const C: usize, const TERMS: usize, const CODES: u8, const OFFSETS: u8>(
+        strip: &written::Strip,
+        x: &written::Columns,
+        at: written::Stretch,
+        sums: &mut written::Sums,
+    );
+    unsafe fn written_add_up(sums: &written::Sums, n: usize, y: &mut Tile<'_>);
+    /// [`Level::written_tile`] for a format.
+    fn written_format<F: Quant, const TERMS: usize>() -> written::Tiles;
 
     unsafe fn unpack_quantised<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow);
     unsafe fn unpack_float<F: Float>(row: &[u8], stretch: usize, out: &mut UnpackedRow);
@@ -128,6 +155,67 @@ macro_rules! level {
             ) {
                 // SAFETY: see above.
                 gemv::float::<Self, F, M>(unsafe { Self::new() }, w, x, first, y);
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn written_unpack<F: Quant>(
+                row: &[u8],
+                first: usize,
+                supers: usize,
+                next: *const u8,
+                out: &mut written::UnpackedRow,
+            ) {
+                // SAFETY: see above.
+                written::unpack::<Self, F>(unsafe { Self::new() }, row, first, supers, next, out);
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn written_tile<const C: usize, const TERMS: usize, const CODES: u8, const OFFSETS: u8>(
+                strip: &written::Strip,
+                x: &written::Columns,
+                at: written::Stretch,
+                sums: &mut written::Sums,
+            ) {
+                const R: usize = <$level>::WRITTEN_ROWS;
+                // SAFETY: see above; the caller vouches for the columns.
+                unsafe {
+                    written::multiply_tile::<Self, R, C, TERMS, CODES, OFFSETS>(Self::new(), strip, x, at, sums);
+                }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn written_add_up(sums: &written::Sums, n: usize, y: &mut Tile<'_>) {
+                // SAFETY: see above.
+                written::add_up(unsafe { Self::new() }, sums, n, y);
+            }
+
+            fn written_format<F: Quant, const TERMS: usize>() -> written::Tiles {
+                use written::{CENTRE, CENTRE_IN_PLACE, NOTHING, OFFSET};
+                macro_rules! tiles {
+                    ($codes:literal, $offsets:ident) => {
+                        written::Tiles {
+                            one: Self::written_tile::<1, TERMS, $codes, $offsets>,
+                            two: Self::written_tile::<2, TERMS, $codes, $offsets>,
+                            four: Self::written_tile::<4, TERMS, $codes, $offsets>,
+                        }
+                    };
+                }
+                let codes = match F::MAX_CODE {
+                    _ if F::SIGNED => 0,
+                    0..=31 if Self::SMALL_CODES_GAIN => 31,
+                    32..=63 if Self::SMALL_CODES_GAIN => 63,
+                    _ => 127,
+                };
+                match (written::offsets::<Self, F>(), codes) {
+                    (NOTHING, _) => tiles!(0, NOTHING),
+                    (OFFSET, 31) => tiles!(31, OFFSET),
+                    (OFFSET, _) => tiles!(127, OFFSET),
+                    (CENTRE_IN_PLACE, _) => tiles!(127, CENTRE_IN_PLACE),
+                    (_, 0) => tiles!(0, CENTRE),
+                    (_, 31) => tiles!(31, CENTRE),
+                    (_, 63) => tiles!(63, CENTRE),
+                    (_, _) => tiles!(127, CENTRE),
+                }
             }
 
             #[target_feature(enable = $features)]
@@ -213,16 +301,24 @@ impl<S: Level> Visitor for Products<S> {
     type Output = Product;
 
     fn quantised<F: Quant>(self) -> Product {
+        let strips = written::Functions {
+            unpack: S::written_unpack::<F>,
+            multiply: S::written_format::<F, 1>(),
+            multiply_int8x2: S::written_format::<F, 2>(),
+            add_up: S::written_add_up,
+            super_bytes: size_of::<F::Super>(),
+            minus_centre: -formats::centre::<S, F>().unwrap_or(0.0),
+        };
         Product {
             written: Written {
                 one: S::gemv_quantised::<F, 1, 1>,
                 two: S::gemv_quantised::<F, 2, 1>,
-                four: S::gemv_quantised::<F, 4, 1>,
+                many: Many::Strips { four: Some(S::gemv_quantised::<F, 4, 1>), strips },
             },
             written_int8x2: Written {
                 one: S::gemv_quantised::<F, 1, 2>,
                 two: S::gemv_quantised::<F, 2, 2>,
-                four: S::gemv_quantised::<F, 4, 2>,
+                many: Many::Strips { four: None, strips },
             },
             gemm: Gemm::Panels(PanelFunctions {
                 unpack: S::unpack_quantised::<F>,
@@ -235,7 +331,11 @@ impl<S: Level> Visitor for Products<S> {
     }
 
     fn float<F: Float>(self) -> Product {
-        let written = Written { one: S::gemv_float::<F, 1>, two: S::gemv_float::<F, 2>, four: S::gemv_float::<F, 4> };
+        let written = Written {
+            one: S::gemv_float::<F, 1>,
+            two: S::gemv_float::<F, 2>,
+            many: Many::Fours(S::gemv_float::<F, 4>),
+        };
         Product {
             written,
             written_int8x2: written,

@@ -12,6 +12,7 @@
 use super::Inputs;
 use super::blocks::Blocks;
 use super::formats::{self, Float, Quant, Scales};
+use crate::activations::QuantRow;
 use crate::memory::{AHEAD, prefetch};
 use crate::{Matrix, Tile};
 
@@ -55,16 +56,11 @@ pub(super) fn quantised<S: Blocks, F: Quant, const M: usize, const TERMS: usize>
     y: &mut Tile<'_>,
 ) {
     let supers = w.row_bytes().div_ceil(size_of::<F::Super>());
-    let mut columns = [[Column { q: &[], d: &[], ds: &[] }; TERMS]; M];
+    let mut columns = [[Column::EMPTY; TERMS]; M];
     for m in 0..M {
         for t in 0..TERMS {
             // Past the last activation row it is taken again, and its results are dropped.
-            let row = x.q.row(TERMS * (first + m.min(y.rows() - 1)) + t);
-            columns[m][t] = Column {
-                q: &bytemuck::cast_slice(row.q)[..supers],
-                d: &row.d.as_chunks().0[..supers],
-                ds: &row.ds.as_chunks().0[..supers],
-            };
+            columns[m][t] = Column::of(x.q.row(TERMS * (first + m.min(y.rows() - 1)) + t), supers);
         }
     }
     // Formats of more bits take less arithmetic a byte: row by row they come in the order they lie in, which the
@@ -86,6 +82,20 @@ struct Column<'a> {
     q: &'a [[[i8; 64]; 4]],
     d: &'a [[f32; 8]],
     ds: &'a [[f32; 16]],
+}
+
+impl<'a> Column<'a> {
+    const EMPTY: Column<'a> = Column { q: &[], d: &[], ds: &[] };
+
+    /// The first `supers` times 256 activations of a row.
+    #[inline(always)]
+    fn of(row: QuantRow<'a>, supers: usize) -> Column<'a> {
+        Column {
+            q: &bytemuck::cast_slice(row.q)[..supers],
+            d: &row.d.as_chunks().0[..supers],
+            ds: &row.ds.as_chunks().0[..supers],
+        }
+    }
 }
 
 /// 256 quantised activations.

@@ -31,13 +31,14 @@ mod gemv;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+mod written;
 
 use crate::activations::{QuantRowMut, QuantRows, Way, quantize_int8x2_portable, quantize_portable};
 use crate::dense::{self, DenseScratch, Precision, Store, ToWords};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::simd;
 use crate::{Format, Isa, Kernels, Matrix, Tile};
-use entry::{Gemm, Level, Product, Quantize, QuantizeInt8x2, Written};
+use entry::{Gemm, Level, Product, Quantize, QuantizeInt8x2};
 
 /// Activation rows `[m, k]` in all forms. Which one is read depends on the weights: [`crate::activations::Forms::of`].
 #[derive(Clone, Copy)]
@@ -167,7 +168,7 @@ impl Kernels {
         // SAFETY: the table is that of an available level.
         unsafe {
             match (x.q.way(), &product.gemm) {
-                (Way::Written, _) => written(&product.written, w, x, y),
+                (Way::Written, _) => written::multiply::<1>(&product.written, w, x, y),
                 (Way::Prompt, Gemm::Whole(multiply)) => multiply(w, x, 0, y),
                 (Way::Prompt, Gemm::Panels(functions)) => gemm::multiply(functions, w, x, y),
                 (Way::Prompt, Gemm::Int16(functions)) => {
@@ -196,7 +197,7 @@ impl Kernels {
         if m > 0 && n > 0 {
             let product = &self.qmatmul.products[w.format() as usize];
             // SAFETY: the table is that of an available level.
-            unsafe { written(&product.written_int8x2, w, x, y) };
+            unsafe { written::multiply::<2>(&product.written_int8x2, w, x, y) };
         }
     }
 
@@ -241,23 +242,6 @@ fn check_inputs(w: Matrix<'_>, x: Inputs<'_>, m: usize) {
         assert_eq!(x.x.len(), m * k, "f32 activations [{m}, {k}]");
     } else {
         assert!(x.q.cols() == k && x.q.forms().quants, "quantised activations of {k} values");
-    }
-}
-
-/// Written rows times all rows of `w`.
-///
-/// # Safety
-/// The CPU has the level that the functions belong to.
-unsafe fn written(functions: &Written, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
-    for first in (0..y.rows()).step_by(4) {
-        let rows = first..y.rows().min(first + 4);
-        let multiply = match rows.len() {
-            1 => functions.one,
-            2 => functions.two,
-            _ => functions.four,
-        };
-        // SAFETY: the caller vouches for the level.
-        unsafe { multiply(w, x, first, &mut y.slice_rows(rows)) };
     }
 }
 

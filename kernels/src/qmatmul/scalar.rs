@@ -2,7 +2,7 @@
 //! in f64. It shares no code with the fast levels; it is also the whole of [`crate::Isa::Scalar`].
 
 use super::Inputs;
-use super::entry::{Gemm, Multiply, Product, Written};
+use super::entry::{Gemm, Many, Multiply, Product, Written};
 use crate::decode::decode_row;
 use crate::{Format, Matrix, Tile};
 
@@ -13,7 +13,7 @@ const CHUNK: usize = 256;
 const COLUMNS: usize = 16;
 
 pub(super) fn product(_: Format) -> Product {
-    let written = |multiply: Multiply| Written { one: multiply, two: multiply, four: multiply };
+    let written = |multiply: Multiply| Written { one: multiply, two: multiply, many: Many::Fours(multiply) };
     Product {
         written: written(multiply),
         written_int8x2: written(multiply_int8x2),
