@@ -283,7 +283,12 @@ impl<const LEVEL: u8> Blocks for NeonWith<LEVEL> {
 
     #[inline(always)]
     fn dots(self, kind: Codes, codes: [Bytes; 4], x: &[[i8; 64]; 4]) -> Self::Ints {
-        four!(R => self.dots_16(kind, [codes[0][R], codes[1][R], codes[2][R], codes[3][R]], x, R))
+        let quarter = |i: usize| [codes[0][i], codes[1][i], codes[2][i], codes[3][i]];
+        let mut sums = self.zero_ints();
+        for part in 0..4 {
+            sums[part] = self.dots_16(kind, quarter(part), x, part);
+        }
+        sums
     }
 
     type Part = uint8x16_t;
@@ -328,7 +333,7 @@ impl<const LEVEL: u8> Blocks for NeonWith<LEVEL> {
 
     #[inline(always)]
     fn two_digits(self, high: Self::Ints, low: Self::Ints) -> Self::Ints {
-        four!(R => self.part_two_digits(high[R], low[R]))
+        four!(R => vaddq_s32(vshlq_n_s32::<8>(high[R]), low[R]))
     }
 
     #[inline(always)]
@@ -390,7 +395,7 @@ impl<const LEVEL: u8> Blocks for NeonWith<LEVEL> {
 
     #[inline(always)]
     fn to_f32(self, v: Self::Ints) -> Self::Floats {
-        four!(R => self.part_to_f32(v[R]))
+        four!(R => vcvtq_f32_s32(v[R]))
     }
 
     #[inline(always)]

@@ -325,13 +325,12 @@ pub(super) unsafe fn multiply_tile<
                 };
             }
             for c in 0..C {
-                // SAFETY: the caller vouches for the rows; the last term's is one of them.
-                let (q, d, ds) = unsafe { x.at::<TERMS>(at.m + c, 0, at.first + k) };
-                // SAFETY: as above.
-                let (q_last, d_last, ds_last) =
-                    if TERMS == 2 { unsafe { x.at::<TERMS>(at.m + c, 1, at.first + k) } } else { (q, d, ds) };
+                // SAFETY: the caller vouches for the rows and their super-blocks.
+                let ((q, _, ds), (q_last, d, ds_last)) = unsafe {
+                    (x.at::<TERMS>(at.m + c, 0, at.first + k), x.at::<TERMS>(at.m + c, TERMS - 1, at.first + k))
+                };
                 // The scale of the last term is that of the two together.
-                let d = s.part_of_eight(d_last, part);
+                let d = s.part_of_eight(d, part);
                 if OFFSETS != NOTHING {
                     let mut ds = s.load(&ds[lanes..]);
                     if TERMS == 2 {
