@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! cargo run --release -p qwen-edge-kernels --example qmatmul_speed -- [FORMAT,.. [LEVEL,.. [M,.. [THREADS [K]]]]]
-//! cargo run --release -p qwen-edge-kernels --example qmatmul_speed -- Q4_K,Q6_K avx2,avx512vnni 1,512 2
+//! cargo run --release -p qwen-edge-kernels --example qmatmul_speed -- Q4_K,Q6_K avx2,avx512vnni 1,p512 2
 //! ```
 //!
-//! M is a number of activation rows, or `2x1`, `2x2`, `2x4`: so many in two 8-bit terms.
+//! M is a number of written rows of activations, `2x4` so many in two 8-bit terms, and `p512` a number of prompt rows.
 //!
 //! The weights are larger than the caches; beside them, "cached" is the rate of few columns with 256 KiB of weights:
 //! what the arithmetic alone allows. Every thread works on rows of its own; figures are those of the fastest
@@ -13,8 +13,9 @@
 //! is measured beside each.
 
 use qwen_edge_kernels::activations::Forms;
+use qwen_edge_kernels::dense::DenseScratch;
 use qwen_edge_kernels::memory::read;
-use qwen_edge_kernels::{Format, Inputs, Isa, Kernels, Matrix, QuantRows, Tile};
+use qwen_edge_kernels::{Format, Inputs, Isa, Kernels, Matrix, QuantRows, Tile, Way};
 use std::time::Instant;
 
 /// Weights a case has, at least.
@@ -28,7 +29,7 @@ fn main() {
     let (formats, levels, columns) = (list(), list(), list());
     let threads: usize = list().parse().unwrap_or(1);
     let k = list().parse().unwrap_or(2048);
-    let columns = if columns.is_empty() { "1,4,64".to_owned() } else { columns };
+    let columns = if columns.is_empty() { "1,4,p64".to_owned() } else { columns };
     println!("K = {k}, {threads} threads, fastest of {RUNS}");
     println!(
         "{:8} {:11} {:>4} {:>9} {:>8} {:>9} {:>9} {:>9}",
@@ -37,12 +38,8 @@ fn main() {
     for &format in Format::ALL.iter().filter(|f| picks(formats.clone(), f.name())) {
         for isa in Isa::available().into_iter().filter(|i| picks(levels.clone(), i.name())) {
             for columns in columns.split(',') {
-                let (int8x2, m) = match columns.strip_prefix("2x") {
-                    Some(m) => (true, m),
-                    None => (false, columns),
-                };
-                if let Ok(m) = m.parse() {
-                    run(format, isa, Columns { m, int8x2 }, threads, k);
+                if let Some(columns) = Columns::parse(columns) {
+                    run(format, isa, columns, threads, k);
                 }
             }
         }
@@ -53,25 +50,46 @@ fn main() {
 #[derive(Clone, Copy)]
 struct Columns {
     m: usize,
+    way: Way,
     int8x2: bool,
 }
 
 impl Columns {
-    fn multiply(self, kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
-        if self.int8x2 { kernels.matmul_int8x2(w, x, y) } else { kernels.matmul(w, x, y) }
+    fn parse(text: &str) -> Option<Columns> {
+        let (way, int8x2, m) = match (text.strip_prefix("2x"), text.strip_prefix('p')) {
+            (Some(m), _) => (Way::Written, true, m),
+            (_, Some(m)) => (Way::Prompt, false, m),
+            _ => (Way::Written, false, text),
+        };
+        Some(Columns { m: m.parse().ok()?, way, int8x2 })
+    }
+
+    fn name(self) -> String {
+        let prefix = if self.int8x2 {
+            "2x"
+        } else if self.way == Way::Prompt {
+            "p"
+        } else {
+            ""
+        };
+        format!("{prefix}{}", self.m)
+    }
+
+    fn multiply(self, kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>, scratch: &mut DenseScratch) {
+        if self.int8x2 { kernels.matmul_int8x2(w, x, y) } else { kernels.matmul(w, x, y, scratch) }
     }
 }
 
 fn run(format: Format, isa: Isa, columns: Columns, threads: usize, k: usize) {
     let kernels = Kernels::select(Some(isa)).expect("it is among the available ones");
-    let Columns { m, int8x2 } = columns;
+    let Columns { m, way, int8x2 } = columns;
     // Many columns: fewer rows, or a run takes minutes.
-    let rows = if m > 8 { 256 * threads } else { (VALUES / k).next_multiple_of(threads * 32) };
+    let rows = if m > 16 { 256 * threads } else { (VALUES / k).next_multiple_of(threads * 32) };
     let bytes = weights(format, rows, k);
     let w = Matrix::new(format, rows, k, &bytes);
     let x: Vec<f32> = (0..m * k).map(|i| ((i * 7919) % 2003) as f32 / 1001.0 - 1.0).collect();
     let forms = Forms { quants: true, ..Forms::of([format]) };
-    let mut q = if int8x2 { QuantRows::int8x2(m, k) } else { QuantRows::new(forms, m, k) };
+    let mut q = if int8x2 { QuantRows::int8x2(way, m, k) } else { QuantRows::new(way, forms, m, k) };
     let layout = q.layout();
     for r in 0..m {
         let x = &x[r * k..][..k];
@@ -87,16 +105,17 @@ fn run(format: Format, isa: Isa, columns: Columns, threads: usize, k: usize) {
     let mut y = vec![0.0; m * rows];
     let share = rows / threads;
     let cached = cached(kernels, w, columns, inputs, &mut y);
+    let mut scratches: Vec<_> = (0..threads).map(|_| DenseScratch::default()).collect();
     let mut products = Vec::new();
     let mut reads = Vec::new();
     for _ in 0..RUNS {
         let start = Instant::now();
         let mut parts: Vec<_> = y.chunks_mut(m * share).collect();
         std::thread::scope(|scope| {
-            for (t, part) in parts.iter_mut().enumerate() {
+            for (t, (part, scratch)) in parts.iter_mut().zip(&mut scratches).enumerate() {
                 scope.spawn(move || {
                     let w = w.slice_rows(t * share..(t + 1) * share);
-                    columns.multiply(kernels, w, inputs, &mut Tile::new(part, share));
+                    columns.multiply(kernels, w, inputs, &mut Tile::new(part, share), scratch);
                 });
             }
         });
@@ -115,7 +134,7 @@ fn run(format: Format, isa: Isa, columns: Columns, threads: usize, k: usize) {
         "{:8} {:11} {:>4} {:9.3} {:8.2} {:8.0}% {cached:9.2} {:9.1}",
         format.name(),
         isa.name(),
-        format!("{}{m}", if int8x2 { "2x" } else { "" }),
+        columns.name(),
         time * 1e3,
         bytes.len() as f64 / time * 1e-9,
         100.0 * read / time,
@@ -128,9 +147,10 @@ fn cached(kernels: &Kernels, w: Matrix<'_>, columns: Columns, x: Inputs<'_>, y: 
     let rows = ((256 << 10) / w.row_bytes()).min(w.rows());
     let w = w.slice_rows(0..rows);
     let mut tile = Tile::new(&mut y[..columns.m * rows], rows);
-    let times = (0..if columns.m > 8 { 3 } else { 2000 }).map(|_| {
+    let mut scratch = DenseScratch::default();
+    let times = (0..if columns.m > 16 { 3 } else { 2000 }).map(|_| {
         let start = Instant::now();
-        columns.multiply(kernels, w, x, &mut tile);
+        columns.multiply(kernels, w, x, &mut tile, &mut scratch);
         start.elapsed().as_secs_f64()
     });
     w.bytes().len() as f64 / fastest(times.collect()) * 1e-9

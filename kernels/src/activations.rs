@@ -6,10 +6,11 @@
 //! quants, times their scale, for formats with an offset. One f32 scale for 32 values is finer than the f16 scales or
 //! 256-value blocks of other runtimes.
 //!
-//! Up to [`GEMV_COLUMNS`] rows lie in the [order of lanes](Order::Lanes), more lie in the order of their values.
+//! How a row is multiplied is its [`Way`], not a matter of how many there are. Written rows lie in the
+//! [order of lanes](Order::Lanes), prompt rows in the order of their values.
 //!
-//! Where the CPU has fast products of bf16, rows with quants also carry the values rounded to bf16. 13-bit integers are
-//! stored as [`Precision::Int16`] says.
+//! Where the CPU has fast products of bf16, prompt rows with quants also carry the values rounded to bf16. 13-bit integers,
+//! of prompt rows too, are stored as [`Precision::Int16`] says.
 //!
 //! A block that holds a NaN or an infinity gets a NaN scale and zero quants: every product it enters is NaN, so the
 //! accident stays visible. A block whose largest magnitude is below [`TINY`] is stored as zeros.
@@ -18,8 +19,25 @@ use crate::dense::Precision;
 use crate::{Format, Isa, isa};
 use std::sync::LazyLock;
 
-/// Most activation rows that go through the matrix-vector kernels.
-pub const GEMV_COLUMNS: usize = 4;
+/// How a row is multiplied: by which sequence of operations, whatever the number of rows that share a product.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// As those of a prompt, which are many: what it costs is arithmetic. Weights are unpacked for panels, activations
+    /// may be rounded as the level multiplies them fastest.
+    Prompt,
+    /// As those of an answer, one after the other or a few at once: what it costs is reading the weights.
+    Written,
+}
+
+impl Way {
+    /// The order of such rows.
+    pub fn order(self) -> Order {
+        match self {
+            Way::Prompt => Order::Values,
+            Way::Written => Order::Lanes,
+        }
+    }
+}
 
 /// Values that share one scale.
 pub const BLOCK: usize = 32;
@@ -87,7 +105,7 @@ impl Order {
 pub struct Forms {
     /// 8-bit quants, for quantised weights.
     pub quants: bool,
-    /// 13-bit integers, for weights in 16-bit floats. Up to [`GEMV_COLUMNS`] rows do without them.
+    /// 13-bit integers, for weights in 16-bit floats. Written rows do without them.
     pub int16: bool,
 }
 
@@ -108,23 +126,23 @@ impl Forms {
 #[derive(Clone, Copy)]
 pub struct Layout {
     cols: usize,
-    order: Order,
+    way: Way,
     /// Bytes of the fields: quants, scales, sums, filling, bf16 values, 13-bit integers. A multiple of 64 in all.
     fields: [usize; 6],
 }
 
 impl Layout {
-    /// That of each of `rows` rows of `cols` values in the forms asked for, as far as this CPU has a use for them.
-    fn new(forms: Forms, rows: usize, cols: usize) -> Layout {
+    /// That of rows of `cols` values in the forms asked for, as far as this CPU has a use for them.
+    fn new(way: Way, forms: Forms, cols: usize) -> Layout {
         let k = if forms.quants { padded(cols) } else { 0 };
         let (d, ds) = (k / BLOCK * 4, k / SUM_BLOCK * 4);
-        let order = if rows <= GEMV_COLUMNS { Order::Lanes } else { Order::Values };
-        let bf16 = if has_bf16() { 2 * k } else { 0 };
-        let int16 = if forms.int16 && rows > GEMV_COLUMNS && has_int16() { Precision::Int16.words(cols) } else { 0 };
-        let int16 = (4 * int16).next_multiple_of(64);
+        let bf16 = if way == Way::Prompt && has_bf16() { 2 * k } else { 0 };
+        let has_int16 = way == Way::Prompt && forms.int16 && has_int16();
+        let int16 = if has_int16 { 4 * Precision::Int16.words(cols) } else { 0 };
+        let int16 = int16.next_multiple_of(64);
         // At least a record, so that threads can split rows of nothing too.
         let filled = (k + d + ds).next_multiple_of(64).max(if bf16 + int16 == 0 { 64 } else { 0 });
-        Layout { cols, order, fields: [k, d, ds, filled - (k + d + ds), bf16, int16] }
+        Layout { cols, way, fields: [k, d, ds, filled - (k + d + ds), bf16, int16] }
     }
 
     /// [`Record`]s a row takes.
@@ -151,12 +169,12 @@ impl Layout {
             ds: bytemuck::cast_slice_mut(ds),
             bf16: bytemuck::cast_slice_mut(bf16),
             int16: &mut int16[..n_words],
-            order: self.order,
+            order: self.way.order(),
         }
     }
 }
 
-/// Rows of activations `[m, k]` in the forms of products. Rows are records of one buffer, so that threads can fill
+/// Rows of activations `[m, k]` of one way in the forms of products. Rows are records of one buffer, so that threads can fill
 /// disjoint rows.
 pub struct QuantRows {
     buffer: Vec<Record>,
@@ -183,7 +201,7 @@ pub struct QuantRow<'a> {
     pub d: &'a [f32],
     /// Sums of 16 quants times their scale, `[k / 16]`.
     pub ds: &'a [f32],
-    /// Values as bf16, `[k]`; empty where the CPU has no use for them.
+    /// Values as bf16, `[k]`; empty in written rows, and where the CPU has no use for them.
     pub bf16: &'a [u16],
     /// The order of all but the bf16 values.
     pub order: Order,
@@ -197,7 +215,7 @@ pub struct QuantRowMut<'a> {
     pub d: &'a mut [f32],
     /// Sums of 16 quants times their scale.
     pub ds: &'a mut [f32],
-    /// Values as bf16, `[k]`, zeros past the end of x; empty where the CPU has no use for them.
+    /// Values as bf16, `[k]`, zeros past the end of x; empty in written rows, and where the CPU has no use for them.
     pub bf16: &'a mut [u16],
     /// Values as 13-bit integers, as many words as [`Precision::words`] says; empty in rows without them.
     pub int16: &'a mut [u32],
@@ -228,37 +246,50 @@ fn padded(cols: usize) -> usize {
 
 /// [`Record`]s of a buffer.
 fn buffer_len(rows: usize, layout: &Layout) -> usize {
-    let rows = if layout.fields[4] > 0 { rows.next_multiple_of(TILE_ROWS) } else { rows };
-    layout.record_len() * rows
+    let whole = if layout.fields[4] > 0 { TILE_ROWS } else { 1 };
+    rows.checked_next_multiple_of(whole).unwrap_or(usize::MAX).saturating_mul(layout.record_len())
 }
 
 impl QuantRows {
     /// Room for `rows` rows of `cols` values, all zero.
-    pub fn new(forms: Forms, rows: usize, cols: usize) -> Self {
-        Self::with_terms(forms, 1, rows, cols)
+    pub fn new(way: Way, forms: Forms, rows: usize, cols: usize) -> Self {
+        Self::with_terms(way, forms, 1, rows, cols)
     }
 
     /// Room for the quants of `rows` rows in two 8-bit terms: rows 2r and 2r + 1 are those of row r.
-    pub fn int8x2(rows: usize, cols: usize) -> Self {
-        Self::with_terms(Forms::QUANTS, 2, rows, cols)
+    pub fn int8x2(way: Way, rows: usize, cols: usize) -> Self {
+        Self::with_terms(way, Forms::QUANTS, 2, rows, cols)
     }
 
-    fn with_terms(forms: Forms, terms: usize, rows: usize, cols: usize) -> Self {
-        let layout = Layout::new(forms, rows, cols);
+    fn with_terms(way: Way, forms: Forms, terms: usize, rows: usize, cols: usize) -> Self {
+        let layout = Layout::new(way, forms, cols);
         let buffer = vec![bytemuck::Zeroable::zeroed(); buffer_len(terms * rows, &layout)];
         QuantRows { buffer, forms, rows, terms, layout }
     }
 
-    /// Gives the buffer another shape, keeping its memory, the forms and the number of terms. Contents are unspecified
+    /// Gives the buffer another shape, keeping its memory, the way, the forms and the number of terms. Contents are unspecified
     /// afterwards.
     pub fn reshape(&mut self, rows: usize, cols: usize) {
-        (self.rows, self.layout) = (rows, Layout::new(self.forms, rows, cols));
-        self.buffer.resize(buffer_len(self.rows(), &self.layout), bytemuck::Zeroable::zeroed());
+        (self.rows, self.layout) = (rows, Layout::new(self.layout.way, self.forms, cols));
+        let len = buffer_len(self.rows(), &self.layout);
+        // No more than is asked for: sizes are planned.
+        self.buffer.reserve_exact(len.saturating_sub(self.buffer.len()));
+        self.buffer.resize(len, bytemuck::Zeroable::zeroed());
     }
 
-    /// Bytes that rows of `cols` values take, each, at most.
-    pub fn row_bytes(forms: Forms, cols: usize) -> usize {
-        64 * Layout::new(forms, usize::MAX, cols).record_len()
+    /// Bytes that `rows` rows of `cols` values in `terms` terms take; sizes beyond the address space count as all of it.
+    pub fn bytes(way: Way, forms: Forms, terms: usize, rows: usize, cols: usize) -> usize {
+        buffer_len(rows.saturating_mul(terms), &Layout::new(way, forms, cols)).saturating_mul(size_of::<Record>())
+    }
+
+    /// Bytes of memory that the buffer holds, used or not.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity() * size_of::<Record>()
+    }
+
+    /// How the rows are multiplied.
+    pub fn way(&self) -> Way {
+        self.layout.way
     }
 
     /// The forms of the rows.
@@ -271,6 +302,18 @@ impl QuantRows {
         self.terms * self.rows
     }
 
+    /// Where the quants, scales and sums of row `r` lie, and the bytes from each row to the next, up to the last.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub(crate) fn fields_from(&self, r: usize) -> (*const i8, *const f32, *const f32, usize) {
+        assert!(r < self.rows(), "row {r} of {}", self.rows());
+        let stride = self.layout.record_len() * size_of::<Record>();
+        let [q, d, ..] = self.layout.fields;
+        let bytes: &[u8] = &bytemuck::cast_slice(&self.buffer)[r * stride..self.rows() * stride];
+        (bytes.as_ptr().cast(), bytes[q..].as_ptr().cast(), bytes[q + d..].as_ptr().cast(), stride)
+    }
+
     /// How each row lies in memory.
     pub fn layout(&self) -> Layout {
         self.layout
@@ -278,7 +321,7 @@ impl QuantRows {
 
     /// The order of each row.
     pub fn order(&self) -> Order {
-        self.layout.order
+        self.layout.way.order()
     }
 
     /// Values in a row.
@@ -304,7 +347,7 @@ impl QuantRows {
             d: bytemuck::cast_slice(d),
             ds: bytemuck::cast_slice(ds),
             bf16: bytemuck::cast_slice(&rest[filling..filling + bf16_len]),
-            order: self.layout.order,
+            order: self.order(),
         }
     }
 
@@ -486,9 +529,8 @@ fn quantize_block(x: &[f32; BLOCK], q: &mut [i8; BLOCK], d: &mut f32, ds: &mut [
 mod tests {
     use super::*;
 
-    /// As the first of so many rows that they stay in the order of their values.
     fn quantize(x: &[f32]) -> QuantRows {
-        let mut rows = QuantRows::new(Forms::QUANTS, GEMV_COLUMNS + 1, x.len());
+        let mut rows = QuantRows::new(Way::Prompt, Forms::QUANTS, 1, x.len());
         quantize_portable(x, rows.row_mut(0));
         rows
     }
@@ -513,7 +555,7 @@ mod tests {
     fn the_order_of_lanes_holds_each_quant_scale_and_sum_once_where_it_says() {
         let x: Vec<f32> = (0..700).map(|i| ((i * 7919) % 613) as f32 - 306.0 + 0.37).collect();
         let in_order = quantize(&x);
-        let mut in_lanes = QuantRows::new(Forms::QUANTS, GEMV_COLUMNS, x.len());
+        let mut in_lanes = QuantRows::new(Way::Written, Forms::QUANTS, 1, x.len());
         quantize_portable(&x, in_lanes.row_mut(0));
         let (row, lanes) = (in_order.row(0), in_lanes.row(0));
         assert_eq!(lanes.order, Order::Lanes);
@@ -532,7 +574,7 @@ mod tests {
     #[test]
     fn int8x2_is_within_a_step_of_the_second() {
         let x: Vec<f32> = (0..300).map(|i| ((i * 7919) % 613) as f32 - 306.0 + 0.37).collect();
-        let mut rows = QuantRows::int8x2(GEMV_COLUMNS + 1, x.len());
+        let mut rows = QuantRows::int8x2(Way::Prompt, 1, x.len());
         let layout = rows.layout();
         let (first, second) = rows.records_mut().split_at_mut(layout.record_len());
         quantize_int8x2_portable(&x, layout.row_mut(first), layout.row_mut(&mut second[..layout.record_len()]));

@@ -29,7 +29,7 @@ pub mod tile;
 mod transpose;
 pub mod vecmath;
 
-pub use activations::QuantRows;
+pub use activations::{QuantRows, Way};
 pub use format::Format;
 pub use isa::Isa;
 pub use kernels::Kernels;

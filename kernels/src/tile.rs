@@ -73,6 +73,15 @@ impl<'a> Tile<'a> {
         (self.ptr.wrapping_add(r * self.stride + c), self.stride)
     }
 
+    /// The same columns, rows `range` only.
+    pub fn slice_rows(&mut self, range: Range<usize>) -> Tile<'_> {
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        // No rows may begin where the buffer has ended.
+        let start = self.ptr.wrapping_add(range.start * self.stride);
+        // SAFETY: the sub-rectangle lies inside this tile, which stays borrowed while the result lives.
+        unsafe { Tile::from_raw(start, range.len(), self.cols, self.stride) }
+    }
+
     /// The same rows, columns `range` only.
     pub fn columns(&mut self, range: Range<usize>) -> Tile<'_> {
         assert!(range.start <= range.end && range.end <= self.cols, "columns {range:?} of {}", self.cols);
@@ -94,5 +103,18 @@ mod tests {
             middle.row_mut(r).fill(r as f32 + 1.0);
         }
         assert_eq!(buffer, [0., 1., 1., 0., 0., 2., 2., 0., 0., 3., 3., 0.]);
+    }
+
+    #[test]
+    fn rows_reach_their_own_values_only() {
+        let mut buffer = vec![0.0; 8];
+        let mut tile = Tile::new(&mut buffer, 2);
+        let mut columns = tile.columns(1..2);
+        let mut middle = columns.slice_rows(1..3);
+        assert_eq!((middle.rows(), middle.cols()), (2, 1));
+        middle.row_mut(0)[0] = 1.0;
+        middle.row_mut(1)[0] = 2.0;
+        assert_eq!(columns.slice_rows(4..4).rows(), 0);
+        assert_eq!(buffer, [0., 0., 0., 1., 0., 2., 0., 0.]);
     }
 }

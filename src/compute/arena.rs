@@ -16,9 +16,14 @@ pub struct Arena {
 impl Arena {
     /// `n` of the values.
     pub fn values(&mut self, n: usize) -> &mut [f32] {
+        self.values_and_dense(n).0
+    }
+
+    /// `n` of the values, and what products are made in.
+    pub fn values_and_dense(&mut self, n: usize) -> (&mut [f32], &mut DenseScratch) {
         if self.values.len() < n {
             self.values.resize(n, 0.0);
         }
-        &mut self.values[..n]
+        (&mut self.values[..n], &mut self.dense)
     }
 }

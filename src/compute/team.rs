@@ -274,22 +274,28 @@ impl Team {
         });
     }
 
-    /// As [`Team::split2`] for three buffers.
+    /// As [`Team::split2`] for three buffers, the last of which is two: its pieces are those of the first, then those of
+    /// the second.
     ///
     /// # Panics
     /// If the numbers of pieces differ.
-    pub fn split3<A: Send, B: Send, C: Send>(
+    pub fn split_rows<A: Send, B: Send, C: Send>(
         &mut self,
         (a, a_unit): (&mut [A], usize),
         (b, b_unit): (&mut [B], usize),
-        (c, c_unit): (&mut [C], usize),
+        c: [(&mut [C], usize); 2],
         f: impl Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync,
     ) {
-        let (a, b, c) = (Pieces::new(a, a_unit), Pieces::new(b, b_unit), Pieces::new(c, c_unit));
-        assert!(a.count() == b.count() && a.count() == c.count(), "buffers of different numbers of pieces");
+        let (a, b) = (Pieces::new(a, a_unit), Pieces::new(b, b_unit));
+        let c = c.map(|(c, unit)| Pieces::new(c, unit));
+        let first = c[0].count();
+        let same = a.count() == b.count() && a.count() == first + c[1].count();
+        assert!(same, "buffers of different numbers of pieces");
         self.for_each(a.count(), |i| {
             // SAFETY: `for_each` calls with each `i` once, so no piece is borrowed twice.
-            f(i, unsafe { a.piece(i) }, unsafe { b.piece(i) }, unsafe { c.piece(i) });
+            let c = unsafe { if i < first { c[0].piece(i) } else { c[1].piece(i - first) } };
+            // SAFETY: as above.
+            f(i, unsafe { a.piece(i) }, unsafe { b.piece(i) }, c);
         });
     }
 
@@ -315,26 +321,27 @@ impl Team {
         });
     }
 
-    /// Cuts two matrices of the same shape in the same way and calls `f(rows, columns, rectangle of a, rectangle of b)`.
+    /// Cuts two matrices of the same shape in the same way and calls `f(arena, columns, rectangle of a, rectangle of b)`, with
+    /// the arena of the thread that the rectangles fall to.
     ///
     /// # Panics
     /// If the matrices are cut differently.
-    pub fn twins(
+    pub fn twins_with(
         &mut self,
         a: Grid<'_>,
         b: Grid<'_>,
-        f: impl Fn(Range<usize>, Range<usize>, Tile<'_>, Tile<'_>) + Sync,
+        f: impl Fn(&mut Arena, Range<usize>, Tile<'_>, Tile<'_>) + Sync,
     ) {
         assert_eq!(
             (a.rows, a.cols, a.row_unit, a.col_unit),
             (b.rows, b.cols, b.row_unit, b.col_unit),
             "twins of different shape"
         );
-        self.for_each(a.count(), |i| {
+        self.for_each_with(a.count(), |arena, i| {
             let (rows, cols) = a.ranges(i);
-            // SAFETY: `for_each` calls with each `i` once, and the rectangles of a grid do not overlap.
+            // SAFETY: `for_each_with` calls with each `i` once, and the rectangles of a grid do not overlap.
             let (tile_a, tile_b) = unsafe { (a.tile(&rows, &cols), b.tile(&rows, &cols)) };
-            f(rows, cols, tile_a, tile_b);
+            f(arena, cols, tile_a, tile_b);
         });
     }
 
@@ -628,6 +635,24 @@ mod tests {
                 count.fetch_add(1, Ordering::Relaxed);
             });
             assert_eq!(count.into_inner(), 10);
+        }
+    }
+
+    #[test]
+    fn a_row_comes_with_its_piece_of_the_buffer_that_it_falls_to() {
+        let mut team = Team::new(2);
+        for (first, second) in [(0, 3), (4, 0), (3, 2)] {
+            let n = first + second;
+            let (mut a, mut b) = (vec![0; n], vec![0; 3 * n]);
+            let (mut c, mut d) = (vec![0; 2 * first], vec![0; 5 * second]);
+            team.split_rows((&mut a, 1), (&mut b, 3), [(&mut c, 2), (&mut d, 5)], |i, a, b, c| {
+                assert_eq!((a.len(), b.len(), c.len()), (1, 3, if i < first { 2 } else { 5 }));
+                [a, b, c].into_iter().flatten().for_each(|v| *v += i + 1);
+            });
+            let all = [(a, 1, 0), (b, 3, 0), (c, 2, 0), (d, 5, first)];
+            for (buffer, unit, start) in all {
+                assert!(buffer.iter().enumerate().all(|(i, &v)| v == start + i / unit + 1));
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 
 use super::context_error::ContextError;
 use crate::compute::Compute;
-use crate::compute::batch::{Batch, BatchShape, products};
+use crate::compute::batch::{Batch, BatchShape, Exactness, products};
 use crate::compute::team::Phase;
 use crate::model::cache::{KvCache, KvType};
 use crate::model::deltanet::State;
@@ -14,7 +14,7 @@ use crate::model::finite::{self, NotFinite};
 use crate::model::forward::{self, Forward, LayerState, Observer};
 use crate::model::input::{Input, InputRow};
 use crate::model::mtp::Drafter;
-use crate::model::pass::Scratch;
+use crate::model::pass::{Scratch, most, ways};
 use crate::model::rope::{Position, Rope};
 use crate::model::{Config, LayerKind, Model};
 use kernels::Kernels;
@@ -347,8 +347,8 @@ impl Context {
             let rows = logits.len() / n_vocab;
             let row = row + i * HEAD_BATCH;
             normalize(&self.model, &mut self.compute, &self.scratch, row, rows, &mut self.head);
-            let products_of_head = [(self.model.output.matrix(), logits)];
-            products(&mut self.compute, &self.head, Phase::Head, products_of_head);
+            let head = (self.model.output.matrix(), Exactness::Plain, logits);
+            products(&mut self.compute, &self.head, Phase::Head, [head]);
         }
         &mut self.logits
     }
@@ -525,9 +525,10 @@ impl Context {
         assert!(y.len().is_multiple_of(n_embd), "whole rows");
         self.logits.resize(y.len() / n_embd * n_vocab, 0.0);
         for (y, logits) in y.chunks(HEAD_BATCH * n_embd).zip(self.logits.chunks_mut(HEAD_BATCH * n_vocab)) {
-            self.head.reshape(y.len() / n_embd, n_embd);
+            self.head.reshape(ways(y.len() / n_embd), n_embd);
             self.head.fill(&mut self.compute, |r, h| h.copy_from_slice(&y[r * n_embd..][..n_embd]));
-            products(&mut self.compute, &self.head, Phase::Head, [(self.model.output.matrix(), logits)]);
+            let head = (self.model.output.matrix(), Exactness::Plain, logits);
+            products(&mut self.compute, &self.head, Phase::Head, [head]);
         }
         &mut self.logits
     }
@@ -542,7 +543,7 @@ impl Context {
 
 /// The lengths of the rows that logits are computed of at once.
 fn head(config: &Config) -> BatchShape {
-    BatchShape { forms: config.forms, rows: HEAD_BATCH, cols: config.n_embd, refined: false }
+    BatchShape { forms: config.forms, rows: most(HEAD_BATCH), cols: config.n_embd, refined: false }
 }
 
 /// Rows for text whose first token is at `position`.
@@ -554,7 +555,7 @@ pub fn text_rows(ids: &[u32], position: u32) -> Vec<InputRow<'_>> {
 /// Writes the final norm of `n` outputs from `row` on into `head`.
 fn normalize(model: &Model, compute: &mut Compute, scratch: &Scratch, row: usize, n: usize, head: &mut Batch) {
     let (kernels, n_embd) = (compute.kernels, model.config.n_embd);
-    head.reshape(n, n_embd);
+    head.reshape(ways(n), n_embd);
     head.fill(compute, |r, h| {
         kernels.rms_norm(&scratch.x[(row + r) * n_embd..][..n_embd], &model.output_norm, model.config.rms_eps, h);
     });

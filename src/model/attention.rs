@@ -4,7 +4,7 @@ use super::Config;
 use super::cache::KvCache;
 use super::pass::{FEW_TOKENS, LayerPass};
 use super::weights::Attention;
-use crate::compute::batch::products;
+use crate::compute::batch::{Exactness, products};
 use crate::compute::team::{Grid, Phase, Team};
 use kernels::attention::{CONTEXT_CHUNK, Mask, Queries, partial_len};
 use kernels::{Kernels, Rows, Tile};
@@ -15,18 +15,15 @@ const TOKEN_BLOCK: usize = 32;
 
 /// Computes the mixer of the normalised rows `pass.h` into `pass.out`, appending to the cache.
 pub(super) fn forward(w: &Attention, cache: &mut KvCache, pass: &mut LayerPass<'_>) {
-    let LayerPass { compute, config, n, n_past, h, core, proj, angles, partials, out, .. } = pass;
+    let LayerPass { compute, config, rows, n, n_past, h, core, proj, angles, partials, out, .. } = pass;
     let (kernels, config, n, n_past) = (compute.kernels, *config, *n, *n_past);
     let (head_dim, kv_dim, query_dim) = (config.head_dim, config.kv_dim(), config.query_dim());
     let (q, rest) = proj.split_at_mut(n * query_dim);
     let (k, rest) = rest.split_at_mut(n * kv_dim);
     let v = &mut rest[..n * kv_dim];
-    products(
-        compute,
-        h,
-        Phase::Products,
-        [(w.attn_q.matrix(), &mut *q), (w.attn_k.matrix(), &mut *k), (w.attn_v.matrix(), &mut *v)],
-    );
+    let projections = [(&w.attn_q, &mut *q), (&w.attn_k, &mut *k), (&w.attn_v, &mut *v)];
+    let projections = projections.map(|(w, y)| (w.matrix(), Exactness::Plain, y));
+    products(compute, h, Phase::Products, projections);
 
     compute.team.split2((&mut *q, query_dim), (&mut *k, kv_dim), |i, q, k| {
         let (cos, sin) = angles[i * config.rope.n_rot..][..config.rope.n_rot].split_at(config.rope.n_rot / 2);
@@ -44,7 +41,7 @@ pub(super) fn forward(w: &Attention, cache: &mut KvCache, pass: &mut LayerPass<'
     cache.append(kernels, kv_dim, n_past, k, v);
 
     let q = &*q;
-    core.reshape(n, config.n_head * head_dim);
+    core.reshape(*rows, config.n_head * head_dim);
     let attend = Attend { q, cache, kernels, config, n, n_past };
     compute.team.enter(Phase::Attention);
     if n <= FEW_TOKENS {
@@ -59,7 +56,7 @@ pub(super) fn forward(w: &Attention, cache: &mut KvCache, pass: &mut LayerPass<'
             kernels.sigmoid_mul(o, &head[head_dim..]);
         }
     });
-    products(compute, core, Phase::Products, [(w.attn_output.matrix(), &mut **out)]);
+    products(compute, core, Phase::Products, [(w.attn_output.matrix(), Exactness::Plain, &mut **out)]);
 }
 
 /// Attention of a batch whose keys and values are in the cache.

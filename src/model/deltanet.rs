@@ -1,10 +1,10 @@
 //! A Gated DeltaNet layer's mixer (`MODEL.md` §7; Yang et al., arXiv:2412.06464) and its state (§11).
 
 use super::Config;
-use super::pass::LayerPass;
+use super::pass::{LayerPass, most};
 use super::weights::DeltaNet;
 use crate::compute::Compute;
-use crate::compute::batch::{precise_arena_len, precise_products, products};
+use crate::compute::batch::{Exactness, precise_arena_len, products};
 use crate::compute::team::{Grid, Phase};
 use kernels::Rows;
 use kernels::deltanet::{CONV_BLOCK, DeltaLog, DeltaTokens, STATE_COLS, Writes, delta_scratch_len};
@@ -90,7 +90,7 @@ fn state_cols(config: &Config) -> usize {
 /// Computes the mixer of the normalised rows `pass.h` into `pass.out`, advancing the state; with `log`, keeps what
 /// [`rewind`] needs.
 pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<Log>>, pass: &mut LayerPass<'_>) {
-    let LayerPass { compute, config, n, h, core, proj, up, alpha_beta, out, .. } = pass;
+    let LayerPass { compute, config, rows, n, h, core, proj, up, alpha_beta, out, .. } = pass;
     let (kernels, config, n) = (compute.kernels, *config, *n);
     let (channels, value_dim) = (config.conv_channels(), config.value_dim());
     let qkv = &mut proj[..n * channels];
@@ -99,17 +99,16 @@ pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<L
     let gates = w.ssm_alpha_beta.matrix();
     h.refine(compute);
     // The gated norm amplifies the rounding of z most; queries, keys and values come next.
-    if h.refines_cheaply(kernels) {
-        let pairs = [(w.attn_qkv.matrix(), &mut *qkv), (w.attn_gate.matrix(), &mut *z), (gates, &mut *alpha_beta)];
-        precise_products(compute, h, Phase::Products, pairs);
-    } else {
-        precise_products(compute, h, Phase::Products, [(w.attn_gate.matrix(), &mut *z)]);
-        products(compute, h, Phase::Products, [(w.attn_qkv.matrix(), &mut *qkv), (gates, &mut *alpha_beta)]);
-    }
+    let projections = [
+        (w.attn_gate.matrix(), Exactness::Precise, &mut *z),
+        (w.attn_qkv.matrix(), Exactness::PreciseIfCheap, &mut *qkv),
+        (gates, Exactness::PreciseIfCheap, &mut *alpha_beta),
+    ];
+    products(compute, h, Phase::Products, projections);
     if let Some(log) = log {
         *log = Some(Log { before: state.clone(), qkv: qkv.to_vec(), alpha_beta: alpha_beta.to_vec() });
     }
-    core.reshape(n, value_dim);
+    core.reshape(*rows, value_dim);
     compute.team.enter(Phase::DeltaRule);
     Mix { w, config, compute }.advance(state, qkv, alpha_beta, &mut core.x);
     compute.team.enter(Phase::Other);
@@ -120,13 +119,13 @@ pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<L
             kernels.gated_rms_norm(o, z, &w.ssm_norm, config.rms_eps);
         }
     });
-    products(compute, core, Phase::Products, [(w.ssm_out.matrix(), &mut **out)]);
+    products(compute, core, Phase::Products, [(w.ssm_out.matrix(), Exactness::Plain, &mut **out)]);
 }
 
 /// Values of an arena that the mixer of `n` tokens takes at most.
 pub(super) fn arena_len(config: &Config, n: usize, threads: usize) -> usize {
-    // Of a batch too long to be refined cheaply, the output gate alone is.
-    let products = if config.forms.quants { precise_arena_len(n, config.value_dim(), threads) } else { 0 };
+    let outputs = config.conv_channels() + config.value_dim() + 2 * config.n_v_head;
+    let products = if config.forms.quants { precise_arena_len(most(n).prompt, outputs, threads) } else { 0 };
     products.max(delta_scratch_len(config.head_k_dim, 0, n))
 }
 

@@ -2,7 +2,7 @@
 
 use super::pass::LayerPass;
 use super::weights::Ffn;
-use crate::compute::batch::{products, strip};
+use crate::compute::batch::{Exactness, products, strip};
 use crate::compute::team::{Grid, Phase};
 
 /// Computes the feed-forward of the normalised rows `pass.h` into `pass.out`.
@@ -10,17 +10,17 @@ pub(super) fn forward(w: &Ffn, pass: &mut LayerPass<'_>) {
     let kernels = pass.compute.kernels;
     let n_ff = w.ffn_gate.rows();
     let width = strip(n_ff, pass.compute.team.threads());
-    let x = pass.h.inputs();
+    let x = &*pass.h;
     let (ffn_gate, ffn_up) = (w.ffn_gate.matrix(), w.ffn_up.matrix());
     let (gate, up) = (&mut pass.wide.x[..pass.n * n_ff], &mut pass.up[..pass.n * n_ff]);
     // Gate and up of the same rows go together: their product is taken while both are in cache.
     pass.compute.team.enter(Phase::Products);
-    pass.compute.team.twins(
+    pass.compute.team.twins_with(
         Grid::strips(gate, n_ff, width),
         Grid::strips(up, n_ff, width),
-        |_, cols, mut gate, mut up| {
-            kernels.matmul(ffn_gate.slice_rows(cols.clone()), x, &mut gate);
-            kernels.matmul(ffn_up.slice_rows(cols), x, &mut up);
+        |arena, cols, mut gate, mut up| {
+            x.multiply(kernels, arena, ffn_gate.slice_rows(cols.clone()), Exactness::Plain, &mut gate);
+            x.multiply(kernels, arena, ffn_up.slice_rows(cols), Exactness::Plain, &mut up);
             for r in 0..gate.rows() {
                 kernels.silu_mul(gate.row_mut(r), up.row(r));
             }
@@ -28,5 +28,6 @@ pub(super) fn forward(w: &Ffn, pass: &mut LayerPass<'_>) {
     );
     pass.compute.team.enter(Phase::Other);
     pass.wide.fill(pass.compute, |_, _| {});
-    products(pass.compute, pass.wide, Phase::Products, [(w.ffn_down.matrix(), &mut *pass.out)]);
+    let down = (w.ffn_down.matrix(), Exactness::Plain, &mut *pass.out);
+    products(pass.compute, pass.wide, Phase::Products, [down]);
 }

@@ -15,12 +15,12 @@ use super::attention;
 use super::cache::{KvCache, KvType};
 use super::ffn;
 use super::input::{Input, InputRow};
-use super::pass::Scratch;
+use super::pass::{Scratch, most, ways};
 use super::rope::Rope;
 use super::weights::{Model, Mtp};
 use super::{Config, weights};
 use crate::compute::Compute;
-use crate::compute::batch::{Batch, BatchShape, products};
+use crate::compute::batch::{Batch, BatchShape, Exactness, products};
 use crate::compute::team::Phase;
 use kernels::decode;
 
@@ -94,7 +94,7 @@ impl Drafter {
         let (block, config, token_embd) = (block(model), &model.config, model.token_embd.matrix());
         let kernels = compute.kernels;
         let n_embd = config.n_embd;
-        self.joint.reshape(next.len(), 2 * n_embd);
+        self.joint.reshape(ways(next.len()), 2 * n_embd);
         self.joint.fill(compute, |i, row| {
             let (e, h) = row.split_at_mut(n_embd);
             match next[i].input {
@@ -106,7 +106,7 @@ impl Drafter {
         });
         let (x, angles) = self.scratch.inputs(config, next.len());
         compute.team.split(angles, config.rope.n_rot, |i, angles| rope.fill(next[i].position, angles));
-        products(compute, &self.joint, Phase::Products, [(block.eh_proj.matrix(), x)]);
+        products(compute, &self.joint, Phase::Products, [(block.eh_proj.matrix(), Exactness::Plain, x)]);
     }
 
     /// The attention layer over the residual stream, and the norm behind it, into the given values of `y`.
@@ -128,7 +128,7 @@ impl Drafter {
 
 /// The lengths of the joints of a batch of pairs.
 fn joint(config: &Config) -> BatchShape {
-    BatchShape { forms: config.forms, rows: BATCH, cols: 2 * config.n_embd, refined: false }
+    BatchShape { forms: config.forms, rows: most(BATCH), cols: 2 * config.n_embd, refined: false }
 }
 
 fn block(model: &Model) -> &Mtp {

@@ -2,7 +2,7 @@
 
 use super::Config;
 use crate::compute::Compute;
-use crate::compute::batch::{Batch, BatchShape};
+use crate::compute::batch::{Batch, BatchShape, RowCounts};
 use crate::platform::machine::commit_memory;
 use kernels::attention::CONTEXT_CHUNK;
 
@@ -30,6 +30,19 @@ pub struct Scratch {
     partials: Vec<f32>,
 }
 
+/// Batches up to this many tokens are written rows; the rows of larger ones are all prompt rows.
+const MOST_WRITTEN: usize = 4;
+
+/// How the rows of a batch of `n` are multiplied.
+pub fn ways(n: usize) -> RowCounts {
+    if n <= MOST_WRITTEN { RowCounts { prompt: 0, written: n } } else { RowCounts { prompt: n, written: 0 } }
+}
+
+/// Rows of each way at most, in batches of up to `n`.
+pub fn most(n: usize) -> RowCounts {
+    RowCounts { prompt: ways(n).prompt, written: n.min(MOST_WRITTEN) }
+}
+
 /// Batches up to this many tokens share out the context over the threads; larger ones share out the tokens.
 pub(super) const FEW_TOKENS: usize = 8;
 
@@ -51,7 +64,7 @@ impl Shapes {
     /// Those for batches of up to `rows` tokens in a context of up to `n_ctx`.
     fn new(config: &Config, n_ctx: usize, rows: usize) -> Shapes {
         let values = |cols: usize| rows.saturating_mul(cols);
-        let batch = |cols: usize, refined: bool| BatchShape { forms: config.forms, rows, cols, refined };
+        let batch = |cols: usize, refined: bool| BatchShape { forms: config.forms, rows: most(rows), cols, refined };
         let heads = config.n_head * config.head_dim;
         let few = rows.min(FEW_TOKENS) * config.n_head;
         Shapes {
@@ -109,6 +122,8 @@ impl Scratch {
 pub(super) struct LayerPass<'a> {
     pub compute: &'a mut Compute,
     pub config: &'a Config,
+    /// Tokens in the batch, by the ways in which their rows are multiplied.
+    pub rows: RowCounts,
     /// Tokens in the batch.
     pub n: usize,
     /// Tokens before the batch.
@@ -140,10 +155,11 @@ impl Scratch {
     ) -> (&'a mut [f32], LayerPass<'a>) {
         let Scratch { x, out, h, core, wide, proj, up, alpha_beta, angles, partials } = self;
         let out = &mut out[..n * config.n_embd];
-        h.reshape(n, config.n_embd);
-        wide.reshape(n, config.n_ff);
+        let rows = ways(n);
+        h.reshape(rows, config.n_embd);
+        wide.reshape(rows, config.n_ff);
         let x = &mut x[..n * config.n_embd];
-        (x, LayerPass { compute, config, n, n_past, h, core, wide, proj, up, alpha_beta, angles, partials, out })
+        (x, LayerPass { compute, config, rows, n, n_past, h, core, wide, proj, up, alpha_beta, angles, partials, out })
     }
 }
 

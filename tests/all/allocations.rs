@@ -3,15 +3,17 @@
 
 use crate::support::allocation;
 use crate::support::gguf_sample::{bytes_of, sample};
-use kernels::Kernels;
+use kernels::activations::Forms;
+use kernels::{Kernels, QuantRows, Way};
 use qwen_edge::compute::Compute;
+use qwen_edge::compute::batch::RowCounts;
 use qwen_edge::engine::context::{Context, ContextBytes, Settings};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::cache::{KvCache, KvType};
 use qwen_edge::model::deltanet::State;
 use qwen_edge::model::forward;
 use qwen_edge::model::mtp::Drafter;
-use qwen_edge::model::pass::Scratch;
+use qwen_edge::model::pass::{Scratch, most};
 use qwen_edge::model::{Config, Model};
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
 use std::sync::Arc;
@@ -80,17 +82,19 @@ fn what_is_allocated_is_what_the_plan_counts() {
     for model in models() {
         let config: &Config = &model.config;
         assert_eq!(allocated(|| State::new(config)), State::bytes(config));
-        // What a batch is refined into comes later; rows are completed to whole numbers of those that kernels take.
-        let refined =
-            |n_batch: usize| Scratch::bytes(config, 0, n_batch) - allocated(|| Scratch::new(config, 0, n_batch));
-        let row = refined(16) / 16;
+        // What a batch is refined into comes later.
+        let refined = |n_batch: usize| {
+            let terms = |way, rows| QuantRows::bytes(way, Forms::QUANTS, 2, rows, config.n_embd);
+            let RowCounts { prompt, written } = most(n_batch);
+            if config.forms.quants { terms(Way::Prompt, prompt) + terms(Way::Written, written) } else { 0 }
+        };
         for (n_ctx, n_batch) in [(700, 1), (512, 4), (5_000, 5), (4_096, 64), (70_000, 512)] {
             for kv in [KvType::F16, KvType::Q8_0] {
                 let cache = KvCache::bytes(config, n_ctx, kv);
                 assert_eq!(allocated(|| KvCache::new(config, n_ctx, kv)), cache);
                 let (drafter, counted) =
                     (allocated(|| Drafter::new(config, n_ctx, kv)), Drafter::bytes(config, n_ctx, kv));
-                assert_eq!(drafter + 64 * row, counted);
+                assert_eq!(drafter + refined(64), counted);
 
                 let settings = Settings { n_ctx, n_batch, kv, n_checkpoint: 0 };
                 let arena = size_of::<f32>() * forward::arena_len(config, n_batch, 1);
@@ -103,14 +107,7 @@ fn what_is_allocated_is_what_the_plan_counts() {
             }
             let (scratch, counted) =
                 (allocated(|| Scratch::new(config, n_ctx, n_batch)), Scratch::bytes(config, n_ctx, n_batch));
-            if n_batch.is_multiple_of(16) {
-                assert_eq!(scratch + n_batch * row, counted, "{n_ctx}, {n_batch}");
-            } else {
-                assert!(
-                    scratch <= counted && counted - scratch <= 16 * counted / n_batch.min(16),
-                    "{n_ctx}, {n_batch}"
-                );
-            }
+            assert_eq!(scratch + refined(n_batch), counted, "{n_ctx}, {n_batch}");
         }
     }
 }

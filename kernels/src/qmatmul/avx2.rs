@@ -1,6 +1,6 @@
 //! The levels AVX2 and AVX-VNNI: two registers a vector. They differ in one thing, the product of bytes.
 
-use super::blocks::{Blocks, Codes, Line, Runs, generic_block_sums, generic_dots};
+use super::blocks::{Blocks, Codes, Line, Runs, generic_block_sums};
 use crate::simd::{Avx2With, has};
 use crate::transpose::{transpose_8, transpose_halves};
 use std::arch::asm;
@@ -30,6 +30,41 @@ impl<const VNNI: bool> Avx2With<VNNI> {
                 let pairs = _mm256_maddubs_epi16(codes, x);
                 _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
             }
+        })
+    }
+
+    /// Half `part` of [`Blocks::dots`].
+    #[inline(always)]
+    fn dots_32(self, kind: Codes, codes: [__m256i; 4], x: &[[i8; 64]; 4], part: usize) -> __m256i {
+        let mut of_x = codes;
+        for m in 0..4 {
+            of_x[m] = self.part(bytemuck::cast_ref(&x[m]), part);
+        }
+        let x = of_x;
+        has!({
+            let ones = _mm256_set1_epi16(1);
+            if VNNI || !matches!(kind, Codes::UpTo(..=63)) {
+                let mut sums = _mm256_setzero_si256();
+                for m in 0..4 {
+                    let (codes, x) = if kind == Codes::Signed && !VNNI {
+                        (_mm256_abs_epi8(codes[m]), _mm256_sign_epi8(x[m], codes[m]))
+                    } else {
+                        (codes[m], x[m])
+                    };
+                    sums = self.dot_acc_32(sums, codes, x);
+                }
+                return sums;
+            }
+            let mut pairs = codes;
+            for m in 0..4 {
+                pairs[m] = _mm256_maddubs_epi16(codes[m], x[m]);
+            }
+            // Two pairs of products reach 4·63·127, four 8·31·127: both below 2¹⁵.
+            let (first, second) = (_mm256_add_epi16(pairs[0], pairs[1]), _mm256_add_epi16(pairs[2], pairs[3]));
+            if matches!(kind, Codes::UpTo(..=31)) {
+                return _mm256_madd_epi16(_mm256_add_epi16(first, second), ones);
+            }
+            _mm256_add_epi32(_mm256_madd_epi16(first, ones), _mm256_madd_epi16(second, ones))
         })
     }
 
@@ -73,6 +108,7 @@ impl<const VNNI: bool> Blocks for Avx2With<VNNI> {
     const IN_PLACE_32: bool = VNNI;
     const IN_PLACE_16: bool = false;
     const ROWS: usize = 1;
+    const WRITTEN_ROWS: usize = 1;
     const TILE: [usize; 2] = [1, 4];
     // Two products of a code with an activation make at most 254 codes; 8 groups of 15, 4 of 31 and 2 of 63 stay below
     // 2¹⁵.
@@ -129,30 +165,53 @@ impl<const VNNI: bool> Blocks for Avx2With<VNNI> {
 
     #[inline(always)]
     fn dots(self, kind: Codes, codes: [Pair; 4], x: &[[i8; 64]; 4]) -> Pair {
-        if VNNI || !matches!(kind, Codes::UpTo(..=63)) {
-            return generic_dots(self, kind, codes, x);
+        let half = |i: usize| [[codes[0][i], codes[1][i], codes[2][i], codes[3][i]]];
+        [self.part_dots(kind, &half(0), x, 0)[0], self.part_dots(kind, &half(1), x, 1)[0]]
+    }
+
+    type Part = __m256i;
+    type PartInts = __m256i;
+
+    const SMALL_CODES_GAIN: bool = !VNNI;
+
+    #[inline(always)]
+    fn part(self, p: &[u8; 64], part: usize) -> __m256i {
+        has!(_mm256_loadu_si256(p[32 * part..][..32].as_ptr().cast()))
+    }
+
+    #[inline(always)]
+    fn part_dots<const R: usize>(
+        self,
+        kind: Codes,
+        codes: &[[__m256i; 4]; R],
+        x: &[[i8; 64]; 4],
+        part: usize,
+    ) -> [__m256i; R] {
+        let mut sums = [has!(_mm256_setzero_si256()); R];
+        for r in 0..R {
+            sums[r] = self.dots_32(kind, codes[r], x, part);
         }
-        let mut pairs = codes;
-        for m in 0..4 {
-            let x = self.load_bytes(bytemuck::cast_ref(&x[m]));
-            pairs[m] = both!(_mm256_maddubs_epi16(codes[m], x));
-        }
-        // Two pairs of products reach 4·63·127, four 8·31·127: both below 2¹⁵.
-        let (first, second) =
-            (both!(_mm256_add_epi16(pairs[0], pairs[1])), both!(_mm256_add_epi16(pairs[2], pairs[3])));
-        let ones = has!([_mm256_set1_epi16(1); 2]);
-        if matches!(kind, Codes::UpTo(..=31)) {
-            let all = both!(_mm256_add_epi16(first, second));
-            return both!(_mm256_madd_epi16(all, ones));
-        }
-        let (first, second) = (both!(_mm256_madd_epi16(first, ones)), both!(_mm256_madd_epi16(second, ones)));
-        both!(_mm256_add_epi32(first, second))
+        sums
+    }
+
+    #[inline(always)]
+    fn part_two_digits(self, high: __m256i, low: __m256i) -> __m256i {
+        has!(_mm256_add_epi32(_mm256_slli_epi32::<8>(high), low))
+    }
+
+    #[inline(always)]
+    fn part_to_f32(self, v: __m256i) -> __m256 {
+        has!(_mm256_cvtepi32_ps(v))
+    }
+
+    #[inline(always)]
+    fn part_of_eight(self, p: &[f32; 8], part: usize) -> __m256 {
+        has!(_mm256_broadcast_ps(&_mm_loadu_ps(p[4 * part..][..4].as_ptr())))
     }
 
     #[inline(always)]
     fn two_digits(self, high: Pair, low: Pair) -> Pair {
-        let high = has!([_mm256_slli_epi32::<8>(high[0]), _mm256_slli_epi32::<8>(high[1])]);
-        both!(_mm256_add_epi32(high, low))
+        [self.part_two_digits(high[0], low[0]), self.part_two_digits(high[1], low[1])]
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! The level AVX-512-VNNI: one register a vector. Codes may be any u8 (`vpdpbusd` does not saturate between products),
 //! so signed ones carry a bias of 128.
 
-use super::blocks::{Blocks, generic_groups_at};
+use super::blocks::{Blocks, Codes, generic_groups_at};
 use crate::simd::{Avx512, has};
 use crate::transpose::{transpose_16, transpose_quarters};
 use std::arch::x86_64::*;
@@ -15,6 +15,7 @@ impl Blocks for Avx512 {
     const IN_PLACE_32: bool = true;
     const IN_PLACE_16: bool = true;
     const ROWS: usize = 4;
+    const WRITTEN_ROWS: usize = 2;
     const TILE: [usize; 2] = [2, 4];
 
     #[inline(always)]
@@ -68,6 +69,47 @@ impl Blocks for Avx512 {
     #[inline(always)]
     fn two_digits(self, high: __m512i, low: __m512i) -> __m512i {
         has!(_mm512_add_epi32(_mm512_slli_epi32::<8>(high), low))
+    }
+
+    type Part = __m512i;
+    type PartInts = __m512i;
+
+    #[inline(always)]
+    fn part(self, p: &[u8; 64], _: usize) -> __m512i {
+        self.load_bytes(p)
+    }
+
+    #[inline(always)]
+    fn part_dots<const R: usize>(
+        self,
+        _: Codes,
+        codes: &[[__m512i; 4]; R],
+        x: &[[i8; 64]; 4],
+        _: usize,
+    ) -> [__m512i; R] {
+        let mut sums = [self.zero_ints(); R];
+        for m in 0..4 {
+            let x = self.load_bytes(bytemuck::cast_ref(&x[m]));
+            for r in 0..R {
+                sums[r] = self.dot_acc(sums[r], codes[r][m], x);
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn part_two_digits(self, high: __m512i, low: __m512i) -> __m512i {
+        self.two_digits(high, low)
+    }
+
+    #[inline(always)]
+    fn part_to_f32(self, v: __m512i) -> __m512 {
+        self.to_f32(v)[0]
+    }
+
+    #[inline(always)]
+    fn part_of_eight(self, p: &[f32; 8], _: usize) -> __m512 {
+        self.eight_f32(p)[0]
     }
 
     #[inline(always)]

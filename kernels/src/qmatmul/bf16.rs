@@ -120,9 +120,10 @@ unsafe fn multiply(panel: &Panel, x: Inputs<'_>, at: Stretch, y: &mut Tile<'_>) 
 mod tests {
     use super::super::amx;
     use super::*;
-    use crate::activations::Forms;
+    use crate::activations::{Forms, Way};
     use crate::conformance::{Guarded, Rng, assert_close, scalar};
     use crate::decode::decode_row;
+    use crate::dense::DenseScratch;
     use crate::{Isa, Kernels, Matrix, QuantRows};
 
     /// The product by every way this CPU has: vectors at the levels that offer it, and emulated tiles.
@@ -132,7 +133,7 @@ mod tests {
             .filter(|kernels| kernels.has_bf16())
             .map(|kernels| {
                 let mut y = Guarded::new(x.q.rows() * w.rows());
-                kernels.matmul_bf16(w, x, &mut Tile::new(y.values(), w.rows()));
+                kernels.matmul_bf16(w, x, &mut Tile::new(y.values(), w.rows()), &mut DenseScratch::default());
                 (kernels.isa().name().to_owned(), y.finish(kernels.isa().name()))
             })
             .collect();
@@ -141,7 +142,7 @@ mod tests {
     }
 
     fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
-        let mut q = QuantRows::new(Forms::QUANTS, m, k);
+        let mut q = QuantRows::new(Way::Prompt, Forms::QUANTS, m, k);
         for r in 0..m {
             kernels.quantize_row(&x[r * k..][..k], q.row_mut(r));
         }
@@ -164,7 +165,7 @@ mod tests {
             let q = quantised(scalar(), &x, m, k);
             let inputs = Inputs { x: &x, q: &q };
             let mut want = vec![0.0; m * n];
-            scalar().matmul(w, inputs, &mut Tile::new(&mut want, n));
+            scalar().matmul(w, inputs, &mut Tile::new(&mut want, n), &mut DenseScratch::default());
             for (what, got) in every_product(w, inputs) {
                 assert_eq!(got, want, "{what}, m {m} n {n} k {k}");
             }
@@ -206,7 +207,7 @@ mod tests {
         let w = Matrix::new(Format::Q4_0, n, k, &bytes);
         let x: Vec<f32> = (0..m * k).map(|_| (rng.next() % 2001) as f32 / 1000.0 - 1.0).collect();
         let all = every_product(w, Inputs { x: &x, q: &quantised(scalar(), &x, m, k) });
-        for (first, rows) in [(0, 1), (3, 8), (7, 9), (20, 1)] {
+        for (first, rows) in (0..m).map(|first| (first, 1)).chain([(3, 8), (7, 9), (2, 19)]) {
             let x = &x[first * k..][..rows * k];
             let some = every_product(w.slice_rows(5..40), Inputs { x, q: &quantised(scalar(), x, rows, k) });
             for ((what, all), (_, some)) in all.iter().zip(&some) {

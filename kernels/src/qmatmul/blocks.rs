@@ -122,6 +122,9 @@ pub(super) trait Blocks: VectorMath {
     /// wide formats are met one by one all the same, in the order in which they lie in memory.
     const ROWS: usize;
 
+    /// Weight rows of the tile that stays in registers in [`super::written`], by four activation rows: 1, 2 or 4.
+    const WRITTEN_ROWS: usize;
+
     /// Lines of a panel, 16 weight rows each, by activation rows of the tile that stays in registers in
     /// [`super::gemm`].
     const TILE: [usize; 2];
@@ -231,7 +234,15 @@ pub(super) trait Blocks: VectorMath {
     /// The sum of the products of four vectors, with codes of this kind.
     #[inline(always)]
     fn dots(self, kind: Codes, codes: [Self::Bytes; 4], x: &[[i8; 64]; 4]) -> Self::Ints {
-        generic_dots(self, kind, codes, x)
+        let mut sums = self.zero_ints();
+        for m in 0..4 {
+            let x = self.load_bytes(bytemuck::cast_ref(&x[m]));
+            sums = match kind {
+                Codes::Signed => self.dot_acc_signed(sums, codes[m], x),
+                Codes::UpTo(_) => self.dot_acc(sums, codes[m], x),
+            };
+        }
+        sums
     }
 
     /// `256·high + low`.
@@ -255,6 +266,35 @@ pub(super) trait Blocks: VectorMath {
     ) -> [[Self::Ints; V]; C] {
         generic_block_sums::<Self, V, C, G, RUN>(self, lines, v, x)
     }
+
+    // One register of a logical vector, number `part` of it: lanes `part·LANES ..`.
+
+    /// 4·[`LANES`](crate::simd::Simd::LANES) bytes.
+    type Part: Copy;
+    /// The i32 sums of their products, by fours.
+    type PartInts: Copy;
+
+    /// Whether [`Blocks::part_dots`] depends on how large codes are.
+    const SMALL_CODES_GAIN: bool = false;
+
+    fn part(self, p: &[u8; 64], part: usize) -> Self::Part;
+
+    /// A part of [`Blocks::dots`] for each of R rows of codes.
+    fn part_dots<const R: usize>(
+        self,
+        kind: Codes,
+        codes: &[[Self::Part; 4]; R],
+        x: &[[i8; 64]; 4],
+        part: usize,
+    ) -> [Self::PartInts; R];
+
+    /// `256·high + low`.
+    fn part_two_digits(self, high: Self::PartInts, low: Self::PartInts) -> Self::PartInts;
+
+    fn part_to_f32(self, v: Self::PartInts) -> Self::F32;
+
+    /// A part of [`Blocks::eight_f32`].
+    fn part_of_eight(self, p: &[f32; 8], part: usize) -> Self::F32;
 
     // 16 floats.
 
@@ -346,20 +386,6 @@ pub(super) enum Codes {
     Signed,
     /// At least 0, and at most so much; no more than 127.
     UpTo(u8),
-}
-
-/// [`Blocks::dots`] one product after another.
-#[inline(always)]
-pub(super) fn generic_dots<S: Blocks>(s: S, kind: Codes, codes: [S::Bytes; 4], x: &[[i8; 64]; 4]) -> S::Ints {
-    let mut sums = s.zero_ints();
-    for m in 0..4 {
-        let x = s.load_bytes(bytemuck::cast_ref(&x[m]));
-        sums = match kind {
-            Codes::Signed => s.dot_acc_signed(sums, codes[m], x),
-            Codes::UpTo(_) => s.dot_acc(sums, codes[m], x),
-        };
-    }
-    sums
 }
 
 /// [`Blocks::groups_at`] one after another.

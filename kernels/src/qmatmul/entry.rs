@@ -5,17 +5,18 @@ use super::blocks::{Blocks, Runs};
 use super::formats::{self, Float, Quant, Visitor};
 use super::gemm::{self, Panel, PanelFunctions, Stretch, UnpackedRow};
 use super::gemv;
+use super::written;
 use crate::activations::{QuantRowMut, quantize_int8x2_portable, quantize_portable};
 use crate::simd::{Simd, levels::features_of};
 use crate::{Format, Inputs, Matrix, Tile};
 use std::marker::PhantomData;
 
-/// All activation rows times all rows of `w`. How many it can take is the function's business. Shapes have been checked
-/// by [`crate::Kernels::matmul`].
+/// The activation rows from `first` on, as many as `y` has, times all rows of `w`. How many it can take is the function's
+/// business. Shapes have been checked by [`crate::Kernels::matmul`].
 ///
 /// # Safety
 /// The CPU has the level the function belongs to.
-pub(super) type Multiply = unsafe fn(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>);
+pub(super) type Multiply = unsafe fn(w: Matrix<'_>, x: Inputs<'_>, first: usize, y: &mut Tile<'_>);
 
 /// See [`crate::Kernels::quantize_row`].
 ///
@@ -32,17 +33,37 @@ pub(super) type QuantizeInt8x2 = unsafe fn(x: &[f32], first: QuantRowMut<'_>, se
 /// The products of one format.
 #[derive(Clone, Copy)]
 pub(super) struct Product {
-    /// One activation row, at most two, at most four.
-    pub(super) gemv: [Multiply; 3],
-    /// The same with activations in two 8-bit terms; see [`crate::Kernels::matmul_int8x2`].
-    pub(super) gemv_int8x2: [Multiply; 3],
-    /// More than that.
+    /// Written rows.
+    pub(super) written: Written,
+    /// The same in two 8-bit terms; see [`crate::Kernels::matmul_int8x2`].
+    pub(super) written_int8x2: Written,
+    /// Prompt rows.
     pub(super) gemm: Gemm,
-    /// More than that, with activations in bf16; see [`crate::Kernels::matmul_bf16`].
+    /// The same in bf16; see [`crate::Kernels::matmul_bf16`].
     pub(super) gemm_bf16: Option<PanelFunctions>,
 }
 
-/// How to multiply with many activation rows.
+/// How to multiply with written rows: the same bits, whichever function takes a row.
+#[derive(Clone, Copy)]
+pub(super) struct Written {
+    /// One row.
+    pub(super) one: Multiply,
+    /// One or two.
+    pub(super) two: Multiply,
+    /// More.
+    pub(super) many: Many,
+}
+
+/// How to multiply with three written rows or more.
+#[derive(Clone, Copy)]
+pub(super) enum Many {
+    /// Four at a time, or what is left of them.
+    Fours(Multiply),
+    /// The driver of [`super::written`] with these functions; four rows by a function of their own, where that is faster.
+    Strips { four: Option<Multiply>, strips: written::Functions },
+}
+
+/// How to multiply with prompt rows.
 #[derive(Clone, Copy)]
 pub(super) enum Gemm {
     /// A function of its own.
@@ -64,9 +85,27 @@ pub(super) trait Level: Blocks {
     unsafe fn gemv_quantised<F: Quant, const M: usize, const TERMS: usize>(
         w: Matrix<'_>,
         x: Inputs<'_>,
+        first: usize,
         y: &mut Tile<'_>,
     );
-    unsafe fn gemv_float<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>);
+    unsafe fn gemv_float<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, first: usize, y: &mut Tile<'_>);
+
+    unsafe fn written_unpack<F: Quant>(
+        row: &[u8],
+        first: usize,
+        supers: usize,
+        next: *const u8,
+        out: &mut written::UnpackedRow,
+    );
+    unsafe fn written_tile<const C: usize, const TERMS: usize, const CODES: u8, const OFFSETS: u8>(
+        strip: &written::Strip,
+        x: &written::Columns,
+        at: written::Stretch,
+        sums: &mut written::Sums,
+    );
+    unsafe fn written_add_up(sums: &written::Sums, n: usize, y: &mut Tile<'_>);
+    /// [`Level::written_tile`] for a format.
+    fn written_format<F: Quant, const TERMS: usize>() -> written::Tiles;
 
     unsafe fn unpack_quantised<F: Quant>(row: &[u8], stretch: usize, out: &mut UnpackedRow);
     unsafe fn unpack_float<F: Float>(row: &[u8], stretch: usize, out: &mut UnpackedRow);
@@ -100,16 +139,83 @@ macro_rules! level {
             unsafe fn gemv_quantised<F: Quant, const M: usize, const TERMS: usize>(
                 w: Matrix<'_>,
                 x: Inputs<'_>,
+                first: usize,
                 y: &mut Tile<'_>,
             ) {
                 // SAFETY: the caller vouches for the level; so below.
-                gemv::quantised::<Self, F, M, TERMS>(unsafe { Self::new() }, w, x, y);
+                gemv::quantised::<Self, F, M, TERMS>(unsafe { Self::new() }, w, x, first, y);
             }
 
             #[target_feature(enable = $features)]
-            unsafe fn gemv_float<F: Float, const M: usize>(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+            unsafe fn gemv_float<F: Float, const M: usize>(
+                w: Matrix<'_>,
+                x: Inputs<'_>,
+                first: usize,
+                y: &mut Tile<'_>,
+            ) {
                 // SAFETY: see above.
-                gemv::float::<Self, F, M>(unsafe { Self::new() }, w, x, y);
+                gemv::float::<Self, F, M>(unsafe { Self::new() }, w, x, first, y);
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn written_unpack<F: Quant>(
+                row: &[u8],
+                first: usize,
+                supers: usize,
+                next: *const u8,
+                out: &mut written::UnpackedRow,
+            ) {
+                // SAFETY: see above.
+                written::unpack::<Self, F>(unsafe { Self::new() }, row, first, supers, next, out);
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn written_tile<const C: usize, const TERMS: usize, const CODES: u8, const OFFSETS: u8>(
+                strip: &written::Strip,
+                x: &written::Columns,
+                at: written::Stretch,
+                sums: &mut written::Sums,
+            ) {
+                const R: usize = <$level>::WRITTEN_ROWS;
+                // SAFETY: see above; the caller vouches for the columns.
+                unsafe {
+                    written::multiply_tile::<Self, R, C, TERMS, CODES, OFFSETS>(Self::new(), strip, x, at, sums);
+                }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn written_add_up(sums: &written::Sums, n: usize, y: &mut Tile<'_>) {
+                // SAFETY: see above.
+                written::add_up(unsafe { Self::new() }, sums, n, y);
+            }
+
+            fn written_format<F: Quant, const TERMS: usize>() -> written::Tiles {
+                use written::{CENTRE, CENTRE_IN_PLACE, NOTHING, OFFSET};
+                macro_rules! tiles {
+                    ($codes:literal, $offsets:ident) => {
+                        written::Tiles {
+                            one: Self::written_tile::<1, TERMS, $codes, $offsets>,
+                            two: Self::written_tile::<2, TERMS, $codes, $offsets>,
+                            four: Self::written_tile::<4, TERMS, $codes, $offsets>,
+                        }
+                    };
+                }
+                let codes = match F::MAX_CODE {
+                    _ if F::SIGNED => 0,
+                    0..=31 if Self::SMALL_CODES_GAIN => 31,
+                    32..=63 if Self::SMALL_CODES_GAIN => 63,
+                    _ => 127,
+                };
+                match (written::offsets::<Self, F>(), codes) {
+                    (NOTHING, _) => tiles!(0, NOTHING),
+                    (OFFSET, 31) => tiles!(31, OFFSET),
+                    (OFFSET, _) => tiles!(127, OFFSET),
+                    (CENTRE_IN_PLACE, _) => tiles!(127, CENTRE_IN_PLACE),
+                    (_, 0) => tiles!(0, CENTRE),
+                    (_, 31) => tiles!(31, CENTRE),
+                    (_, 63) => tiles!(63, CENTRE),
+                    (_, _) => tiles!(127, CENTRE),
+                }
             }
 
             #[target_feature(enable = $features)]
@@ -195,9 +301,25 @@ impl<S: Level> Visitor for Products<S> {
     type Output = Product;
 
     fn quantised<F: Quant>(self) -> Product {
+        let strips = written::Functions {
+            unpack: S::written_unpack::<F>,
+            multiply: S::written_format::<F, 1>(),
+            multiply_int8x2: S::written_format::<F, 2>(),
+            add_up: S::written_add_up,
+            super_bytes: size_of::<F::Super>(),
+            minus_centre: -formats::centre::<S, F>().unwrap_or(0.0),
+        };
         Product {
-            gemv: [S::gemv_quantised::<F, 1, 1>, S::gemv_quantised::<F, 2, 1>, S::gemv_quantised::<F, 4, 1>],
-            gemv_int8x2: [S::gemv_quantised::<F, 1, 2>, S::gemv_quantised::<F, 2, 2>, S::gemv_quantised::<F, 4, 2>],
+            written: Written {
+                one: S::gemv_quantised::<F, 1, 1>,
+                two: S::gemv_quantised::<F, 2, 1>,
+                many: Many::Strips { four: Some(S::gemv_quantised::<F, 4, 1>), strips },
+            },
+            written_int8x2: Written {
+                one: S::gemv_quantised::<F, 1, 2>,
+                two: S::gemv_quantised::<F, 2, 2>,
+                many: Many::Strips { four: None, strips },
+            },
             gemm: Gemm::Panels(PanelFunctions {
                 unpack: S::unpack_quantised::<F>,
                 interleave: S::interleave,
@@ -209,10 +331,14 @@ impl<S: Level> Visitor for Products<S> {
     }
 
     fn float<F: Float>(self) -> Product {
-        let gemv: [Multiply; 3] = [S::gemv_float::<F, 1>, S::gemv_float::<F, 2>, S::gemv_float::<F, 4>];
+        let written = Written {
+            one: S::gemv_float::<F, 1>,
+            two: S::gemv_float::<F, 2>,
+            many: Many::Fours(S::gemv_float::<F, 4>),
+        };
         Product {
-            gemv,
-            gemv_int8x2: gemv,
+            written,
+            written_int8x2: written,
             gemm: Gemm::Panels(PanelFunctions {
                 unpack: S::unpack_float::<F>,
                 interleave: S::interleave,

@@ -12,6 +12,7 @@
 use super::Inputs;
 use super::blocks::Blocks;
 use super::formats::{self, Float, Quant, Scales};
+use crate::activations::QuantRow;
 use crate::memory::{AHEAD, prefetch};
 use crate::{Matrix, Tile};
 
@@ -44,26 +45,22 @@ impl Ahead {
     }
 }
 
-/// All activation rows, M of them or fewer, times all weight rows. `TERMS`: the rows of `x` that make an activation
-/// row.
+/// The activation rows from `first` on, M of them or fewer, times all weight rows. `TERMS`: the rows of `x` that make an
+/// activation row.
 #[inline(always)]
 pub(super) fn quantised<S: Blocks, F: Quant, const M: usize, const TERMS: usize>(
     s: S,
     w: Matrix<'_>,
     x: Inputs<'_>,
+    first: usize,
     y: &mut Tile<'_>,
 ) {
     let supers = w.row_bytes().div_ceil(size_of::<F::Super>());
-    let mut columns = [[Column { q: &[], d: &[], ds: &[] }; TERMS]; M];
+    let mut columns = [[Column::EMPTY; TERMS]; M];
     for m in 0..M {
         for t in 0..TERMS {
             // Past the last activation row it is taken again, and its results are dropped.
-            let row = x.q.row(TERMS * m.min(y.rows() - 1) + t);
-            columns[m][t] = Column {
-                q: &bytemuck::cast_slice(row.q)[..supers],
-                d: &row.d.as_chunks().0[..supers],
-                ds: &row.ds.as_chunks().0[..supers],
-            };
+            columns[m][t] = Column::of(x.q.row(TERMS * (first + m.min(y.rows() - 1)) + t), supers);
         }
     }
     // Formats of more bits take less arithmetic a byte: row by row they come in the order they lie in, which the
@@ -85,6 +82,20 @@ struct Column<'a> {
     q: &'a [[[i8; 64]; 4]],
     d: &'a [[f32; 8]],
     ds: &'a [[f32; 16]],
+}
+
+impl<'a> Column<'a> {
+    const EMPTY: Column<'a> = Column { q: &[], d: &[], ds: &[] };
+
+    /// The first `supers` times 256 activations of a row.
+    #[inline(always)]
+    fn of(row: QuantRow<'a>, supers: usize) -> Column<'a> {
+        Column {
+            q: &bytemuck::cast_slice(row.q)[..supers],
+            d: &row.d.as_chunks().0[..supers],
+            ds: &row.ds.as_chunks().0[..supers],
+        }
+    }
 }
 
 /// 256 quantised activations.
@@ -171,9 +182,16 @@ fn step<S: Blocks, F: Quant, const M: usize, const TERMS: usize, const R: usize>
     }
 }
 
-/// All activation rows, M of them or fewer, times all weight rows, in f32.
+/// The activation rows from `first` on, M of them or fewer, times all weight rows, in f32.
 #[inline(always)]
-pub(super) fn float<S: Blocks, F: Float, const M: usize>(s: S, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+pub(super) fn float<S: Blocks, F: Float, const M: usize>(
+    s: S,
+    w: Matrix<'_>,
+    x: Inputs<'_>,
+    first: usize,
+    y: &mut Tile<'_>,
+) {
+    let x = &x.x[first * w.cols()..];
     // Where a vector is one register, a row at a time is read in the order of memory, and two share the loads of
     // several activation rows; where it is more, there are registers for the latter with one row alone.
     let rows = if (M > 1) == (S::ROWS == 4) { 2 } else { 1 };
@@ -192,7 +210,7 @@ pub(super) fn float<S: Blocks, F: Float, const M: usize>(s: S, w: Matrix<'_>, x:
 fn float_rows<S: Blocks, F: Float, const M: usize, const R: usize>(
     s: S,
     w: Matrix<'_>,
-    x: Inputs<'_>,
+    x: &[f32],
     n: usize,
     ahead: &mut Ahead,
     y: &mut Tile<'_>,
@@ -210,7 +228,7 @@ fn float_rows<S: Blocks, F: Float, const M: usize, const R: usize>(
     let mut xs: [&[[f32; 16]]; M] = [&[]; M];
     let mut x_ends = [[0.0; 16]; M];
     for m in 0..M {
-        let (start, end) = x.x[m.min(y.rows() - 1) * k..][..k].split_at(whole * 16);
+        let (start, end) = x[m.min(y.rows() - 1) * k..][..k].split_at(whole * 16);
         xs[m] = &start.as_chunks().0[..whole];
         x_ends[m][..end.len()].copy_from_slice(end);
     }

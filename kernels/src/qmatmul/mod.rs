@@ -2,14 +2,13 @@
 //! `y[m, n] = Σ_k w[n, k]·x[m, k]`.
 //!
 //! Weights stay as they lie in the file. Quantised formats multiply the 8-bit activations of [`QuantRows`]; the float
-//! formats multiply the f32 activations, or, more than [`GEMV_COLUMNS`] rows of them and 16-bit floats, 13-bit
-//! integers made of them, where the level multiplies those faster: [`crate::dense`].
+//! formats multiply the f32 activations, or, where prompt rows meet 16-bit floats, 13-bit integers made of them, where
+//! the level multiplies those faster: [`crate::dense`].
 //!
 //! Promises, for every level:
-//! - A value `y[m, n]` is computed by one fixed sequence of operations that depends on weight row n and activation row
-//!   m alone. How rows are sliced among threads does not change a bit.
-//! - For up to [`GEMV_COLUMNS`] activation rows the sequence is the same for any number of them; above it is another,
-//!   so a product of one row and the same row within a larger batch may differ by rounding.
+//! - A value `y[m, n]` is computed by one fixed sequence of operations that depends on weight row n, activation row m
+//!   and the [`Way`] of the latter alone. How rows are sliced among threads or batches, and what else is among them,
+//!   does not change a bit. The two ways may differ by rounding.
 //! - NaN and infinity in activations or scales travel into the outputs they belong to; nothing panics.
 
 // Tiles of registers are walked by index, several arrays at a time; the functions an iterator adds might not be inlined
@@ -32,23 +31,22 @@ mod gemv;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+mod written;
 
-pub use crate::activations::GEMV_COLUMNS;
-use crate::activations::{Order, QuantRowMut, QuantRows, quantize_int8x2_portable, quantize_portable};
+use crate::activations::{QuantRowMut, QuantRows, Way, quantize_int8x2_portable, quantize_portable};
 use crate::dense::{self, DenseScratch, Precision, Store, ToWords};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::simd;
 use crate::{Format, Isa, Kernels, Matrix, Tile};
-use entry::{Gemm, Level, Multiply, Product, Quantize, QuantizeInt8x2};
-use std::cell::RefCell;
+use entry::{Gemm, Level, Product, Quantize, QuantizeInt8x2};
 
 /// Activation rows `[m, k]` in all forms. Which one is read depends on the weights: [`crate::activations::Forms::of`].
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     /// f32 values, `[m, k]`: read with float weights only, may be empty otherwise.
     pub x: &'a [f32],
-    /// 8-bit values, read with quantised weights, and 13-bit integers, read with 16-bit floats. Its row count is m in
-    /// any case, and its order what [`QuantRows`] gives so many rows.
+    /// 8-bit values, read with quantised weights, and 13-bit integers, read with 16-bit floats. Its row count is m, and
+    /// its way that of the rows, in any case.
     pub q: &'a QuantRows,
 }
 
@@ -153,61 +151,58 @@ impl Kernels {
         unsafe { (self.qmatmul.quantize_int8x2)(x, first, second) }
     }
 
-    /// `y[m, n] = Σ_k w[n, k]·x[m, k]`; see [`crate::qmatmul`] for what is promised of the result.
+    /// `y[m, n] = Σ_k w[n, k]·x[m, k]`; see [`crate::qmatmul`] for what is promised of the result. `scratch` is what the
+    /// calling thread works in.
     ///
     /// # Panics
     /// If the shapes disagree: `w [n, k]`, `x.q` of m rows; `x.q` of k columns for quantised weights or `x.x` of m·k
     /// values for float ones; `y [m, n]`. If rows are not in the form that the weights take.
-    pub fn matmul(&self, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+    pub fn matmul(&self, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>, scratch: &mut DenseScratch) {
         let (m, n, k) = (x.q.rows(), w.rows(), w.cols());
         assert_eq!((y.rows(), y.cols()), (m, n), "output of {m} rows of activations by {n} rows of weights");
         check_inputs(w, x, m);
-        let lanes = w.format().is_float() || (x.q.order() == Order::Lanes) == (m <= GEMV_COLUMNS);
-        assert!(lanes, "the order of {m} rows");
         let product = &self.qmatmul.products[w.format() as usize];
         if m == 0 || n == 0 {
             return;
         }
         // SAFETY: the table is that of an available level.
         unsafe {
-            match (m, &product.gemm) {
-                (..=GEMV_COLUMNS, _) => few(m, &product.gemv)(w, x, y),
-                (_, Gemm::Whole(multiply)) => multiply(w, x, y),
-                (_, Gemm::Panels(functions)) => gemm::multiply(functions, w, x, y),
-                (_, Gemm::Int16(functions)) => {
+            match (x.q.way(), &product.gemm) {
+                (Way::Written, _) => written::multiply::<1>(&product.written, w, x, y),
+                (Way::Prompt, Gemm::Whole(multiply)) => multiply(w, x, 0, y),
+                (Way::Prompt, Gemm::Panels(functions)) => gemm::multiply(functions, w, x, y),
+                (Way::Prompt, Gemm::Int16(functions)) => {
                     let (x_words, stride) = x.q.int16();
                     assert!(!x_words.is_empty() && x.q.cols() == k, "activations as 13-bit integers");
                     let product = dense::Product { w, bias: &[], x: x_words, stride, store: Store::Set };
-                    SCRATCH.with_borrow_mut(|scratch| (functions.product)(&product, y, scratch));
+                    (functions.product)(&product, y, scratch);
                 }
             }
         }
     }
 
-    /// As [`Kernels::matmul`] for up to [`GEMV_COLUMNS`] activation rows, where rows 2m and 2m + 1 of `x.q` are the two
-    /// 8-bit terms of row m ([`Kernels::quantize_row_int8x2`]). Weights are unpacked, scaled and added up once for both
-    /// terms.
+    /// As [`Kernels::matmul`] for written rows, where rows 2m and 2m + 1 of `x.q` are the two 8-bit terms of row m
+    /// ([`Kernels::quantize_row_int8x2`]). Weights are unpacked, scaled and added up once for both terms.
     ///
     /// # Panics
-    /// As [`Kernels::matmul`], with 2m rows in `x.q` for quantised weights; if there are more rows.
+    /// As [`Kernels::matmul`], with 2m rows in `x.q` for quantised weights; if they are prompt rows.
     pub fn matmul_int8x2(&self, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
         let (m, n) = (y.rows(), w.rows());
-        assert!(m <= GEMV_COLUMNS, "{m} rows in two terms");
         assert_eq!(y.cols(), n, "output of {n} rows of weights");
+        assert_eq!(x.q.way(), Way::Written, "rows in two terms");
         check_inputs(w, x, m);
         if !w.format().is_float() {
             assert_eq!(x.q.rows(), 2 * m, "two terms of quantised activations");
-            assert_eq!(x.q.order(), Order::Lanes, "the order of {m} rows in two terms");
         }
         if m > 0 && n > 0 {
             let product = &self.qmatmul.products[w.format() as usize];
             // SAFETY: the table is that of an available level.
-            unsafe { few(m, &product.gemv_int8x2)(w, x, y) };
+            unsafe { written::multiply::<2>(&product.written_int8x2, w, x, y) };
         }
     }
 
-    /// Whether more than [`GEMV_COLUMNS`] activation rows meet weights of `format` as 13-bit integers, and the weights
-    /// too: values are rounded to 1/8190 of the largest of their 128.
+    /// Whether prompt rows meet weights of `format` as 13-bit integers, and the weights too: values are rounded to 1/8190
+    /// of the largest of their 128.
     pub fn multiplies_int16(&self, format: Format) -> bool {
         matches!(self.qmatmul.products[format as usize].gemm, Gemm::Int16(_))
     }
@@ -217,15 +212,16 @@ impl Kernels {
         self.qmatmul.products.iter().any(|product| product.gemm_bf16.is_some())
     }
 
-    /// As [`Kernels::matmul`], but activations that meet quantised weights are rounded to bf16 instead of 8-bit blocks,
-    /// and so are the weights: an error of 2⁻⁹ of each value, where 8-bit blocks have one of 2⁻⁸ of the block's
-    /// largest.
+    /// As [`Kernels::matmul`] for prompt rows, but activations that meet quantised weights are rounded to bf16 instead of
+    /// 8-bit blocks, and so are the weights: an error of 2⁻⁹ of each value, where 8-bit blocks have one of 2⁻⁸ of the
+    /// block's largest.
     ///
     /// # Panics
-    /// As [`Kernels::matmul`]; if the level has no such products ([`Kernels::has_bf16`]).
-    pub fn matmul_bf16(&self, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+    /// As [`Kernels::matmul`]; if they are written rows, or the level has no such products ([`Kernels::has_bf16`]).
+    pub fn matmul_bf16(&self, w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>, scratch: &mut DenseScratch) {
+        assert_eq!(x.q.way(), Way::Prompt, "rows in bf16");
         if w.format().is_float() {
-            return self.matmul(w, x, y);
+            return self.matmul(w, x, y, scratch);
         }
         let (m, n) = (x.q.rows(), w.rows());
         assert_eq!((y.rows(), y.cols()), (m, n), "output of {m} rows of activations by {n} rows of weights");
@@ -239,12 +235,7 @@ impl Kernels {
     }
 }
 
-thread_local! {
-    /// The panel of [`Gemm::Int16`].
-    static SCRATCH: RefCell<DenseScratch> = RefCell::default();
-}
-
-/// Panics unless the m rows of `x` are there in the form that few rows of these weights take.
+/// Panics unless the m rows of `x` are there in the form that these weights take.
 fn check_inputs(w: Matrix<'_>, x: Inputs<'_>, m: usize) {
     let k = w.cols();
     if w.format().is_float() {
@@ -252,11 +243,6 @@ fn check_inputs(w: Matrix<'_>, x: Inputs<'_>, m: usize) {
     } else {
         assert!(x.q.cols() == k && x.q.forms().quants, "quantised activations of {k} values");
     }
-}
-
-/// The function for `m` activation rows, at most [`GEMV_COLUMNS`].
-fn few(m: usize, gemv: &[Multiply; 3]) -> Multiply {
-    gemv[m.saturating_sub(1).min(2)]
 }
 
 #[cfg(test)]

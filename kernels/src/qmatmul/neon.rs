@@ -2,7 +2,7 @@
 //! "dotprod" has `sdot`; the level "i8mm" has `smmla`, two rows by two rows at once, for the panel product. Both
 //! instructions are written in assembly, for their intrinsics are not stable.
 
-use super::blocks::{Blocks, Codes, Line, generic_block_sums, generic_dots};
+use super::blocks::{Blocks, Codes, Line, generic_block_sums};
 use crate::simd::neon::{DOTPROD, I8MM};
 use crate::simd::{NeonWith, has};
 use std::arch::aarch64::*;
@@ -86,6 +86,32 @@ impl<const LEVEL: u8> NeonWith<LEVEL> {
         })
     }
 
+    /// Quarter `part` of [`Blocks::dots`].
+    #[inline(always)]
+    fn dots_16(self, kind: Codes, codes: [uint8x16_t; 4], x: &[[i8; 64]; 4], part: usize) -> int32x4_t {
+        let of_x = |m: usize| has!(vreinterpretq_s8_u8(self.part(bytemuck::cast_ref(&x[m]), part)));
+        let of_codes = |m: usize| has!(vreinterpretq_s8_u8(codes[m]));
+        has!({
+            if LEVEL >= DOTPROD || !matches!(kind, Codes::UpTo(..=63)) {
+                let mut sums = vdupq_n_s32(0);
+                for m in 0..4 {
+                    sums = self.dot_16(sums, of_codes(m), of_x(m));
+                }
+                return sums;
+            }
+            // Four products reach 4·63·127 < 2¹⁵.
+            let (codes, x) = (of_codes(0), of_x(0));
+            let mut low = vmull_s8(vget_low_s8(codes), vget_low_s8(x));
+            let mut high = vmull_high_s8(codes, x);
+            for m in 1..4 {
+                let (codes, x) = (of_codes(m), of_x(m));
+                low = vmlal_s8(low, vget_low_s8(codes), vget_low_s8(x));
+                high = vmlal_high_s8(high, codes, x);
+            }
+            vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))
+        })
+    }
+
     /// Vector m of the result is made of group m of each of the given vectors.
     #[inline(always)]
     fn exchange_4(self, a: [uint8x16_t; 4]) -> [uint8x16_t; 4] {
@@ -114,6 +140,7 @@ impl<const LEVEL: u8> Blocks for NeonWith<LEVEL> {
     const IN_PLACE_32: bool = false;
     const IN_PLACE_16: bool = false;
     const ROWS: usize = 2;
+    const WRITTEN_ROWS: usize = 2;
     const TILE: [usize; 2] = [1, 4];
 
     #[inline(always)]
@@ -256,26 +283,52 @@ impl<const LEVEL: u8> Blocks for NeonWith<LEVEL> {
 
     #[inline(always)]
     fn dots(self, kind: Codes, codes: [Bytes; 4], x: &[[i8; 64]; 4]) -> Self::Ints {
-        if LEVEL >= DOTPROD || !matches!(kind, Codes::UpTo(..=63)) {
-            return generic_dots(self, kind, codes, x);
+        let quarter = |i: usize| [codes[0][i], codes[1][i], codes[2][i], codes[3][i]];
+        let mut sums = self.zero_ints();
+        for part in 0..4 {
+            sums[part] = self.dots_16(kind, quarter(part), x, part);
         }
-        let x = [
-            self.load_bytes(bytemuck::cast_ref(&x[0])),
-            self.load_bytes(bytemuck::cast_ref(&x[1])),
-            self.load_bytes(bytemuck::cast_ref(&x[2])),
-            self.load_bytes(bytemuck::cast_ref(&x[3])),
-        ];
-        four!(R => {
-            // Four products reach 4·63·127 < 2¹⁵.
-            let (codes, x) = (codes.map(|v| vreinterpretq_s8_u8(v[R])), x.map(|v| vreinterpretq_s8_u8(v[R])));
-            let mut low = vmull_s8(vget_low_s8(codes[0]), vget_low_s8(x[0]));
-            let mut high = vmull_high_s8(codes[0], x[0]);
-            for m in 1..4 {
-                low = vmlal_s8(low, vget_low_s8(codes[m]), vget_low_s8(x[m]));
-                high = vmlal_high_s8(high, codes[m], x[m]);
-            }
-            vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))
-        })
+        sums
+    }
+
+    type Part = uint8x16_t;
+    type PartInts = int32x4_t;
+
+    const SMALL_CODES_GAIN: bool = LEVEL < DOTPROD;
+
+    #[inline(always)]
+    fn part(self, p: &[u8; 64], part: usize) -> uint8x16_t {
+        has!(vld1q_u8(p[16 * part..][..16].as_ptr()))
+    }
+
+    #[inline(always)]
+    fn part_dots<const R: usize>(
+        self,
+        kind: Codes,
+        codes: &[[uint8x16_t; 4]; R],
+        x: &[[i8; 64]; 4],
+        part: usize,
+    ) -> [int32x4_t; R] {
+        let mut sums = [has!(vdupq_n_s32(0)); R];
+        for r in 0..R {
+            sums[r] = self.dots_16(kind, codes[r], x, part);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn part_two_digits(self, high: int32x4_t, low: int32x4_t) -> int32x4_t {
+        has!(vaddq_s32(vshlq_n_s32::<8>(high), low))
+    }
+
+    #[inline(always)]
+    fn part_to_f32(self, v: int32x4_t) -> float32x4_t {
+        has!(vcvtq_f32_s32(v))
+    }
+
+    #[inline(always)]
+    fn part_of_eight(self, p: &[f32; 8], part: usize) -> float32x4_t {
+        has!(vld1q_f32(p[4 * (part / 2)..][..4].as_ptr()))
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 //! in f64. It shares no code with the fast levels; it is also the whole of [`crate::Isa::Scalar`].
 
 use super::Inputs;
-use super::entry::{Gemm, Product};
+use super::entry::{Gemm, Many, Multiply, Product, Written};
 use crate::decode::decode_row;
 use crate::{Format, Matrix, Tile};
 
@@ -13,15 +13,21 @@ const CHUNK: usize = 256;
 const COLUMNS: usize = 16;
 
 pub(super) fn product(_: Format) -> Product {
-    Product { gemv: [multiply; 3], gemv_int8x2: [multiply_int8x2; 3], gemm: Gemm::Whole(multiply), gemm_bf16: None }
+    let written = |multiply: Multiply| Written { one: multiply, two: multiply, many: Many::Fours(multiply) };
+    Product {
+        written: written(multiply),
+        written_int8x2: written(multiply_int8x2),
+        gemm: Gemm::Whole(multiply),
+        gemm_bf16: None,
+    }
 }
 
-/// All activation rows times all weight rows.
-pub(super) fn multiply(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+/// [`Multiply`] for any number of rows.
+pub(super) fn multiply(w: Matrix<'_>, x: Inputs<'_>, first: usize, y: &mut Tile<'_>) {
     let chunk_bytes = w.format().row_bytes(CHUNK).expect("a chunk is whole blocks");
     for n in 0..w.rows() {
-        for first in (0..y.rows()).step_by(COLUMNS) {
-            let columns = first..(first + COLUMNS).min(y.rows());
+        for column in (0..y.rows()).step_by(COLUMNS) {
+            let columns = column..(column + COLUMNS).min(y.rows());
             let mut sums = [0.0; COLUMNS];
             for (c, bytes) in w.row(n).chunks(chunk_bytes).enumerate() {
                 let start = c * CHUNK;
@@ -29,7 +35,7 @@ pub(super) fn multiply(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
                 let mut weights = [0.0; CHUNK];
                 decode_row(w.format(), bytes, &mut weights[..len]);
                 for (sum, m) in sums.iter_mut().zip(columns.clone()) {
-                    *sum += dot(&weights[..len], x, w, m, start);
+                    *sum += dot(&weights[..len], x, w, first + m, start);
                 }
             }
             for (sum, m) in sums.into_iter().zip(columns) {
@@ -40,12 +46,12 @@ pub(super) fn multiply(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
 }
 
 /// Activation rows in two 8-bit terms, one after the other.
-fn multiply_int8x2(w: Matrix<'_>, x: Inputs<'_>, y: &mut Tile<'_>) {
+fn multiply_int8x2(w: Matrix<'_>, x: Inputs<'_>, first: usize, y: &mut Tile<'_>) {
     if w.format().is_float() {
-        return multiply(w, x, y);
+        return multiply(w, x, first, y);
     }
-    let mut terms = vec![0.0; x.q.rows() * w.rows()];
-    multiply(w, x, &mut Tile::new(&mut terms, w.rows()));
+    let mut terms = vec![0.0; 2 * y.rows() * w.rows()];
+    multiply(w, x, 2 * first, &mut Tile::new(&mut terms, w.rows()));
     for (r, terms) in terms.chunks(2 * w.rows()).enumerate() {
         for (n, y) in y.row_mut(r).iter_mut().enumerate() {
             *y = terms[n] + terms[w.rows() + n];

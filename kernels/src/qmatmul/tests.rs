@@ -2,6 +2,7 @@ use super::*;
 use crate::activations::Forms;
 use crate::conformance::{Guarded, Rng, assert_close, levels, scalar};
 use crate::decode::decode_row;
+use crate::dense::DenseScratch;
 
 /// What the weights or activations of a case look like.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -109,17 +110,17 @@ fn activations(pattern: Pattern, m: usize, k: usize, rng: &mut Rng) -> Vec<f32> 
 
 const BOTH: Forms = Forms { quants: true, int16: true };
 
-fn quantised(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
-    let mut q = QuantRows::new(BOTH, m, k);
+fn quantised(way: Way, kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
+    let mut q = QuantRows::new(way, BOTH, m, k);
     for r in 0..m {
         kernels.quantize_row(&x[r * k..][..k], q.row_mut(r));
     }
     q
 }
 
-/// Two 8-bit terms of every row, `[2m, k]`.
+/// Two 8-bit terms of every written row, `[2m, k]`.
 fn int8x2(kernels: &Kernels, x: &[f32], m: usize, k: usize) -> QuantRows {
-    let mut q = QuantRows::int8x2(m, k);
+    let mut q = QuantRows::int8x2(Way::Written, m, k);
     let layout = q.layout();
     for (x, records) in x.chunks(k).zip(q.records_mut().chunks_mut(2 * layout.record_len())).take(m) {
         let (first, second) = records.split_at_mut(layout.record_len());
@@ -136,36 +137,37 @@ fn product_of_int8x2(kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>, m: usize) 
 
 fn product(kernels: &Kernels, w: Matrix<'_>, x: Inputs<'_>) -> Vec<f32> {
     let mut y = Guarded::new(x.q.rows() * w.rows());
-    kernels.matmul(w, x, &mut Tile::new(y.values(), w.rows()));
+    kernels.matmul(w, x, &mut Tile::new(y.values(), w.rows()), &mut DenseScratch::default());
     y.finish(&format!("{} {}", kernels.isa(), w.format()))
 }
 
 /// One case against the reference, within c·ε of the sum of magnitudes.
-fn check(kernels: &Kernels, format: Format, [m, n, k]: [usize; 3], patterns: [Pattern; 2], rng: &mut Rng) {
+fn check(kernels: &Kernels, format: Format, way: Way, shape: [usize; 3], patterns: [Pattern; 2], rng: &mut Rng) {
+    let [m, n, k] = shape;
     let bytes = weights(format, patterns[0], n * k / format.block_len(), rng);
     let w = Matrix::new(format, n, k, &bytes);
     let x = activations(patterns[1], m, k, rng);
-    let q = quantised(kernels, &x, m, k);
+    let q = quantised(way, kernels, &x, m, k);
     let inputs = Inputs { x: &x, q: &q };
     let got = product(kernels, w, inputs);
     let magnitude: Vec<f32> = x.chunks(k).map(|x| x.iter().map(|v| v.abs()).sum()).collect();
     let steps = 8.0 + k as f32 / 64.0;
-    let what = format!("{} {format} m {m} n {n} k {k} {patterns:?}", kernels.isa());
+    let what = format!("{} {format} {way:?} m {m} n {n} k {k} {patterns:?}", kernels.isa());
     let tolerance = |i: usize| steps * f32::EPSILON * reach(format) * magnitude[i / n];
-    if m > GEMV_COLUMNS && kernels.multiplies_int16(format) {
+    if way == Way::Prompt && kernels.multiplies_int16(format) {
         let (want, terms) = by_int16(w, &x);
         assert_close(&what, &got, &want, |i| steps * f32::EPSILON * terms[i]);
         let (want, terms) = by_f64(w, &x);
         let rounding = rounding_of_int16(w, &x);
         assert_close(&what, &got, &want, |i| rounding[i] + steps * f32::EPSILON * terms[i]);
-    } else if kernels.isa() == Isa::Amx && m > GEMV_COLUMNS && !format.is_float() {
+    } else if kernels.isa() == Isa::Amx && way == Way::Prompt && !format.is_float() {
         // Both factors of each product are rounded to 8 bits, from f32 and not from the quants.
         let (want, terms) = by_f64(w, &x);
         assert_close(&what, &got, &want, |i| (1.0 / 256.0 + 1.0 / 65536.0) * terms[i] + tolerance(i));
     } else {
         assert_close(&what, &got, &product(scalar(), w, inputs), tolerance);
     }
-    if m <= GEMV_COLUMNS {
+    if way == Way::Written {
         let q = int8x2(kernels, &x, m, k);
         let inputs = Inputs { x: &x, q: &q };
         let got = product_of_int8x2(kernels, w, inputs, m);
@@ -240,14 +242,19 @@ fn every_level_multiplies_every_format_as_the_reference_does() {
         for &format in Format::ALL {
             let mut rng = Rng(format as u64);
             for &k in lengths(format) {
-                for [m, n] in [[1, 9], [2, 7], [3, 1], [4, 5], [5, 33], [13, 31]] {
-                    check(kernels, format, [m, n, k], [Pattern::Random; 2], &mut rng);
+                for [m, n] in [[1, 9], [2, 7], [3, 1], [4, 5], [6, 9], [19, 3]] {
+                    check(kernels, format, Way::Written, [m, n, k], [Pattern::Random; 2], &mut rng);
+                }
+                for [m, n] in [[1, 9], [5, 33], [13, 31]] {
+                    check(kernels, format, Way::Prompt, [m, n, k], [Pattern::Random; 2], &mut rng);
                 }
             }
             for weights in PATTERNS {
                 for activations in PATTERNS {
-                    check(kernels, format, [1, 6, 512], [weights, activations], &mut rng);
-                    check(kernels, format, [8, 33, 512], [weights, activations], &mut rng);
+                    let patterns = [weights, activations];
+                    check(kernels, format, Way::Written, [1, 6, 512], patterns, &mut rng);
+                    check(kernels, format, Way::Written, [5, 6, 512], patterns, &mut rng);
+                    check(kernels, format, Way::Prompt, [8, 33, 512], patterns, &mut rng);
                 }
             }
         }
@@ -261,46 +268,111 @@ fn batches_around_every_tile_edge_agree_with_the_reference() {
             let mut rng = Rng(7);
             for m in 0..=26 {
                 for n in [1, 15, 16, 17, 32, 33, 65] {
-                    check(kernels, format, [m, n, 256], [Pattern::Random; 2], &mut rng);
+                    check(kernels, format, Way::Prompt, [m, n, 256], [Pattern::Random; 2], &mut rng);
                 }
             }
         }
     }
 }
 
-/// A way to multiply: quantised or in two terms.
-type Way = (fn(&Kernels, &[f32], usize, usize) -> QuantRows, fn(&Kernels, Matrix<'_>, Inputs<'_>, &mut Tile<'_>));
+/// What multiplies rows, and the form it takes them in.
+#[derive(Clone, Copy, Debug)]
+enum Method {
+    Written,
+    WrittenInt8x2,
+    Prompt,
+    PromptBf16,
+}
+
+impl Method {
+    /// Those of a level.
+    fn all(kernels: &Kernels) -> impl Iterator<Item = Method> {
+        let bf16 = kernels.has_bf16().then_some(Method::PromptBf16);
+        [Method::Written, Method::WrittenInt8x2, Method::Prompt].into_iter().chain(bf16)
+    }
+
+    /// The most rows that are tried.
+    fn most(self) -> usize {
+        match self {
+            Method::Written | Method::WrittenInt8x2 => 20,
+            Method::Prompt | Method::PromptBf16 => 40,
+        }
+    }
+
+    /// The product of `w` with `x [m, k]`, rows of the weights cut at these places.
+    fn multiply(self, kernels: &Kernels, w: Matrix<'_>, x: &[f32], cuts: &[usize]) -> Vec<f32> {
+        let (k, n) = (w.cols(), w.rows());
+        let m = x.len() / k;
+        let q = match self {
+            Method::Written => quantised(Way::Written, kernels, x, m, k),
+            Method::WrittenInt8x2 => int8x2(kernels, x, m, k),
+            Method::Prompt | Method::PromptBf16 => quantised(Way::Prompt, kernels, x, m, k),
+        };
+        let (inputs, scratch) = (Inputs { x, q: &q }, &mut DenseScratch::default());
+        let mut y = Guarded::new(m * n);
+        let mut tile = Tile::new(y.values(), n);
+        for cut in cuts.windows(2) {
+            let rows = cut[0]..cut[1];
+            let (w, mut y) = (w.slice_rows(rows.clone()), tile.columns(rows.clone()));
+            match self {
+                Method::Written | Method::Prompt => kernels.matmul(w, inputs, &mut y, scratch),
+                Method::WrittenInt8x2 => kernels.matmul_int8x2(w, inputs, &mut y),
+                Method::PromptBf16 => kernels.matmul_bf16(w, inputs, &mut y, scratch),
+            }
+        }
+        y.finish(&format!("{} {} {self:?}", kernels.isa(), w.format()))
+    }
+}
+
+/// Row lengths of whole steps of the kernels, and of ragged ones.
+fn whole_and_ragged(format: Format) -> [usize; 2] {
+    match format.block_len() {
+        1 => [768, 2_049],
+        32 => [768, 1_056],
+        _ => [768, 1_280],
+    }
+}
 
 #[test]
-fn a_value_does_not_depend_on_how_rows_are_shared_out_nor_on_its_neighbours() {
-    // Up to four rows are one sequence of operations, more are another; there are no more than four in two terms.
-    let ways: [(Way, &[std::ops::RangeInclusive<usize>]); 2] =
-        [((quantised, Kernels::matmul), &[1..=4, 5..=9]), ((int8x2, Kernels::matmul_int8x2), &[1..=4])];
+fn a_value_does_not_depend_on_how_many_rows_share_its_product() {
+    for kernels in levels() {
+        for &format in Format::ALL {
+            let mut rng = Rng(3);
+            for (n, k) in [7, 19].into_iter().zip(whole_and_ragged(format)) {
+                let bytes = weights(format, Pattern::Random, n * k / format.block_len(), &mut rng);
+                let w = Matrix::new(format, n, k, &bytes);
+                for method in Method::all(kernels) {
+                    let most = method.most();
+                    let x = activations(Pattern::Random, most, k, &mut rng);
+                    let alone = x.chunks(k).flat_map(|x| method.multiply(kernels, w, x, &[0, n]));
+                    let alone: Vec<f32> = alone.collect();
+                    for m in 1..=most {
+                        // The last rows as often as the first: each meets other neighbours, in other places of a tile.
+                        let first = if m % 2 == 0 { most - m } else { 0 };
+                        let all = method.multiply(kernels, w, &x[first * k..][..m * k], &[0, n]);
+                        let what = format!("{} {format} {method:?}, {m} rows of {k}", kernels.isa());
+                        assert_eq!(all, alone[first * n..][..m * n], "{what}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_value_does_not_depend_on_how_weights_are_shared_out() {
     let (n, k) = (37, 768);
     for kernels in levels() {
         for &format in Format::ALL {
             let mut rng = Rng(3);
             let bytes = weights(format, Pattern::Random, n * k / format.block_len(), &mut rng);
             let w = Matrix::new(format, n, k, &bytes);
-            let x = activations(Pattern::Random, 9, k, &mut rng);
-            for ((quantise, multiply), batches) in ways {
-                let of_rows = |m: usize| {
-                    let q = quantise(kernels, &x, m, k);
-                    let inputs = Inputs { x: &x[..m * k], q: &q };
-                    let (mut whole, mut sliced) = (vec![0.0; m * n], vec![0.0; m * n]);
-                    multiply(kernels, w, inputs, &mut Tile::new(&mut whole, n));
-                    let mut tile = Tile::new(&mut sliced, n);
-                    for rows in [0..1, 1..4, 4..23, 23..37] {
-                        multiply(kernels, w.slice_rows(rows.clone()), inputs, &mut tile.columns(rows));
-                    }
-                    assert_eq!(whole, sliced, "{} {format} m {m}", kernels.isa());
-                    whole
-                };
-                for batch in batches {
-                    let all = of_rows(*batch.end());
-                    for m in batch.clone() {
-                        assert_eq!(of_rows(m), all[..m * n], "{} {format} m {m}", kernels.isa());
-                    }
+            for method in Method::all(kernels) {
+                for m in [1, 2, 4, 9] {
+                    let x = activations(Pattern::Random, m, k, &mut rng);
+                    let whole = method.multiply(kernels, w, &x, &[0, n]);
+                    let sliced = method.multiply(kernels, w, &x, &[0, 1, 4, 23, 37]);
+                    assert_eq!(whole, sliced, "{} {format} {method:?} m {m}", kernels.isa());
                 }
             }
         }
@@ -318,7 +390,7 @@ fn every_level_quantises_to_the_same_bits() {
             }
             let (a, b) = (int8x2(kernels, &x, 1, len), int8x2(scalar(), &x, 1, len));
             let bits = |v: &[f32]| v.iter().map(|v| if v.is_nan() { 1 } else { v.to_bits() }).collect::<Vec<_>>();
-            let one = quantised(kernels, &x, 1, len);
+            let one = quantised(Way::Written, kernels, &x, 1, len);
             for (a, b) in [(a.row(0), b.row(0)), (a.row(1), b.row(1)), (one.row(0), b.row(0))] {
                 assert_eq!(a.q, b.q, "{}", kernels.isa());
                 assert_eq!(bits(a.d), bits(b.d), "{}", kernels.isa());
@@ -333,11 +405,11 @@ fn a_nan_reaches_the_rows_it_belongs_to_and_no_others() {
     for kernels in levels().into_iter().chain([scalar()]) {
         for &format in Format::ALL {
             let mut rng = Rng(5);
-            for m in [2, 7] {
+            for (m, way) in [(2, Way::Written), (7, Way::Written), (2, Way::Prompt), (7, Way::Prompt)] {
                 let bytes = weights(format, Pattern::Random, 5 * 512 / format.block_len(), &mut rng);
                 let mut x = activations(Pattern::Random, m, 512, &mut rng);
                 x[512 + 77] = f32::NAN;
-                let q = quantised(kernels, &x, m, 512);
+                let q = quantised(way, kernels, &x, m, 512);
                 let y = product(kernels, Matrix::new(format, 5, 512, &bytes), Inputs { x: &x, q: &q });
                 for (i, y) in y.iter().enumerate() {
                     assert_eq!(y.is_nan(), i / 5 == 1, "{} {format} m {m}: {y} at {i}", kernels.isa());
@@ -356,13 +428,13 @@ fn the_reference_multiplies_by_hand() {
         bytes.extend(q.iter().map(|&q| q as u8));
     }
     let w = Matrix::new(Format::Q8_0, 2, 32, &bytes);
-    let mut q = QuantRows::new(Forms::QUANTS, 2, 32);
+    let mut q = QuantRows::new(Way::Prompt, Forms::QUANTS, 2, 32);
     let mut x = [0.0; 32];
     (x[0], x[1], x[2]) = (127.0, 10.0, 1.0);
     scalar().quantize_row(&x, q.row_mut(0));
     scalar().quantize_row(&[-3.0; 32], q.row_mut(1));
     let mut y = [0.0; 4];
-    scalar().matmul(w, Inputs { x: &[], q: &q }, &mut Tile::new(&mut y, 2));
+    scalar().matmul(w, Inputs { x: &[], q: &q }, &mut Tile::new(&mut y, 2), &mut DenseScratch::default());
     assert_eq!(y, [300.0, -69.0, -36.0, 48.0]);
 }
 
@@ -370,8 +442,9 @@ fn the_reference_multiplies_by_hand() {
 fn float_weights_take_the_f32_activations() {
     let w = [1.0f32, 2.0, 3.0, -1.0, 0.0, 0.5];
     let w = Matrix::new(Format::F32, 2, 3, bytemuck::cast_slice(&w));
-    let q = QuantRows::new(Forms::of([Format::F32]), 1, 3);
+    let q = QuantRows::new(Way::Written, Forms::of([Format::F32]), 1, 3);
     let mut y = [0.0; 2];
-    scalar().matmul(w, Inputs { x: &[1.0, 10.0, 100.0], q: &q }, &mut Tile::new(&mut y, 2));
+    let inputs = Inputs { x: &[1.0, 10.0, 100.0], q: &q };
+    scalar().matmul(w, inputs, &mut Tile::new(&mut y, 2), &mut DenseScratch::default());
     assert_eq!(y, [321.0, 49.0]);
 }

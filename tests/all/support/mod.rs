@@ -10,13 +10,13 @@ pub mod scratch;
 #[cfg(target_os = "linux")]
 pub mod terminal;
 
-use kernels::qmatmul::GEMV_COLUMNS;
 use kernels::{Format, Isa, Kernels};
 use qwen_edge::compute::Compute;
 use qwen_edge::engine::context::{Context, Settings};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
 use qwen_edge::model::cache::KvType;
+use qwen_edge::model::pass::ways;
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub const FLOAT_KL: [f64; 2] = [1.1e-7, 1.6e-5];
 
 /// The value of [`FLOAT`] or [`FLOAT_KL`] for batches of `chunk` rows.
 pub fn allowed<T: Copy>(values: [T; 2], kernels: &Kernels, chunk: usize) -> T {
-    values[usize::from(chunk > GEMV_COLUMNS && kernels.multiplies_int16(Format::BF16))]
+    values[usize::from(ways(chunk).prompt > 0 && kernels.multiplies_int16(Format::BF16))]
 }
 
 /// The models of quantised weights, with the mean KL divergence (in nat) to the float reference that was measured token by
