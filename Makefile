@@ -37,6 +37,10 @@ lint: need-cargo ## the part of check that runs no test
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
 	$(CARGO) test --workspace --locked -- --ignored
 
+verify: need-cargo ## the long lists, before an issue is closed: 2,000 random histories, test-long, test-arm; half an hour or more
+	QWEN_EDGE_TEST_HISTORIES=2000 $(CARGO) test --test all --locked sequences::
+	$(MAKE) test-long test-arm
+
 test-arm: need-cargo ## run the tests as aarch64 programs, emulated as Cortex-A72, Cortex-A76 and max
 	scripts/test-arm.sh full
 

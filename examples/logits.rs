@@ -5,9 +5,10 @@
 
 use qwen_edge::Kernels;
 use qwen_edge::compute::Compute;
-use qwen_edge::engine::context::{Context, Settings, text_rows};
+use qwen_edge::engine::context::{Context, text_rows};
+use qwen_edge::engine::runner::Settings;
 use qwen_edge::gguf::Gguf;
-use qwen_edge::model::{Model, cache::KvType};
+use qwen_edge::model::{Model, kv_type::KvType};
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use std::error::Error;
 use std::path::Path;
@@ -20,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let file = Gguf::open(Path::new(&path))?;
     let tokenizer = Tokenizer::from_gguf(&file)?;
     let ids = tokenizer.encode(&text, Special::None);
-    let settings = Settings { n_ctx: ids.len(), n_batch: ids.len(), kv: KvType::F16, n_checkpoint: 0 };
+    let settings = Settings { n_ctx: ids.len(), n_batch: ids.len(), kv: KvType::F16, n_checkpoint: 0, n_sequence: 1 };
     let mut context = Context::new(Arc::new(Model::bind(&file)?), Compute::new(Kernels::select(None)?, 2), settings)?;
 
     // All tokens in one batch; the logits behind each of them are wanted.

@@ -36,7 +36,7 @@
 //! | [`chat`] | messages to a prompt by the model's template; where thinking ends |
 //! | [`model`] | hyper-parameters and weights of a text model, and its forward pass |
 //! | [`vision`] | pictures and clips to rows of a prompt |
-//! | [`engine`] | a model at work: plan, context, answers, and the session |
+//! | [`engine`] | a model at work: its plan, the runner, sequences that share its passes, answers, and the session |
 //!
 //! # Features
 //!

@@ -73,6 +73,30 @@ impl<'a> Tile<'a> {
         (self.ptr.wrapping_add(r * self.stride + c), self.stride)
     }
 
+    /// Cuts the tile into blocks of `row_unit` rows and `col_unit` columns (the last of either may be smaller), to be dealt
+    /// out to threads: their rows, their columns, and each block. Rows run fastest.
+    ///
+    /// # Panics
+    /// If a unit is zero.
+    pub fn into_blocks(
+        self,
+        row_unit: usize,
+        col_unit: usize,
+    ) -> impl Iterator<Item = (Range<usize>, Range<usize>, Tile<'a>)> {
+        assert!(row_unit > 0 && col_unit > 0, "blocks of nothing");
+        let Tile { ptr, rows, cols, stride, .. } = self;
+        let ranges = |n: usize, unit: usize| (0..n.div_ceil(unit)).map(move |i| i * unit..n.min((i + 1) * unit));
+        ranges(cols, col_unit).flat_map(move |c| {
+            ranges(rows, row_unit).map(move |r| {
+                let start = ptr.wrapping_add(r.start * stride + c.start);
+                // SAFETY: the rectangle lies inside this tile, which is given away with its borrow of `'a`; each comes once,
+                // and no two of them overlap.
+                let block = unsafe { Tile::from_raw(start, r.len(), c.len(), stride) };
+                (r, c.clone(), block)
+            })
+        })
+    }
+
     /// The same columns, rows `range` only.
     pub fn slice_rows(&mut self, range: Range<usize>) -> Tile<'_> {
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
@@ -103,6 +127,23 @@ mod tests {
             middle.row_mut(r).fill(r as f32 + 1.0);
         }
         assert_eq!(buffer, [0., 1., 1., 0., 0., 2., 2., 0., 0., 3., 3., 0.]);
+    }
+
+    #[test]
+    fn blocks_cover_the_tile_once_and_outlive_it() {
+        let mut buffer = vec![0.0; 4 * 7];
+        let mut tile = Tile::new(&mut buffer, 7);
+        let blocks: Vec<_> = Tile::new(tile.columns(1..6).row_mut(0), 5).into_blocks(1, 2).map(|(_, c, _)| c).collect();
+        assert_eq!(blocks, [0..2, 2..4, 4..5]);
+        let mut blocks: Vec<_> = tile.into_blocks(3, 4).collect();
+        for (i, (rows, cols, block)) in blocks.iter_mut().enumerate() {
+            assert_eq!((block.rows(), block.cols()), (rows.len(), cols.len()));
+            for r in 0..block.rows() {
+                block.row_mut(r).iter_mut().for_each(|x| *x += i as f32 + 1.0);
+            }
+        }
+        let row = |upper: f32, right: f32| [[upper; 4].to_vec(), vec![right; 3]].concat();
+        assert_eq!(buffer, [row(1., 3.), row(1., 3.), row(1., 3.), row(2., 4.)].concat());
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! From an error of the library to what the user can type: the one place that puts options into its sentences.
 
 use qwen_edge::engine::byte_size::ByteSize;
-use qwen_edge::engine::context::DEFAULT_BATCH;
 use qwen_edge::engine::model_file::{OpenError, StartError};
 use qwen_edge::engine::plan::Plan;
+use qwen_edge::engine::runner::DEFAULT_BATCH;
 use qwen_edge::engine::session::SessionError;
 use qwen_edge::engine::shortage::{Layout, MemoryLimit, NotEnoughMemory, Remedy};
 use qwen_edge::model::{self, FileKind};
@@ -103,7 +103,7 @@ pub(super) fn plan_line(plan: &Plan) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use qwen_edge::model::cache::KvType;
+    use qwen_edge::model::kv_type::KvType;
     use qwen_edge::model::stream::Streaming;
 
     #[test]

@@ -1,15 +1,18 @@
 //! `bench`: how fast a model is read and written on this machine, and how near that is to what the memory allows.
 
+use super::bench_passes::{self, Kind};
 use super::fitting::MOST_TOKENS;
 use super::printable;
 use super::runtime::Runtime;
 use anyhow::{Context as _, ensure};
 use clap::Args as ClapArgs;
 use qwen_edge::compute::team::{Phase, Profile, Team};
-use qwen_edge::engine::context::{Context, DEFAULT_BATCH, Settings, text_rows};
+use qwen_edge::engine::context::Context;
+use qwen_edge::engine::runner::{DEFAULT_BATCH, MOST_WRITTEN, Settings};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::model::cache::KvType;
+use qwen_edge::model::kv_type::KvType;
+use qwen_edge::model::state::LOG_ROWS;
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -22,6 +25,7 @@ use std::time::{Duration, Instant};
 #[derive(ClapArgs)]
 #[command(after_help = "Examples:\n  qwen-edge bench model.gguf\n  \
                         qwen-edge bench model.gguf -p 2048 -n 0 --isa avx2\n  \
+                        qwen-edge bench model.gguf -p 0 -n 0 --rows 1,2,4,8,16 --sequences 1,8\n  \
                         qwen-edge bench model.gguf --depth 0,4096,32768 --kv q8_0 --json")]
 pub struct Args {
     /// GGUF file
@@ -44,6 +48,14 @@ pub struct Args {
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
 
+    /// Also time passes of so many rows of one conversation, as drafts are verified, with the logits of every row
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = parse_rows)]
+    rows: Vec<usize>,
+
+    /// Also time passes of one row of each of so many conversations
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = parse_sequences)]
+    sequences: Vec<usize>,
+
     /// Runs of each measurement; the median counts
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
@@ -64,6 +76,18 @@ pub struct Args {
     runtime: Runtime,
 }
 
+fn parse_rows(text: &str) -> Result<usize, String> {
+    up_to(text, LOG_ROWS)
+}
+
+fn parse_sequences(text: &str) -> Result<usize, String> {
+    up_to(text, MOST_WRITTEN)
+}
+
+fn up_to(text: &str, most: usize) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=most).contains(n)).ok_or_else(|| format!("expected numbers from 1 to {most}"))
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -76,10 +100,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let deepest = args.depth.iter().max().copied().unwrap_or(0);
     let n_ctx =
         deepest.checked_add(args.prompt).and_then(|n| n.checked_add(args.n)).context("the depth is too large")?;
-    ensure!(args.prompt + args.n > 0, "nothing to measure: -p and -n are both 0");
+    let of_passes = args.rows.iter().chain(&args.sequences);
+    ensure!(
+        args.prompt + args.n > 0 || of_passes.clone().next().is_some(),
+        "nothing to measure: -p and -n are both 0, and neither --rows nor --sequences is given"
+    );
+    let most_rows = of_passes.copied().max().unwrap_or(0);
+    let n_ctx = n_ctx.max(deepest + most_rows);
     ensure!(n_ctx <= MOST_TOKENS, "{n_ctx} tokens in the context: at most {MOST_TOKENS} are measured");
     args.kv.check(model.config.head_dim)?;
-    let settings = Settings { n_ctx, n_batch: (args.batch as usize).min(n_ctx), kv: args.kv, n_checkpoint: 0 };
+    let n_sequence = 1 + args.sequences.iter().max().copied().unwrap_or(0);
+    let n_batch = (args.batch as usize).min(n_ctx).max(most_rows);
+    let settings = Settings { n_ctx, n_batch, kv: args.kv, n_checkpoint: 0, n_sequence };
     let mut context = Context::new(model.clone(), args.runtime.compute()?, settings)?;
     if !args.json {
         let name = printable::line(gguf.string("general.name").ok().flatten().unwrap_or("unnamed model"));
@@ -87,15 +119,24 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             io::stdout(),
             "{name}, {:.0} MB of tensors; {} on {} threads; {} cache; batches of {}",
             gguf.tensor_bytes() as f64 / 1e6,
-            context.kernels().isa(),
-            context.threads(),
+            context.runner().kernels().isa(),
+            context.runner().threads(),
             args.kv.name(),
             settings.n_batch,
         )?;
     }
     let mut results = Vec::new();
     for &depth in &args.depth {
-        let result = measure(&args, &mut context, &gguf, depth);
+        let mut result = measure(&args, &mut context, &gguf, depth);
+        for (kind, sizes) in [(Kind::Rows, &args.rows), (Kind::Sequences, &args.sequences)] {
+            if !sizes.is_empty() {
+                context.clear();
+                let ids = tokens(depth, context.model().n_vocab);
+                read(&mut context, &ids);
+                let (runner, past) = context.parts();
+                result[kind.name()] = bench_passes::measure(runner, past, kind, sizes, args.runs as usize);
+            }
+        }
         if !args.json {
             print_result(&args, &result)?;
         }
@@ -108,21 +149,27 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// So many tokens, spread over the vocabulary, the same in every run.
+fn tokens(n: usize, n_vocab: usize) -> Vec<u32> {
+    (0..n).map(|i| ((i * 7919 + 13) % n_vocab) as u32).collect()
+}
+
+fn read(context: &mut Context, ids: &[u32]) {
+    let rows = context.text(ids);
+    context.prefill(&rows, None, |_| true).expect("the context has room for it");
+}
+
 /// Measures one depth.
 fn measure(args: &Args, context: &mut Context, gguf: &Gguf, depth: usize) -> Value {
     let n_vocab = context.model().n_vocab;
-    // Spread over the vocabulary, the same in every run.
-    let ids: Vec<u32> = (0..depth + args.prompt.max(1)).map(|i| ((i * 7919 + 13) % n_vocab) as u32).collect();
+    let ids = tokens(depth + args.prompt.max(1), n_vocab);
     let (mut prefill, mut decode, mut bandwidth) = (Vec::new(), Vec::new(), Vec::new());
     let (mut prefill_profile, mut decode_profile) = (None, None);
     let mut hash = 0;
-    let read = |context: &mut Context, ids: &[u32]| {
-        let rows = text_rows(ids, context.next_position());
-        context.prefill(&rows, |_| true).expect("the context has room for it");
-    };
     // One short run beforehand: pages of the file and of the buffers are touched, clocks are up.
     context.clear();
     read(context, &ids[..ids.len().min(64)]);
+    context.compute_logits(0);
     for _ in 0..args.runs {
         bandwidth.push(read_bandwidth(&mut context.compute().team, gguf));
         context.clear();
@@ -146,10 +193,10 @@ fn measure(args: &Args, context: &mut Context, gguf: &Gguf, depth: usize) -> Val
             decode.push(args.n as f64 / start.elapsed().as_secs_f64());
             decode_profile = context.compute().team.take_profile();
         }
-        hash = fnv1a(bytemuck::cast_slice(context.compute_logits(0)));
+        hash = fnv1a(bytemuck::cast_slice(context.last_logits()));
     }
     let decode_depth = depth + args.prompt + args.n / 2;
-    let bytes = context.bytes_per_token(decode_depth);
+    let bytes = context.runner().bytes_per_token(decode_depth);
     let read_gb_s = median(&mut bandwidth);
     let decode_tok_s = median(&mut decode);
     let gb_s = decode_tok_s * bytes as f64 / 1e9;
@@ -157,8 +204,8 @@ fn measure(args: &Args, context: &mut Context, gguf: &Gguf, depth: usize) -> Val
         "depth": depth,
         "prompt": args.prompt,
         "tokens": args.n,
-        "isa": context.kernels().isa().name(),
-        "threads": context.threads(),
+        "isa": context.runner().kernels().isa().name(),
+        "threads": context.runner().threads(),
         "kv": args.kv.name(),
         "prefill_tok_s": median(&mut prefill),
         "prefill_spread": spread(&prefill),
@@ -209,11 +256,18 @@ fn print_result(args: &Args, r: &Value) -> io::Result<()> {
             100.0 * number("bandwidth_share"),
         )?;
     }
+    for kind in [Kind::Rows, Kind::Sequences] {
+        for pass in r[kind.name()].as_array().into_iter().flatten() {
+            let number = |key: &str| pass[key].as_f64().unwrap_or(0.0);
+            let (n, ms, relative) = (&pass[kind.name()], 1e3 * number("seconds"), number("relative"));
+            writeln!(out, "  a pass of {n:>2} {:9}: {ms:8.2} ms, {relative:.2} times one", kind.name())?;
+        }
+    }
     writeln!(out, "  logits hash {}", r["logits_hash"].as_str().unwrap_or_default())
 }
 
 /// Shares of the time, by phase.
-fn parts(profile: &Profile) -> Value {
+pub(super) fn parts(profile: &Profile) -> Value {
     let total: Duration = Phase::ALL.iter().map(|&(phase, _)| profile.spent(phase)).sum();
     let share = |time: Duration| (time.as_secs_f64() / total.as_secs_f64().max(1e-9) * 1e4).round() / 1e4;
     let mut parts = serde_json::Map::new();

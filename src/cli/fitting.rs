@@ -4,7 +4,7 @@ use clap::Args;
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::Residence;
 use qwen_edge::engine::plan::{Plan, Wish};
-use qwen_edge::model::cache::KvType;
+use qwen_edge::model::kv_type::KvType;
 use qwen_edge::platform::machine::Machine;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
@@ -76,7 +76,8 @@ fn parse_factor(text: &str) -> Result<f32, String> {
 impl Fitting {
     /// What the plan is asked for, for a prompt of `n_prompt` tokens, 0 when that is not known.
     pub fn wish(&self, n_prompt: usize) -> Wish {
-        Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch: self.batch.map(|n| n as usize), n_prompt }
+        let n_batch = self.batch.map(|n| n as usize);
+        Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch, n_prompt, n_sequence: None }
     }
 
     /// Where the weights are to be.

@@ -4,12 +4,12 @@ use super::printable;
 use anyhow::Result;
 use qwen_edge::chat::{self, Template};
 use qwen_edge::engine::byte_size::ByteSize;
-use qwen_edge::engine::context::{DEFAULT_BATCH, Settings};
 use qwen_edge::engine::load::mapped_load;
 use qwen_edge::engine::plan::{Load, Plan};
+use qwen_edge::engine::runner::{DEFAULT_BATCH, Settings};
 use qwen_edge::gguf::{Gguf, Note, TensorType};
-use qwen_edge::model::cache::KvType;
 use qwen_edge::model::config::ValueHeads;
+use qwen_edge::model::kv_type::KvType;
 use qwen_edge::model::names::Role;
 use qwen_edge::model::{self, Config, FileKind, Model};
 use qwen_edge::tokenizer::Tokenizer;
@@ -384,7 +384,7 @@ impl VisionTower {
 
 impl Need {
     fn of(load: &Load<'_>, n_ctx: usize) -> Self {
-        let settings = Settings { n_ctx, n_batch: DEFAULT_BATCH, kv: KvType::F16, n_checkpoint: 0 };
+        let settings = Settings { n_ctx, n_batch: DEFAULT_BATCH, kv: KvType::F16, n_checkpoint: 0, n_sequence: 1 };
         let plan = Plan::unlimited(load, settings);
         Self {
             n_ctx,

@@ -7,11 +7,13 @@ use super::text;
 use super::tower_file;
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
-use qwen_edge::engine::context::{Context, Settings, text_rows};
+use kernels::Way;
+use qwen_edge::engine::context::{Context, text_rows};
 use qwen_edge::engine::model_file::vision_ids;
+use qwen_edge::engine::runner::Settings;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::model::cache::KvType;
+use qwen_edge::model::kv_type::KvType;
 use qwen_edge::platform::atomic_file::AtomicFile;
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use qwen_edge::vision::Viewer;
@@ -113,8 +115,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Some((prompt, vision_ids)) => prompt.rows(*vision_ids, model.config.n_embd, &mut Walk::default())?,
         None => text_rows(&ids, 0),
     };
+    let way = if args.step { Way::Written } else { Way::Prompt };
     let n_batch = if args.step { 1 } else { (args.chunk as usize).min(rows.len()) };
-    let settings = Settings { n_ctx: rows.len(), n_batch, kv: args.kv, n_checkpoint: 0 };
+    let settings = Settings { n_ctx: rows.len(), n_batch, kv: args.kv, n_checkpoint: 0, n_sequence: 1 };
     let mut context = Context::new(model.clone(), compute, settings)?;
 
     let n_embd = model.config.n_embd;
@@ -124,10 +127,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     file.write_all(&header(rows.len(), model.n_vocab, n_hidden, n_embd))?;
     for (i, batch) in rows.chunks(n_batch).enumerate() {
         if args.hidden {
-            context.forward_observed(batch, &mut |il, x| hidden[il].extend_from_slice(x))?;
+            context.run_observed(batch, way, &mut |il, x| hidden[il].extend_from_slice(x))?;
             hidden[n_hidden - 1].extend_from_slice(context.hidden(0, batch.len()));
         } else {
-            context.forward(batch, batch.len())?;
+            context.run(batch, way, batch.len())?;
         }
         for row in 0..batch.len() {
             file.write_all(bytemuck::cast_slice(context.compute_logits(row)))?;

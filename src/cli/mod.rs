@@ -8,6 +8,7 @@ mod message;
 
 mod advice;
 pub mod bench;
+mod bench_passes;
 mod chat;
 pub mod completions;
 pub mod fitting;

@@ -113,12 +113,12 @@ pub enum Think {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit(Option<u64>);
 
-fn parse_limit(text: &str) -> Result<Limit, String> {
+pub(super) fn parse_limit(text: &str) -> Result<Limit, String> {
     at_most(text).map(Limit).ok_or_else(|| "expected a whole number of tokens, or -1 for no limit".to_owned())
 }
 
 impl Limit {
-    fn tokens(self) -> Option<usize> {
+    pub fn tokens(self) -> Option<usize> {
         self.0.map(|n| usize::try_from(n).unwrap_or(usize::MAX))
     }
 }
@@ -192,9 +192,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let context = session.context();
     screen.note(&format!(
         "{name}: {} on {} thread{}; loaded in {:.0} ms",
-        context.kernels().isa(),
-        context.threads(),
-        if context.threads() == 1 { "" } else { "s" },
+        context.runner().kernels().isa(),
+        context.runner().threads(),
+        if context.runner().threads() == 1 { "" } else { "s" },
         start.elapsed().as_secs_f64() * 1e3,
     ));
     let plan = session.plan();
@@ -277,7 +277,7 @@ pub(super) fn not_finite(error: &anyhow::Error) -> Option<Option<model::finite::
 }
 
 /// Why a file cannot be opened, with its name.
-fn open_error(error: OpenError, path: &Path) -> anyhow::Error {
+pub(super) fn open_error(error: OpenError, path: &Path) -> anyhow::Error {
     match error {
         // It names its file itself.
         OpenError::Gguf(error) => error.into(),
@@ -286,7 +286,7 @@ fn open_error(error: OpenError, path: &Path) -> anyhow::Error {
 }
 
 /// Why a session cannot start, with the name of the file where it is about that.
-fn start_error(error: StartError, path: &Path) -> anyhow::Error {
+pub(super) fn start_error(error: StartError, path: &Path) -> anyhow::Error {
     match error {
         StartError::Isa(_) | StartError::Lock(_) => error.into(),
         error => anyhow::Error::new(error).context(path.display().to_string()),

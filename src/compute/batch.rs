@@ -30,6 +30,8 @@ pub struct BatchShape {
     pub forms: Forms,
     /// Rows at most, of each way.
     pub rows: RowCounts,
+    /// Rows at most, of both together.
+    pub total: usize,
     /// Values of a row at most.
     pub cols: usize,
     /// Whether the rows may be [refined](Batch::refine).
@@ -39,12 +41,12 @@ pub struct BatchShape {
 impl BatchShape {
     /// Bytes of the batch at most; sizes beyond the address space count as all of it.
     pub fn bytes(&self) -> usize {
-        let BatchShape { forms, rows, cols, refined } = *self;
+        let BatchShape { forms, rows, total, cols, refined } = *self;
         let records = |way, rows| {
             let terms = if refined && forms.quants { QuantRows::bytes(way, Forms::QUANTS, 2, rows, cols) } else { 0 };
             QuantRows::bytes(way, forms, 1, rows, cols).saturating_add(terms)
         };
-        let values = rows.total().saturating_mul(4 * cols);
+        let values = total.saturating_mul(4 * cols);
         values.saturating_add(records(Way::Prompt, rows.prompt)).saturating_add(records(Way::Written, rows.written))
     }
 }
@@ -90,9 +92,9 @@ impl Part {
 impl Batch {
     /// Room for all rows of `shape`.
     pub fn new(shape: BatchShape) -> Batch {
-        let BatchShape { rows, cols, .. } = shape;
+        let BatchShape { rows, total, cols, .. } = shape;
         Batch {
-            x: vec![0.0; rows.total() * cols],
+            x: vec![0.0; total * cols],
             prompt: Part::new(Way::Prompt, shape, rows.prompt),
             written: Part::new(Way::Written, shape, rows.written),
             rows,
@@ -272,7 +274,7 @@ mod tests {
     }
 
     fn shape(forms: Forms, rows: RowCounts) -> BatchShape {
-        BatchShape { forms, rows, cols: COLS, refined: true }
+        BatchShape { forms, rows, total: rows.total(), cols: COLS, refined: true }
     }
 
     /// The products of rows `first ..` of an endless text, of each exactness.

@@ -10,14 +10,17 @@
 use crate::compute::arena::Arena;
 use kernels::Tile;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
 /// How long an idle worker spins before it sleeps: longer than the serial stretches inside a token, far shorter than
 /// anything a battery would notice.
 const SPIN: Duration = Duration::from_micros(60);
+
+/// Values of which the norms, rounding and the like take one thread as long as to start a region: a few microseconds.
+const ALONE: usize = 8192;
 
 /// What the time of a run is booked on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,16 +124,23 @@ impl Team {
             panicked: AtomicBool::new(false),
             quit: AtomicBool::new(false),
         });
+        let started = Arc::new(Barrier::new(n_workers + 1));
         let workers = (0..n_workers)
             .map(|i| {
-                let shared = shared.clone();
-                let handle = thread::Builder::new()
-                    .name(format!("worker-{}", i + 1))
-                    .spawn(move || shared.work(i))
-                    .expect("the system refuses another thread");
+                let (shared, started) = (shared.clone(), started.clone());
+                let begin = move || {
+                    // A thread's first allocation makes some systems reserve address space for it, for a moment twice what
+                    // it keeps: that is over before the caller goes on and asks for much, under a limit maybe.
+                    drop(std::hint::black_box(Box::new(i)));
+                    started.wait();
+                    shared.work(i);
+                };
+                let thread = thread::Builder::new().name(format!("worker-{}", i + 1));
+                let handle = thread.spawn(begin).expect("the system refuses another thread");
                 (handle.thread().clone(), handle)
             })
             .collect();
+        started.wait();
         let arenas = (0..=n_workers).map(|_| Arena::default()).collect();
         Team { shared, workers, arenas, profile: None }
     }
@@ -242,6 +252,12 @@ impl Team {
         self.run(|arena| shares.work(|i| f(arena, i)));
     }
 
+    /// As [`Team::for_each`] for `n` rows of so many values in all, each of which takes little time: of few values the calling
+    /// thread is through before another would have come.
+    fn for_rows(&mut self, n: usize, values: usize, f: impl Fn(usize) + Sync) {
+        if values <= ALONE { (0..n).for_each(f) } else { self.for_each(n, f) }
+    }
+
     /// Cuts `data` into pieces of `unit` values (the last may be shorter) and calls `f(i, piece i)` for each.
     pub fn split<T: Send>(&mut self, data: &mut [T], unit: usize, f: impl Fn(usize, &mut [T]) + Sync) {
         self.split_with(data, unit, |_, i, piece| f(i, piece));
@@ -266,9 +282,10 @@ impl Team {
         (b, b_unit): (&mut [B], usize),
         f: impl Fn(usize, &mut [A], &mut [B]) + Sync,
     ) {
+        let values = a.len() + b.len();
         let (a, b) = (Pieces::new(a, a_unit), Pieces::new(b, b_unit));
         assert_eq!(a.count(), b.count(), "buffers of different numbers of pieces");
-        self.for_each(a.count(), |i| {
+        self.for_rows(a.count(), values, |i| {
             // SAFETY: `for_each` calls with each `i` once, so no piece is borrowed twice.
             f(i, unsafe { a.piece(i) }, unsafe { b.piece(i) });
         });
@@ -286,12 +303,13 @@ impl Team {
         c: [(&mut [C], usize); 2],
         f: impl Fn(usize, &mut [A], &mut [B], &mut [C]) + Sync,
     ) {
+        let values = a.len() + b.len();
         let (a, b) = (Pieces::new(a, a_unit), Pieces::new(b, b_unit));
         let c = c.map(|(c, unit)| Pieces::new(c, unit));
         let first = c[0].count();
         let same = a.count() == b.count() && a.count() == first + c[1].count();
         assert!(same, "buffers of different numbers of pieces");
-        self.for_each(a.count(), |i| {
+        self.for_rows(a.count(), values, |i| {
             // SAFETY: `for_each` calls with each `i` once, so no piece is borrowed twice.
             let c = unsafe { if i < first { c[0].piece(i) } else { c[1].piece(i - first) } };
             // SAFETY: as above.
@@ -346,7 +364,7 @@ impl Team {
     }
 
     /// Cuts a matrix into full-height column strips, `extra` into as many pieces of `unit` values, and calls
-    /// `f(arena, i, columns, strip, piece i of extra)` for each pair, with the arena of the thread that it falls to.
+    /// `f(i, columns, strip, piece i of extra)` for each pair.
     ///
     /// # Panics
     /// If the numbers of strips and pieces differ.
@@ -354,15 +372,15 @@ impl Team {
         &mut self,
         grid: Grid<'_>,
         (extra, unit): (&mut [T], usize),
-        f: impl Fn(&mut Arena, usize, Range<usize>, Tile<'_>, &mut [T]) + Sync,
+        f: impl Fn(usize, Range<usize>, Tile<'_>, &mut [T]) + Sync,
     ) {
         let pieces = Pieces::new(extra, unit);
         assert!(grid.row_unit >= grid.rows && pieces.count() == grid.count(), "strips and pieces differ");
-        self.for_each_with(pieces.count(), |arena, i| {
+        self.for_each(pieces.count(), |i| {
             let (rows, cols) = grid.ranges(i);
             // SAFETY: `for_each` calls with each `i` once; strips and pieces of different numbers do not overlap.
             let (tile, piece) = unsafe { (grid.tile(&rows, &cols), pieces.piece(i)) };
-            f(arena, i, cols, tile, piece);
+            f(i, cols, tile, piece);
         });
     }
 }

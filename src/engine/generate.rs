@@ -1,12 +1,18 @@
-//! Writing an answer: read the prompt, then sample token after token until the model ends, and say how it went.
+//! Writing an answer: read the prompt, then choose token after token until the model ends, and say how it went.
+//!
+//! An [`Answer`] is pulled along: it says which rows it wants computed next, and is told the logits behind them. Who runs
+//! the passes, and what else is in them, is no matter of the answer; [`generate`] does it for one alone.
 
 use crate::chat::thinking::{Channel, Thinking, Thought};
 use crate::engine::context::{Context, text_rows};
-use crate::engine::context_error::ContextError;
-use crate::model::finite::NotFinite;
+use crate::engine::run_error::RunError;
+use crate::engine::runner::{Runner, Step};
+use crate::engine::sequence::Sequence;
+use crate::model::finite::{self, NotFinite};
 use crate::model::input::{Input, InputRow};
 use crate::sampler::Sampler;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
+use kernels::Way;
 use std::time::{Duration, Instant};
 
 /// What may end an answer.
@@ -40,7 +46,7 @@ impl Stop {
 pub enum Error {
     /// The prompt does not fit, or is none of this model; nothing has been read.
     #[error(transparent)]
-    Context(#[from] ContextError),
+    Run(#[from] RunError),
     /// There is nothing to answer.
     #[error("the prompt has no tokens")]
     EmptyPrompt,
@@ -130,7 +136,7 @@ pub trait Audience {
 /// What is to be written.
 pub struct Task<'a> {
     /// The prompt.
-    pub prompt: &'a [InputRow<'a>],
+    pub prompt: Vec<InputRow<'a>>,
     /// So many of its rows are expected to begin the next prompt too; the context can then go back to their end.
     pub checkpoint_at: usize,
     /// Most tokens of the answer.
@@ -139,8 +145,229 @@ pub struct Task<'a> {
     pub thinking: Thinking,
 }
 
-/// Reads the prompt, as far as the context does not hold it already, and writes the answer. The sampler begins anew,
-/// with the prompt's tokens before it.
+/// An answer in the making.
+pub struct Answer<'a> {
+    prompt: Vec<InputRow<'a>>,
+    /// Rows of the prompt behind which a checkpoint is wanted.
+    checkpoint_at: usize,
+    n_max: usize,
+    thinking: Thinking,
+    decoder: StreamDecoder,
+    outcome: Outcome,
+    stage: Stage,
+    since: Instant,
+    last: Channel,
+}
+
+/// Where an answer stands.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// So many rows of the prompt are read.
+    Reading(usize),
+    /// This row comes next.
+    Writing(InputRow<'static>),
+    Done,
+}
+
+/// Rows that an answer wants computed.
+pub struct Wanted<'a> {
+    /// The rows.
+    pub rows: &'a [InputRow<'a>],
+    /// How they are computed.
+    pub way: Way,
+    /// Whether the logits behind the last of them are wanted.
+    pub logits: bool,
+    /// Behind how many of these rows a checkpoint is wanted, if it is inside.
+    checkpoint_at: Option<usize>,
+}
+
+impl Wanted<'_> {
+    /// As rows of `sequence` in a pass.
+    pub fn step<'s>(&'s self, sequence: &'s mut Sequence) -> Step<'s> {
+        let (want, checkpoint_at) = (usize::from(self.logits), self.checkpoint_at.as_slice());
+        Step { sequence, rows: self.rows, way: self.way, want, checkpoint_at }
+    }
+}
+
+/// What an answer is made with.
+pub struct Tools<'a> {
+    /// Makes text of ids.
+    pub tokenizer: &'a Tokenizer,
+    /// Chooses ids.
+    pub sampler: &'a mut Sampler,
+    /// Is told what happens.
+    pub audience: &'a mut dyn Audience,
+}
+
+impl<'a> Answer<'a> {
+    /// An answer to a prompt of which a sequence has the first `n_reused` rows. The sampler begins anew, with the prompt's
+    /// tokens before it.
+    ///
+    /// # Errors
+    /// [`Error::EmptyPrompt`].
+    ///
+    /// # Panics
+    /// If no row of the prompt is left to be read.
+    pub fn new(task: Task<'a>, n_reused: usize, sampler: &mut Sampler) -> Result<Answer<'a>, Error> {
+        let Task { prompt, checkpoint_at, n_max, thinking } = task;
+        if prompt.is_empty() {
+            return Err(Error::EmptyPrompt);
+        }
+        assert!(n_reused < prompt.len(), "{n_reused} of {} rows are read", prompt.len());
+        sampler.forget();
+        sampler.see_prompt(prompt.iter().filter_map(|row| match row.input {
+            Input::Token(id) => Some(id),
+            Input::Embedding(_) => None,
+        }));
+        let outcome = Outcome {
+            stop: Stop::Interrupted,
+            n_prompt: prompt.len(),
+            n_reused,
+            n_read: 0,
+            prefill: Duration::ZERO,
+            ids: Vec::new(),
+            text: String::new(),
+            reasoning: String::new(),
+            thought: Thought::None,
+            n_thinking: 0,
+            decode: Duration::ZERO,
+        };
+        Ok(Answer {
+            prompt,
+            checkpoint_at,
+            n_max,
+            thinking,
+            decoder: StreamDecoder::new(),
+            outcome,
+            stage: Stage::Reading(n_reused),
+            since: Instant::now(),
+            last: Channel::Answer,
+        })
+    }
+
+    /// Whether all of the prompt can be read: it is all of it or nothing.
+    ///
+    /// # Errors
+    /// If it does not fit the sequence, or a row is no input of this model.
+    pub fn check(&self, runner: &Runner, sequence: &Sequence) -> Result<(), RunError> {
+        runner.check_room(sequence, self.n_unread())?;
+        runner.check_inputs(&self.prompt)
+    }
+
+    /// Rows of the prompt that are still to be read.
+    pub fn n_unread(&self) -> usize {
+        match self.stage {
+            Stage::Reading(done) => self.prompt.len() - done,
+            Stage::Writing(_) | Stage::Done => 0,
+        }
+    }
+
+    /// The rows wanted next: of a prompt `n_prompt` at most. `None` when the answer is done.
+    pub fn wanted(&self, n_prompt: usize) -> Option<Wanted<'_>> {
+        match &self.stage {
+            Stage::Reading(done) => {
+                let rows = &self.prompt[*done..self.prompt.len().min(done + n_prompt)];
+                let checkpoint_at = self.checkpoint_at.checked_sub(*done).filter(|at| (1..rows.len()).contains(at));
+                let logits = done + rows.len() == self.prompt.len();
+                Some(Wanted { rows, way: Way::Prompt, logits, checkpoint_at })
+            }
+            Stage::Writing(row) => {
+                let rows = std::slice::from_ref(row);
+                Some(Wanted { rows, way: Way::Written, logits: true, checkpoint_at: None })
+            }
+            Stage::Done => None,
+        }
+    }
+
+    /// Takes note that `n` rows were computed whose logits are not wanted.
+    pub fn read(&mut self, n: usize, sequence: &mut Sequence, tools: &mut Tools<'_>) {
+        let Stage::Reading(done) = &mut self.stage else { return };
+        *done += n;
+        let done = *done;
+        self.outcome.n_read += n;
+        self.outcome.prefill = self.since.elapsed();
+        if done == self.checkpoint_at {
+            sequence.checkpoint();
+        }
+        tools.audience.reading(done, self.prompt.len());
+        if !tools.audience.proceed() {
+            self.end(Stop::Interrupted, tools);
+        }
+    }
+
+    /// Takes the logits behind the rows wanted, and chooses the next token; `hidden` is the output they come from.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if they are no numbers.
+    pub fn choose(
+        &mut self,
+        hidden: &[f32],
+        logits: &mut [f32],
+        sequence: &Sequence,
+        tools: &mut Tools<'_>,
+    ) -> Result<(), Error> {
+        // A damaged row of the head shows in every vector of logits, so that to look at the first will do.
+        let first = self.outcome.ids.is_empty();
+        if !finite::is_finite(hidden) || first && !finite::is_finite(logits) {
+            return Err(Error::NotFinite { found: None });
+        }
+        if first {
+            self.since = Instant::now();
+        }
+        let id = self.thinking.prescribed().unwrap_or_else(|| tools.sampler.sample(logits));
+        if tools.tokenizer.is_end(id) {
+            self.end(Stop::End, tools);
+        } else if self.outcome.ids.len() == self.n_max {
+            self.end(Stop::Length, tools);
+        } else if !tools.audience.proceed() {
+            self.end(Stop::Interrupted, tools);
+        } else {
+            tools.sampler.accept(id);
+            self.outcome.ids.push(id);
+            self.outcome.decode = self.since.elapsed();
+            let text = self.decoder.push(tools.tokenizer, id);
+            if let Some(channel) = self.thinking.take(id, text) {
+                self.outcome.go_on(channel, text, &self.thinking, tools.audience);
+                self.last = channel;
+            }
+            self.stage = Stage::Writing(InputRow { input: Input::Token(id), position: [sequence.next_position(); 3] });
+            if self.outcome.ids.len() == self.n_max {
+                self.end(Stop::Length, tools);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the answer where it is.
+    pub fn end(&mut self, stop: Stop, tools: &mut Tools<'_>) {
+        let rest = self.decoder.finish();
+        if !rest.is_empty() {
+            self.outcome.go_on(self.last, rest, &self.thinking, tools.audience);
+        }
+        self.outcome.stop = stop;
+        self.outcome.reasoning = self.outcome.reasoning.trim().to_owned();
+        self.outcome.thought = self.thinking.thought();
+        self.outcome.n_thinking = self.thinking.n_tokens();
+        self.stage = Stage::Done;
+    }
+
+    /// Whether it is complete, or was cut.
+    pub fn is_done(&self) -> bool {
+        matches!(self.stage, Stage::Done)
+    }
+
+    /// Tokens written so far.
+    pub fn ids(&self) -> &[u32] {
+        &self.outcome.ids
+    }
+
+    /// How the answer went, once it is done.
+    pub fn into_outcome(self) -> Outcome {
+        self.outcome
+    }
+}
+
+/// Reads the prompt, as far as the context does not hold it already, and writes the answer.
 ///
 /// # Errors
 /// [`Error`].
@@ -151,99 +378,34 @@ pub fn generate(
     task: Task<'_>,
     audience: &mut dyn Audience,
 ) -> Result<Outcome, Error> {
-    let start = Instant::now();
-    let Task { prompt, checkpoint_at, n_max, mut thinking } = task;
-    if prompt.is_empty() {
-        return Err(Error::EmptyPrompt);
-    }
-    let checkpoint_at = checkpoint_at.min(prompt.len());
-    let n_reused = context.rewind_to_common_prefix(prompt);
-    let mut outcome = Outcome {
-        stop: Stop::Interrupted,
-        n_prompt: prompt.len(),
-        n_reused,
-        n_read: 0,
-        prefill: Duration::ZERO,
-        ids: Vec::new(),
-        text: String::new(),
-        reasoning: String::new(),
-        thought: Thought::None,
-        n_thinking: 0,
-        decode: Duration::ZERO,
-    };
-    context.check_room(prompt.len() - n_reused)?;
-    let mut go_on = true;
-    let mut done = n_reused;
-    for end in [checkpoint_at, prompt.len()] {
-        if end > done && go_on {
-            done += context.prefill(&prompt[done..end], |n| {
-                audience.reading(done + n, prompt.len());
-                go_on = audience.proceed();
-                go_on
-            })?;
-            if end == checkpoint_at && end < prompt.len() && go_on {
-                context.checkpoint();
+    let n_reused = context.rewind_to_common_prefix(&task.prompt);
+    let n_batch = context.settings().n_batch;
+    let mut answer = Answer::new(task, n_reused, sampler)?;
+    let mut tools = Tools { tokenizer, sampler, audience };
+    let (runner, sequence) = context.parts();
+    answer.check(runner, sequence)?;
+    while let Some(wanted) = answer.wanted(n_batch) {
+        let (n, logits) = (wanted.rows.len(), wanted.logits);
+        match runner.run(&mut [wanted.step(sequence)]) {
+            Err(RunError::Full { .. }) => {
+                answer.end(Stop::ContextFull, &mut tools);
+                break;
+            }
+            done => done?,
+        };
+        answer.read(n, sequence, &mut tools);
+        if logits && !answer.is_done() {
+            runner.logits(0..1);
+            let (hidden, logits) = runner.output(0);
+            if let Err(error) = answer.choose(hidden, logits, sequence, &mut tools) {
+                return Err(match error {
+                    Error::NotFinite { .. } => not_finite(context, &answer.prompt, answer.ids()),
+                    error => error,
+                });
             }
         }
     }
-    outcome.n_read = done - n_reused;
-    outcome.prefill = start.elapsed();
-    if !go_on {
-        return Ok(outcome);
-    }
-
-    sampler.forget();
-    sampler.see_prompt(prompt.iter().filter_map(|row| match row.input {
-        Input::Token(id) => Some(id),
-        Input::Embedding(_) => None,
-    }));
-    let mut decoder = StreamDecoder::new();
-    let start = Instant::now();
-    context.compute_logits(0);
-    if !context.is_finite(true) {
-        return Err(not_finite(context, prompt, &outcome.ids));
-    }
-    let mut id = next(context.last_logits(), &mut thinking, sampler);
-    let mut last = Channel::Answer;
-    outcome.stop = loop {
-        if tokenizer.is_end(id) {
-            break Stop::End;
-        }
-        if outcome.ids.len() == n_max {
-            break Stop::Length;
-        }
-        if !audience.proceed() {
-            break Stop::Interrupted;
-        }
-        sampler.accept(id);
-        outcome.ids.push(id);
-        outcome.decode = start.elapsed();
-        let text = decoder.push(tokenizer, id);
-        if let Some(channel) = thinking.take(id, text) {
-            outcome.go_on(channel, text, &thinking, audience);
-            last = channel;
-        }
-        if outcome.ids.len() == n_max {
-            break Stop::Length;
-        }
-        match context.decode(id) {
-            Ok(_) => {}
-            Err(ContextError::Full { .. }) => break Stop::ContextFull,
-            Err(error) => return Err(error.into()),
-        }
-        if !context.is_finite(false) {
-            return Err(not_finite(context, prompt, &outcome.ids));
-        }
-        id = next(context.last_logits(), &mut thinking, sampler);
-    };
-    let rest = decoder.finish();
-    if !rest.is_empty() {
-        outcome.go_on(last, rest, &thinking, audience);
-    }
-    outcome.reasoning = outcome.reasoning.trim().to_owned();
-    outcome.thought = thinking.thought();
-    outcome.n_thinking = thinking.n_tokens();
-    Ok(outcome)
+    Ok(answer.into_outcome())
 }
 
 /// Finds out where values that are no numbers came from, by reading prompt and answer once more.
@@ -252,9 +414,4 @@ fn not_finite(context: &mut Context, prompt: &[InputRow<'_>], ids: &[u32]) -> Er
     let next = prompt.iter().flat_map(|row| row.position).max().map_or(0, |position| position + 1);
     let rows = [prompt, &text_rows(ids, next)].concat();
     Error::NotFinite { found: context.find_not_finite(&rows).ok().flatten() }
-}
-
-/// The next token: chosen from `logits` where it is the model's to choose.
-fn next(logits: &mut [f32], thinking: &mut Thinking, sampler: &mut Sampler) -> u32 {
-    thinking.prescribed().unwrap_or_else(|| sampler.sample(logits))
 }

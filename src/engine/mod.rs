@@ -1,12 +1,18 @@
-//! A model at work: the plan of its memory, the timeline it reads into, and the answers it writes.
+//! A model at work: the plan of its memory, the runner and the sequences that share its passes, and the answers it writes.
 
+pub mod answers;
 pub mod byte_size;
 pub mod context;
-pub mod context_error;
 pub mod generate;
 pub mod load;
 pub mod message;
 pub mod model_file;
 pub mod plan;
+pub mod ready;
+pub mod run_error;
+pub mod runner;
+pub mod scheduler;
+pub mod sequence;
 pub mod session;
 pub mod shortage;
+pub mod snapshot;

@@ -1,19 +1,20 @@
 //! A model's file, opened: what can be known of it before any weight is read, and the start of a session with it.
 
-use super::context::Context;
-use super::context_error::ContextError;
 use super::load::{feed_forwards, kept, mapped_load, names, own_embedding};
 use super::plan::{Load, Looking, Plan, Wish};
-use super::session::{AnswerOptions, Parts, Session, prompt_ids};
+use super::ready::Ready;
+use super::run_error::RunError;
+use super::runner::Runner;
+use super::session::{AnswerOptions, Session, prompt_ids};
 use super::shortage::NotEnoughMemory;
 use crate::chat::{self, Template};
 use crate::compute::Compute;
 use crate::gguf::{self, Fingerprint, Gguf, Note};
-use crate::model::cache::HeadSize;
 use crate::model::config::YarnConfig;
+use crate::model::kv_type::HeadSize;
 use crate::model::{self, Config, Model};
 use crate::platform::machine::Machine;
-use crate::sampler::{Sampler, Settings};
+use crate::sampler::Settings;
 use crate::tokenizer::{self, Tokenizer};
 use crate::vision::memory::VisionLoad;
 use crate::vision::positions::VisionIds;
@@ -69,7 +70,7 @@ pub enum StartError {
     NotEnoughMemory(#[from] NotEnoughMemory),
     /// The context cannot be laid out so.
     #[error(transparent)]
-    Context(#[from] ContextError),
+    Context(#[from] RunError),
     /// Keys and values cannot be stored so.
     #[error(transparent)]
     HeadSize(#[from] HeadSize),
@@ -229,16 +230,29 @@ impl ModelFile {
         prompt_ids(&self.tokenizer, &self.template, messages, thinking)
     }
 
-    /// Plans the memory, brings the weights to where they are wanted, and starts. `progress` is told how much of them has
-    /// been read, of how much.
+    /// Starts a conversation: makes all of [`ModelFile::make_ready`] and a session of it.
     ///
     /// # Errors
     /// [`StartError`].
-    pub fn start(
+    pub fn start(self, options: StartOptions, progress: impl FnMut(u64, u64)) -> Result<Session, StartError> {
+        let (seed, commit_memory) = (options.seed, options.commit_memory);
+        let mut session = Session::new(self.make_ready(options, progress)?, seed);
+        if commit_memory {
+            session.commit_memory();
+        }
+        Ok(session)
+    }
+
+    /// Plans the memory, brings the weights to where they are wanted, and makes what conversations have in common.
+    /// `progress` is told how much of the weights has been read, of how much.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn make_ready(
         mut self,
         mut options: StartOptions,
         mut progress: impl FnMut(u64, u64),
-    ) -> Result<Session, StartError> {
+    ) -> Result<Ready, StartError> {
         let kernels = Kernels::select(options.isa).map_err(StartError::Isa)?;
         let threads = options.threads.unwrap_or_else(|| Machine::default().performance_cores());
         if let Some(factor) = options.yarn {
@@ -256,22 +270,17 @@ impl ModelFile {
 
         let answers = options.answers.take();
         let answers = answers.unwrap_or_else(|| self.published_answers(self.config.thinks_by_default()));
-        let mut sampler = Sampler::new(answers.sampling, options.seed);
-        sampler.ban(self.tokenizer.padding());
-        // Rows that the vocabulary has no token for.
-        sampler.ban(n_tokens as u32..n_vocab as u32);
+        let padding = self.tokenizer.padding().into_iter();
+        let banned = padding.chain(n_tokens as u32..n_vocab as u32).collect();
 
-        let mut context = Context::new(Arc::new(model), Compute::new(kernels, threads), plan.settings)?;
-        if options.commit_memory {
-            context.commit_memory();
-        }
+        let mut runner = Runner::new(Arc::new(model), Compute::new(kernels, threads), plan.settings)?;
         let viewer = match options.tower.take_if(|_| plan.vision.total() > 0) {
-            Some(tower) => Some(self.viewer(&tower, context.compute(), &plan)?),
+            Some(tower) => Some(self.viewer(&tower, runner.compute(), &plan)?),
             None => None,
         };
         let notes = self.notes.iter().map(ToString::to_string).collect();
         let ModelFile { tokenizer, template, .. } = self;
-        Ok(Session::new(Parts { context, tokenizer, template, sampler, viewer, options: answers, plan, notes }))
+        Ok(Ready { runner, tokenizer, template, viewer, answers, plan, notes, banned })
     }
 
     fn viewer(&mut self, tower: &Tower, compute: &mut Compute, plan: &Plan) -> Result<(Viewer, VisionIds), StartError> {

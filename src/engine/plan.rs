@@ -5,15 +5,16 @@
 
 use super::byte_size::ByteSize;
 use super::shortage::{Layout, MemoryLimit, NotEnoughMemory, Remedy};
-use crate::engine::context::{ContextBytes, Settings};
+use crate::engine::runner::{RunnerBytes, Settings};
 use crate::model::Config;
-use crate::model::cache::KvType;
 use crate::model::config::YarnConfig;
-use crate::model::deltanet::Log;
 use crate::model::forward;
+use crate::model::kv_type::KvType;
+use crate::model::memory::Memory;
 use crate::model::mtp::Drafter;
 use crate::model::stream::{Streaming, spread};
 use crate::platform::machine::{Limiter, Machine};
+use kernels::attention::PAGE;
 use std::fmt;
 
 /// The part of the free memory that keys and values may take when no context length is asked for: a quarter.
@@ -47,14 +48,11 @@ const RESERVE: u64 = 8 << 20;
 /// threads took 10 MB more than one, their arenas included.
 const THREAD_RESERVE: u64 = 768 << 10;
 
-/// Bytes a position of the context takes beside keys and values: what stands there, and its share of a growing list.
-const POSITION: u64 = 24;
+/// Bytes a position of the context takes beside keys and values: what stands there, and its share of growing lists.
+const POSITION: u64 = 36;
 
 /// Bytes the system maps at once, at most, when one page of a file is touched.
 const FAULT_AROUND: u64 = 64 << 10;
-
-/// Tokens drafted at once, at most: what of them is kept to go back among them is counted.
-const DRAFTS: usize = 8;
 
 /// Address space that a thread, of the team or the one that waits for signals, takes beside its touched memory: stack and the allocator's own arena.
 const THREAD_ADDRESS_SPACE: u64 = 72 << 20;
@@ -70,9 +68,17 @@ pub struct Wish {
     pub kv: Option<KvType>,
     /// Tokens in a batch.
     pub n_batch: Option<usize>,
+    /// Conversations at once, each of the context length; one where it is not said.
+    pub n_sequence: Option<usize>,
     /// Tokens of a prompt that is to be read, where they are known: without [`Wish::n_ctx`] the context is made to hold
     /// it.
     pub n_prompt: usize,
+}
+
+impl Wish {
+    fn n_sequence(&self) -> usize {
+        self.n_sequence.unwrap_or(1).max(1)
+    }
 }
 
 /// What is to be loaded.
@@ -153,7 +159,7 @@ pub struct Plan {
     /// Whether the weights stay in the mapped file.
     pub mapped: bool,
     /// Bytes of the context, by purpose.
-    pub context: ContextBytes,
+    pub context: RunnerBytes,
     /// Bytes of the checkpoints of the recurrent state.
     pub checkpoints: u64,
     /// Bytes that drafting takes beside its block's weights; 0 without it.
@@ -211,7 +217,8 @@ impl Plan {
 
         let smallest = plans().next_back().expect("there is always a candidate");
         let limit = smallest.obstacle(load, room).expect("no candidate fits");
-        let free_wish = Wish { ceiling: wish.ceiling, n_prompt: usize::MAX, ..Wish::default() };
+        let free_wish =
+            Wish { ceiling: wish.ceiling, n_sequence: wish.n_sequence, n_prompt: usize::MAX, ..Wish::default() };
         let open = || self::candidates(load.config, &free_wish, room).into_iter().map(|s| Plan::of(load, s, room, 0));
         let would_fit = open().find(|p| p.obstacle(load, room).is_none());
         let would_fit = would_fit.or_else(|| Plan::streamed(load, &free_wish, room).filter(fits));
@@ -261,11 +268,12 @@ impl Plan {
         // Pages at the ends of a layer's weights come and go with their neighbours'.
         let absent = (streaming.bytes - largest).saturating_sub(2 * FAULT_AROUND * n_streamed as u64);
         let weights = load.weights.saturating_add(load.embedding.min(looked_up)).saturating_sub(absent);
-        let context = ContextBytes::of(load.config, load.n_vocab, &settings);
-        let state = context.state as u64;
-        let arena = forward::arena_len(load.config, settings.n_batch, load.threads).saturating_mul(size_of::<f32>());
+        let context = RunnerBytes::of(load.config, load.n_vocab, &settings);
+        let checkpoint = Memory::checkpoint_bytes(load.config) as u64;
+        let arena = forward::arena_len(load.config, settings.limits(), load.threads).saturating_mul(size_of::<f32>());
         let threads = (load.threads as u64).saturating_mul(THREAD_RESERVE.saturating_add(arena as u64));
-        let program = [copies(load.config), settings.n_ctx as u64 * POSITION, RESERVE, threads];
+        let positions = (settings.n_ctx as u64).saturating_mul(settings.n_sequence as u64).saturating_mul(POSITION);
+        let program = [copies(load.config), positions, RESERVE, threads];
         let mut plan = Plan {
             settings,
             longest: longest(load.config),
@@ -273,7 +281,7 @@ impl Plan {
             streaming,
             mapped: load.mapped,
             context,
-            checkpoints: state.saturating_mul(settings.n_checkpoint as u64),
+            checkpoints: checkpoint.saturating_mul(settings.n_checkpoint as u64 * settings.n_sequence as u64),
             drafts: if load.drafts { drafts(load.config, &settings) } else { 0 },
             vision: load.vision.map_or(VisionMemory::default(), |v| v.memory(settings.n_ctx, load.threads)),
             program: program.into_iter().fold(room.allocated, u64::saturating_add),
@@ -341,11 +349,9 @@ fn copies(config: &Config) -> u64 {
     (gates as u64 + taps as u64).saturating_mul(4 * config.n_deltanet() as u64)
 }
 
-/// Bytes of drafting: the block's keys, values and buffers, and what the recurrent layers keep of a batch of drafts, to go
-/// back into it.
+/// Bytes of drafting: the block's keys, values and buffers.
 fn drafts(config: &Config, settings: &Settings) -> u64 {
-    let logs = Log::bytes(config, DRAFTS).saturating_mul(config.n_deltanet());
-    Drafter::bytes(config, settings.n_ctx, settings.kv).saturating_add(logs) as u64
+    Drafter::bytes(config, settings.n_ctx, settings.n_sequence, settings.kv) as u64
 }
 
 /// Positions that the rotary embedding tells apart as the model was taught to.
@@ -370,8 +376,9 @@ fn shorter(n_ctx: usize) -> usize {
 /// when the prompt needs more; then ever shorter ones.
 fn contexts(config: &Config, wish: &Wish, room: &Room) -> Vec<usize> {
     let (longest, needed) = (longest(config).max(1), needed(wish));
-    let settings = Settings { n_ctx: 1, n_batch: 1, kv: wish.kv.unwrap_or_default(), n_checkpoint: 0 };
-    let position = ContextBytes::of(config, 0, &settings).kv.max(1) as u64;
+    let kv = wish.kv.unwrap_or_default();
+    let settings = Settings { n_ctx: PAGE, n_sequence: wish.n_sequence(), n_batch: 1, kv, n_checkpoint: 0 };
+    let position = (RunnerBytes::of(config, 0, &settings).kv / PAGE).max(1) as u64;
     let free = room.ceiling.into_iter().chain(room.free.map(|(free, _)| free)).min();
     let share = free.map_or(BLIND_CONTEXT, |free| (free / KV_SHARE / position).min(longest as u64) as usize);
     let share = share.max(LEAST_SHARE).min(longest);
@@ -402,7 +409,14 @@ fn candidates(config: &Config, wish: &Wish, room: &Room) -> Vec<Settings> {
         for &kv in &kvs {
             for &n_batch in &batches {
                 let n_checkpoints = CHECKPOINTS.iter().take(if n_batch == batches[batches.len() - 1] { 3 } else { 1 });
-                all.extend(n_checkpoints.map(|&n_checkpoint| Settings { n_ctx, n_batch, kv, n_checkpoint }));
+                let n_sequence = wish.n_sequence();
+                all.extend(n_checkpoints.map(|&n_checkpoint| Settings {
+                    n_ctx,
+                    n_sequence,
+                    n_batch,
+                    kv,
+                    n_checkpoint,
+                }));
             }
         }
     }
@@ -413,7 +427,7 @@ impl fmt::Display for Plan {
     /// One line: all of it, as a sum.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Settings { n_ctx, n_batch, kv, .. } = self.settings;
-        let ContextBytes { kv: kv_bytes, state, scratch } = self.context;
+        let RunnerBytes { kv: kv_bytes, state, scratch } = self.context;
         write!(
             f,
             "{} = weights {}{}{} + KV cache {} ({n_ctx} tokens, {}) + state {} + buffers {} (batches of {n_batch}) + program {}",
@@ -501,8 +515,8 @@ mod tests {
     fn with_memory_to_spare_the_plan_is_the_best_of_everything() {
         let config = config();
         let plan = Plan::choose_within(&load(&config), &Wish::default(), &room(None, Some(16 << 30))).unwrap();
-        let Settings { n_ctx, n_batch, kv, n_checkpoint } = plan.settings;
-        assert_eq!((n_ctx, n_batch, kv, n_checkpoint), (262_144, 512, KvType::F16, 2));
+        let Settings { n_ctx, n_sequence, n_batch, kv, n_checkpoint } = plan.settings;
+        assert_eq!((n_ctx, n_sequence, n_batch, kv, n_checkpoint), (262_144, 1, 512, KvType::F16, 2));
         assert_eq!(plan.context.kv, 262_144 * 12 * 1024);
         assert!(plan.weights_fit);
     }
@@ -598,7 +612,7 @@ mod tests {
         let error = Plan::choose_within(&load(&config), &wish, &room(Some(900_000_000), None)).unwrap_err().to_string();
         assert!(
             error.contains("the ceiling is 900 MB")
-                && error.contains("a context of 49152 tokens in q8_0 and batches of 32 would fit"),
+                && error.contains("a context of 47104 tokens in q8_0 and batches of 32 would fit"),
             "{error}"
         );
         let wish = Wish { ceiling: Some(ByteSize(100_000_000)), ..Wish::default() };
@@ -619,8 +633,8 @@ mod tests {
         let (plain, roomy) = (load(&config), 4_000_000_000);
         let without = total(&plain, roomy);
         let drafting = total(&Load { drafts: true, ..plain }, roomy);
-        // Keys and values of one more layer than the six, and one more state.
-        let least = without.settings.n_ctx as u64 * 2 * 1024 + without.context.state as u64;
+        // Keys and values of one more layer than the six, and buffers.
+        let least = without.settings.n_ctx as u64 * 2 * 1024;
         assert!(drafting.total() - without.total() >= least && drafting.drafts < 2 * least, "{drafting:?}");
 
         let seeing = Load { vision: Some(&Still), ..plain };

@@ -7,6 +7,7 @@ use super::generate::{self, Audience, Outcome, Task, generate};
 use super::message::{Message, shown};
 use super::model_file::{ModelFile, StartError, StartOptions};
 use super::plan::Plan;
+use super::ready::Ready;
 use crate::chat::thinking::{Channel, Thinking};
 use crate::chat::{self, Request, Template};
 use crate::sampler::{Sampler, Settings};
@@ -102,18 +103,6 @@ pub enum SessionError {
     Generate(#[from] generate::Error),
 }
 
-/// What a session is made of; [`super::model_file::ModelFile::start`] makes one.
-pub(super) struct Parts {
-    pub context: Context,
-    pub tokenizer: Tokenizer,
-    pub template: Template,
-    pub sampler: Sampler,
-    pub viewer: Option<(Viewer, VisionIds)>,
-    pub options: AnswerOptions,
-    pub plan: Plan,
-    pub notes: Vec<String>,
-}
-
 /// A conversation with a model, or one after the other: an answer is given all messages of its own.
 pub struct Session {
     context: Context,
@@ -129,10 +118,17 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(parts: Parts) -> Session {
-        let Parts { context, tokenizer, template, sampler, viewer, options, plan, notes } = parts;
-        let canceller = Canceller::default();
+    /// One conversation with a model; `seed` is that of what is left to chance.
+    pub fn new(ready: Ready, seed: u64) -> Session {
+        let sampler = ready.sampler(ready.answers.sampling, seed);
+        let Ready { runner, tokenizer, template, viewer, answers: options, plan, notes, .. } = ready;
+        let (context, canceller) = (Context::of(runner), Canceller::default());
         Session { context, tokenizer, template, sampler, viewer, plan, notes, canceller, options }
+    }
+
+    /// Makes the system give all memory now that the conversation will take.
+    pub(super) fn commit_memory(&mut self) {
+        self.context.commit_memory();
     }
 
     /// Opens a model's file and starts with what is published for its size, and with as much context as fits the free
@@ -277,7 +273,7 @@ impl Session {
             _ => text_rows(&prompt.ids, 0),
         };
         self.sampler.set(self.options.sampling);
-        let task = Task { prompt: &rows, checkpoint_at, n_max: self.options.max_tokens, thinking };
+        let task = Task { prompt: rows, checkpoint_at, n_max: self.options.max_tokens, thinking };
         let mut follower = Follower { on_event, canceller: &self.canceller };
         let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);
         self.canceller.rearm();

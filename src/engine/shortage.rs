@@ -1,7 +1,7 @@
 //! Not enough memory: what was needed, what stands in the way, and what would fit.
 
 use super::byte_size::ByteSize;
-use crate::model::cache::KvType;
+use crate::model::kv_type::KvType;
 use crate::model::stream::Streaming;
 use crate::platform::machine::Limiter;
 use std::fmt;

@@ -1,116 +1,50 @@
-//! A Gated DeltaNet layer's mixer (`MODEL.md` §7; Yang et al., arXiv:2412.06464) and its state (§11).
+//! A Gated DeltaNet layer's mixer (`MODEL.md` §7; Yang et al., arXiv:2412.06464).
 
 use super::Config;
-use super::pass::{LayerPass, most};
+use super::pass::{LayerPass, Span};
+use super::state::{LOG_ROWS, Log, State, conv_unit, state_cols};
 use super::weights::DeltaNet;
 use crate::compute::Compute;
+use crate::compute::arena::Arena;
 use crate::compute::batch::{Exactness, precise_arena_len, products};
-use crate::compute::team::{Grid, Phase};
-use kernels::Rows;
+use crate::compute::team::Phase;
 use kernels::deltanet::{CONV_BLOCK, DeltaLog, DeltaTokens, STATE_COLS, Writes, delta_scratch_len};
+use kernels::{Kernels, Rows, Tile};
+use std::ops::Range;
+use std::sync::Arc;
 
-/// What a DeltaNet layer remembers of all tokens so far: of fixed size, and not to be cut back by position.
-#[derive(Clone)]
-pub struct State {
-    /// The last raw inputs of the convolution, in blocks of channels: `[⌈C/64⌉, kernel−1, 64]`, oldest first.
-    conv: Vec<f32>,
-    /// The associative memory, in blocks of value columns: `[n_v_head, blocks, head_k_dim, 32]`.
-    s: Vec<f32>,
+/// What the layer remembers of the sequence of a span.
+pub(super) struct Remembered<'a> {
+    pub state: &'a mut Arc<State>,
+    /// The rows that are not in the state yet.
+    pub log: &'a mut Log,
+    /// Takes the rows of this pass if they are few, and then changes places with `log`.
+    pub spare: &'a mut Log,
+    /// Rows of the span before which the state is kept.
+    pub checkpoint_at: &'a [usize],
+    /// For each of these the states of the layers before this one, which this one's joins.
+    pub kept: &'a mut Vec<Vec<State>>,
 }
 
-/// Inputs of a batch that may be taken back: what is needed to advance a saved [`State`] over part of them.
-pub struct Log {
-    before: State,
-    /// Raw projections to queries, keys, values `[n, C]`.
-    qkv: Vec<f32>,
-    /// Raw decay and write-strength projections `[n, 2·n_v_head]`.
-    alpha_beta: Vec<f32>,
-}
-
-/// The lengths of a [`State`], in values; those beyond the address space count as all of it.
-struct StateShape {
-    conv: usize,
-    s: usize,
-}
-
-impl StateShape {
-    fn new(config: &Config) -> StateShape {
-        let conv_blocks = config.conv_channels().div_ceil(CONV_BLOCK);
-        let columns = config.n_v_head * (config.head_v_dim / state_cols(config)) * STATE_COLS;
-        StateShape {
-            conv: conv_blocks.saturating_mul(conv_unit(config)).max(1),
-            s: columns.saturating_mul(config.head_k_dim),
-        }
-    }
-}
-
-impl State {
-    /// The state before the first token.
-    pub fn new(config: &Config) -> State {
-        let StateShape { conv, s } = StateShape::new(config);
-        State { conv: vec![0.0; conv], s: vec![0.0; s] }
-    }
-
-    /// Bytes of a layer's state; sizes beyond the address space count as all of it.
-    pub fn bytes(config: &Config) -> usize {
-        let StateShape { conv, s } = StateShape::new(config);
-        conv.saturating_add(s).saturating_mul(4)
-    }
-
-    /// Forgets everything.
-    pub fn reset(&mut self) {
-        self.conv.fill(0.0);
-        self.s.fill(0.0);
-    }
-}
-
-/// Values of one token in a [`Log`]: projections to queries, keys and values, and to decay and write strength.
-fn log_widths(config: &Config) -> [usize; 2] {
-    [config.conv_channels(), 2 * config.n_v_head]
-}
-
-impl Log {
-    /// Bytes of the log of a batch of `n` tokens; sizes beyond the address space count as all of it.
-    pub fn bytes(config: &Config, n: usize) -> usize {
-        let inputs = log_widths(config).iter().sum::<usize>().saturating_mul(n).saturating_mul(4);
-        State::bytes(config).saturating_add(inputs)
-    }
-}
-
-/// Values of convolution state a block of channels has; at least one, so that blocks can be counted.
-fn conv_unit(config: &Config) -> usize {
-    ((config.conv_kernel - 1) * CONV_BLOCK).max(1)
-}
-
-/// Value columns of a head that one work item handles: the widest even share of the head within the kernel's limit.
-fn state_cols(config: &Config) -> usize {
-    (1..=STATE_COLS).rev().find(|&n| config.head_v_dim.is_multiple_of(n)).expect("1 divides everything")
-}
-
-/// Computes the mixer of the normalised rows `pass.h` into `pass.out`, advancing the state; with `log`, keeps what
-/// [`rewind`] needs.
-pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<Log>>, pass: &mut LayerPass<'_>) {
-    let LayerPass { compute, config, rows, n, h, core, proj, up, alpha_beta, out, .. } = pass;
-    let (kernels, config, n) = (compute.kernels, *config, *n);
+/// Computes the mixer of the normalised rows `pass.h` into `pass.out`, advancing what is remembered of each span's sequence.
+pub(super) fn forward(w: &DeltaNet, memories: &mut [Remembered<'_>], pass: &mut LayerPass<'_>) {
+    let LayerPass { compute, config, counts, spans, h, core, proj, up, alpha_beta, out, .. } = pass;
+    let (kernels, config, n) = (compute.kernels, *config, counts.total());
     let (channels, value_dim) = (config.conv_channels(), config.value_dim());
     let qkv = &mut proj[..n * channels];
     let z = &mut up[..n * value_dim];
     let alpha_beta = &mut alpha_beta[..n * 2 * config.n_v_head];
-    let gates = w.ssm_alpha_beta.matrix();
     h.refine(compute);
     // The gated norm amplifies the rounding of z most; queries, keys and values come next.
     let projections = [
         (w.attn_gate.matrix(), Exactness::Precise, &mut *z),
         (w.attn_qkv.matrix(), Exactness::PreciseIfCheap, &mut *qkv),
-        (gates, Exactness::PreciseIfCheap, &mut *alpha_beta),
+        (w.ssm_alpha_beta.matrix(), Exactness::PreciseIfCheap, &mut *alpha_beta),
     ];
     products(compute, h, Phase::Products, projections);
-    if let Some(log) = log {
-        *log = Some(Log { before: state.clone(), qkv: qkv.to_vec(), alpha_beta: alpha_beta.to_vec() });
-    }
-    core.reshape(*rows, value_dim);
+    core.reshape(*counts, value_dim);
     compute.team.enter(Phase::DeltaRule);
-    Mix { w, config, compute }.advance(state, qkv, alpha_beta, &mut core.x);
+    Mix { w, config, compute, spans }.advance(memories, qkv, alpha_beta, &mut core.x);
     compute.team.enter(Phase::Other);
 
     let z = &*z;
@@ -125,49 +59,93 @@ pub(super) fn forward(w: &DeltaNet, state: &mut State, log: Option<&mut Option<L
 /// Values of an arena that the mixer of `n` tokens takes at most.
 pub(super) fn arena_len(config: &Config, n: usize, threads: usize) -> usize {
     let outputs = config.conv_channels() + config.value_dim() + 2 * config.n_v_head;
-    let products = if config.forms.quants { precise_arena_len(most(n).prompt, outputs, threads) } else { 0 };
-    products.max(delta_scratch_len(config.head_k_dim, 0, n))
+    let products = if config.forms.quants { precise_arena_len(n, outputs, threads) } else { 0 };
+    products.max(delta_scratch_len(config.head_k_dim, LOG_ROWS, n)).max(conv_unit(config))
 }
 
-/// Sets `state` to what it was after the first `keep` tokens of the batch that wrote `log`.
-pub(super) fn rewind(
-    w: &DeltaNet,
-    state: &mut State,
-    mut log: Log,
-    keep: usize,
-    config: &Config,
-    compute: &mut Compute,
-) {
-    *state = log.before;
-    if keep > 0 {
-        let [qkv, alpha_beta] = log_widths(config).map(|width| keep * width);
-        let mut o = vec![0.0; keep * config.value_dim()];
-        let mut mix = Mix { w, config, compute };
-        mix.advance(state, &mut log.qkv[..qkv], &mut log.alpha_beta[..alpha_beta], &mut o);
-    }
-}
-
-/// The part of the mixer that touches the state.
+/// The part of the mixer that touches states.
 struct Mix<'a> {
     w: &'a DeltaNet,
     config: &'a Config,
     compute: &'a mut Compute,
+    spans: &'a [Span],
 }
 
 impl Mix<'_> {
     /// Convolution, norms, gates and delta rule over raw projections `qkv [n, C]` and `alpha_beta [n, 2·n_v_head]`,
     /// both overwritten, into `o [n, value_dim]`.
-    fn advance(&mut self, state: &mut State, qkv: &mut [f32], alpha_beta: &mut [f32], o: &mut [f32]) {
-        let Mix { w, config, compute: &mut Compute { kernels, ref mut team } } = *self;
-        let (channels, key_dim, n_v_head) = (config.conv_channels(), config.key_dim(), config.n_v_head);
-        let (taps, unit) = (config.conv_kernel, conv_unit(config));
-        team.strips(Grid::strips(qkv, channels, CONV_BLOCK), (&mut state.conv, unit), |_, i, _, mut x, history| {
-            let history = &mut history[..(taps - 1) * CONV_BLOCK];
-            kernels.conv1d_silu(&mut x, history, &w.ssm_conv1d[i * taps * CONV_BLOCK..][..taps * CONV_BLOCK]);
-        });
+    fn advance(&mut self, memories: &mut [Remembered<'_>], qkv: &mut [f32], alpha_beta: &mut [f32], o: &mut [f32]) {
+        for memory in &mut *memories {
+            // What is shared with a fork stays as it is: from here on the state is this sequence's own.
+            Arc::make_mut(memory.state);
+        }
+        // Checkpoints cut the rows of a span into stretches, which take turns.
+        let turns = memories.iter().map(|memory| memory.checkpoint_at.len() + 1).max().unwrap_or(0);
+        let mut kept: Vec<Vec<State>> = memories.iter().map(|_| Vec::new()).collect();
+        for turn in 0..turns {
+            self.convolve(memories, turn, qkv);
+            for (memory, kept) in memories.iter().zip(&mut kept) {
+                if turn < memory.checkpoint_at.len() {
+                    kept.push(State { conv: memory.state.conv.clone(), s: Vec::new() });
+                }
+            }
+        }
+        self.normalize(memories, qkv, alpha_beta);
+        for turn in 0..turns {
+            self.apply(memories, turn, qkv, alpha_beta, o);
+            for (memory, kept) in memories.iter_mut().zip(&mut kept) {
+                if let Some(kept) = kept.get_mut(turn) {
+                    memory.kept[turn].push(State { s: memory.state.s.clone(), conv: std::mem::take(&mut kept.conv) });
+                }
+            }
+        }
+        for (span, memory) in self.spans.iter().zip(memories) {
+            if span.logged {
+                std::mem::swap(memory.log, memory.spare);
+            }
+        }
+    }
 
+    /// The stretch of a span's rows whose turn it is, and whether it is the first.
+    fn stretch(span: &Span, memory: &Remembered<'_>, turn: usize) -> Range<usize> {
+        let cut = |i: usize| memory.checkpoint_at.get(i).copied().unwrap_or(span.n);
+        let start = if turn == 0 { 0 } else { cut(turn - 1) };
+        start..cut(turn)
+    }
+
+    /// Convolution and SiLU of a stretch of each span, in place.
+    fn convolve(&mut self, memories: &mut [Remembered<'_>], turn: usize, qkv: &mut [f32]) {
+        let Mix { w, config, compute: &mut Compute { kernels, ref mut team }, spans } = *self;
+        let (channels, taps, unit) = (config.conv_channels(), config.conv_kernel, conv_unit(config));
+        let mut items = Vec::new();
+        let mut rest = &mut qkv[..];
+        for (span, memory) in spans.iter().zip(memories) {
+            let own = rest.split_off_mut(..span.n * channels).expect("rows of every span");
+            let stretch = Self::stretch(span, memory, turn);
+            let x = Tile::new(&mut own[stretch.start * channels..stretch.end * channels], channels);
+            let folded = if turn == 0 { span.n_logged } else { 0 };
+            let logged = Rows::new(&memory.log.qkv, folded, channels, channels);
+            let mut spare = span.logged.then(|| {
+                Tile::new(&mut memory.spare.qkv[..span.n * channels], channels).into_blocks(usize::MAX, CONV_BLOCK)
+            });
+            let State { conv, .. } = Arc::get_mut(memory.state).expect("made its own");
+            for ((_, cols, x), history) in x.into_blocks(usize::MAX, CONV_BLOCK).zip(conv.chunks_mut(unit)) {
+                let spare = spare.as_mut().and_then(Iterator::next).map(|(_, _, spare)| spare);
+                items.push(Convolution { x, history: &mut history[..(taps - 1) * CONV_BLOCK], logged, spare, cols });
+            }
+        }
+        team.split_with(&mut items, 1, |arena, _, item| {
+            let block = item[0].cols.start / CONV_BLOCK;
+            item[0].compute(kernels, arena, &w.ssm_conv1d[block * taps * CONV_BLOCK..][..taps * CONV_BLOCK]);
+        });
+    }
+
+    /// Norms of queries and keys, decays and write strengths.
+    fn normalize(&mut self, memories: &mut [Remembered<'_>], qkv: &mut [f32], alpha_beta: &mut [f32]) {
+        let Mix { w, config, compute: &mut Compute { kernels, ref mut team }, spans } = *self;
+        let (channels, key_dim, n_v_head) = (config.conv_channels(), config.key_dim(), config.n_v_head);
         let scale = 1.0 / (config.head_k_dim as f32).sqrt();
-        team.split2((qkv, channels), (alpha_beta, 2 * n_v_head), |_, qkv, alpha_beta| {
+        team.split2((&mut *qkv, channels), (&mut *alpha_beta, 2 * n_v_head), |_, qkv, alpha_beta| {
             let (q, rest) = qkv.split_at_mut(key_dim);
             for q in q.chunks_mut(config.head_k_dim) {
                 kernels.l2_norm(q, config.rms_eps, scale);
@@ -178,24 +156,133 @@ impl Mix<'_> {
             let (alpha, beta) = alpha_beta.split_at_mut(n_v_head);
             kernels.delta_gates(alpha, beta, &w.ssm_a, &w.ssm_dt);
         });
+        for (span, memory) in spans.iter().zip(memories).filter(|(span, _)| span.logged) {
+            let rows = qkv[span.values(channels)].chunks(channels);
+            for (k, row) in memory.spare.k.chunks_mut(key_dim).zip(rows) {
+                k.copy_from_slice(&row[key_dim..2 * key_dim]);
+            }
+            let rows = alpha_beta[span.values(2 * n_v_head)].chunks(2 * n_v_head);
+            for (g, row) in memory.spare.g.chunks_mut(n_v_head).zip(rows) {
+                g.copy_from_slice(&row[..n_v_head]);
+            }
+        }
+    }
+}
 
-        let (qkv, alpha_beta) = (&*qkv, &*alpha_beta);
-        let cols = state_cols(config);
-        let unit = config.head_k_dim * STATE_COLS;
-        team.strips(Grid::strips(o, config.value_dim(), cols), (&mut state.s, unit), |arena, _, range, mut o, s| {
-            let head = range.start / config.head_v_dim;
-            let key = config.key_head(head) * config.head_k_dim;
-            let qkv = |start: usize, len| Rows::new(&qkv[start..], o.rows(), len, channels);
-            let gate = |start: usize| Rows::new(&alpha_beta[start..], o.rows(), 1, 2 * n_v_head);
-            let tokens = DeltaTokens {
-                q: qkv(key, config.head_k_dim),
-                k: qkv(key_dim + key, config.head_k_dim),
-                v: qkv(2 * key_dim + range.start, range.len()),
-                g: gate(head),
-                beta: gate(n_v_head + head),
-            };
-            let log = DeltaLog::none(config.head_k_dim, range.len());
-            kernels.delta_rule(&log, &tokens, s, Writes::Commit, &mut o, &mut arena.values);
-        });
+impl Mix<'_> {
+    /// The delta rule over a stretch of each span: `o [n, value_dim]`.
+    fn apply(&mut self, memories: &mut [Remembered<'_>], turn: usize, qkv: &[f32], gates: &[f32], o: &mut [f32]) {
+        let Mix { config, compute: &mut Compute { kernels, ref mut team }, spans, .. } = *self;
+        let (value_dim, cols, unit) = (config.value_dim(), state_cols(config), config.head_k_dim * STATE_COLS);
+        let mut items = Vec::new();
+        let mut rest = o;
+        for (span, memory) in spans.iter().zip(memories) {
+            let own = rest.split_off_mut(..span.n * value_dim).expect("rows of every span");
+            let stretch = Self::stretch(span, memory, turn);
+            let o = Tile::new(&mut own[stretch.start * value_dim..stretch.end * value_dim], value_dim);
+            let folded = if turn == 0 { span.n_logged } else { 0 };
+            let (first, Remembered { state, log, spare, .. }) = (span.start + stretch.start, memory);
+            let mut spare = span
+                .logged
+                .then(|| Tile::new(&mut spare.u[..span.n * value_dim], value_dim).into_blocks(usize::MAX, cols));
+            let State { s, .. } = Arc::get_mut(state).expect("made its own");
+            for ((_, cols, o), s) in o.into_blocks(usize::MAX, cols).zip(s.chunks_mut(unit)) {
+                let u = spare.as_mut().and_then(Iterator::next).map(|(_, _, u)| u);
+                items.push(Strip { first, cols, log, folded, s, u, o });
+            }
+        }
+        let pass = Inputs { kernels, config, qkv, gates };
+        team.split_with(&mut items, 1, |arena, _, item| item[0].compute(&pass, arena));
+    }
+}
+
+/// What the delta rule reads of all rows.
+struct Inputs<'a> {
+    kernels: &'a Kernels,
+    config: &'a Config,
+    /// Queries, keys, values `[n, C]`.
+    qkv: &'a [f32],
+    /// Logs of the decays, and write strengths `[n, 2·n_v_head]`.
+    gates: &'a [f32],
+}
+
+/// A block of value columns of one head of one sequence.
+struct Strip<'a> {
+    /// The first of its rows in the batch.
+    first: usize,
+    /// The columns, among those of all heads.
+    cols: Range<usize>,
+    /// Rows before, of which the first `folded` are not in the state yet.
+    log: &'a Log,
+    folded: usize,
+    /// The state `[head_k_dim, 32]`.
+    s: &'a mut [f32],
+    /// Takes the corrected values of rows that are logged: the state is then left as it was before them.
+    u: Option<Tile<'a>>,
+    o: Tile<'a>,
+}
+
+impl Strip<'_> {
+    fn compute(&mut self, pass: &Inputs<'_>, arena: &mut Arena) {
+        let Strip { first, cols, log, folded, s, u, o } = self;
+        let Inputs { kernels, config, qkv, gates } = pass;
+        let (channels, key_dim, n_v_head) = (config.conv_channels(), config.key_dim(), config.n_v_head);
+        let head = cols.start / config.head_v_dim;
+        let key = config.key_head(head) * config.head_k_dim;
+        let rows = o.rows();
+        let qkv = |start: usize, len| Rows::new(&qkv[*first * channels + start..], rows, len, channels);
+        let gate = |start: usize| Rows::new(&gates[*first * 2 * n_v_head + start..], rows, 1, 2 * n_v_head);
+        let tokens = DeltaTokens {
+            q: qkv(key, config.head_k_dim),
+            k: qkv(key_dim + key, config.head_k_dim),
+            v: qkv(2 * key_dim + cols.start, cols.len()),
+            g: gate(head),
+            beta: gate(n_v_head + head),
+        };
+        let log = DeltaLog {
+            k: Rows::new(&log.k[key..], *folded, config.head_k_dim, key_dim),
+            u: Rows::new(&log.u[cols.start..], *folded, cols.len(), config.value_dim()),
+            g: Rows::new(&log.g[head..], *folded, 1, n_v_head),
+        };
+        let writes = u.as_mut().map_or(Writes::Commit, Writes::Log);
+        kernels.delta_rule(&log, &tokens, s, writes, o, &mut arena.values);
+    }
+}
+
+/// A block of channels of one sequence.
+struct Convolution<'a> {
+    /// Raw inputs, overwritten with the results `[n, 64]`.
+    x: Tile<'a>,
+    /// Raw inputs before them `[kernel−1, 64]`, without the logged ones.
+    history: &'a mut [f32],
+    /// Logged rows `[n, C]`, which come between the two.
+    logged: Rows<'a>,
+    /// Takes the raw inputs of rows that are logged: the history is then left as it was before them.
+    spare: Option<Tile<'a>>,
+    /// The channels.
+    cols: Range<usize>,
+}
+
+impl Convolution<'_> {
+    /// `w [kernel, 64]` are the block's taps.
+    fn compute(&mut self, kernels: &Kernels, arena: &mut Arena, w: &[f32]) {
+        let Convolution { x, history, logged, spare, cols } = self;
+        for r in 0..logged.rows() {
+            history.copy_within(CONV_BLOCK.min(history.len()).., 0);
+            if let Some(last) = history.len().checked_sub(CONV_BLOCK) {
+                history[last..][..cols.len()].copy_from_slice(&logged.row(r)[cols.clone()]);
+            }
+        }
+        match spare {
+            None => kernels.conv1d_silu(x, history, w),
+            Some(spare) => {
+                for r in 0..x.rows() {
+                    spare.row_mut(r).copy_from_slice(x.row(r));
+                }
+                let passing = arena.values(history.len());
+                passing.copy_from_slice(history);
+                kernels.conv1d_silu(x, passing, w);
+            }
+        }
     }
 }

@@ -12,7 +12,8 @@ pub(super) fn forward(w: &Ffn, pass: &mut LayerPass<'_>) {
     let width = strip(n_ff, pass.compute.team.threads());
     let x = &*pass.h;
     let (ffn_gate, ffn_up) = (w.ffn_gate.matrix(), w.ffn_up.matrix());
-    let (gate, up) = (&mut pass.wide.x[..pass.n * n_ff], &mut pass.up[..pass.n * n_ff]);
+    let n = pass.counts.total();
+    let (gate, up) = (&mut pass.wide.x[..n * n_ff], &mut pass.up[..n * n_ff]);
     // Gate and up of the same rows go together: their product is taken while both are in cache.
     pass.compute.team.enter(Phase::Products);
     pass.compute.team.twins_with(

@@ -1,23 +1,50 @@
 //! The forward pass of the trunk (`MODEL.md` §3): embed, then every layer, in one place.
 
-use super::cache::KvCache;
 use super::input::{Input, InputRow};
-use super::pass::{LayerPass, Scratch};
+use super::memory::{Checkpoint, LayerMemory, Memory};
+use super::pages::PagePool;
+use super::pass::{BatchLimits, Scratch, Span};
 use super::rope::Rope;
-use super::weights::{Layer, Mixer, Model};
+use super::state::{LOG_ROWS, Log, State};
+use super::weights::{Mixer, Model};
 use super::{Config, attention, deltanet, ffn};
 use crate::compute::Compute;
-use kernels::decode;
+use crate::compute::batch::RowCounts;
+use kernels::{Way, decode};
+use std::ops::Range;
 
-/// What a layer remembers of the tokens so far.
-pub enum LayerState {
-    /// Keys and values by position.
-    Attention(KvCache),
-    /// State of fixed size, and the log of the last batch if that was to be kept.
-    DeltaNet(deltanet::State, Option<deltanet::Log>),
+/// The rows of one sequence in a pass.
+pub struct Part<'a> {
+    /// What is remembered of the sequence, with room for these rows.
+    pub memory: &'a mut Memory,
+    /// The rows; at least one.
+    pub rows: &'a [InputRow<'a>],
+    /// How they are computed.
+    pub way: Way,
+    /// So many of them, the last ones, have outputs.
+    pub want: usize,
+    /// Rows before which the states are kept, ascending; none is 0 or past the end. The rows of such a part are committed at
+    /// once, however few.
+    pub checkpoint_at: &'a [usize],
 }
 
-/// One run of the trunk over a batch.
+impl Part<'_> {
+    /// Whether its rows go to the logs, and not to the states.
+    fn is_logged(&self) -> bool {
+        self.rows.len() <= LOG_ROWS && self.checkpoint_at.is_empty()
+    }
+}
+
+/// What a pass leaves of a part.
+#[derive(Default)]
+pub struct Passed {
+    /// Where its outputs are among those of the pass.
+    pub outputs: Range<usize>,
+    /// A checkpoint for each of [`Part::checkpoint_at`].
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// What runs the trunk.
 pub struct Forward<'a> {
     /// The weights.
     pub model: &'a Model,
@@ -25,72 +52,109 @@ pub struct Forward<'a> {
     pub compute: &'a mut Compute,
     /// Rotary tables.
     pub rope: &'a Rope,
-    /// What each layer remembers.
-    pub states: &'a mut [LayerState],
+    /// Keys and values of all sequences.
+    pub pool: &'a mut PagePool,
+    /// Logs of no sequence, one for each part of a pass: what they change places with.
+    pub spare_logs: &'a mut Vec<Log>,
     /// Buffers.
     pub scratch: &'a mut Scratch,
-    /// Tokens before the batch.
-    pub n_past: usize,
 }
 
-/// Values that a batch of up to `n_batch` tokens takes of the arena of each of `threads` threads.
-pub fn arena_len(config: &Config, n_batch: usize, threads: usize) -> usize {
-    let attention = attention::arena_len(config.group(), config.head_dim, n_batch);
-    attention.max(deltanet::arena_len(config, n_batch, threads))
+/// Values that a batch within `limits` takes of the arena of each of `threads` threads.
+pub fn arena_len(config: &Config, limits: BatchLimits, threads: usize) -> usize {
+    let attention = attention::arena_len(config.group(), config.head_dim, limits.rows);
+    attention.max(deltanet::arena_len(config, limits.rows, threads))
 }
 
 /// Told the input of each layer, `(layer, x [n, n_embd])`, as it is computed.
 pub type Observer<'o> = &'o mut dyn FnMut(usize, &[f32]);
 
 impl Forward<'_> {
-    /// Runs the batch through the trunk and advances the states. Afterwards the first `want` rows of the residual
-    /// stream `scratch.x` are the outputs, before the final norm, of the last `want` rows of `inputs`.
-    ///
-    /// With `log`, each DeltaNet layer keeps what a rewind into this batch needs.
+    /// Runs the rows of all parts through the trunk and advances their memories. Afterwards the first rows of the residual
+    /// stream `scratch.x` are the outputs, before the final norm; whose they are is returned.
     ///
     /// # Panics
-    /// If the batch is empty, larger than the buffers, `want` is larger than it, or a token is outside the vocabulary.
-    pub fn run(&mut self, inputs: &[InputRow<'_>], want: usize, log: bool, mut observer: Option<Observer<'_>>) {
+    /// If a part is empty or wants more outputs than it has rows, all together are larger than the buffers, a memory has no
+    /// room, or a token is outside the vocabulary.
+    pub fn run(&mut self, parts: &mut [Part<'_>], mut observer: Option<Observer<'_>>) -> Vec<Passed> {
         let (model, config) = (self.model, &self.model.config);
-        let n_embd = config.n_embd;
-        let n = inputs.len();
-        assert!(n > 0 && want <= n, "{want} outputs of {n} rows");
-        self.embed(inputs);
+        let batch = Layout::new(parts);
+        let (counts, spans) = (batch.counts, &batch.spans[..]);
+        self.embed(&batch, parts);
+        let mut passed: Vec<Passed> = parts.iter().map(|_| Passed::default()).collect();
+        let mut kept: Vec<Vec<Vec<State>>> =
+            parts.iter().map(|part| vec![Vec::new(); part.checkpoint_at.len()]).collect();
 
-        let mut rows = n;
-        for (il, (layer, state)) in model.layers.iter().zip(self.states.iter_mut()).enumerate() {
-            let (x, mut pass) = self.scratch.pass(self.compute, config, n, self.n_past);
+        let n_layer = model.layers.len();
+        for (il, layer) in model.layers.iter().enumerate() {
+            let (x, mut pass) = self.scratch.pass(self.compute, config, counts, spans, 0);
             pass.norm(x, il > 0, &layer.attn_norm);
             if let Some(observer) = &mut observer {
                 observer(il, x);
             }
-            mixer(layer, state, log, &mut pass);
-            if il + 1 == model.layers.len() && want < n && observer.is_none() {
-                // Nobody reads the other rows any more: the last feed-forward is for the wanted ones alone.
-                rows = want.max(1);
-                x.copy_within((n - rows) * n_embd.., 0);
-                pass.out.copy_within((n - rows) * n_embd.., 0);
+            match &layer.mixer {
+                Mixer::Attention(w) => {
+                    let tables = batch.order.iter().map(|&part| match &parts[part].memory.layers[il] {
+                        LayerMemory::Attention(table) => table,
+                        LayerMemory::DeltaNet(..) => unreachable!("made from the same layer kinds"),
+                    });
+                    attention::forward(w, self.pool, &tables.collect::<Vec<_>>(), &mut pass);
+                }
+                Mixer::DeltaNet(w) => {
+                    let mut memories: Vec<deltanet::Remembered<'_>> = Vec::with_capacity(parts.len());
+                    for ((part, kept), log) in parts.iter_mut().zip(&mut kept).zip(&mut *self.spare_logs) {
+                        let LayerMemory::DeltaNet(state, own) = &mut part.memory.layers[il] else {
+                            unreachable!("made from the same layer kinds")
+                        };
+                        memories.push(deltanet::Remembered {
+                            state,
+                            log: own,
+                            spare: log,
+                            checkpoint_at: part.checkpoint_at,
+                            kept,
+                        });
+                    }
+                    batch.sort(&mut memories);
+                    deltanet::forward(w, &mut memories, &mut pass);
+                }
             }
-            let (x, mut pass) = self.scratch.pass(self.compute, config, rows, self.n_past);
-            pass.norm(x, true, &layer.post_attention_norm);
-            ffn::forward(&layer.ffn, &mut pass);
+            if il + 1 < n_layer {
+                let (x, mut pass) = self.scratch.pass(self.compute, config, counts, spans, 0);
+                pass.norm(x, true, &layer.post_attention_norm);
+                ffn::forward(&layer.ffn, &mut pass);
+            } else {
+                // Nobody reads the other rows any more: the last feed-forward is for the wanted ones alone. They are written
+                // rows from here on, however they came: their bits are to be the same in any company.
+                let wanted = batch.wanted(parts, &mut passed);
+                self.scratch.gather(config, &wanted);
+                let at_once = self.scratch.limits.written;
+                for first in (0..wanted.len()).step_by(at_once) {
+                    let counts = RowCounts { prompt: 0, written: at_once.min(wanted.len() - first) };
+                    let (x, mut pass) = self.scratch.pass(self.compute, config, counts, &[], first);
+                    pass.norm(x, true, &layer.post_attention_norm);
+                    ffn::forward(&layer.ffn, &mut pass);
+                    pass.compute.kernels.add(x, pass.out);
+                }
+            }
             if let Some(stream) = &model.stream {
                 stream.used(il);
             }
         }
-        let Scratch { x, out, .. } = &mut *self.scratch;
-        if rows > want {
-            x.copy_within((rows - want) * n_embd..rows * n_embd, 0);
-            out.copy_within((rows - want) * n_embd..rows * n_embd, 0);
+        for ((part, passed), kept) in parts.iter_mut().zip(&mut passed).zip(kept) {
+            let n_past = part.memory.n_past();
+            let checkpoints = part.checkpoint_at.iter().zip(kept);
+            passed.checkpoints = checkpoints.map(|(at, states)| Checkpoint::committed(n_past + at, states)).collect();
+            part.memory.went_on(part.rows.len(), part.is_logged());
         }
-        self.compute.kernels.add(&mut x[..want * n_embd], &out[..want * n_embd]);
+        passed
     }
 
-    /// Writes the embeddings of `inputs` into the residual stream, and their rotary angles.
-    fn embed(&mut self, inputs: &[InputRow<'_>]) {
+    /// Writes the embeddings of all rows into the residual stream, and their rotary angles.
+    fn embed(&mut self, batch: &Layout, parts: &[Part<'_>]) {
         let (token_embd, rope) = (self.model.token_embd.matrix(), self.rope);
         let config = &self.model.config;
         let (n_embd, n_rot) = (config.n_embd, config.rope.n_rot);
+        let inputs: Vec<&InputRow<'_>> = batch.order.iter().flat_map(|&part| parts[part].rows).collect();
         let (x, angles) = self.scratch.inputs(config, inputs.len());
         self.compute.team.split2((x, n_embd), (angles, n_rot), |i, x, angles| {
             rope.fill(inputs[i].position, angles);
@@ -100,29 +164,51 @@ impl Forward<'_> {
             }
         });
     }
-
-    /// Sets the DeltaNet layers to what they were after the first `keep` tokens of the last logged batch.
-    ///
-    /// # Panics
-    /// If the last batch was not logged, or was shorter.
-    pub fn rewind(&mut self, keep: usize) {
-        let config = &self.model.config;
-        for (layer, layer_state) in self.model.layers.iter().zip(self.states.iter_mut()) {
-            if let (Mixer::DeltaNet(w), LayerState::DeltaNet(state, log)) = (&layer.mixer, layer_state) {
-                let log = log.take().expect("the last batch was logged");
-                deltanet::rewind(w, state, log, keep, config, self.compute);
-            }
-        }
-    }
 }
 
-fn mixer(layer: &Layer, state: &mut LayerState, keep_log: bool, pass: &mut LayerPass<'_>) {
-    match (&layer.mixer, state) {
-        (Mixer::DeltaNet(w), LayerState::DeltaNet(state, log)) => {
-            *log = None;
-            deltanet::forward(w, state, keep_log.then_some(log), pass);
+/// How the rows of parts lie in a batch: those of prompts first, each part's together.
+struct Layout {
+    counts: RowCounts,
+    /// The parts in the order of their rows.
+    order: Vec<usize>,
+    spans: Vec<Span>,
+}
+
+impl Layout {
+    fn new(parts: &[Part<'_>]) -> Layout {
+        let of_way = |way| (0..parts.len()).filter(move |&i| parts[i].way == way);
+        let order: Vec<usize> = of_way(Way::Prompt).chain(of_way(Way::Written)).collect();
+        let (mut counts, mut spans) = (RowCounts::default(), Vec::with_capacity(parts.len()));
+        for &i in &order {
+            let Part { memory, rows, way, want, .. } = &parts[i];
+            let n = rows.len();
+            assert!(n > 0 && *want <= n, "{want} outputs of {n} rows");
+            let (start, logged) = (counts.total(), parts[i].is_logged());
+            let (n_past, n_logged) = (memory.n_past(), memory.n_logged());
+            spans.push(Span { way: *way, start, n, n_past, n_logged, logged });
+            match way {
+                Way::Prompt => counts.prompt += n,
+                Way::Written => counts.written += n,
+            }
         }
-        (Mixer::Attention(w), LayerState::Attention(cache)) => attention::forward(w, cache, pass),
-        _ => unreachable!("states are made from the same layer kinds"),
+        Layout { counts, order, spans }
+    }
+
+    /// Brings what stands in the order of the parts into that of their rows.
+    fn sort<T>(&self, parts: &mut Vec<T>) {
+        let mut taken: Vec<Option<T>> = parts.drain(..).map(Some).collect();
+        parts.extend(self.order.iter().map(|&i| taken[i].take().expect("each comes once")));
+    }
+
+    /// The rows with outputs, in ascending order; notes which are whose.
+    fn wanted(&self, parts: &[Part<'_>], passed: &mut [Passed]) -> Vec<usize> {
+        let mut rows = Vec::new();
+        for (span, &part) in self.spans.iter().zip(&self.order) {
+            let end = span.start + span.n;
+            let first = rows.len();
+            rows.extend(end - parts[part].want..end);
+            passed[part].outputs = first..rows.len();
+        }
+        rows
     }
 }

@@ -9,7 +9,6 @@
 pub mod attention;
 pub mod bind;
 mod blocks;
-pub mod cache;
 pub mod config;
 pub mod deltanet;
 pub mod error;
@@ -18,10 +17,14 @@ pub mod finite;
 pub mod forward;
 pub mod input;
 pub mod kind;
+pub mod kv_type;
+pub mod memory;
 pub mod mtp;
 pub mod names;
+pub mod pages;
 pub mod pass;
 pub mod rope;
+pub mod state;
 pub mod stream;
 pub mod weights;
 

@@ -1,13 +1,65 @@
-//! What the parts of a layer work with: the buffers of a batch, and a view of them for one pass over a layer.
+//! What the parts of a layer work with: the rows of a batch, its buffers, and a view of them for one pass over a layer.
 
 use super::Config;
 use crate::compute::Compute;
 use crate::compute::batch::{Batch, BatchShape, RowCounts};
 use crate::platform::machine::commit_memory;
+use kernels::Way;
 use kernels::attention::CONTEXT_CHUNK;
+use std::ops::Range;
 
-/// Buffers of a forward pass over up to `n_batch` tokens; shapes are those of a batch of n.
+/// How large a batch may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BatchLimits {
+    /// Rows.
+    pub rows: usize,
+    /// Written rows among them.
+    pub written: usize,
+}
+
+impl BatchLimits {
+    /// The shape of rows of up to `cols` values.
+    pub(super) fn shape(self, config: &Config, cols: usize, refined: bool) -> BatchShape {
+        let rows = RowCounts { prompt: self.rows, written: self.written };
+        BatchShape { forms: config.forms, rows, total: self.rows, cols, refined }
+    }
+}
+
+/// The rows of one sequence in a batch: consecutive ones, prompt rows before all written ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub way: Way,
+    /// The first of them.
+    pub start: usize,
+    /// How many.
+    pub n: usize,
+    /// Rows that the sequence had before.
+    pub n_past: usize,
+    /// Of these the last ones, which its DeltaNet layers have in their logs.
+    pub n_logged: usize,
+    /// Whether its own rows go to the logs, and not to the states.
+    pub logged: bool,
+}
+
+impl Span {
+    /// The counts of a batch of these rows alone.
+    pub fn counts(&self) -> RowCounts {
+        match self.way {
+            Way::Prompt => RowCounts { prompt: self.n, written: 0 },
+            Way::Written => RowCounts { prompt: 0, written: self.n },
+        }
+    }
+
+    /// Where its values are among rows of `width`.
+    pub fn values(&self, width: usize) -> Range<usize> {
+        self.start * width..(self.start + self.n) * width
+    }
+}
+
+/// Buffers of a forward pass; shapes are those of a batch of n rows.
 pub struct Scratch {
+    /// The largest batch.
+    pub(super) limits: BatchLimits,
     /// Residual stream `[n, n_embd]`.
     pub(crate) x: Vec<f32>,
     /// Output of the last mixer or feed-forward, not yet added to the residual stream `[n, n_embd]`.
@@ -26,25 +78,12 @@ pub struct Scratch {
     alpha_beta: Vec<f32>,
     /// cos and sin of the batch `[n, n_rot]`.
     angles: Vec<f32>,
-    /// Partial results of attention split over the context: `[n_head_kv, chunks, n·group, head_dim + 2]`, few tokens alone.
+    /// Partial results of the attention of written rows, split over the context: `[n_head_kv, chunks, n·group, head_dim + 2]`.
     partials: Vec<f32>,
 }
 
-/// Batches up to this many tokens are written rows; the rows of larger ones are all prompt rows.
-const MOST_WRITTEN: usize = 4;
-
-/// How the rows of a batch of `n` are multiplied.
-pub fn ways(n: usize) -> RowCounts {
-    if n <= MOST_WRITTEN { RowCounts { prompt: 0, written: n } } else { RowCounts { prompt: n, written: 0 } }
-}
-
-/// Rows of each way at most, in batches of up to `n`.
-pub fn most(n: usize) -> RowCounts {
-    RowCounts { prompt: ways(n).prompt, written: n.min(MOST_WRITTEN) }
-}
-
-/// Batches up to this many tokens share out the context over the threads; larger ones share out the tokens.
-pub(super) const FEW_TOKENS: usize = 8;
+/// Written rows whose partial results are kept at once in the longest context; more take turns there.
+const ROWS_AT_ONCE: usize = 8;
 
 /// The lengths of a [`Scratch`], in values; those beyond the address space count as all of it.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +100,12 @@ struct Shapes {
 }
 
 impl Shapes {
-    /// Those for batches of up to `rows` tokens in a context of up to `n_ctx`.
-    fn new(config: &Config, n_ctx: usize, rows: usize) -> Shapes {
-        let values = |cols: usize| rows.saturating_mul(cols);
-        let batch = |cols: usize, refined: bool| BatchShape { forms: config.forms, rows: most(rows), cols, refined };
+    /// Those for batches within `limits` in contexts of up to `n_ctx`.
+    fn new(config: &Config, n_ctx: usize, limits: BatchLimits) -> Shapes {
+        let values = |cols: usize| limits.rows.saturating_mul(cols);
+        let batch = |cols: usize, refined: bool| limits.shape(config, cols, refined);
         let heads = config.n_head * config.head_dim;
-        let few = rows.min(FEW_TOKENS) * config.n_head;
+        let few = limits.written.min(ROWS_AT_ONCE) * config.n_head;
         Shapes {
             x: values(config.n_embd),
             h: batch(config.n_embd, true),
@@ -88,10 +127,11 @@ impl Shapes {
 }
 
 impl Scratch {
-    /// Buffers for batches of up to `n_batch` tokens in a context of up to `n_ctx`.
-    pub fn new(config: &Config, n_ctx: usize, n_batch: usize) -> Scratch {
-        let Shapes { x, h, core, wide, proj, up, alpha_beta, angles, partials } = Shapes::new(config, n_ctx, n_batch);
+    /// Buffers for batches within `limits` in contexts of up to `n_ctx`.
+    pub fn new(config: &Config, n_ctx: usize, limits: BatchLimits) -> Scratch {
+        let Shapes { x, h, core, wide, proj, up, alpha_beta, angles, partials } = Shapes::new(config, n_ctx, limits);
         Scratch {
+            limits,
             x: vec![0.0; x],
             out: vec![0.0; x],
             h: Batch::new(h),
@@ -106,13 +146,13 @@ impl Scratch {
     }
 
     /// Bytes of [`Scratch::new`], and of what a batch is refined into; sizes beyond the address space count as all of it.
-    pub fn bytes(config: &Config, n_ctx: usize, n_batch: usize) -> usize {
-        Shapes::new(config, n_ctx, n_batch).bytes()
+    pub fn bytes(config: &Config, n_ctx: usize, limits: BatchLimits) -> usize {
+        Shapes::new(config, n_ctx, limits).bytes()
     }
 
     /// Makes the system give the memory of a full batch in a full context now.
     pub fn commit_memory(&mut self) {
-        let Scratch { x, out, h, core, wide, proj, up, alpha_beta, angles, partials } = self;
+        let Scratch { x, out, h, core, wide, proj, up, alpha_beta, angles, partials, .. } = self;
         [x, out, proj, up, alpha_beta, angles, partials].into_iter().for_each(|buffer| commit_memory(buffer));
         [h, core, wide].into_iter().for_each(Batch::commit_memory);
     }
@@ -122,12 +162,10 @@ impl Scratch {
 pub(super) struct LayerPass<'a> {
     pub compute: &'a mut Compute,
     pub config: &'a Config,
-    /// Tokens in the batch, by the ways in which their rows are multiplied.
-    pub rows: RowCounts,
-    /// Tokens in the batch.
-    pub n: usize,
-    /// Tokens before the batch.
-    pub n_past: usize,
+    /// Rows of the batch, by their ways.
+    pub counts: RowCounts,
+    /// The sequences in it, in the order of their rows.
+    pub spans: &'a [Span],
     pub h: &'a mut Batch,
     pub core: &'a mut Batch,
     pub wide: &'a mut Batch,
@@ -145,21 +183,32 @@ impl Scratch {
         (&mut self.x[..n * config.n_embd], &mut self.angles[..n * config.rope.n_rot])
     }
 
-    /// The residual stream and the rest of the buffers, cut to `n` rows.
+    /// The residual stream from row `first` on and the rest of the buffers, cut to so many rows.
     pub(super) fn pass<'a>(
         &'a mut self,
         compute: &'a mut Compute,
         config: &'a Config,
-        n: usize,
-        n_past: usize,
+        counts: RowCounts,
+        spans: &'a [Span],
+        first: usize,
     ) -> (&'a mut [f32], LayerPass<'a>) {
-        let Scratch { x, out, h, core, wide, proj, up, alpha_beta, angles, partials } = self;
-        let out = &mut out[..n * config.n_embd];
-        let rows = ways(n);
-        h.reshape(rows, config.n_embd);
-        wide.reshape(rows, config.n_ff);
-        let x = &mut x[..n * config.n_embd];
-        (x, LayerPass { compute, config, rows, n, n_past, h, core, wide, proj, up, alpha_beta, angles, partials, out })
+        let Scratch { x, out, h, core, wide, proj, up, alpha_beta, angles, partials, .. } = self;
+        let n = counts.total();
+        let rows = first * config.n_embd..(first + n) * config.n_embd;
+        let (x, out) = (&mut x[rows.clone()], &mut out[rows]);
+        h.reshape(counts, config.n_embd);
+        wide.reshape(counts, config.n_ff);
+        (x, LayerPass { compute, config, counts, spans, h, core, wide, proj, up, alpha_beta, angles, partials, out })
+    }
+
+    /// Moves the given rows, in ascending order, of the residual stream and of what is to be added to it to the front.
+    pub(super) fn gather(&mut self, config: &Config, rows: &[usize]) {
+        let n_embd = config.n_embd;
+        for (to, &from) in rows.iter().enumerate() {
+            for buffer in [&mut self.x, &mut self.out] {
+                buffer.copy_within(from * n_embd..(from + 1) * n_embd, to * n_embd);
+            }
+        }
     }
 }
 

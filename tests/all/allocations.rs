@@ -6,14 +6,15 @@ use crate::support::gguf_sample::{bytes_of, sample};
 use kernels::activations::Forms;
 use kernels::{Kernels, QuantRows, Way};
 use qwen_edge::compute::Compute;
-use qwen_edge::compute::batch::RowCounts;
-use qwen_edge::engine::context::{Context, ContextBytes, Settings};
+use qwen_edge::engine::context::Context;
+use qwen_edge::engine::runner::{RunnerBytes, Settings};
 use qwen_edge::gguf::Gguf;
-use qwen_edge::model::cache::{KvCache, KvType};
-use qwen_edge::model::deltanet::State;
 use qwen_edge::model::forward;
+use qwen_edge::model::kv_type::KvType;
+use qwen_edge::model::memory::Memory;
 use qwen_edge::model::mtp::Drafter;
-use qwen_edge::model::pass::{Scratch, most};
+use qwen_edge::model::pages::PagePool;
+use qwen_edge::model::pass::{BatchLimits, Scratch};
 use qwen_edge::model::{Config, Model};
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
 use std::sync::Arc;
@@ -81,33 +82,36 @@ fn what_is_allocated_is_what_the_plan_counts() {
     let kernels = Kernels::select(None).unwrap();
     for model in models() {
         let config: &Config = &model.config;
-        assert_eq!(allocated(|| State::new(config)), State::bytes(config));
+        // Beside what is counted there are lists of a few words a layer.
+        let pool = PagePool::new(config, KvType::F16, 1);
+        let memory = allocated(|| Memory::new(config, &pool));
+        assert!((memory - Memory::bytes(config)) < 4096, "{memory}");
         // What a batch is refined into comes later.
-        let refined = |n_batch: usize| {
+        let refined = |limits: BatchLimits| {
             let terms = |way, rows| QuantRows::bytes(way, Forms::QUANTS, 2, rows, config.n_embd);
-            let RowCounts { prompt, written } = most(n_batch);
-            if config.forms.quants { terms(Way::Prompt, prompt) + terms(Way::Written, written) } else { 0 }
+            if config.forms.quants { terms(Way::Prompt, limits.rows) + terms(Way::Written, limits.written) } else { 0 }
         };
         for (n_ctx, n_batch) in [(700, 1), (512, 4), (5_000, 5), (4_096, 64), (70_000, 512)] {
             for kv in [KvType::F16, KvType::Q8_0] {
-                let cache = KvCache::bytes(config, n_ctx, kv);
-                assert_eq!(allocated(|| KvCache::new(config, n_ctx, kv)), cache);
-                let (drafter, counted) =
-                    (allocated(|| Drafter::new(config, n_ctx, kv)), Drafter::bytes(config, n_ctx, kv));
-                assert_eq!(drafter + refined(64), counted);
+                let pool = allocated(|| PagePool::new(config, kv, n_ctx / 64));
+                assert!(pool - PagePool::bytes(config, kv, n_ctx / 64) < 100, "{pool}");
+                let drafter =
+                    allocated(|| Drafter::new(config, n_ctx, 2, kv)) + refined(BatchLimits { rows: 64, written: 64 });
+                assert!(drafter - Drafter::bytes(config, n_ctx, 2, kv) < 100, "{drafter}");
 
-                let settings = Settings { n_ctx, n_batch, kv, n_checkpoint: 0 };
-                let arena = size_of::<f32>() * forward::arena_len(config, n_batch, 1);
-                let counted = ContextBytes::of(config, model.n_vocab, &settings).total() + arena;
+                let settings = Settings { n_ctx, n_batch, kv, n_checkpoint: 0, n_sequence: 1 };
+                let arena = size_of::<f32>() * forward::arena_len(config, settings.limits(), 1);
+                let counted = RunnerBytes::of(config, model.n_vocab, &settings).total() + arena;
                 let compute = Compute::new(kernels, 1);
                 let context = allocated(|| Context::new(model.clone(), compute, settings).unwrap());
                 println!("{settings:?}: {context} of {counted} bytes");
                 // Beside these there are lists of a few words a layer.
                 assert!(context <= counted + 4096, "{settings:?}: {context} allocated, {counted} counted");
             }
+            let limits = BatchLimits { rows: n_batch, written: n_batch.min(16) };
             let (scratch, counted) =
-                (allocated(|| Scratch::new(config, n_ctx, n_batch)), Scratch::bytes(config, n_ctx, n_batch));
-            assert_eq!(scratch + refined(n_batch), counted, "{n_ctx}, {n_batch}");
+                (allocated(|| Scratch::new(config, n_ctx, limits)), Scratch::bytes(config, n_ctx, limits));
+            assert_eq!(scratch + refined(limits), counted, "{n_ctx}, {n_batch}");
         }
     }
 }

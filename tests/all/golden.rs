@@ -4,8 +4,9 @@
 use crate::support;
 use crate::support::{
     FLOAT, FLOAT_KL, Fixture, KL_FACTOR, MEAN_KL_FACTOR, QUANTISED, allowed, argmax, assert_close, context, levels,
-    mean_kl, read, rows,
+    mean_kl, read, rows, way,
 };
+use kernels::Way;
 use qwen_edge::engine::context::text_rows;
 use qwen_edge::model::input::{Input, InputRow};
 
@@ -37,7 +38,8 @@ fn float_models_give_the_reference_state_behind_every_layer() {
             let tolerance = allowed(tolerance, kernels, prompt.len());
             let mut context = context(&model, kernels, prompt.len(), prompt.len());
             let mut seen = Vec::new();
-            context.forward_observed(&text_rows(&prompt, 0), &mut |il, x| seen.push((il, x.to_vec()))).unwrap();
+            let observer = &mut |il, x: &[f32]| seen.push((il, x.to_vec()));
+            context.run_observed(&text_rows(&prompt, 0), Way::Prompt, observer).unwrap();
             seen.push((n_layer, context.hidden(0, prompt.len()).to_vec()));
             assert_eq!(seen.iter().map(|(il, _)| *il).collect::<Vec<_>>(), (0..=n_layer).collect::<Vec<_>>());
             for (il, x) in seen {
@@ -56,7 +58,7 @@ fn float_models_continue_with_the_reference_tokens() {
         let golden = fixture.golden.ints("greedy_ids");
         for kernels in levels() {
             let mut context = context(&model, kernels, prompt.len() + golden.len(), prompt.len());
-            context.prefill(&text_rows(&prompt, 0), |_| true).unwrap();
+            context.prefill(&text_rows(&prompt, 0), None, |_| true).unwrap();
             let mut id = argmax(context.compute_logits(0));
             let mut found = Vec::new();
             for _ in 0..golden.len() {
@@ -128,7 +130,7 @@ fn images_stand_at_positions_of_three_axes() {
                 let mut context = context(&model, kernels, n, chunk);
                 let mut logits = Vec::new();
                 for batch in input_rows.chunks(chunk) {
-                    context.forward(batch, batch.len()).unwrap();
+                    context.run(batch, way(chunk), batch.len()).unwrap();
                     logits.extend_from_slice(context.compute_logits_of(0, batch.len()));
                 }
                 let what = format!("{name}, {}, batches of {chunk}", kernels.isa());

@@ -8,9 +8,10 @@ use crate::support::program::program;
 use crate::support::scratch::Scratch;
 use qwen_edge::chat::{Request, Template};
 use qwen_edge::compute::Compute;
-use qwen_edge::engine::context::{Context, Settings};
+use qwen_edge::engine::context::Context;
 use qwen_edge::engine::load;
 use qwen_edge::engine::plan::{Plan, Wish};
+use qwen_edge::engine::runner::Settings;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::{Config, Model};
 use qwen_edge::platform::machine::Machine;
@@ -193,7 +194,7 @@ fn put_to_use(bytes: Vec<u8>) {
     let mut context =
         Context::new(model.clone(), Compute::new(kernels::Kernels::select(None).unwrap(), 1), settings).unwrap();
     let rows = context.text(&[0, 0, 0]);
-    context.prefill(&rows, |_| true).unwrap();
+    context.prefill(&rows, None, |_| true).unwrap();
     std::hint::black_box(context.compute_logits(0));
 }
 

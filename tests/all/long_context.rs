@@ -3,11 +3,12 @@
 use crate::support;
 use kernels::Kernels;
 use qwen_edge::compute::Compute;
-use qwen_edge::engine::context::{Context, Settings, text_rows};
+use qwen_edge::engine::context::{Context, text_rows};
+use qwen_edge::engine::runner::Settings;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::model::cache::KvType;
 use qwen_edge::model::config::{RopeConfig, YarnConfig};
+use qwen_edge::model::kv_type::KvType;
 use qwen_edge::model::rope::Rope;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,7 @@ fn compare(case: &Value, n: usize, kernels: &'static Kernels, kv: KvType, n_batc
     let mut model = Model::bind(&gguf).unwrap();
     let factor = case["yarn"].as_f64().unwrap() as f32;
     model.config.rope.yarn = (factor > 1.0).then(|| YarnConfig::with_factor(factor, TRAINED));
-    let settings = Settings { n_ctx: ids.len(), n_batch, kv, n_checkpoint: 0 };
+    let settings = Settings { n_ctx: ids.len(), n_batch, kv, n_checkpoint: 0, n_sequence: 1 };
     let mut context = Context::new(Arc::new(model), Compute::new(kernels, 2), settings).unwrap();
 
     let mut worst = 0f64;

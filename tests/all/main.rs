@@ -16,6 +16,7 @@ mod memory;
 mod model_files;
 mod mtp;
 mod recall;
+mod sequences;
 #[cfg(target_os = "linux")]
 mod signals;
 mod support;

@@ -242,7 +242,7 @@ fn in_a_control_group_smaller_than_the_weights_a_fixed_share_is_read_again() {
         return println!("skipped: no memory of its own to measure");
     }
     let model = Model::wide("group-streamed");
-    let limit = std::fs::metadata(&model.0).unwrap().len() * 4 / 5;
+    let limit = std::fs::metadata(&model.0).unwrap().len() * 5 / 6;
     let Some(group) = Group::new("streamed", limit) else {
         return println!("skipped: no control group can be made here");
     };

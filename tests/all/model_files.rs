@@ -7,6 +7,7 @@ use crate::support::program::program;
 use crate::support::rewrite::{Rewrite, Tensor};
 use crate::support::scratch::Scratch;
 use crate::support::{FLOAT, Fixture, assert_close, context, distance, levels, read};
+use kernels::Way;
 use qwen_edge::engine::context::{Context, text_rows};
 use qwen_edge::gguf::{Gguf, Value};
 use qwen_edge::model::Model;
@@ -174,7 +175,8 @@ fn logits(model: &Arc<Model>, prompt: &[u32]) -> [Vec<f32>; 2] {
     let trunk = read(&mut context, prompt, prompt.len());
     let hidden = context.hidden(0, prompt.len()).to_vec();
     let n = prompt.len() - 1;
-    let y = context.draft(&hidden[..n * model.config.n_embd], &text_rows(&prompt[1..], 1)).unwrap().to_vec();
+    let y =
+        context.draft(&hidden[..n * model.config.n_embd], &text_rows(&prompt[1..], 1), Way::Prompt).unwrap().to_vec();
     [trunk, context.compute_logits_behind(&y).to_vec()]
 }
 

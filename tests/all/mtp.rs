@@ -1,8 +1,9 @@
 //! The multi-token-prediction block gives the reference's draft logits, and leaves the trunk alone.
 
-use crate::support::{FLOAT, Fixture, allowed, argmax, assert_close, context, distance, levels, read};
+use crate::support::{FLOAT, Fixture, allowed, argmax, assert_close, context, distance, levels, read, way};
+use kernels::Way;
 use qwen_edge::engine::context::{Context, text_rows};
-use qwen_edge::engine::context_error::ContextError;
+use qwen_edge::engine::run_error::RunError;
 
 /// Reads the prompt and returns the trunk's hidden state behind every token, `[T, n_embd]`.
 fn hidden(context: &mut Context, prompt: &[u32]) -> Vec<f32> {
@@ -15,7 +16,7 @@ fn drafts(context: &mut Context, hidden: &[f32], prompt: &[u32], chunk: usize) -
     let n_embd = hidden.len() / prompt.len();
     let mut logits = Vec::new();
     for (rows, hidden) in text_rows(&prompt[1..], 1).chunks(chunk).zip(hidden.chunks(chunk * n_embd)) {
-        let y = context.draft(&hidden[..rows.len() * n_embd], rows).unwrap().to_vec();
+        let y = context.draft(&hidden[..rows.len() * n_embd], rows, way(chunk)).unwrap().to_vec();
         logits.extend_from_slice(context.compute_logits_behind(&y));
     }
     logits
@@ -57,13 +58,14 @@ fn guesses_that_are_taken_back_leave_no_trace() {
         let mut y = hidden[10 * n_embd..11 * n_embd].to_vec();
         let mut id = prompt[11];
         for i in 0..3 {
-            y = context.draft(&y, &text_rows(&[id], 11 + i)).unwrap().to_vec();
+            y = context.draft(&y, &text_rows(&[id], 11 + i), Way::Written).unwrap().to_vec();
             id = argmax(context.compute_logits_behind(&y));
         }
         assert_eq!(context.n_draft_pair(), 13);
         let rest = |context: &mut Context| {
             let rows = text_rows(&prompt[11..], 11);
-            let y = context.draft(&hidden[10 * n_embd..(prompt.len() - 1) * n_embd], &rows).unwrap().to_vec();
+            let hidden = &hidden[10 * n_embd..(prompt.len() - 1) * n_embd];
+            let y = context.draft(hidden, &rows, Way::Prompt).unwrap().to_vec();
             context.compute_logits_behind(&y).to_vec()
         };
         let with_guesses = rest(&mut context);
@@ -86,12 +88,12 @@ fn pairs_follow_the_timeline_back() {
     assert_eq!(context.n_draft_pair(), 19);
 
     let rows = context.text(&prompt[20..24]);
-    context.forward_logged(&rows).unwrap();
+    context.write(&rows).unwrap();
     let mut states = before[19 * model.config.n_embd..].to_vec();
     states.extend_from_slice(&context.hidden(0, 4)[..3 * model.config.n_embd]);
-    context.draft(&states, &rows).unwrap();
+    context.draft(&states, &rows, Way::Written).unwrap();
     assert_eq!(context.n_draft_pair(), 23);
-    context.rewind(1);
+    context.take_back(3).unwrap();
     assert_eq!((context.n_past(), context.n_draft_pair()), (21, 20));
 
     let other = [&prompt[..20], &prompt[..3]].concat();
@@ -112,8 +114,9 @@ fn drafting_leaves_the_trunk_alone_and_has_an_end() {
     let rest = read(&mut context, &prompt[20..30], 20);
     assert!(rest.iter().zip(&alone[20 * model.n_vocab..]).all(|(a, b)| a.to_bits() == b.to_bits()));
 
-    let full = context.draft(&hidden[..12 * model.config.n_embd], &text_rows(&prompt[..12], 20)).unwrap_err();
-    assert_eq!(full, ContextError::Full { n_ctx: 30, n_past: 19, n: 12 });
+    let full =
+        context.draft(&hidden[..12 * model.config.n_embd], &text_rows(&prompt[..12], 20), Way::Prompt).unwrap_err();
+    assert_eq!(full, RunError::Full { n_ctx: 30, n_past: 19, n: 12 });
     assert_eq!(context.n_draft_pair(), 19);
 }
 

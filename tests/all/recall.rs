@@ -6,10 +6,11 @@
 use kernels::Kernels;
 use qwen_edge::chat::{Request, Template};
 use qwen_edge::compute::Compute;
-use qwen_edge::engine::context::{Context, Settings, text_rows};
+use qwen_edge::engine::context::{Context, text_rows};
+use qwen_edge::engine::runner::Settings;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::model::cache::KvType;
+use qwen_edge::model::kv_type::KvType;
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -94,12 +95,12 @@ impl Demo {
         let n_prompt = ids.len();
         let answer = self.tokenizer.encode(answer, Special::None);
         ids.extend(&answer);
-        let settings = Settings { n_ctx: ids.len(), n_batch: 512, kv: KvType::F16, n_checkpoint: 0 };
+        let settings = Settings { n_ctx: ids.len(), n_batch: 512, kv: KvType::F16, n_checkpoint: 0, n_sequence: 1 };
         let mut context =
             Context::new(self.model.clone(), Compute::new(Kernels::select(None).unwrap(), 2), settings).unwrap();
         // Every answer token is judged by the logits behind the token before it.
         let (before, rest) = ids.split_at(n_prompt - 1);
-        context.prefill(&text_rows(before, 0), |_| true).unwrap();
+        context.prefill(&text_rows(before, 0), None, |_| true).unwrap();
         let rows = text_rows(rest, before.len() as u32);
         context.forward(&rows[..answer.len()], answer.len()).unwrap();
         let (mut log_p, mut all) = (0.0, Vec::new());

@@ -2,10 +2,11 @@
 
 use kernels::Kernels;
 use qwen_edge::compute::Compute;
-use qwen_edge::engine::context::{Context, Settings, text_rows};
+use qwen_edge::engine::context::{Context, text_rows};
+use qwen_edge::engine::runner::Settings;
 use qwen_edge::gguf::{Gguf, TensorType};
 use qwen_edge::model::Model;
-use qwen_edge::model::cache::KvType;
+use qwen_edge::model::kv_type::KvType;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,7 +108,7 @@ fn activations_stay_finite_and_logits_spread() {
     for quant in [Quant::F32, Quant::Q4_K_M, Quant::Iq2M, Quant::Mxfp4] {
         let gguf = Gguf::from_bytes(Synth::text(&options(Size::Tiny, quant)).to_bytes()).unwrap();
         let model = Arc::new(Model::bind(&gguf).unwrap());
-        let settings = Settings { n_ctx: 64, n_batch: 64, kv: KvType::F16, n_checkpoint: 0 };
+        let settings = Settings { n_ctx: 64, n_batch: 64, kv: KvType::F16, n_checkpoint: 0, n_sequence: 1 };
         let mut context =
             Context::new(model.clone(), Compute::new(Kernels::select(None).unwrap(), 1), settings).unwrap();
         let ids: Vec<u32> = (0..64).map(|i| i * 31 % 2048).collect();

@@ -10,13 +10,13 @@ pub mod scratch;
 #[cfg(target_os = "linux")]
 pub mod terminal;
 
-use kernels::{Format, Isa, Kernels};
+use kernels::{Format, Isa, Kernels, Way};
 use qwen_edge::compute::Compute;
-use qwen_edge::engine::context::{Context, Settings};
+use qwen_edge::engine::context::Context;
+use qwen_edge::engine::runner::Settings;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::model::cache::KvType;
-use qwen_edge::model::pass::ways;
+use qwen_edge::model::kv_type::KvType;
 use safetensors::{Dtype, SafeTensors};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub const FLOAT_KL: [f64; 2] = [1.1e-7, 1.6e-5];
 
 /// The value of [`FLOAT`] or [`FLOAT_KL`] for batches of `chunk` rows.
 pub fn allowed<T: Copy>(values: [T; 2], kernels: &Kernels, chunk: usize) -> T {
-    values[usize::from(ways(chunk).prompt > 0 && kernels.multiplies_int16(Format::BF16))]
+    values[usize::from(way(chunk) == Way::Prompt && kernels.multiplies_int16(Format::BF16))]
 }
 
 /// The models of quantised weights, with the mean KL divergence (in nat) to the float reference that was measured token by
@@ -143,8 +143,17 @@ pub fn levels() -> Vec<&'static Kernels> {
 
 /// A context of `n_ctx` positions with batches of up to `n_batch`.
 pub fn context(model: &Arc<Model>, kernels: &'static Kernels, n_ctx: usize, n_batch: usize) -> Context {
-    Context::new(model.clone(), Compute::new(kernels, 1), Settings { n_ctx, n_batch, kv: KvType::F16, n_checkpoint: 2 })
-        .unwrap()
+    Context::new(
+        model.clone(),
+        Compute::new(kernels, 1),
+        Settings { n_ctx, n_batch, kv: KvType::F16, n_checkpoint: 2, n_sequence: 1 },
+    )
+    .unwrap()
+}
+
+/// How the tests compute batches of `chunk` rows: short ones as an answer is written, longer ones as a prompt is read.
+pub fn way(chunk: usize) -> Way {
+    if chunk <= 4 { Way::Written } else { Way::Prompt }
 }
 
 /// Reads `ids` in batches of `chunk` behind what is in the context: all their logits, `[ids.len(), n_vocab]`.
@@ -152,7 +161,7 @@ pub fn read(context: &mut Context, ids: &[u32], chunk: usize) -> Vec<f32> {
     let mut out = Vec::new();
     for batch in ids.chunks(chunk) {
         let rows = context.text(batch);
-        context.forward(&rows, batch.len()).unwrap();
+        context.run(&rows, way(chunk), batch.len()).unwrap();
         out.extend_from_slice(context.compute_logits_of(0, batch.len()));
     }
     out

@@ -1,11 +1,12 @@
-//! What a caller can ask of a context that it cannot do.
+//! What a caller can ask of a runner that it cannot do.
 
-use crate::model::cache::HeadSize;
+use crate::model::kv_type::HeadSize;
+use crate::model::pages::OutOfPages;
 
-/// Why a context did nothing. What was read before is still there.
+/// Why a runner did nothing. What sequences had before is still there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ContextError {
+pub enum RunError {
     /// There is no room for so many tokens.
     #[error("the context holds {n_ctx} tokens; {n_past} are in it and {n} more do not fit")]
     Full {
@@ -16,6 +17,9 @@ pub enum ContextError {
         /// Positions wanted.
         n: usize,
     },
+    /// All sequences together are longer than there is room for.
+    #[error("the memory for keys and values is full: {0}")]
+    OutOfPages(#[from] OutOfPages),
     /// There is nothing to read.
     #[error("a batch of no tokens: expected one or more")]
     EmptyBatch,
@@ -24,7 +28,7 @@ pub enum ContextError {
     BatchTooLarge {
         /// Tokens of the batch.
         n: usize,
-        /// Tokens the settings allow.
+        /// Tokens there may be.
         n_batch: usize,
     },
     /// More outputs than tokens.
@@ -32,6 +36,12 @@ pub enum ContextError {
     TooManyOutputs {
         /// Outputs wanted.
         want: usize,
+        /// Tokens of the batch.
+        n: usize,
+    },
+    /// Checkpoints that are not inside the rows of a pass, or not in order.
+    #[error("checkpoints inside a batch of {n} tokens: expected ascending numbers between 0 and {n}")]
+    Checkpoints {
         /// Tokens of the batch.
         n: usize,
     },
@@ -60,4 +70,7 @@ pub enum ContextError {
     /// Drafts were asked for and not enabled.
     #[error("drafts are not enabled")]
     NoDrafts,
+    /// A sequence that another runner made.
+    #[error("the sequence is another runner's: expected one of this runner")]
+    Foreign,
 }

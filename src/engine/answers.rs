@@ -1,0 +1,143 @@
+//! Several answers in the making, each in a conversation of its own, that share every pass.
+
+use super::generate::{Answer, Audience, Error, Outcome, Stop, Tools, Wanted};
+use super::run_error::RunError;
+use super::runner::{Runner, Step};
+use super::scheduler::{Demand, Limits, Scheduler};
+use super::sequence::Sequence;
+use crate::model::pass::BatchLimits;
+use crate::sampler::Sampler;
+use crate::tokenizer::Tokenizer;
+use std::time::{Duration, Instant};
+
+/// The time for which a prompt may hold up those that are written to.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// An answer in the making, and what it is made with.
+pub struct Conversation<'a> {
+    /// The conversation, which has the rows that the answer takes for read.
+    pub sequence: Sequence,
+    /// The answer.
+    pub answer: Answer<'a>,
+    /// Chooses its tokens.
+    pub sampler: Sampler,
+    /// Is told how it goes.
+    pub audience: Box<dyn Audience + 'a>,
+}
+
+/// An answer that is complete, or failed.
+pub struct Finished {
+    /// Where it sat.
+    pub seat: usize,
+    /// The conversation, with the answer in it but for its last token.
+    pub sequence: Sequence,
+    /// How it went.
+    pub outcome: Result<Outcome, Error>,
+}
+
+/// Conversations that share passes, each on a seat.
+pub struct Answers<'a> {
+    seats: Vec<Option<Conversation<'a>>>,
+    scheduler: Scheduler,
+}
+
+impl<'a> Answers<'a> {
+    /// So many empty seats before this runner.
+    pub fn new(n: usize, runner: &Runner) -> Answers<'a> {
+        let BatchLimits { rows, written } = runner.settings().limits();
+        let limits = Limits { rows, written, pause: PAUSE };
+        Answers { seats: (0..n).map(|_| None).collect(), scheduler: Scheduler::new(n, limits) }
+    }
+
+    /// A seat on which nobody sits.
+    pub fn free_seat(&self) -> Option<usize> {
+        self.seats.iter().position(Option::is_none)
+    }
+
+    /// Whether nobody sits anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.seats.iter().all(Option::is_none)
+    }
+
+    /// Gives a conversation a seat.
+    pub fn sit(&mut self, seat: usize, conversation: Conversation<'a>) {
+        self.seats[seat] = Some(conversation);
+        self.scheduler.replace(seat);
+    }
+
+    /// Runs one pass for those whose turn it is, and returns the answers that have come to their end.
+    ///
+    /// # Errors
+    /// What no single conversation is to blame for: [`RunError`].
+    pub fn pass(&mut self, runner: &mut Runner, tokenizer: &Tokenizer) -> Result<Vec<Finished>, RunError> {
+        let demands: Vec<Option<Demand>> = self.seats.iter().map(|seat| seat.as_ref().and_then(demand)).collect();
+        let mut rows = vec![0; self.seats.len()];
+        self.scheduler.next(&demands).iter().for_each(|seat| rows[seat.who] = seat.rows);
+        let is_written = |who: usize| rows[who] > 0 && matches!(demands[who], Some(Demand::Written(_)));
+
+        let mut failed: Vec<Option<Error>> = self.seats.iter().map(|_| None).collect();
+        let mut passing: Vec<(usize, Wanted<'_>, &mut Sequence)> = Vec::new();
+        for (who, seat) in self.seats.iter_mut().enumerate().filter(|(who, _)| rows[*who] > 0) {
+            let Some(Conversation { sequence, answer, .. }) = seat else { continue };
+            let first = answer.n_unread() > 0 && answer.ids().is_empty();
+            match runner
+                .check_room(sequence, rows[who])
+                .and_then(|()| if first { answer.check(runner, sequence) } else { Ok(()) })
+            {
+                Ok(()) => passing.extend(answer.wanted(rows[who]).map(|wanted| (who, wanted, sequence))),
+                Err(error) => failed[who] = Some(error.into()),
+            }
+        }
+        let read: Vec<(usize, usize, bool)> =
+            passing.iter().map(|(who, wanted, _)| (*who, wanted.rows.len(), wanted.logits)).collect();
+        let start = Instant::now();
+        let mut steps: Vec<Step<'_>> = passing.iter_mut().map(|(_, wanted, sequence)| wanted.step(sequence)).collect();
+        let outputs = if steps.is_empty() { Vec::new() } else { runner.run(&mut steps)? };
+        let n_output = outputs.iter().map(|outputs| outputs.end).max().unwrap_or(0);
+        if n_output > 0 {
+            runner.logits(0..n_output);
+        }
+        if !(0..self.seats.len()).any(is_written) {
+            self.scheduler.measured(rows.iter().sum(), start.elapsed());
+        }
+
+        for ((who, n, logits), outputs) in read.into_iter().zip(outputs) {
+            let Some(Conversation { sequence, answer, sampler, audience }) = &mut self.seats[who] else { continue };
+            let mut tools = Tools { tokenizer, sampler, audience: &mut **audience };
+            answer.read(n, sequence, &mut tools);
+            if logits && !answer.is_done() {
+                let (hidden, logits) = runner.output(outputs.start);
+                failed[who] = answer.choose(hidden, logits, sequence, &mut tools).err();
+            }
+        }
+        let mut finished = Vec::new();
+        for (seat, failed) in failed.into_iter().enumerate() {
+            let done = |conversation: &mut Conversation<'_>| failed.is_some() || conversation.answer.is_done();
+            let Some(Conversation { sequence, mut answer, mut sampler, mut audience }) = self.seats[seat].take_if(done)
+            else {
+                continue;
+            };
+            let outcome = match failed {
+                // The answer has filled its context: that is an end like another.
+                Some(Error::Run(RunError::Full { .. })) if !answer.ids().is_empty() => {
+                    answer.end(
+                        Stop::ContextFull,
+                        &mut Tools { tokenizer, sampler: &mut sampler, audience: &mut *audience },
+                    );
+                    Ok(answer.into_outcome())
+                }
+                Some(error) => Err(error),
+                None => Ok(answer.into_outcome()),
+            };
+            finished.push(Finished { seat, sequence, outcome });
+        }
+        Ok(finished)
+    }
+}
+
+fn demand(conversation: &Conversation<'_>) -> Option<Demand> {
+    match conversation.answer.n_unread() {
+        0 => conversation.answer.wanted(0).map(|wanted| Demand::Written(wanted.rows.len())),
+        unread => Some(Demand::Prompt(unread)),
+    }
+}

@@ -1,0 +1,185 @@
+//! One conversation as a value: what stands at its positions, and what the model remembers of them. It has no threads and no
+//! weights; a [`super::runner::Runner`] moves it on.
+//!
+//! A sequence goes back in two ways: into its last pass, if that was short, by moving a cursor
+//! ([`Sequence::take_back`]); further only to a checkpoint, for the states of a hybrid model hold all of the past.
+
+use crate::model::Config;
+use crate::model::input::{Input, InputRow};
+use crate::model::memory::{Checkpoint, Memory};
+use crate::model::mtp::DraftMemory;
+use crate::model::pages::PagePool;
+use sha2::{Digest, Sha256};
+
+/// A conversation. What stands for it in the pools of its runner is given back when it is dropped.
+pub struct Sequence {
+    pub(super) memory: Memory,
+    /// What stands at each position: see [`key`].
+    keys: Vec<u64>,
+    /// The position that a text token would get behind each.
+    next: Vec<u32>,
+    /// Ascending.
+    checkpoints: Vec<Checkpoint>,
+    /// Checkpoints kept at most.
+    n_checkpoint: usize,
+    /// What the block for drafting remembers, if it drafts.
+    pub(super) drafts: Option<DraftMemory>,
+}
+
+impl Sequence {
+    /// One without rows, of which `n_checkpoint` checkpoints are kept.
+    pub(super) fn new(config: &Config, pool: &PagePool, n_checkpoint: usize) -> Sequence {
+        let memory = Memory::new(config, pool);
+        Sequence { memory, keys: Vec::new(), next: Vec::new(), checkpoints: Vec::new(), n_checkpoint, drafts: None }
+    }
+
+    /// Rows it has.
+    pub fn n_past(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The position a text token would get next. It falls behind [`Sequence::n_past`] after images.
+    pub fn next_position(&self) -> u32 {
+        self.next.last().copied().unwrap_or(0)
+    }
+
+    /// Rows of the last pass that [`Sequence::take_back`] can take back.
+    pub fn n_logged(&self) -> usize {
+        self.memory.n_logged()
+    }
+
+    /// Pages of keys and values it holds, those it shares with others included.
+    pub fn n_page(&self) -> usize {
+        self.memory.n_page()
+    }
+
+    /// Another conversation with the same past, to go on in another way; or to be put aside and to take the place of this one
+    /// later. Full pages and states are shared until one of the two writes them.
+    pub fn fork(&self) -> Sequence {
+        Sequence {
+            memory: self.memory.fork(),
+            keys: self.keys.clone(),
+            next: self.next.clone(),
+            checkpoints: self.checkpoints.clone(),
+            n_checkpoint: self.n_checkpoint,
+            drafts: self.drafts.clone(),
+        }
+    }
+
+    /// Takes back the last `n` rows. It costs nothing: the states do not have them yet.
+    ///
+    /// # Errors
+    /// If they are not all of the last pass, or that was a long one; nothing has changed then.
+    pub fn take_back(&mut self, n: usize) -> Result<(), NotLogged> {
+        if !self.memory.take_back(n) {
+            return Err(NotLogged { n, n_logged: self.n_logged() });
+        }
+        self.cut(self.n_past() - n);
+        Ok(())
+    }
+
+    /// Forgets what stands behind the first `n_past` rows, which the memory has forgotten.
+    fn cut(&mut self, n_past: usize) {
+        self.keys.truncate(n_past);
+        self.next.truncate(n_past);
+        self.checkpoints.retain(|point| point.n_past() <= n_past);
+        if let Some(drafts) = &mut self.drafts {
+            drafts.truncate(n_past.saturating_sub(1));
+        }
+    }
+
+    /// Checkpoints the present as a point [`Sequence::rewind_to_common_prefix`] can go back to. The youngest checkpoints are kept.
+    pub fn checkpoint(&mut self) {
+        if self.n_checkpoint > 0 {
+            self.keep(vec![self.memory.checkpoint()]);
+        }
+    }
+
+    fn keep(&mut self, checkpoints: Vec<Checkpoint>) {
+        self.checkpoints.extend(checkpoints);
+        let surplus = self.checkpoints.len().saturating_sub(self.n_checkpoint);
+        self.checkpoints.drain(..surplus);
+    }
+
+    /// Goes back to the latest known point that `rows` also begin with, and returns how many of them are therefore read
+    /// already. At most all but one, so that there is something to read.
+    pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow<'_>]) -> usize {
+        let same = self.keys.iter().zip(rows).take_while(|(have, row)| **have == key(row)).count();
+        let same = same.min(rows.len().saturating_sub(1));
+        if self.n_past() > same && self.take_back(self.n_past() - same).is_err() {
+            self.checkpoints.retain(|point| point.n_past() <= same);
+            let n_past = match self.checkpoints.last() {
+                Some(point) => {
+                    self.memory.go_back(point);
+                    point.n_past()
+                }
+                None => {
+                    self.memory.clear();
+                    0
+                }
+            };
+            self.cut(n_past);
+        }
+        self.n_past()
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.memory.clear();
+        self.cut(0);
+    }
+
+    /// What stands at each position, and the position behind it.
+    pub(super) fn rows(&self) -> (&[u64], &[u32]) {
+        (&self.keys, &self.next)
+    }
+
+    /// Says what stands at the positions of a memory that comes from elsewhere.
+    pub(super) fn set_rows(&mut self, keys: Vec<u64>, next: Vec<u32>) {
+        (self.keys, self.next) = (keys, next);
+    }
+
+    /// Notes rows that a pass has added to the memory, and the checkpoints it has made inside.
+    pub(super) fn went_on(&mut self, rows: &[InputRow<'_>], checkpoints: Vec<Checkpoint>) {
+        for row in rows {
+            let behind = row.position.into_iter().max().unwrap_or(0).saturating_add(1);
+            self.next.push(self.next_position().max(behind));
+            self.keys.push(key(row));
+        }
+        if self.n_checkpoint > 0 {
+            self.keep(checkpoints);
+        }
+    }
+}
+
+/// Rows that a sequence cannot take back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{n} rows cannot be taken back: the last pass has left {n_logged} that can")]
+#[non_exhaustive]
+pub struct NotLogged {
+    /// Rows that were to be taken back.
+    pub n: usize,
+    /// Rows that can be.
+    pub n_logged: usize,
+}
+
+/// What tells a row from others: its token or embedding, and its position. A token of a text has both in its key, any other
+/// row the start of a SHA-256 hash of them.
+fn key(row: &InputRow<'_>) -> u64 {
+    const HASHED: u64 = 1 << 63;
+    let [t, h, w] = row.position;
+    let hash = |kind: &[u8], values: &[u8]| {
+        let mut hash = Sha256::new();
+        hash.update(kind);
+        row.position.iter().for_each(|p| hash.update(p.to_le_bytes()));
+        hash.update(values);
+        let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = hash.finalize().into();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h]) | HASHED
+    };
+    match row.input {
+        Input::Token(id) if t == h && t == w && t < 1 << 31 => u64::from(t) << 32 | u64::from(id),
+        Input::Token(id) => hash(b"token", &id.to_le_bytes()),
+        // Sequences are kept in files, which go to no machine of another byte order.
+        Input::Embedding(values) => hash(b"embedding", bytemuck::cast_slice(values)),
+    }
+}

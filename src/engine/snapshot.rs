@@ -1,0 +1,113 @@
+//! A sequence as bytes, and back: what a conversation is kept as beside the program that holds it.
+//!
+//! ```text
+//! "qwen-edge sequence 1\n"                     another way to write them has another number
+//! fingerprint of the model                     32 bytes
+//! storage of keys and values                   8 bytes, its name and zeros
+//! rows                                         u64, then for each a key u64 and the next position u32
+//! memory                                       pages, states and logs, layer by layer
+//! SHA-256 of all before                        32 bytes
+//! ```
+//!
+//! Numbers are little-endian, and floats are written as they lie in memory. Checkpoints and what a block for drafting
+//! remembers are left out: they are made again.
+
+use super::runner::Runner;
+use super::sequence::Sequence;
+use crate::gguf::Fingerprint;
+use crate::model::memory::Memory;
+use sha2::{Digest, Sha256};
+
+/// What the bytes of a sequence begin with.
+const MAGIC: &[u8] = b"qwen-edge sequence 1\n";
+
+/// Bytes of a hash.
+const HASH: usize = 32;
+
+/// Why bytes are no sequence of a runner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// They are something else, or of another version.
+    #[error("no sequence of this version: expected it to begin with \"qwen-edge sequence 1\"")]
+    Magic,
+    /// Another model wrote it.
+    #[error("the sequence is of another model, or of the model's file before it was changed")]
+    Model,
+    /// Keys and values are stored in another way.
+    #[error("the keys and values of the sequence are stored in another way: expected {expected}")]
+    KvType {
+        /// How the runner stores them.
+        expected: &'static str,
+    },
+    /// They are cut off, damaged, or longer than they should be.
+    #[error("the sequence is damaged or cut off")]
+    Damaged,
+    /// There is no room for so many rows.
+    #[error("the sequence has {n_past} rows, and there is no room for so many")]
+    NoRoom {
+        /// Rows of the sequence.
+        n_past: usize,
+    },
+}
+
+impl Runner {
+    /// A sequence as bytes, for [`Runner::restore`]; `model` is the fingerprint of this runner's model.
+    pub fn save(&self, sequence: &Sequence, model: &Fingerprint) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(model.as_bytes());
+        out.extend_from_slice(&self.kv_name());
+        let (keys, next) = sequence.rows();
+        out.extend_from_slice(&(keys.len() as u64).to_le_bytes());
+        keys.iter().for_each(|key| out.extend_from_slice(&key.to_le_bytes()));
+        next.iter().for_each(|next| out.extend_from_slice(&next.to_le_bytes()));
+        sequence.memory.to_bytes(self.pool(), &mut out);
+        let hash: [u8; HASH] = Sha256::digest(&out).into();
+        out.extend_from_slice(&hash);
+        out
+    }
+
+    /// The sequence that [`Runner::save`] has written.
+    ///
+    /// # Errors
+    /// [`SnapshotError`].
+    pub fn restore(&mut self, bytes: &[u8], model: &Fingerprint) -> Result<Sequence, SnapshotError> {
+        let mut rest = bytes.strip_prefix(MAGIC).ok_or(SnapshotError::Magic)?;
+        let mut take = |n: usize| rest.split_off(..n).ok_or(SnapshotError::Damaged);
+        if take(HASH)? != model.as_bytes() {
+            return Err(SnapshotError::Model);
+        }
+        if take(8)? != self.kv_name() {
+            return Err(SnapshotError::KvType { expected: self.settings().kv.name() });
+        }
+        let body = bytes.len().checked_sub(HASH).ok_or(SnapshotError::Damaged)?;
+        let hash: [u8; HASH] = Sha256::digest(&bytes[..body]).into();
+        if bytes[body..] != hash {
+            return Err(SnapshotError::Damaged);
+        }
+        let n = take(8)?;
+        let n = u64::from_le_bytes(n.try_into().expect("eight bytes")) as usize;
+        let keys = take(n.checked_mul(8).ok_or(SnapshotError::Damaged)?)?.as_chunks().0;
+        let next = take(n.checked_mul(4).ok_or(SnapshotError::Damaged)?)?.as_chunks().0;
+        let (n_ctx, model) = (self.settings().n_ctx, self.model().clone());
+        let mut memory = rest.strip_suffix(&hash[..]).ok_or(SnapshotError::Damaged)?;
+        let missing = Memory::new(&model.config, self.pool()).n_missing(n);
+        if n > n_ctx || self.pool().check(missing).is_err() {
+            return Err(SnapshotError::NoRoom { n_past: n });
+        }
+        let memory_of = Memory::from_bytes(&model.config, self.pool_mut(), n_ctx, &mut memory);
+        let restored = memory_of.filter(|restored| memory.is_empty() && restored.n_past() == n);
+        let mut sequence = self.sequence();
+        sequence.memory = restored.ok_or(SnapshotError::Damaged)?;
+        let keys = keys.iter().map(|&key| u64::from_le_bytes(key)).collect();
+        sequence.set_rows(keys, next.iter().map(|&next| u32::from_le_bytes(next)).collect());
+        Ok(sequence)
+    }
+
+    fn kv_name(&self) -> [u8; 8] {
+        let mut name = [0; 8];
+        let kv = self.settings().kv.name().as_bytes();
+        name[..kv.len()].copy_from_slice(kv);
+        name
+    }
+}

@@ -1,0 +1,245 @@
+//! What a model remembers of one sequence, layer by layer: pages of keys and values, states, and the log of the last pass.
+
+use super::pages::{PagePool, PageTable, PoolId};
+use super::state::{LOG_ROWS, Log, State};
+use super::{Config, LayerKind};
+use std::sync::Arc;
+
+/// What a layer remembers.
+pub(super) enum LayerMemory {
+    /// Keys and values by position.
+    Attention(PageTable),
+    /// A state, shared with forks until a pass writes it, and the rows that are not in it yet.
+    DeltaNet(Arc<State>, Log),
+}
+
+/// What a model remembers of one sequence.
+pub struct Memory {
+    pub(super) layers: Vec<LayerMemory>,
+    /// Where its pages come from.
+    pool: PoolId,
+    /// Rows remembered.
+    n_past: usize,
+    /// Of these the last ones, which are in the logs and not in the states.
+    n_logged: usize,
+}
+
+/// What the DeltaNet layers remember behind some row, to go back to; keys and values stay with the sequence.
+pub struct Checkpoint {
+    n_past: usize,
+    n_logged: usize,
+    /// In the order of the layers; the log where rows are in it.
+    states: Vec<(Arc<State>, Option<Log>)>,
+}
+
+impl Checkpoint {
+    /// Rows before it.
+    pub fn n_past(&self) -> usize {
+        self.n_past
+    }
+
+    /// Of the states behind `n_past` rows, all of them committed, in the order of the layers.
+    pub(super) fn committed(n_past: usize, states: Vec<State>) -> Checkpoint {
+        let states = states.into_iter().map(|state| (Arc::new(state), None)).collect();
+        Checkpoint { n_past, n_logged: 0, states }
+    }
+}
+
+impl Clone for Checkpoint {
+    fn clone(&self) -> Checkpoint {
+        let log = |log: &Option<Log>| log.as_ref().map(|log| log.fork(self.n_logged));
+        let states = self.states.iter().map(|(state, own)| (state.clone(), log(own))).collect();
+        Checkpoint { states, ..*self }
+    }
+}
+
+impl Memory {
+    /// That of a sequence without rows, which takes its pages from `pool`.
+    pub fn new(config: &Config, pool: &PagePool) -> Memory {
+        let layer = |kind: &LayerKind| match kind {
+            LayerKind::Attention => LayerMemory::Attention(PageTable::default()),
+            LayerKind::DeltaNet => LayerMemory::DeltaNet(Arc::new(State::new(config)), Log::new(config)),
+        };
+        Memory { layers: config.layers.iter().map(layer).collect(), pool: pool.id(), n_past: 0, n_logged: 0 }
+    }
+
+    /// Bytes of the states of a sequence, and of its logs; sizes beyond the address space count as all of it.
+    pub fn bytes(config: &Config) -> usize {
+        State::bytes(config).saturating_add(Log::bytes(config)).saturating_mul(config.n_deltanet())
+    }
+
+    /// Bytes of a checkpoint at most; sizes beyond the address space count as all of it.
+    pub fn checkpoint_bytes(config: &Config) -> usize {
+        Memory::bytes(config)
+    }
+
+    /// Bytes of the states that a token reads, and as many that it writes.
+    pub fn state_bytes(config: &Config) -> usize {
+        State::bytes(config).saturating_mul(config.n_deltanet())
+    }
+
+    /// Whether its pages come from this pool.
+    pub fn is_of(&self, pool: &PagePool) -> bool {
+        self.pool == pool.id()
+    }
+
+    /// Rows remembered.
+    pub fn n_past(&self) -> usize {
+        self.n_past
+    }
+
+    /// Rows that [`Memory::take_back`] can take back.
+    pub fn n_logged(&self) -> usize {
+        self.n_logged
+    }
+
+    /// Another sequence with the same rows. Full pages and the states are shared until one of the two goes on.
+    pub fn fork(&self) -> Memory {
+        let layer = |layer: &LayerMemory| match layer {
+            LayerMemory::Attention(table) => LayerMemory::Attention(table.clone()),
+            LayerMemory::DeltaNet(state, log) => LayerMemory::DeltaNet(state.clone(), log.fork(self.n_logged)),
+        };
+        Memory { layers: self.layers.iter().map(layer).collect(), pool: self.pool.clone(), ..*self }
+    }
+
+    /// Takes back the last `n` rows, all of them of the last pass; false, and nothing happens, if they are not.
+    pub fn take_back(&mut self, n: usize) -> bool {
+        let logged = n <= self.n_logged;
+        if logged {
+            self.n_past -= n;
+            self.n_logged -= n;
+        }
+        logged
+    }
+
+    /// Checkpoints the present, to go back to.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let states =
+            self.states().map(|(state, log)| (state.clone(), (self.n_logged > 0).then(|| log.fork(self.n_logged))));
+        Checkpoint { n_past: self.n_past, n_logged: self.n_logged, states: states.collect() }
+    }
+
+    fn states(&self) -> impl Iterator<Item = (&Arc<State>, &Log)> {
+        self.layers.iter().filter_map(|layer| match layer {
+            LayerMemory::DeltaNet(state, log) => Some((state, log)),
+            LayerMemory::Attention(_) => None,
+        })
+    }
+
+    /// Goes back to a checkpoint, which was made of these rows.
+    ///
+    /// # Panics
+    /// If it lies ahead.
+    pub fn go_back(&mut self, point: &Checkpoint) {
+        assert!(point.n_past <= self.n_past, "a checkpoint behind row {} of {}", point.n_past, self.n_past);
+        let mut states = point.states.iter();
+        for layer in &mut self.layers {
+            match layer {
+                LayerMemory::Attention(table) => table.truncate(point.n_past),
+                LayerMemory::DeltaNet(state, log) => {
+                    let (then, then_log) = states.next().expect("a state for every such layer");
+                    *state = then.clone();
+                    if let Some(then) = then_log {
+                        *log = then.fork(point.n_logged);
+                    }
+                }
+            }
+        }
+        (self.n_past, self.n_logged) = (point.n_past, point.n_logged);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        for layer in &mut self.layers {
+            match layer {
+                LayerMemory::Attention(table) => table.truncate(0),
+                LayerMemory::DeltaNet(state, _) => State::clear(state),
+            }
+        }
+        (self.n_past, self.n_logged) = (0, 0);
+    }
+
+    /// Pages that [`Memory::reserve`] of `n` rows takes at most.
+    pub fn n_missing(&self, n: usize) -> usize {
+        let pages = |layer: &LayerMemory| match layer {
+            LayerMemory::Attention(table) => table.n_missing(self.n_past, n),
+            LayerMemory::DeltaNet(..) => 0,
+        };
+        self.layers.iter().map(pages).sum()
+    }
+
+    /// Makes room for `n` rows more.
+    ///
+    /// # Panics
+    /// If the pool has fewer pages than [`Memory::n_missing`] says.
+    pub fn reserve(&mut self, pool: &mut PagePool, n: usize) {
+        for layer in &mut self.layers {
+            if let LayerMemory::Attention(table) = layer {
+                table.reserve(pool, self.n_past, n);
+            }
+        }
+    }
+
+    /// Writes all that is remembered, for [`Memory::from_bytes`].
+    pub fn to_bytes(&self, pool: &PagePool, out: &mut Vec<u8>) {
+        for n in [self.n_past, self.n_logged] {
+            out.extend_from_slice(&(n as u64).to_le_bytes());
+        }
+        for layer in &self.layers {
+            match layer {
+                LayerMemory::Attention(table) => pool.to_bytes(table, self.n_past, out),
+                LayerMemory::DeltaNet(state, log) => {
+                    state.values().into_iter().for_each(|values| out.extend_from_slice(bytemuck::cast_slice(values)));
+                    log.rows(self.n_logged)
+                        .into_iter()
+                        .for_each(|rows| out.extend_from_slice(bytemuck::cast_slice(rows)));
+                }
+            }
+        }
+    }
+
+    /// Takes from `bytes` what [`Memory::to_bytes`] of the same model and storage has written, at most `n_ctx` rows; `None`
+    /// if it is not that, or the pool has too few pages.
+    pub fn from_bytes(config: &Config, pool: &mut PagePool, n_ctx: usize, bytes: &mut &[u8]) -> Option<Memory> {
+        let mut number = || {
+            let n = bytes.split_off(..8)?;
+            usize::try_from(u64::from_le_bytes(n.try_into().expect("eight bytes"))).ok()
+        };
+        let (n_past, n_logged) = (number()?, number()?);
+        if n_past > n_ctx || n_logged > n_past.min(LOG_ROWS) {
+            return None;
+        }
+        let mut memory = Memory::new(config, pool);
+        pool.check(memory.n_missing(n_past)).ok()?;
+        memory.reserve(pool, n_past);
+        for layer in &mut memory.layers {
+            match layer {
+                LayerMemory::Attention(table) => pool.fill(table, n_past, bytes)?,
+                LayerMemory::DeltaNet(state, log) => {
+                    let state = Arc::get_mut(state).expect("just made");
+                    for values in state.values_mut().into_iter().chain(log.rows_mut(n_logged)) {
+                        let to: &mut [u8] = bytemuck::cast_slice_mut(values);
+                        to.copy_from_slice(bytes.split_off(..to.len())?);
+                    }
+                }
+            }
+        }
+        (memory.n_past, memory.n_logged) = (n_past, n_logged);
+        Some(memory)
+    }
+
+    /// Counts `n` rows that a pass has added, to the logs or to the states.
+    pub(super) fn went_on(&mut self, n: usize, logged: bool) {
+        self.n_past += n;
+        self.n_logged = if logged { n } else { 0 };
+    }
+
+    /// Pages held, shared ones included.
+    pub fn n_page(&self) -> usize {
+        let pages = |layer: &LayerMemory| match layer {
+            LayerMemory::Attention(table) => table.len(),
+            LayerMemory::DeltaNet(..) => 0,
+        };
+        self.layers.iter().map(pages).sum()
+    }
+}
