@@ -66,6 +66,9 @@ bench-vision: build ## qwen-edge and llama.cpp's mtmd looking at a picture in tu
 	@test -e $(SYNTH)-f16-mmproj.gguf || target/release/qwen-edge synth --size 0.8b --quant f16 --mmproj -o $(SYNTH)-f16-mmproj.gguf
 	PEER_SCRIPT=bench_vision.py scripts/bench_peer.sh $(SYNTH)-q4_k_m.gguf $(SYNTH)-f16-mmproj.gguf $(IMAGE) $(ARGS)
 
+bench-batch: build ## eight prompts together and one by one in turn: make bench-batch [MODEL=file.gguf] [ARGS="5 --isa avx2"]
+	python3 scripts/bench_batch.py target/release/qwen-edge "$(MODEL)" $(ARGS)
+
 SIZE ?= 0.8b
 QUANT ?= q4_k_m
 OUT ?= models/synth-qwen35-$(SIZE)-$(QUANT)$(if $(MTP),-mtp).gguf

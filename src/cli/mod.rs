@@ -7,6 +7,8 @@
 mod message;
 
 mod advice;
+mod answers_file;
+pub mod batch;
 pub mod bench;
 mod bench_passes;
 mod chat;
@@ -51,6 +53,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(Box<run::Args>),
+    Batch(Box<batch::Args>),
     Inspect(inspect::Args),
     Bench(bench::Args),
     Logits(logits::Args),
@@ -67,6 +70,7 @@ impl Command {
     fn run(self) -> anyhow::Result<()> {
         match self {
             Command::Run(args) => run::run(*args),
+            Command::Batch(args) => batch::run(*args),
             Command::Inspect(args) => inspect::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),

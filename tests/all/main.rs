@@ -2,8 +2,10 @@
 //! for each subject. `cargo test --test all golden::` runs one of them.
 
 mod allocations;
+mod batch;
 mod chat;
 mod cli_logits;
+mod company;
 mod gguf;
 mod gguf_properties;
 mod golden;

@@ -97,6 +97,48 @@ fn a_full_context_stays_below_the_ceiling_and_below_the_plan() {
 }
 
 #[test]
+fn eight_full_conversations_stay_below_the_ceiling_and_inside_a_control_group() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: no memory of its own to measure");
+    }
+    let model = Model::new("eight");
+    let prompts = Model::path("prompts.jsonl");
+    let lines = (0..16).map(|i| format!("{{\"prompt\": \"{}\"}}\n", "one two three ".repeat(150 + i)));
+    std::fs::write(&prompts.0, lines.collect::<String>()).unwrap();
+    let mut answers = Vec::new();
+    for limit in [None, Some(250_000_000)] {
+        let group = limit.and_then(|bytes| Group::new("eight", bytes));
+        if limit.is_some() && group.is_none() {
+            println!("skipped: no control group can be made here");
+            continue;
+        }
+        let enter = group.as_ref().map_or(String::new(), |group| group.enter(&model.0));
+        let mem = if limit.is_none() { "--mem 250M" } else { "" };
+        let command =
+            format!("{enter}exec \"$0\" batch \"$1\" \"$2\" --raw --greedy -n 90 --parallel 8 --touch -t 2 {mem}");
+        let output = Command::new("sh")
+            .args(["-c", &command, env!("CARGO_BIN_EXE_qwen-edge")])
+            .args([&model.0, &prompts.0])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{told}");
+        let peak =
+            told.lines().rev().find_map(|line| line.strip_prefix("memory: ")?.split_once(" MB at the most, of "));
+        let (peak, planned) = peak.unwrap_or_else(|| panic!("no peak in {told}"));
+        let number = |text: &str| text.split(' ').next().unwrap().parse::<f64>().unwrap();
+        let (peak, planned) = (number(peak), number(planned));
+        println!("peak {peak} MB, planned {planned} MB");
+        // The limit of a group is on what is in memory; the plan also counts what the program took before it was made.
+        assert!(peak <= planned && peak <= 250.0 && (limit.is_some() || planned <= 250.0), "{told}");
+        answers.push(output.stdout);
+    }
+    assert!(
+        answers.windows(2).all(|pair| pair[0] == pair[1]) && answers[0].iter().filter(|&&b| b == b'\n').count() == 16
+    );
+}
+
+#[test]
 fn weights_above_the_ceiling_are_streamed_below_it_and_answer_the_same() {
     if emulated() || !cfg!(target_os = "linux") {
         return println!("skipped: no memory of its own to measure");
