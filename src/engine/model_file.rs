@@ -270,7 +270,7 @@ impl ModelFile {
 
         let answers = options.answers.take();
         let answers = answers.unwrap_or_else(|| self.published_answers(self.config.thinks_by_default()));
-        let padding = self.tokenizer.padding().into_iter();
+        let padding = self.tokenizer.padding();
         let banned = padding.chain(n_tokens as u32..n_vocab as u32).collect();
 
         let mut runner = Runner::new(Arc::new(model), Compute::new(kernels, threads), plan.settings)?;
