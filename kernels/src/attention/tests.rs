@@ -287,19 +287,24 @@ impl Calls<'_> {
     }
 }
 
+/// The levels whose kernels take several rows at once, which the reference does not, with the storages of cached keys:
+/// those of a pair store the same numbers.
+fn levels_and_kinds() -> impl Iterator<Item = (&'static Kernels, [Kind; 2])> {
+    let levels = vector_levels().filter(|kernels| kernels.isa() != crate::Isa::Scalar);
+    levels.flat_map(|kernels| [[F16, PagedF16], [Q8_0, PagedQ8_0]].map(|kinds| (kernels, kinds)))
+}
+
 #[test]
 fn bits_of_a_token_of_a_prompt_depend_on_what_it_sees_alone() {
-    for (group, d) in [(1, 64), (3, 32), (4, 64), (6, 32), (8, 40)] {
-        let (n, range) = (170, 50..130);
+    for (group, d) in [(1, 64), (3, 32), (4, 32), (8, 40)] {
+        let (n, range) = (140, 50..110);
         let q = Rng(3).values(n * group * d, 1.0);
-        for (kernels, kinds) in
-            vector_levels().flat_map(|k| [[F16, PagedF16], [Q8_0, PagedQ8_0]].map(|kinds| (k, kinds)))
-        {
+        for (kernels, kinds) in levels_and_kinds() {
             let mut expected = None;
             for kind in kinds.into_iter().filter(|kind| kind.suits(d)) {
                 let (k, v) = (Stored::new(1, n, d, 2.0, kind), Stored::new(2, n, d, 1.0, kind));
                 for (block, later) in
-                    [(80, false), (80, true), (1, false), (1, true), (7, true), (16, false), (40, true)]
+                    [(60, false), (60, true), (1, false), (1, true), (7, true), (16, false), (40, true)]
                 {
                     let (q, k, v, range) = (&q, k.rows(), v.rows(), range.clone());
                     let got = Calls { kernels, q, k, v, group, d, range, block, later }.whole();
@@ -313,13 +318,11 @@ fn bits_of_a_token_of_a_prompt_depend_on_what_it_sees_alone() {
 
 #[test]
 fn bits_of_a_written_token_depend_on_what_it_sees_alone() {
-    for (group, d) in [(1, 64), (3, 32), (4, 64), (6, 32), (8, 40)] {
+    for (group, d) in [(1, 64), (3, 32), (4, 32), (6, 40)] {
         // Tokens on both sides of the end of a chunk.
         let (n, range) = (CONTEXT_CHUNK + 20, CONTEXT_CHUNK - 10..CONTEXT_CHUNK + 6);
         let q = Rng(3).values(n * group * d, 1.0);
-        for (kernels, kinds) in
-            vector_levels().flat_map(|k| [[F16, PagedF16], [Q8_0, PagedQ8_0]].map(|kinds| (k, kinds)))
-        {
+        for (kernels, kinds) in levels_and_kinds() {
             let mut expected = None;
             for kind in kinds.into_iter().filter(|kind| kind.suits(d)) {
                 let (k, v) = (Stored::new(1, n, d, 2.0, kind), Stored::new(2, n, d, 1.0, kind));
