@@ -2,6 +2,7 @@
 //! tools and thinking, in shuffled company.
 
 use crate::support::levels;
+use crate::support::program::emulated;
 use qwen_edge::chat::Request;
 use qwen_edge::chat::thinking::{Channel, Thinking};
 use qwen_edge::engine::answers::{Answers, Conversation};
@@ -122,7 +123,7 @@ fn ask(nth: usize) {
 
 #[test]
 fn eight_conversations_together_give_the_text_that_each_gives_alone() {
-    ask(16);
+    ask(if emulated() { 100 } else { 16 });
 }
 
 #[test]

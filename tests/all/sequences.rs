@@ -1,6 +1,7 @@
 //! A sequence is a value: whatever was done with it and whoever shared its passes, its logits are those of a fresh run of the
 //! same rows, computed in the same ways, bit for bit.
 
+use crate::support::program::emulated;
 use crate::support::{Fixture, levels};
 use kernels::{Kernels, Way};
 use qwen_edge::compute::Compute;
@@ -26,7 +27,8 @@ const MOST: usize = 6;
 
 /// Random histories of the test; `QWEN_EDGE_TEST_HISTORIES` asks for another number.
 fn n_history() -> u64 {
-    std::env::var("QWEN_EDGE_TEST_HISTORIES").map_or(60, |n| n.parse().unwrap())
+    let few = if emulated() { 12 } else { 60 };
+    std::env::var("QWEN_EDGE_TEST_HISTORIES").map_or(few, |n| n.parse().unwrap())
 }
 
 /// Numbers that look random: a linear congruential generator.
