@@ -79,17 +79,13 @@ impl<'a> Answers<'a> {
         let mut passing: Vec<(usize, Wanted<'_>, &mut Sequence)> = Vec::new();
         for (who, seat) in self.seats.iter_mut().enumerate().filter(|(who, _)| rows[*who] > 0) {
             let Some(Conversation { sequence, answer, .. }) = seat else { continue };
-            let first = answer.n_unread() > 0 && answer.ids().is_empty();
-            match runner
-                .check_room(sequence, rows[who])
-                .and_then(|()| if first { answer.check(runner, sequence) } else { Ok(()) })
-            {
+            match check(answer, sequence, rows[who], runner) {
                 Ok(()) => passing.extend(answer.wanted(rows[who]).map(|wanted| (who, wanted, sequence))),
                 Err(error) => failed[who] = Some(error.into()),
             }
         }
-        let read: Vec<(usize, usize, bool)> =
-            passing.iter().map(|(who, wanted, _)| (*who, wanted.rows.len(), wanted.logits)).collect();
+        let of_pass = |(who, wanted, _): &(usize, Wanted<'_>, &mut Sequence)| (*who, wanted.rows.len(), wanted.logits);
+        let passed: Vec<(usize, usize, bool)> = passing.iter().map(of_pass).collect();
         let start = Instant::now();
         let mut steps: Vec<Step<'_>> = passing.iter_mut().map(|(_, wanted, sequence)| wanted.step(sequence)).collect();
         let outputs = if steps.is_empty() { Vec::new() } else { runner.run(&mut steps)? };
@@ -101,7 +97,7 @@ impl<'a> Answers<'a> {
             self.scheduler.measured(rows.iter().sum(), start.elapsed());
         }
 
-        for ((who, n, logits), outputs) in read.into_iter().zip(outputs) {
+        for ((who, n, logits), outputs) in passed.into_iter().zip(outputs) {
             let Some(Conversation { sequence, answer, sampler, audience }) = &mut self.seats[who] else { continue };
             let mut tools = Tools { tokenizer, sampler, audience: &mut **audience };
             answer.read(n, sequence, &mut tools);
@@ -110,28 +106,35 @@ impl<'a> Answers<'a> {
                 failed[who] = answer.choose(hidden, logits, sequence, &mut tools).err();
             }
         }
-        let mut finished = Vec::new();
-        for (seat, failed) in failed.into_iter().enumerate() {
-            let done = |conversation: &mut Conversation<'_>| failed.is_some() || conversation.answer.is_done();
-            let Some(Conversation { sequence, mut answer, mut sampler, mut audience }) = self.seats[seat].take_if(done)
-            else {
-                continue;
-            };
-            let outcome = match failed {
-                // The answer has filled its context: that is an end like another.
-                Some(Error::Run(RunError::Full { .. })) if !answer.ids().is_empty() => {
-                    answer.end(
-                        Stop::ContextFull,
-                        &mut Tools { tokenizer, sampler: &mut sampler, audience: &mut *audience },
-                    );
-                    Ok(answer.into_outcome())
-                }
-                Some(error) => Err(error),
-                None => Ok(answer.into_outcome()),
-            };
-            finished.push(Finished { seat, sequence, outcome });
-        }
-        Ok(finished)
+        let ended = failed.into_iter().enumerate().filter_map(|(seat, failed)| {
+            let is_done = |talk: &mut Conversation<'_>| failed.is_some() || talk.answer.is_done();
+            let conversation = self.seats[seat].take_if(is_done)?;
+            Some(conversation.finish(seat, failed, tokenizer))
+        });
+        Ok(ended.collect())
+    }
+}
+
+/// Whether an answer's next rows can be computed: before it begins, whether all of its prompt can be.
+fn check(answer: &Answer<'_>, sequence: &Sequence, rows: usize, runner: &Runner) -> Result<(), RunError> {
+    if answer.has_begun() { runner.check_room(sequence, rows) } else { answer.check(runner, sequence) }
+}
+
+impl Conversation<'_> {
+    /// What came of an answer that is complete, or failed.
+    fn finish(self, seat: usize, failed: Option<Error>, tokenizer: &Tokenizer) -> Finished {
+        let Conversation { sequence, mut answer, mut sampler, mut audience } = self;
+        let outcome = match failed {
+            // The answer has filled its context: that is an end like another.
+            Some(Error::Run(RunError::Full { .. })) if !answer.ids().is_empty() => {
+                let mut tools = Tools { tokenizer, sampler: &mut sampler, audience: &mut *audience };
+                answer.end(Stop::ContextFull, &mut tools);
+                Ok(answer.into_outcome())
+            }
+            Some(error) => Err(error),
+            None => Ok(answer.into_outcome()),
+        };
+        Finished { seat, sequence, outcome }
     }
 }
 

@@ -254,6 +254,11 @@ impl<'a> Answer<'a> {
         runner.check_inputs(&self.prompt)
     }
 
+    /// Whether any of its rows was computed.
+    pub fn has_begun(&self) -> bool {
+        self.outcome.n_read > 0
+    }
+
     /// Rows of the prompt that are still to be read.
     pub fn n_unread(&self) -> usize {
         match self.stage {

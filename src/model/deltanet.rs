@@ -106,7 +106,7 @@ impl Mix<'_> {
         }
     }
 
-    /// The stretch of a span's rows whose turn it is, and whether it is the first.
+    /// The stretch of a span's rows whose turn it is; empty where they are all through.
     fn stretch(span: &Span, memory: &Remembered<'_>, turn: usize) -> Range<usize> {
         let cut = |i: usize| memory.checkpoint_at.get(i).copied().unwrap_or(span.n);
         let start = if turn == 0 { 0 } else { cut(turn - 1) };
@@ -167,9 +167,7 @@ impl Mix<'_> {
             }
         }
     }
-}
 
-impl Mix<'_> {
     /// The delta rule over a stretch of each span: `o [n, value_dim]`.
     fn apply(&mut self, memories: &mut [Remembered<'_>], turn: usize, qkv: &[f32], gates: &[f32], o: &mut [f32]) {
         let Mix { config, compute: &mut Compute { kernels, ref mut team }, spans, .. } = *self;

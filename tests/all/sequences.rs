@@ -190,7 +190,8 @@ fn live(model: &Arc<Model>, fingerprint: &Fingerprint, kernels: &'static Kernels
         let kv = if kv.suits(model.config.head_dim) { kv } else { KvType::F16 };
         let mut history = History {
             runner: runner(model, kernels, 1 + seed as usize % 2, kv, MOST),
-            fresh: runner(model, kernels, 1, kv, 1),
+            // Of two sequences, so that a pass may have more written rows than are logged.
+            fresh: runner(model, kernels, 1, kv, 2),
             fingerprint,
             sequences: Vec::new(),
             numbers: Numbers(seed),
