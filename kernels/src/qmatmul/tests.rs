@@ -338,7 +338,7 @@ fn a_value_does_not_depend_on_how_many_rows_share_its_product() {
     for kernels in levels() {
         for &format in Format::ALL {
             let mut rng = Rng(3);
-            for (n, k) in [7, 19].into_iter().zip(whole_and_ragged(format)) {
+            for (n, k) in [7, 5].into_iter().zip(whole_and_ragged(format)) {
                 let bytes = weights(format, Pattern::Random, n * k / format.block_len(), &mut rng);
                 let w = Matrix::new(format, n, k, &bytes);
                 for method in Method::all(kernels) {
