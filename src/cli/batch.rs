@@ -204,10 +204,11 @@ fn note(args: &Args, line: &str) {
 
 /// Reads all lines; those that are no prompts keep what is wrong with them.
 fn read_entries(args: &Args, file: &ModelFile, thinking: bool) -> anyhow::Result<Vec<Entry>> {
-    let name = args.prompts.display().to_string();
+    let is_piped = args.prompts.as_os_str() == "-";
+    let name = if is_piped { "standard input".to_owned() } else { args.prompts.display().to_string() };
     let mut bytes = Vec::new();
-    if args.prompts.as_os_str() == "-" {
-        std::io::stdin().lock().read_to_end(&mut bytes).context("standard input")?;
+    if is_piped {
+        std::io::stdin().lock().read_to_end(&mut bytes).with_context(|| name.clone())?;
     } else {
         bytes = std::fs::read(&args.prompts).with_context(|| name.clone())?;
     }
