@@ -37,6 +37,7 @@
 //! | [`model`] | hyper-parameters and weights of a text model, and its forward pass |
 //! | [`vision`] | pictures and clips to rows of a prompt |
 //! | [`engine`] | a model at work: its plan, the runner, sequences that share its passes, answers, and the session |
+//! | `serve` | the model over HTTP: requests, their queue, and answers as they are made |
 //!
 //! # Features
 //!
@@ -44,6 +45,7 @@
 //! |---|---|
 //! | `cli` (default) | the program; no library needs it |
 //! | `vision` (default) | pictures and clips, and the crates that decode them |
+//! | `serve` (default) | a server that speaks HTTP, and the crates it needs |
 //! | `synth` (with `cli`) | models of random weights, to measure and test with |
 //!
 //! `default-features = false` answers text alone.
@@ -57,6 +59,8 @@ pub mod gguf;
 pub mod model;
 pub mod platform;
 pub mod sampler;
+#[cfg(feature = "serve")]
+pub mod serve;
 #[cfg(feature = "synth")]
 pub mod synth;
 pub mod tokenizer;

@@ -25,6 +25,8 @@ pub mod run;
 pub mod runtime;
 pub mod sampling;
 mod screen;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod sight;
 mod signals;
 mod spellings;
@@ -54,6 +56,8 @@ pub struct Cli {
 enum Command {
     Run(Box<run::Args>),
     Batch(Box<batch::Args>),
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Args>),
     Inspect(inspect::Args),
     Bench(bench::Args),
     Logits(logits::Args),
@@ -71,6 +75,8 @@ impl Command {
         match self {
             Command::Run(args) => run::run(*args),
             Command::Batch(args) => batch::run(*args),
+            #[cfg(feature = "serve")]
+            Command::Serve(args) => serve::run(*args),
             Command::Inspect(args) => inspect::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
@@ -138,11 +144,20 @@ const WRONG_USAGE: i32 = 2;
 /// the value of its option, which then says what it takes, and not another option.
 fn definition() -> clap::Command {
     Cli::command().mut_subcommands(|command| {
+        let serves = command.get_name() == "serve";
         command.args_override_self(true).mut_args(|arg| {
             let numbers = arg.get_action().takes_values() && !arg.is_positional();
-            if numbers { arg.allow_negative_numbers(true) } else { arg }
+            let arg = if numbers { arg.allow_negative_numbers(true) } else { arg };
+            if serves { in_environment(arg) } else { arg }
         })
     })
+}
+
+/// An option that can be given in the environment too, as services are told: `--port` as `QWEN_EDGE_PORT`.
+fn in_environment(arg: clap::Arg) -> clap::Arg {
+    let Some(name) = arg.get_long().filter(|name| !["help", "version"].contains(name)) else { return arg };
+    let variable = format!("QWEN_EDGE_{}", name.to_uppercase().replace('-', "_"));
+    arg.env(variable).hide_env(true)
 }
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {

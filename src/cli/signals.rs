@@ -5,6 +5,14 @@ use qwen_edge::platform::program::signals::{self, Reaction, Signal};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// Ends the server, if there is one.
+#[cfg(feature = "serve")]
+static SERVER: std::sync::OnceLock<qwen_edge::serve::Shutdown> = std::sync::OnceLock::new();
+
+/// Whether the server's model is loaded: before that there is nothing to complete.
+#[cfg(feature = "serve")]
+static LOADED: AtomicBool = AtomicBool::new(false);
+
 /// Whether an answer is being made, which the first Ctrl-C stops.
 static ANSWERING: AtomicBool = AtomicBool::new(false);
 
@@ -38,9 +46,44 @@ pub(super) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
+/// From now on the first signal has the server complete what it has begun.
+#[cfg(feature = "serve")]
+pub(super) fn serve(shutdown: qwen_edge::serve::Shutdown) {
+    // There is one server.
+    let _ = SERVER.set(shutdown);
+}
+
+/// The server's model is loaded.
+#[cfg(feature = "serve")]
+pub(super) fn loaded() {
+    LOADED.store(true, Ordering::Relaxed);
+}
+
+/// Whether a signal was for the server: the first one that it gets.
+#[cfg(feature = "serve")]
+fn ends_server() -> bool {
+    let Some(shutdown) = SERVER.get() else { return false };
+    if INTERRUPTED.swap(true, Ordering::Relaxed) {
+        return false;
+    }
+    if !LOADED.load(Ordering::Relaxed) {
+        std::process::exit(0);
+    }
+    shutdown.begin();
+    true
+}
+
+#[cfg(not(feature = "serve"))]
+fn ends_server() -> bool {
+    false
+}
+
 /// Starts to listen: SIGTERM, and Ctrl-C where there is no answer to stop or it was pressed before, end the program.
 pub(super) fn listen() {
     signals::listen(|signal| {
+        if ends_server() {
+            return Reaction::Stay;
+        }
         let stops_answer = signal == Signal::Interrupt && ANSWERING.load(Ordering::Relaxed);
         if !stops_answer || INTERRUPTED.swap(true, Ordering::Relaxed) {
             return Reaction::Leave;

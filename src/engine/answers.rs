@@ -59,6 +59,11 @@ impl<'a> Answers<'a> {
         self.seats.iter().all(Option::is_none)
     }
 
+    /// Whether somebody's audience takes more: a pass does nothing otherwise.
+    pub fn is_ready(&self) -> bool {
+        self.seats.iter().flatten().any(|conversation| conversation.audience.is_ready())
+    }
+
     /// Gives a conversation a seat.
     pub fn sit(&mut self, seat: usize, conversation: Conversation<'a>) {
         self.seats[seat] = Some(conversation);
@@ -139,6 +144,9 @@ impl Conversation<'_> {
 }
 
 fn demand(conversation: &Conversation<'_>) -> Option<Demand> {
+    if !conversation.audience.is_ready() {
+        return None;
+    }
     match conversation.answer.n_unread() {
         0 => conversation.answer.wanted(0).map(|wanted| Demand::Written(wanted.rows.len())),
         unread => Some(Demand::Prompt(unread)),

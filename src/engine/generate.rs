@@ -131,6 +131,10 @@ pub trait Audience {
     fn writing(&mut self, channel: Channel, text: &str);
     /// Whether to go on; asked between batches and tokens.
     fn proceed(&mut self) -> bool;
+    /// Whether it can take more now. An answer among [several](super::answers::Answers) waits until it can.
+    fn is_ready(&self) -> bool {
+        true
+    }
 }
 
 /// What is to be written.

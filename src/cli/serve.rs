@@ -1,0 +1,234 @@
+//! `serve`: programs speak to the model over HTTP.
+
+use super::fitting::{Fitting, Progress};
+use super::run::{Limit, Think, open_error, parse_limit, start_error};
+use super::runtime::Runtime;
+use super::sampling::Sampling;
+use super::{advice, signals};
+use anyhow::{Context as _, bail, ensure};
+use clap::Args as ClapArgs;
+use qwen_edge::engine::byte_size::ByteSize;
+use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions};
+use qwen_edge::engine::plan::Wish;
+use qwen_edge::engine::ready::Ready;
+use qwen_edge::serve::{Bounds, Key, ModelCard, Server, ServerOptions, Serving};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Answers at a time where nobody says how many; fewer where memory is short.
+const PARALLEL: [u16; 3] = [4, 2, 1];
+
+/// Answer over HTTP, as OpenAI's API does: chat completions at http://127.0.0.1:8080/v1.
+///
+/// Only programs on this machine can reach it unless --host says otherwise, and no page of a web site can use it. It opens
+/// no file and fetches no address that a request names. Where it listens is said on standard error; /health says 503
+/// until the model is loaded. SIGTERM and Ctrl-C end it when answers in the making are complete or --grace is over; a second
+/// one ends it at once.
+#[derive(ClapArgs, Debug)]
+#[command(after_help = "Examples:\n  \
+    qwen-edge serve model.gguf\n  \
+    qwen-edge serve model.gguf --host 0.0.0.0 --api-key-file key.txt --parallel 8 --ctx 16k\n  \
+    curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\\n    \
+    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}]}'\n\n\
+    Every option can be given in the environment too: QWEN_EDGE_PORT=9000 is --port 9000.\n\n\
+    Memory: --ctx is the length of one conversation, and there is room for --parallel of them.")]
+pub struct Args {
+    /// GGUF file
+    model: PathBuf,
+
+    /// Address or name of this machine to listen at; others than 127.0.0.1 and localhost need a key, or --no-key
+    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    host: String,
+
+    /// Port to listen at; 0 is any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    port: u16,
+
+    /// Key that clients must have; others can see it in the list of processes
+    #[arg(long, value_name = "KEY", hide_env_values = true)]
+    api_key: Option<String>,
+
+    /// File whose first line is the key
+    #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
+    api_key_file: Option<PathBuf>,
+
+    /// Serve other machines without a key
+    #[arg(long, conflicts_with_all = ["api_key", "api_key_file"])]
+    no_key: bool,
+
+    /// A further name under which the server is addressed, as in http://NAME:8080; may be given several times
+    #[arg(long, value_name = "NAME")]
+    allowed_host: Vec<String>,
+
+    /// Answers in the making at a time [default: 4, or 2 or 1 when memory is short]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    parallel: Option<u16>,
+
+    /// Name of the model in the API [default: that of the file]
+    #[arg(long, value_name = "NAME")]
+    alias: Option<String>,
+
+    /// Whether the model thinks before it answers, where a request does not say; auto is what the chat template does
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Think::Auto)]
+    think: Think,
+
+    /// End the thinking after so many tokens, where a request does not say; -1 is no limit
+    #[arg(long, value_name = "N", value_parser = parse_limit)]
+    think_budget: Option<Limit>,
+
+    /// Largest body of a request, such as 32M
+    #[arg(long, value_name = "SIZE", default_value = "32M")]
+    max_body: ByteSize,
+
+    /// Seconds that answers in the making have when the server is asked to end
+    #[arg(long, value_name = "SECONDS", default_value_t = 8)]
+    grace: u32,
+
+    /// Say nothing on standard error but errors and where it listens
+    #[arg(short, long)]
+    quiet: bool,
+
+    #[command(flatten)]
+    sampling: Sampling,
+
+    #[command(flatten)]
+    fitting: Fitting,
+
+    #[command(flatten)]
+    runtime: Runtime,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// If the model cannot be loaded, or nothing be listened at.
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let file = ModelFile::open(&args.model).map_err(|error| open_error(error, &args.model))?;
+    let sampling = |thinking| args.sampling.settings(file.gguf(), file.published_answers(thinking).sampling);
+    let (off, notes) = sampling(false)?;
+    let (on, _) = sampling(true)?;
+    let addresses = args.addresses()?;
+    let key = args.key()?;
+    if key.is_none() && !args.no_key && addresses.iter().any(|address| !address.ip().is_loopback()) {
+        say!(
+            "error: --host {} lets other machines use the model: give --api-key-file FILE, or --no-key if all of them may",
+            args.host
+        );
+        std::process::exit(super::WRONG_USAGE);
+    }
+    let bounds = Bounds {
+        body: usize::try_from(args.max_body.0).unwrap_or(usize::MAX),
+        waiting: 4 * usize::from(args.parallel.unwrap_or(PARALLEL[0])) + 16,
+        grace: Duration::from_secs(args.grace.into()),
+        ..Bounds::default()
+    };
+    let options = ServerOptions { key, allowed_hosts: args.allowed_host.clone(), bounds };
+    let quiet = args.quiet;
+    let server = Server::bind(&addresses, options, move |line| {
+        if !quiet {
+            say!("{line}");
+        }
+    });
+    let server = server.with_context(|| format!("cannot listen at {} port {}", args.host, args.port))?;
+    say!("listening on http://{}", server.address());
+    signals::serve(server.shutdown());
+
+    let about = args.about(&file);
+    let thinking = match args.think {
+        Think::On => Some(true),
+        Think::Off => Some(false),
+        // A file without a template gets that of the larger sizes.
+        Think::Auto => {
+            qwen_edge::chat::source_of(file.gguf()).ok().flatten().is_none().then(|| file.config().thinks_by_default())
+        }
+    };
+    let ready = args.ready(file)?;
+    signals::loaded();
+    note(&args, &advice::plan_line(&ready.plan));
+    ready.notes.iter().for_each(|text| note(&args, &format!("note: {text}")));
+    notes.iter().for_each(|text| note(&args, text));
+    let settings = ready.plan.settings;
+    note(&args, &format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
+    let think_budget = args.think_budget.and_then(Limit::tokens);
+    server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget });
+    Ok(())
+}
+
+fn note(args: &Args, line: &str) {
+    if !args.quiet {
+        say!("{line}");
+    }
+}
+
+impl Args {
+    fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let found = (host, self.port).to_socket_addrs();
+        Ok(found.with_context(|| format!("--host {}: not a name or address of this machine", self.host))?.collect())
+    }
+
+    fn key(&self) -> anyhow::Result<Option<Key>> {
+        let key = match (&self.api_key, &self.api_key_file) {
+            (Some(key), _) => key.clone(),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                text.lines().next().unwrap_or_default().to_owned()
+            }
+            (None, None) => return Ok(None),
+        };
+        let key = key.trim();
+        ensure!(!key.is_empty(), "the key is empty: give one of a character or more");
+        Ok(Some(Key::new(key)))
+    }
+
+    /// What clients are told of the model: of its path nothing but the name.
+    fn about(&self, file: &ModelFile) -> ModelCard {
+        let stem = self.model.file_stem().map_or("model".into(), |stem| stem.to_string_lossy());
+        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.:+".contains(c) { c } else { '-' };
+        let id = self.alias.as_deref().unwrap_or(&stem).chars().map(plain).collect();
+        let config = file.config();
+        ModelCard {
+            id,
+            fingerprint: format!("qwen-edge-{}-{}", env!("CARGO_PKG_VERSION"), &file.fingerprint().to_string()[..12]),
+            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+            n_vocab: file.tokenizer().n_vocab(),
+            n_ctx_train: config.n_ctx_train,
+            size: file.gguf().file_bytes(),
+        }
+    }
+
+    /// Loads the model, with room for as many conversations as were asked for or else can be had.
+    fn ready(&self, file: ModelFile) -> anyhow::Result<Ready> {
+        let mut file = Some(file);
+        let counts = self.parallel.as_ref().map_or(&PARALLEL[..], std::slice::from_ref);
+        for (i, &n) in counts.iter().enumerate() {
+            let opened = match file.take() {
+                Some(file) => file,
+                None => ModelFile::open(&self.model).map_err(|error| open_error(error, &self.model))?,
+            };
+            let options = StartOptions {
+                wish: Wish { n_sequence: Some(n.into()), ..self.fitting.wish(0) },
+                residence: self.fitting.residence(),
+                yarn: self.fitting.yarn,
+                isa: self.runtime.isa,
+                threads: Some(self.runtime.n_threads()),
+                ..StartOptions::default()
+            };
+            let mut progress = Progress::new();
+            let ready = opened.make_ready(options, |done, total| progress.show(done, total));
+            progress.end();
+            match ready {
+                Err(StartError::NotEnoughMemory(_)) if i + 1 < counts.len() => {}
+                Err(error) => return Err(start_error(error, &self.model)),
+                Ok(mut ready) => {
+                    if self.fitting.touch {
+                        ready.runner.commit_memory();
+                    }
+                    return Ok(ready);
+                }
+            }
+        }
+        bail!("no number of conversations was tried")
+    }
+}

@@ -1,0 +1,73 @@
+//! What happens to a request: the one stream of events of which every dialect's answer is made, streamed or whole.
+
+use super::error::ApiError;
+use crate::engine::generate::{Outcome, Stop};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// Events that wait for a reader before its answer does.
+pub(super) const CHANNEL: usize = 64;
+
+/// Events that one choice sends between two questions whether there is room, at most.
+pub(super) const BURST: usize = 5;
+
+/// Something that happens to a choice of a request.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// It has a seat; of the prompt's tokens some are read already.
+    Started { n_cached: usize },
+    /// Tokens of the prompt that are read.
+    Reading { done: usize, total: usize },
+    /// The thinking goes on.
+    Thinking(String),
+    /// The answer goes on.
+    Text(String),
+    /// It is complete.
+    Finished(Box<Finish>),
+    /// There will be no more of it.
+    Failed(Box<ApiError>),
+}
+
+/// Why an answer ended, in what the dialects tell apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reason {
+    /// The model or a stop string ended it.
+    Stop,
+    /// The tokens asked for are written, or the context is full.
+    Length,
+    /// The server ends.
+    Shutdown,
+}
+
+/// How an answer went.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Finish {
+    pub reason: Reason,
+    pub n_prompt: usize,
+    pub n_cached: usize,
+    /// Tokens drawn, the one that ends the answer and those of the thinking included.
+    pub n_completion: usize,
+    pub n_reasoning: usize,
+    pub prefill: Duration,
+    pub decode: Duration,
+}
+
+impl Finish {
+    pub fn new(outcome: &Outcome, reason: Reason) -> Finish {
+        Finish {
+            reason,
+            n_prompt: outcome.n_prompt,
+            n_cached: outcome.n_reused,
+            n_completion: outcome.ids.len() + usize::from(outcome.stop == Stop::End),
+            n_reasoning: outcome.n_thinking,
+            prefill: outcome.prefill,
+            decode: outcome.decode,
+        }
+    }
+}
+
+/// Where the events of a request go, each with the number of its choice.
+pub(super) type Events = mpsc::Sender<(usize, Event)>;
+
+/// Where they come from.
+pub(super) type EventsOf = mpsc::Receiver<(usize, Event)>;

@@ -1,0 +1,73 @@
+//! Follows one answer in the making and tells its request: ends it at a stop string, or when nobody listens any more.
+
+use super::event::{BURST, Event, Events};
+use super::metrics::Metrics;
+use super::shutdown::{Phase, Shutdown};
+use super::stop_strings::StopStrings;
+use crate::chat::thinking::Channel;
+use crate::engine::generate::Audience;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What is left to know when the answer is over.
+pub(super) type Scan = Rc<RefCell<StopStrings>>;
+
+/// The audience of one choice of a request.
+pub(super) struct Follower {
+    pub choice: usize,
+    /// Choices that share the channel.
+    pub n: usize,
+    pub events: Events,
+    pub scan: Scan,
+    pub shutdown: Shutdown,
+    pub metrics: Arc<Metrics>,
+    /// When the request came.
+    pub since: Instant,
+    /// When the last token came.
+    pub last: Option<Instant>,
+}
+
+impl Follower {
+    fn is_wanted(&self) -> bool {
+        !self.events.is_closed() && self.shutdown.phase() < Phase::Ending
+    }
+
+    fn tell(&self, event: Event) {
+        // There is room, or nobody listens.
+        let _ = self.events.try_send((self.choice, event));
+    }
+}
+
+impl Audience for Follower {
+    fn reading(&mut self, done: usize, total: usize) {
+        // Of written rows there is nothing to say.
+        if self.last.is_none() {
+            self.tell(Event::Reading { done, total });
+        }
+    }
+
+    fn writing(&mut self, channel: Channel, text: &str) {
+        let now = Instant::now();
+        match self.last.replace(now) {
+            None => self.metrics.began(now - self.since),
+            Some(last) => self.metrics.went_on(now - last),
+        }
+        let (text, event): (_, fn(String) -> Event) = match channel {
+            Channel::Thinking => (text.to_owned(), Event::Thinking),
+            Channel::Answer => (self.scan.borrow_mut().push(text), Event::Text),
+        };
+        if !text.is_empty() {
+            self.tell(event(text));
+        }
+    }
+
+    fn proceed(&mut self) -> bool {
+        self.is_wanted() && !self.scan.borrow().found()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.events.capacity() >= BURST * self.n || !self.is_wanted()
+    }
+}

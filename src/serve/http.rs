@@ -1,0 +1,146 @@
+//! Connections: accepted by hand, so that every wait has a limit, and ended one by one.
+
+use super::body::ResponseBody;
+use super::error::ApiError;
+use super::patient::Patient;
+use super::routes;
+use super::shared::{Account, Shared};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+/// Bytes of a header at most.
+const LARGEST_HEADER: usize = 64 << 10;
+
+/// Headers of a request at most.
+const MOST_HEADERS: usize = 100;
+
+/// Time for the last bytes once all answers are ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Serves until the server ends: all connections are closed then.
+pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shared.shutdown.begun() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if connections.len() >= shared.bounds.connections => turn_away(&stream),
+                Ok((stream, peer)) => _ = connections.spawn(connection(stream, peer, Arc::clone(&shared))),
+                // Out of descriptors, or a connection that has gone: what is open may end meanwhile.
+                Err(_) => sleep(Duration::from_millis(50)).await,
+            },
+        }
+        shared.metrics.connections.store(connections.len() as u64, Ordering::Relaxed);
+    }
+    drop(listener);
+    let mut closed = pin!(async { while connections.join_next().await.is_some() {} });
+    if timeout(shared.bounds.grace, &mut closed).await.is_err() {
+        shared.shutdown.end();
+        let _ = timeout(LAST_WORDS, closed).await;
+    }
+    shared.shutdown.end();
+}
+
+/// Says that there are too many, without waiting for anything.
+fn turn_away(stream: &TcpStream) {
+    let body = ApiError::unavailable("too many connections").to_json().to_string();
+    let head =
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close";
+    let _ = stream.try_write(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+    // Events are small, and someone waits for each.
+    let _ = stream.set_nodelay(true);
+    let io = TokioIo::new(Patient::new(stream, shared.bounds.write_time));
+    let service = service_fn(|request| respond(Arc::clone(&shared), peer, request));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(shared.bounds.header_time);
+    builder.max_buf_size(LARGEST_HEADER).max_headers(MOST_HEADERS);
+    let mut connection = pin!(builder.serve_connection(io, service));
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = shared.shutdown.begun() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// What is said to a request.
+pub(super) enum Reply {
+    /// A text of this type.
+    Text(&'static str, String),
+    /// A stream of events.
+    Events(Box<super::reply::EventBody>),
+    /// Methods that are understood.
+    Allow(&'static str),
+}
+
+async fn respond(
+    shared: Arc<Shared>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let mut account = Some(Account::new(&shared, request.method().as_str(), request.uri().path()));
+    let reply = routes::reply(&shared, peer.ip(), request, &mut account).await;
+    let mut response = Response::new(ResponseBody::Whole(Bytes::new()));
+    let headers = response.headers_mut();
+    let mut set = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
+    };
+    set("x-request-id", &super::random::id("req_"));
+    set("x-content-type-options", "nosniff");
+    set("referrer-policy", "no-referrer");
+    set("cross-origin-resource-policy", "same-origin");
+    match reply {
+        Ok(Reply::Text(kind, text)) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            *response.body_mut() = ResponseBody::Whole(text.into());
+        }
+        Ok(Reply::Allow(methods)) => {
+            set("allow", methods);
+            *response.status_mut() = StatusCode::NO_CONTENT;
+        }
+        Ok(Reply::Events(events)) => {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+            *response.body_mut() = ResponseBody::Events(events);
+        }
+        Err(error) => {
+            if let Some(seconds) = error.retry_after {
+                set("retry-after", &seconds.to_string());
+            }
+            if let Some(methods) = error.allow {
+                set("allow", methods);
+            }
+            if error.status == 401 {
+                set("www-authenticate", "Bearer");
+            }
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            *response.body_mut() = ResponseBody::Whole(error.to_json().to_string().into());
+        }
+    }
+    if let Some(account) = &mut account {
+        account.line.status = response.status().as_u16();
+    }
+    Ok(response)
+}

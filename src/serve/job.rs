@@ -1,0 +1,54 @@
+//! A request as the engine takes it, whatever dialect it came in.
+
+use super::event::Events;
+use crate::chat::thinking::Thinking;
+use crate::sampler::Settings;
+use crate::tokenizer::Tokenizer;
+use std::net::IpAddr;
+use std::time::Instant;
+
+/// What is to be answered.
+#[derive(Clone)]
+pub(super) struct Job {
+    /// Who asks.
+    pub client: IpAddr,
+    /// The prompt.
+    pub ids: Vec<u32>,
+    /// So many of its tokens are expected to begin the next prompt too.
+    pub checkpoint_at: usize,
+    /// Where the thinking is told from the answer.
+    pub thinks: Thinks,
+    /// How tokens are chosen.
+    pub sampling: Settings,
+    /// The seed of the first choice; that of each further one is the next.
+    pub seed: u64,
+    /// Answers wanted, each on a seat.
+    pub n: usize,
+    /// Most tokens of each.
+    pub n_max: usize,
+    /// Texts that end an answer, none of them empty.
+    pub stop: Vec<String>,
+    /// When it came.
+    pub since: Instant,
+    /// Where the answers go.
+    pub events: Events,
+}
+
+/// How the thinking part of an answer is found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Thinks {
+    /// All is answer.
+    Never,
+    /// By the marks, with at most so many tokens of thinking.
+    Marked(Option<usize>),
+}
+
+impl Thinks {
+    /// Behind this prompt.
+    pub fn after(self, prompt: &[u32], tokenizer: &Tokenizer) -> Thinking {
+        match self {
+            Thinks::Never => Thinking::ignored(),
+            Thinks::Marked(budget) => Thinking::after(prompt, tokenizer, budget),
+        }
+    }
+}

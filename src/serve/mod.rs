@@ -1,0 +1,151 @@
+//! A server: programs speak to the model over HTTP, in the dialect of OpenAI's API.
+//!
+//! One thread has the connections and parses, another one the engine. A request becomes a [`job`], waits in the
+//! [`queue`], is given a seat by the [`worker`], and from then on sends [`event`]s, of which the answer is made: streamed and
+//! whole answers are two folds of the same events ([`reply`]). Channels are bounded, so that a slow reader has its own
+//! answer wait, and nobody else's.
+//!
+//! Nothing here opens a file or fetches an address that a request names.
+
+mod access;
+mod body;
+mod error;
+mod event;
+mod follower;
+mod http;
+mod job;
+mod metrics;
+mod openai;
+mod patient;
+mod queue;
+mod random;
+mod reply;
+mod routes;
+mod shared;
+mod shutdown;
+mod stop_strings;
+mod worker;
+
+pub use access::Key;
+pub use shared::{Bounds, ModelCard, RequestLine};
+pub use shutdown::Shutdown;
+
+use crate::engine::ready::Ready;
+use crate::sampler::Settings;
+use access::Access;
+use metrics::Metrics;
+use queue::Queue;
+use shared::{BODY_UNIT, Served, Shared};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use tokio::sync::Semaphore;
+use worker::Worker;
+
+/// Requests that are parsed at a time.
+const PARSERS: usize = 2;
+
+/// Who may use a server, and how much of it.
+#[derive(Default)]
+pub struct ServerOptions {
+    /// What must be known to use it.
+    pub key: Option<Key>,
+    /// Names it is addressed by, beside its addresses.
+    pub allowed_hosts: Vec<String>,
+    /// How much a client may take.
+    pub bounds: Bounds,
+}
+
+/// How the model is served.
+pub struct Serving {
+    /// What clients are told of it.
+    pub about: ModelCard,
+    /// How tokens are chosen without and with thinking, where a request does not say.
+    pub sampling: [Settings; 2],
+    /// What the chat template is told of thinking where a request does not say, if anything.
+    pub thinking: Option<bool>,
+    /// Most tokens of thinking, where a request does not say.
+    pub think_budget: Option<usize>,
+}
+
+/// A server that listens. Until it has a model, it says that it has none.
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    connections: JoinHandle<()>,
+}
+
+impl Server {
+    /// Listens at one of these addresses, the first that can be had. `log` is told of every request when it is over, from
+    /// another thread.
+    ///
+    /// # Errors
+    /// None can be had, or there is no thread.
+    pub fn bind(
+        addresses: &[SocketAddr],
+        options: ServerOptions,
+        log: impl Fn(&RequestLine) + Send + Sync + 'static,
+    ) -> io::Result<Server> {
+        let listener = TcpListener::bind(addresses)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let ServerOptions { key, allowed_hosts, bounds } = options;
+        let queue = Arc::new(Queue::new(bounds.waiting));
+        let shared = Arc::new(Shared {
+            access: Access { loopback: address.ip().is_loopback(), names: allowed_hosts, key },
+            shutdown: Shutdown::new(Arc::clone(&queue)),
+            metrics: Arc::new(Metrics::default()),
+            served: OnceLock::new(),
+            body_memory: Arc::new(Semaphore::new(bounds.bodies.max(bounds.body).div_ceil(BODY_UNIT))),
+            log: Box::new(log),
+            queue,
+            bounds,
+        });
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(PARSERS).build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            tokio::net::TcpListener::from_std(listener)?
+        };
+        let of_thread = Arc::clone(&shared);
+        let connections = std::thread::Builder::new().name("connections".to_owned()).spawn(move || {
+            runtime.block_on(http::serve(listener, of_thread));
+            // What is still parsed belongs to nobody.
+            runtime.shutdown_background();
+        })?;
+        Ok(Server { shared, address, connections })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What ends it.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shared.shutdown.clone()
+    }
+
+    /// Serves a model on this thread, with a seat for every sequence that its runner has room for, until the server ends.
+    pub fn run(self, ready: Ready, serving: Serving) {
+        let Ready { runner, tokenizer, template, banned, .. } = ready;
+        let tokenizer = Arc::new(tokenizer);
+        let Serving { about, sampling, thinking, think_budget } = serving;
+        let (n_ctx, n_seat) = (runner.settings().n_ctx, runner.settings().n_sequence);
+        let served = Served {
+            tokenizer: Arc::clone(&tokenizer),
+            template,
+            about,
+            sampling,
+            thinking,
+            think_budget,
+            n_ctx,
+            n_seat,
+        };
+        // Nobody else sets it.
+        let _ = self.shared.served.set(Arc::new(served));
+        Worker::new(&self.shared, tokenizer, banned, n_seat).run(runner);
+        let _ = self.connections.join();
+    }
+}

@@ -1,0 +1,171 @@
+//! Answers of `/v1/chat/completions`: chunks of a stream, and the whole.
+
+use crate::serve::error::ApiError;
+use crate::serve::event::{Event, Reason};
+use crate::serve::random;
+use crate::serve::reply::{Choice, Dialect, Usage};
+use crate::serve::shared::ModelCard;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// One answer's envelope.
+pub(super) struct ChatDialect {
+    id: String,
+    created: u64,
+    model: String,
+    fingerprint: String,
+    include_usage: bool,
+    progress: bool,
+    since: Instant,
+    n_cached: usize,
+}
+
+impl ChatDialect {
+    /// The envelope of a new answer.
+    pub fn new(about: &ModelCard, include_usage: bool, progress: bool, since: Instant) -> ChatDialect {
+        ChatDialect {
+            id: random::id("chatcmpl-"),
+            created: now(),
+            model: about.id.clone(),
+            fingerprint: about.fingerprint.clone(),
+            include_usage,
+            progress,
+            since,
+            n_cached: 0,
+        }
+    }
+
+    fn envelope(&self, object: &str, choices: Value) -> Value {
+        json!({
+            "id": self.id,
+            "object": object,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+            "choices": choices,
+        })
+    }
+
+    fn chunk(&self, choices: Value, more: Option<(&str, Value)>, out: &mut String) {
+        let mut chunk = self.envelope("chat.completion.chunk", choices);
+        if self.include_usage {
+            chunk["usage"] = Value::Null;
+        }
+        if let Some((key, value)) = more {
+            chunk[key] = value;
+        }
+        write_event(&chunk, out);
+    }
+
+    fn delta(&self, choice: usize, delta: Value, reason: Option<Reason>, out: &mut String) {
+        let choice = json!({
+            "index": choice, "delta": delta, "logprobs": null, "finish_reason": reason.map(finish_reason),
+        });
+        self.chunk(json!([choice]), reason.and_then(stopped), out);
+    }
+}
+
+impl Dialect for ChatDialect {
+    fn say(&mut self, choice: usize, event: &Event, out: &mut String) {
+        match event {
+            Event::Started { n_cached } => {
+                self.n_cached = *n_cached;
+                self.delta(choice, json!({"role": "assistant", "content": ""}), None, out);
+            }
+            Event::Reading { done, total } if self.progress => {
+                let progress = json!({
+                    "total": total, "cache": self.n_cached, "processed": done, "time_ms": millis(self.since.elapsed()),
+                });
+                let choices = json!([{"index": choice, "delta": {}, "logprobs": null, "finish_reason": null}]);
+                self.chunk(choices, Some(("prompt_progress", progress)), out);
+            }
+            Event::Reading { .. } | Event::Failed(_) => {}
+            Event::Thinking(text) => self.delta(choice, json!({"reasoning_content": text}), None, out),
+            Event::Text(text) => self.delta(choice, json!({"content": text}), None, out),
+            Event::Finished(finish) => self.delta(choice, json!({}), Some(finish.reason), out),
+        }
+    }
+
+    fn end(&mut self, usage: &Usage, out: &mut String) {
+        if self.include_usage {
+            let mut chunk = self.envelope("chat.completion.chunk", json!([]));
+            chunk["usage"] = usage_json(usage);
+            chunk["timings"] = timings(usage);
+            write_event(&chunk, out);
+        }
+        out.push_str("data: [DONE]\n\n");
+    }
+
+    fn fail(&mut self, error: &ApiError, out: &mut String) {
+        write_event(&error.to_json(), out);
+    }
+
+    fn whole(&mut self, choices: &[Choice], usage: &Usage) -> Value {
+        let choices_json = choices.iter().enumerate().map(|(i, choice)| {
+            let mut message = json!({"role": "assistant", "content": choice.text, "refusal": null});
+            if !choice.reasoning.is_empty() {
+                message["reasoning_content"] = choice.reasoning.as_str().into();
+            }
+            let reason = choice.reason.map(finish_reason);
+            json!({"index": i, "finish_reason": reason, "logprobs": null, "message": message})
+        });
+        let mut whole = self.envelope("chat.completion", choices_json.collect());
+        whole["usage"] = usage_json(usage);
+        whole["timings"] = timings(usage);
+        if let Some((key, value)) = choices.iter().filter_map(|choice| choice.reason).find_map(stopped) {
+            whole[key] = value;
+        }
+        whole
+    }
+}
+
+/// Seconds since 1970.
+pub(in crate::serve) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+fn write_event(value: &Value, out: &mut String) {
+    let _ = write!(out, "data: {value}\n\n");
+}
+
+pub(super) fn finish_reason(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Stop => "stop",
+        Reason::Length | Reason::Shutdown => "length",
+    }
+}
+
+/// What ended an answer, where OpenAI has no word for it.
+fn stopped(reason: Reason) -> Option<(&'static str, Value)> {
+    (reason == Reason::Shutdown).then(|| ("qwen_edge", json!({"stopped": "shutdown"})))
+}
+
+pub(super) fn usage_json(usage: &Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.n_prompt,
+        "completion_tokens": usage.n_completion,
+        "total_tokens": usage.n_prompt + usage.n_completion,
+        "prompt_tokens_details": {"cached_tokens": usage.n_cached},
+        "completion_tokens_details": {"reasoning_tokens": usage.n_reasoning},
+    })
+}
+
+/// As llama-server says it.
+pub(super) fn timings(usage: &Usage) -> Value {
+    let rate = |n: usize, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };
+    let n_read = usage.n_prompt - usage.n_cached;
+    json!({
+        "cache_n": usage.n_cached,
+        "prompt_n": n_read,
+        "prompt_ms": millis(usage.prefill),
+        "prompt_per_second": rate(n_read, usage.prefill),
+        "predicted_n": usage.n_completion,
+        "predicted_ms": millis(usage.decode),
+        "predicted_per_second": rate(usage.n_completion.saturating_sub(1), usage.decode),
+    })
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
+}

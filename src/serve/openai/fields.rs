@@ -1,0 +1,199 @@
+//! Fields that chat and text completions have in common: read by type, unknown ones ignored, null as absent.
+
+use crate::sampler::Settings;
+use crate::serve::error::ApiError;
+use crate::serve::random;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+/// Bytes of a stop string at most.
+const LONGEST_STOP: usize = 256;
+
+/// Stop strings at most.
+const MOST_STOPS: usize = 16;
+
+/// Choices at most.
+const MOST_CHOICES: i64 = 8;
+
+/// The body of a request as an object.
+///
+/// # Errors
+/// It is none.
+pub(super) fn object(body: &[u8]) -> Result<Value, ApiError> {
+    let value: Value = serde_json::from_slice(body).map_err(|error| ApiError::json(format!("no JSON: {error}")))?;
+    if value.is_object() { Ok(value) } else { Err(ApiError::json("expected an object")) }
+}
+
+/// The fields of a request.
+///
+/// # Errors
+/// One has another type than it may have.
+pub(super) fn read<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
+    serde_path_to_error::deserialize(body).map_err(|error| match error.path().to_string() {
+        path if path == "." => ApiError::invalid(error.inner().to_string()),
+        path => ApiError::field(path, error.inner().to_string()),
+    })
+}
+
+/// How tokens are chosen, and when an answer ends.
+#[derive(Deserialize)]
+pub(super) struct Sampling {
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<i64>,
+    min_p: Option<f32>,
+    presence_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
+    repetition_penalty: Option<f32>,
+    repeat_penalty: Option<f32>,
+    seed: Option<i64>,
+    stop: Option<Stop>,
+    max_completion_tokens: Option<i64>,
+    max_tokens: Option<i64>,
+    n: Option<i64>,
+    logit_bias: Option<Map<String, Value>>,
+    ignore_eos: Option<bool>,
+    grammar: Option<String>,
+    pub stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+}
+
+#[derive(Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+/// One text or several.
+#[derive(Deserialize)]
+#[serde(try_from = "Value")]
+struct Stop(Vec<String>);
+
+impl TryFrom<Value> for Stop {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Stop, String> {
+        let all = match value {
+            Value::String(stop) => vec![Value::String(stop)],
+            Value::Array(stops) if stops.len() <= MOST_STOPS => stops,
+            _ => return Err(format!("expected a string, or at most {MOST_STOPS}")),
+        };
+        let text = |stop: Value| match stop {
+            Value::String(stop) if (1..=LONGEST_STOP).contains(&stop.len()) => Ok(stop),
+            _ => Err(format!("expected strings of 1 to {LONGEST_STOP} bytes")),
+        };
+        all.into_iter().map(text).collect::<Result<_, _>>().map(Stop)
+    }
+}
+
+impl Sampling {
+    /// The settings, those that are not given as in `default`.
+    ///
+    /// # Errors
+    /// One is out of its range.
+    pub fn settings(&self, default: Settings) -> Result<Settings, ApiError> {
+        let given = |value: Option<f32>, name: &str, default: f32, least: f32, most: f32| match value {
+            None => Ok(default),
+            Some(value) if (least..=most).contains(&value) => Ok(value),
+            Some(value) => Err(ApiError::field(name, format!("expected {least} to {most}, not {value}"))),
+        };
+        let above_0 = f32::MIN_POSITIVE;
+        let (repetition, name) = match self.repetition_penalty {
+            Some(penalty) => (Some(penalty), "repetition_penalty"),
+            None => (self.repeat_penalty, "repeat_penalty"),
+        };
+        Ok(Settings {
+            temperature: given(self.temperature, "temperature", default.temperature, 0.0, 2.0)?,
+            top_p: given(self.top_p, "top_p", default.top_p, above_0, 1.0)?,
+            top_k: match self.top_k {
+                None => default.top_k,
+                // As in other programs.
+                Some(-1) => 0,
+                Some(k) => {
+                    usize::try_from(k).map_err(|_| ApiError::field("top_k", format!("expected 0 or more, not {k}")))?
+                }
+            },
+            min_p: given(self.min_p, "min_p", default.min_p, 0.0, 1.0)?,
+            presence_penalty: given(self.presence_penalty, "presence_penalty", default.presence_penalty, -2.0, 2.0)?,
+            frequency_penalty: given(
+                self.frequency_penalty,
+                "frequency_penalty",
+                default.frequency_penalty,
+                -2.0,
+                2.0,
+            )?,
+            repetition_penalty: given(repetition, name, default.repetition_penalty, above_0, f32::MAX)?,
+        })
+    }
+
+    /// The seed: a random one where none is given.
+    pub fn seed(&self) -> u64 {
+        match self.seed {
+            None | Some(-1) => random::seed(),
+            Some(seed) => seed as u64,
+        }
+    }
+
+    /// The texts that end an answer.
+    pub fn stops(&mut self) -> Vec<String> {
+        self.stop.take().map_or_else(Vec::new, |stop| stop.0)
+    }
+
+    /// Most tokens of an answer, if there is a limit.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn most_tokens(&self, least: i64) -> Result<Option<usize>, ApiError> {
+        let (name, most) = match self.max_completion_tokens {
+            Some(most) => ("max_completion_tokens", Some(most)),
+            None => ("max_tokens", self.max_tokens),
+        };
+        match most {
+            None | Some(-1) => Ok(None),
+            Some(most) if most >= least => Ok(usize::try_from(most).ok()),
+            Some(most) => {
+                Err(ApiError::field(name, format!("expected {least} or more, or -1 for no limit, not {most}")))
+            }
+        }
+    }
+
+    /// Answers wanted.
+    ///
+    /// # Errors
+    /// More than are made at a time.
+    pub fn choices(&self, n_seat: usize) -> Result<usize, ApiError> {
+        match self.n {
+            None => Ok(1),
+            Some(n) if !(1..=MOST_CHOICES).contains(&n) => {
+                Err(ApiError::field("n", format!("expected 1 to {MOST_CHOICES}, not {n}")))
+            }
+            Some(n) if n as usize > n_seat => Err(ApiError::field(
+                "n",
+                format!("this server makes {n_seat} answers at a time, and {n} were asked for"),
+            )),
+            Some(n) => Ok(n as usize),
+        }
+    }
+
+    /// Whether a stream ends with its usage.
+    pub fn include_usage(&self) -> bool {
+        self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
+    }
+
+    /// Refuses what is asked for and not done.
+    ///
+    /// # Errors
+    /// The first such field.
+    pub fn check(&self) -> Result<(), ApiError> {
+        if self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()) {
+            return Err(ApiError::unsupported("logit_bias", "this server has no biases"));
+        }
+        if self.ignore_eos == Some(true) {
+            return Err(ApiError::unsupported("ignore_eos", "an answer ends where the model ends it"));
+        }
+        if self.grammar.as_ref().is_some_and(|grammar| !grammar.is_empty()) {
+            return Err(ApiError::unsupported("grammar", "this server has no grammars"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,180 @@
+//! Messages as clients send them, and as chat templates take them.
+//!
+//! A template takes a system message in first place only. Several at the beginning become one, with blank lines between
+//! them; one that comes later becomes a turn of the user.
+
+use crate::serve::error::ApiError;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// A message of a client.
+#[derive(Deserialize)]
+pub(super) struct Message {
+    role: String,
+    content: Option<Value>,
+    reasoning_content: Option<Value>,
+    reasoning: Option<Value>,
+    thinking: Option<Value>,
+    tool_calls: Option<Vec<Value>>,
+}
+
+/// The end of a conversation that the model goes on writing.
+pub(super) struct Prefill(pub String);
+
+/// Messages for a template, and the beginning of the answer, if the client has written one.
+pub(super) struct Conversation {
+    pub messages: Vec<Value>,
+    pub prefill: Option<Prefill>,
+}
+
+/// Makes messages for a template.
+///
+/// # Errors
+/// One makes no sense, or holds what this server does not take.
+pub(super) fn conversation(messages: Vec<Message>) -> Result<Conversation, ApiError> {
+    if messages.is_empty() {
+        return Err(ApiError::field("messages", "expected one or more"));
+    }
+    let n = messages.len();
+    let (mut system, mut all): (Vec<String>, Vec<Value>) = (Vec::new(), Vec::new());
+    let mut prefill = None;
+    for (i, message) in messages.into_iter().enumerate() {
+        let at = format!("messages[{i}]");
+        let text = text_of(message.content.as_ref(), &at)?;
+        match &*message.role {
+            "system" | "developer" if all.is_empty() => system.push(text),
+            "system" | "developer" | "user" => all.push(json!({"role": "user", "content": text})),
+            "tool" | "function" => all.push(json!({"role": "tool", "content": text})),
+            "assistant" if i + 1 == n && message.tool_calls.as_ref().is_none_or(Vec::is_empty) => {
+                prefill = Some(Prefill(text));
+            }
+            "assistant" => all.push(assistant(&message, text)),
+            role => {
+                let expected = "expected system, developer, user, assistant or tool";
+                return Err(ApiError::field(format!("{at}.role"), format!("{expected}, not {role:?}")));
+            }
+        }
+    }
+    if !system.is_empty() {
+        all.insert(0, json!({"role": "system", "content": system.join("\n\n")}));
+    }
+    Ok(Conversation { messages: all, prefill })
+}
+
+fn assistant(message: &Message, text: String) -> Value {
+    let mut turn = json!({"role": "assistant", "content": text});
+    let thoughts = [&message.reasoning_content, &message.reasoning, &message.thinking];
+    if let Some(thought) = thoughts.into_iter().flatten().find_map(Value::as_str) {
+        turn["reasoning_content"] = thought.into();
+    }
+    if let Some(calls) = message.tool_calls.as_ref().filter(|calls| !calls.is_empty()) {
+        turn["tool_calls"] = calls.iter().cloned().map(with_object).collect();
+    }
+    turn
+}
+
+/// A call with its arguments as an object: in this API they are a string. What is no object stays as it is, under a name.
+fn with_object(mut call: Value) -> Value {
+    let function = if call.get("function").is_some_and(Value::is_object) { &mut call["function"] } else { &mut call };
+    let Some(function) = function.as_object_mut() else { return call };
+    let arguments = match function.get("arguments") {
+        Some(Value::String(text)) => match serde_json::from_str(text) {
+            Ok(Value::Object(arguments)) => arguments,
+            _ => Map::from_iter([("arguments".to_owned(), text.as_str().into())]),
+        },
+        Some(Value::Object(_)) => return call,
+        _ => Map::new(),
+    };
+    function.insert("arguments".to_owned(), arguments.into());
+    call
+}
+
+/// The text of a message: a string, parts of which each has one, or nothing.
+fn text_of(content: Option<&Value>, at: &str) -> Result<String, ApiError> {
+    let parts = match content {
+        None => return Ok(String::new()),
+        Some(Value::String(text)) => return Ok(text.clone()),
+        Some(Value::Array(parts)) => parts,
+        Some(_) => return Err(ApiError::field(format!("{at}.content"), "expected a string or a list of parts")),
+    };
+    let mut whole = String::new();
+    for (i, part) in parts.iter().enumerate() {
+        let at = format!("{at}.content[{i}]");
+        let text = |key: &str| part.get(key).and_then(Value::as_str);
+        match text("type") {
+            Some("text" | "input_text" | "output_text") => {
+                whole.push_str(text("text").ok_or_else(|| ApiError::field(format!("{at}.text"), "expected a string"))?)
+            }
+            Some("refusal") => whole.push_str(text("refusal").unwrap_or_default()),
+            Some("image_url" | "input_image") => {
+                return Err(ApiError::unsupported(&at, "this server has no vision file"));
+            }
+            Some(kind) => {
+                return Err(ApiError::unsupported(&at, format!("parts of type {kind:?} are not understood")));
+            }
+            None => return Err(ApiError::field(format!("{at}.type"), "expected a string")),
+        }
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(messages: Value) -> Result<Conversation, Value> {
+        conversation(serde_json::from_value(messages).unwrap()).map_err(|error| error.to_json()["error"].clone())
+    }
+
+    #[test]
+    fn system_messages_come_first_or_become_turns_of_the_user() {
+        let conversation = made(json!([
+            {"role": "system", "content": "a"},
+            {"role": "developer", "content": [{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]},
+            {"role": "user", "content": "d"},
+            {"role": "system", "content": "e"},
+        ]));
+        let expected = json!([
+            {"role": "system", "content": "a\n\nbc"},
+            {"role": "user", "content": "d"},
+            {"role": "user", "content": "e"},
+        ]);
+        assert_eq!(Value::from(conversation.ok().unwrap().messages), expected);
+    }
+
+    #[test]
+    fn turns_of_the_model_keep_thoughts_and_calls() {
+        let conversation = made(json!([
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": null, "reasoning": "b", "tool_calls": [
+                {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{\"x\": [1]}"}},
+                {"id": "2", "type": "function", "function": {"name": "g", "arguments": "{broken"}},
+            ]},
+            {"role": "tool", "tool_call_id": "1", "content": "c"},
+            {"role": "assistant", "content": "So"},
+        ]))
+        .ok()
+        .unwrap();
+        let turn = &conversation.messages[1];
+        assert_eq!((&turn["content"], &turn["reasoning_content"]), (&json!(""), &json!("b")));
+        assert_eq!(turn["tool_calls"][0]["function"]["arguments"], json!({"x": [1]}));
+        assert_eq!(turn["tool_calls"][1]["function"]["arguments"], json!({"arguments": "{broken"}));
+        assert_eq!(conversation.messages[2], json!({"role": "tool", "content": "c"}));
+        assert_eq!(conversation.prefill.unwrap().0, "So");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named() {
+        for (content, param) in [
+            (json!(7), "messages[0].content"),
+            (json!([{"text": "a"}]), "messages[0].content[0].type"),
+            (json!([{"type": "text", "text": "a"}, {"type": "input_audio"}]), "messages[0].content[1]"),
+            (json!([{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]), "messages[0].content[0]"),
+        ] {
+            let error = made(json!([{"role": "user", "content": content}])).err().unwrap();
+            assert_eq!(error["param"], param);
+        }
+        assert_eq!(made(json!([])).err().unwrap()["param"], "messages");
+        assert_eq!(made(json!([{"role": "judge"}])).err().unwrap()["param"], "messages[0].role");
+    }
+}

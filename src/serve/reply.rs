@@ -1,0 +1,183 @@
+//! Answers, streamed and whole: two folds of the same events.
+
+use super::error::ApiError;
+use super::event::{Event, EventsOf, Finish, Reason};
+use super::shared::Account;
+use serde_json::Value;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep};
+
+/// Silence after which a stream says that it lives.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Text of a stream that goes out at once, about.
+const PIECE: usize = 16 << 10;
+
+/// How an API says what happens.
+pub(super) trait Dialect: Send {
+    /// Says an event of a choice in a stream.
+    fn say(&mut self, choice: usize, event: &Event, out: &mut String);
+    /// Ends a stream.
+    fn end(&mut self, usage: &Usage, out: &mut String);
+    /// Ends a stream with an error.
+    fn fail(&mut self, error: &ApiError, out: &mut String);
+    /// Says all at once.
+    fn whole(&mut self, choices: &[Choice], usage: &Usage) -> Value;
+}
+
+/// A choice, whole.
+#[derive(Default)]
+pub(super) struct Choice {
+    pub reasoning: String,
+    pub text: String,
+    pub reason: Option<Reason>,
+}
+
+/// Tokens and times of all choices of a request.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Usage {
+    pub n_prompt: usize,
+    pub n_cached: usize,
+    pub n_completion: usize,
+    pub n_reasoning: usize,
+    pub prefill: Duration,
+    pub decode: Duration,
+}
+
+impl Usage {
+    fn add(&mut self, finish: &Finish) {
+        // The prompt is one for all.
+        (self.n_prompt, self.n_cached) = (finish.n_prompt, finish.n_cached);
+        self.n_completion += finish.n_completion;
+        self.n_reasoning += finish.n_reasoning;
+        self.prefill = self.prefill.max(finish.prefill);
+        self.decode = self.decode.max(finish.decode);
+    }
+
+    /// For the log.
+    pub fn tokens(&self) -> (usize, usize, usize) {
+        (self.n_prompt, self.n_cached, self.n_completion)
+    }
+}
+
+/// The events of a request, from the first that is no refusal.
+pub(super) struct Admitted {
+    pub dialect: Box<dyn Dialect>,
+    events: EventsOf,
+    first: Option<(usize, Event)>,
+    /// Choices that are not finished.
+    n_left: usize,
+    n: usize,
+}
+
+impl Admitted {
+    /// Waits until a request has its seats.
+    ///
+    /// # Errors
+    /// Why it gets none.
+    pub async fn wait(mut events: EventsOf, n: usize, dialect: Box<dyn Dialect>) -> Result<Admitted, ApiError> {
+        match events.recv().await {
+            None => Err(engine_gone()),
+            Some((_, Event::Failed(error))) => Err(*error),
+            first => Ok(Admitted { dialect, events, first, n_left: n, n }),
+        }
+    }
+
+    /// The whole answer.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn whole(mut self) -> Result<(Value, Usage), ApiError> {
+        let mut choices: Vec<Choice> = (0..self.n).map(|_| Choice::default()).collect();
+        let mut usage = Usage::default();
+        while self.n_left > 0 {
+            let (choice, event) = match self.first.take() {
+                Some(first) => first,
+                None => self.events.recv().await.ok_or_else(engine_gone)?,
+            };
+            let choice = &mut choices[choice];
+            match event {
+                Event::Started { .. } | Event::Reading { .. } => {}
+                Event::Thinking(text) => choice.reasoning.push_str(&text),
+                Event::Text(text) => choice.text.push_str(&text),
+                Event::Finished(finish) => {
+                    choice.reason = Some(finish.reason);
+                    usage.add(&finish);
+                    self.n_left -= 1;
+                }
+                Event::Failed(error) => return Err(*error),
+            }
+        }
+        Ok((self.dialect.whole(&choices, &usage), usage))
+    }
+}
+
+fn engine_gone() -> ApiError {
+    ApiError::server("the engine has ended")
+}
+
+/// A stream of server-sent events.
+pub(super) struct EventBody {
+    admitted: Admitted,
+    usage: Usage,
+    silence: Pin<Box<Sleep>>,
+    is_done: bool,
+    account: Account,
+}
+
+impl EventBody {
+    /// The stream of a request.
+    pub fn new(admitted: Admitted, account: Account) -> EventBody {
+        let silence = Box::pin(sleep(KEEP_ALIVE));
+        EventBody { admitted, usage: Usage::default(), silence, is_done: false, account }
+    }
+
+    /// The next piece of the stream; none at its end.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<String>> {
+        if self.is_done {
+            return Poll::Ready(None);
+        }
+        let mut out = String::new();
+        while !self.is_done && out.len() < PIECE {
+            let next = match self.admitted.first.take() {
+                Some(first) => Poll::Ready(Some(first)),
+                None => self.admitted.events.poll_recv(cx),
+            };
+            match next {
+                Poll::Ready(Some((choice, event))) => self.take(choice, &event, &mut out),
+                Poll::Ready(None) => self.take(0, &Event::Failed(Box::new(engine_gone())), &mut out),
+                Poll::Pending => break,
+            }
+        }
+        if out.is_empty() {
+            if self.silence.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            out.push_str(": keep-alive\n\n");
+        }
+        self.silence.as_mut().reset(Instant::now() + KEEP_ALIVE);
+        Poll::Ready(Some(out))
+    }
+
+    fn take(&mut self, choice: usize, event: &Event, out: &mut String) {
+        let dialect = &mut self.admitted.dialect;
+        if let Event::Failed(error) = event {
+            dialect.fail(error, out);
+            (self.is_done, self.account.line.status) = (true, error.status);
+            return;
+        }
+        dialect.say(choice, event, out);
+        if let Event::Finished(finish) = event {
+            self.usage.add(finish);
+            self.account.line.tokens = Some(self.usage.tokens());
+            self.admitted.n_left -= 1;
+            if self.admitted.n_left == 0 {
+                dialect.end(&self.usage, out);
+                (self.is_done, self.account.line.status) = (true, 200);
+            }
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! The engine's thread: seats requests, runs the passes that all of them share, and keeps what was read for the next turn.
+//!
+//! A seat keeps the conversation of its last answer. The next prompt that begins alike goes on from there, as far as the
+//! rows were read as rows of a prompt: what an answer has written was computed in another way and is read again, so that
+//! an answer has the same bits whatever was served before it.
+
+use super::error::ApiError;
+use super::event::{Event, Finish, Reason};
+use super::follower::{Follower, Scan};
+use super::job::Job;
+use super::shared::Shared;
+use super::shutdown::Phase;
+use super::stop_strings::StopStrings;
+use crate::compute::Compute;
+use crate::engine::answers::{Answers, Conversation, Finished};
+use crate::engine::context::text_rows;
+use crate::engine::generate::{Answer, Error, Outcome, Stop, Task};
+use crate::engine::runner::Runner;
+use crate::engine::sequence::Sequence;
+use crate::sampler::Sampler;
+use crate::tokenizer::Tokenizer;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A common beginning of fewer tokens is no reason to take a seat that was used lately.
+const LEAST_COMMON: usize = 16;
+
+/// How long the engine sleeps where all who listen are slow.
+const SLOW: Duration = Duration::from_millis(5);
+
+/// How long it sleeps where there is nothing to do: it is woken.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// Makes answers.
+pub(super) struct Worker<'a> {
+    shared: &'a Shared,
+    tokenizer: Arc<Tokenizer>,
+    banned: Vec<u32>,
+    seats: Vec<Seat>,
+    /// Answers begun so far.
+    n_begun: u64,
+}
+
+/// A place for a conversation.
+#[derive(Default)]
+struct Seat {
+    /// Who sits here.
+    at_work: Option<AtWork>,
+    /// The last conversation.
+    kept: Option<Kept>,
+    /// The answers begun when it was taken last.
+    used: u64,
+}
+
+/// A conversation that is over.
+struct Kept {
+    sequence: Sequence,
+    /// The tokens that it has read as a prompt.
+    read: Vec<u32>,
+}
+
+/// What is made on a seat.
+struct AtWork {
+    job: Rc<Job>,
+    stage: Stage,
+    /// Tokens of the prompt that no choice had to read.
+    n_cached: usize,
+}
+
+enum Stage {
+    /// The prompt but for its last token is read, for all choices of a request; these are their seats.
+    Reading(Vec<usize>),
+    /// The prompt is read on another seat.
+    Waiting,
+    /// A choice is written.
+    Writing { choice: usize, scan: Scan },
+}
+
+impl<'a> Worker<'a> {
+    /// A worker with so many seats.
+    pub fn new(shared: &'a Shared, tokenizer: Arc<Tokenizer>, banned: Vec<u32>, n_seat: usize) -> Worker<'a> {
+        let seats = (0..n_seat).map(|_| Seat::default()).collect();
+        Worker { shared, tokenizer, banned, seats, n_begun: 0 }
+    }
+
+    /// Works until the server ends.
+    pub fn run(mut self, mut runner: Runner) {
+        let mut answers = Answers::new(self.seats.len(), &runner);
+        loop {
+            if self.shared.shutdown.phase() == Phase::Running {
+                while let Some(job) = self.shared.queue.pop(self.n_free()) {
+                    self.seat(job, &mut answers, &runner);
+                }
+            } else {
+                for job in self.shared.queue.close() {
+                    fail(&job, &ApiError::unavailable("the server ends"));
+                }
+            }
+            self.shared.metrics.processing.store(self.n_at_work() as u64, Ordering::Relaxed);
+            if answers.is_empty() {
+                if self.shared.shutdown.phase() > Phase::Running {
+                    return;
+                }
+                self.shared.queue.sleep(IDLE);
+                continue;
+            }
+            if !answers.is_ready() {
+                self.shared.queue.sleep(SLOW);
+                continue;
+            }
+            self.shared.metrics.passed(self.n_at_work());
+            match catch_unwind(AssertUnwindSafe(|| answers.pass(&mut runner, &self.tokenizer))) {
+                Ok(Ok(finished)) => {
+                    for finished in finished {
+                        self.finish(finished, &mut answers, &runner);
+                    }
+                }
+                Ok(Err(error)) => {
+                    self.fail_all(&ApiError::server(error.to_string()));
+                    answers = Answers::new(self.seats.len(), &runner);
+                }
+                Err(_) => {
+                    self.shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
+                    self.fail_all(&ApiError::server("a fault of the program ended this answer"));
+                    drop(answers);
+                    runner = anew(runner);
+                    answers = Answers::new(self.seats.len(), &runner);
+                }
+            }
+        }
+    }
+
+    fn n_free(&self) -> usize {
+        self.seats.iter().filter(|seat| seat.at_work.is_none()).count()
+    }
+
+    fn n_at_work(&self) -> usize {
+        self.seats.len() - self.n_free()
+    }
+
+    /// Gives a request its seats; there are enough.
+    fn seat(&mut self, job: Job, answers: &mut Answers<'static>, runner: &Runner) {
+        self.shared.metrics.seated(job.since.elapsed());
+        let job = Rc::new(job);
+        let seats: Vec<usize> = (0..job.n).map(|_| self.take_seat(&job)).collect();
+        let (sequence, n_cached) = match self.seats[seats[0]].kept.take() {
+            Some(kept) => reuse(kept, &job.ids),
+            None => (runner.sequence(), 0),
+        };
+        for choice in 0..job.n {
+            let _ = job.events.try_send((choice, Event::Started { n_cached }));
+        }
+        for &seat in &seats {
+            self.seats[seat].at_work = Some(AtWork { job: Rc::clone(&job), stage: Stage::Waiting, n_cached });
+        }
+        if job.n == 1 || job.ids.len() == 1 {
+            let mut sequence = Some(sequence);
+            for (choice, &seat) in seats.iter().enumerate() {
+                let sequence = sequence.take().unwrap_or_else(|| runner.sequence());
+                self.write(seat, choice, sequence, answers, runner);
+            }
+        } else {
+            let n = job.ids.len() - 1;
+            let first = seats[0];
+            self.at_work(first).stage = Stage::Reading(seats);
+            let task = Task {
+                prompt: text_rows(&job.ids[..n], 0),
+                checkpoint_at: job.checkpoint_at,
+                n_max: 0,
+                thinking: job.thinks.after(&job.ids, &self.tokenizer),
+            };
+            self.sit(first, 0, sequence, task, answers, runner);
+        }
+    }
+
+    /// Takes the free seat whose conversation begins most like this prompt, or else the one that is unused for longest.
+    fn take_seat(&mut self, job: &Rc<Job>) -> usize {
+        self.n_begun += 1;
+        let common = |seat: &Seat| match &seat.kept {
+            Some(kept) => Some(kept.read.iter().zip(&job.ids).take_while(|(a, b)| a == b).count()),
+            None => None,
+        };
+        let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].at_work.is_none());
+        let best = free.max_by_key(|&i| {
+            let seat = &self.seats[i];
+            let n = common(seat).filter(|&n| n >= LEAST_COMMON).unwrap_or(0);
+            (n, seat.kept.is_none(), std::cmp::Reverse(seat.used))
+        });
+        let seat = best.expect("a free seat");
+        self.seats[seat].used = self.n_begun;
+        self.seats[seat].at_work = Some(AtWork { job: Rc::clone(job), stage: Stage::Waiting, n_cached: 0 });
+        seat
+    }
+
+    fn at_work(&mut self, seat: usize) -> &mut AtWork {
+        self.seats[seat].at_work.as_mut().expect("somebody at work")
+    }
+
+    /// Begins a choice.
+    fn write(
+        &mut self,
+        seat: usize,
+        choice: usize,
+        sequence: Sequence,
+        answers: &mut Answers<'static>,
+        runner: &Runner,
+    ) {
+        let job = Rc::clone(&self.at_work(seat).job);
+        let task = Task {
+            prompt: text_rows(&job.ids, 0),
+            checkpoint_at: job.checkpoint_at,
+            n_max: job.n_max,
+            thinking: job.thinks.after(&job.ids, &self.tokenizer),
+        };
+        let scan = Rc::new(RefCell::new(StopStrings::new(job.stop.clone())));
+        self.at_work(seat).stage = Stage::Writing { choice, scan };
+        self.sit(seat, choice, sequence, task, answers, runner);
+    }
+
+    fn sit(
+        &mut self,
+        seat: usize,
+        choice: usize,
+        sequence: Sequence,
+        task: Task<'static>,
+        answers: &mut Answers<'static>,
+        runner: &Runner,
+    ) {
+        let shared = self.shared;
+        let AtWork { job, stage, .. } = self.seats[seat].at_work.as_ref().expect("somebody at work");
+        let scan = match stage {
+            Stage::Writing { scan, .. } => Rc::clone(scan),
+            Stage::Reading(_) | Stage::Waiting => Rc::new(RefCell::new(StopStrings::new(Vec::new()))),
+        };
+        let mut sampler = Sampler::new(job.sampling, job.seed.wrapping_add(choice as u64));
+        sampler.ban(self.banned.iter().copied());
+        let answer = Answer::new(task, sequence.n_past(), &mut sampler);
+        let answer = answer.and_then(|answer| {
+            answer.check(runner, &sequence)?;
+            Ok(answer)
+        });
+        match answer {
+            Ok(answer) => {
+                let follower = Follower {
+                    choice,
+                    n: job.n,
+                    events: job.events.clone(),
+                    scan,
+                    shutdown: shared.shutdown.clone(),
+                    metrics: Arc::clone(&shared.metrics),
+                    since: job.since,
+                    last: None,
+                };
+                answers.sit(seat, Conversation { sequence, answer, sampler, audience: Box::new(follower) });
+            }
+            Err(error) => {
+                let _ = job.events.try_send((choice, Event::Failed(Box::new(failure(&error)))));
+                self.leave(seat);
+            }
+        }
+    }
+
+    /// Nobody sits here any more, nor on the seats that wait for this one.
+    fn leave(&mut self, seat: usize) {
+        if let Some(AtWork { stage: Stage::Reading(seats), .. }) = self.seats[seat].at_work.take() {
+            seats.into_iter().for_each(|seat| self.seats[seat].at_work = None);
+        }
+    }
+
+    fn finish(&mut self, finished: Finished, answers: &mut Answers<'static>, runner: &Runner) {
+        let Finished { seat, sequence, outcome } = finished;
+        let AtWork { job, stage, n_cached } = self.at_work(seat);
+        let (job, n_cached) = (Rc::clone(job), *n_cached);
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let _ = job.events.try_send((0, Event::Failed(Box::new(failure(&error)))));
+                return self.leave(seat);
+            }
+        };
+        match stage {
+            Stage::Reading(seats) if outcome.stop != Stop::Interrupted => {
+                let seats = std::mem::take(seats);
+                for (choice, &seat) in seats.iter().enumerate() {
+                    self.write(seat, choice, sequence.fork(), answers, runner);
+                }
+            }
+            Stage::Writing { choice, scan } => {
+                let choice = *choice;
+                let (rest, found) = scan.borrow_mut().finish();
+                if !rest.is_empty() {
+                    let _ = job.events.try_send((choice, Event::Text(rest)));
+                }
+                let mut finish = finish_of(&outcome, found);
+                finish.n_cached = n_cached;
+                self.shared.metrics.finished(&finish);
+                let _ = job.events.try_send((choice, Event::Finished(Box::new(finish))));
+                self.keep(seat, sequence, &job, &outcome);
+            }
+            Stage::Reading(_) | Stage::Waiting => {
+                let finish = finish_of(&outcome, false);
+                for choice in 0..job.n {
+                    let finish = Finish { n_cached, ..finish };
+                    let _ = job.events.try_send((choice, Event::Finished(Box::new(finish))));
+                }
+                self.keep(seat, sequence, &job, &outcome);
+            }
+        }
+    }
+
+    /// Keeps what an answer leaves for the next turn.
+    fn keep(&mut self, seat: usize, sequence: Sequence, job: &Job, outcome: &Outcome) {
+        self.leave(seat);
+        let read = job.ids[..outcome.n_reused + outcome.n_read].to_vec();
+        self.seats[seat].kept = Some(Kept { sequence, read });
+    }
+
+    fn fail_all(&mut self, error: &ApiError) {
+        for seat in &mut self.seats {
+            seat.kept = None;
+            if let Some(AtWork { job, .. }) = seat.at_work.take() {
+                fail(&job, error);
+            }
+        }
+    }
+}
+
+/// A runner like this one, with threads, buffers and pools of its own.
+fn anew(old: Runner) -> Runner {
+    let (model, settings) = (Arc::clone(old.model()), *old.settings());
+    let (kernels, threads) = (old.kernels(), old.threads());
+    drop(old);
+    Runner::new(model, Compute::new(kernels, threads), settings).expect("settings that did before")
+}
+
+/// The conversation as far as it read what this prompt begins with, and how many tokens that are.
+fn reuse(kept: Kept, ids: &[u32]) -> (Sequence, usize) {
+    let Kept { mut sequence, read } = kept;
+    // All but the last of the rows it is shown can be reused.
+    let rows = text_rows(&ids[..ids.len().min(read.len() + 1)], 0);
+    let n = sequence.rewind_to_common_prefix(&rows);
+    (sequence, n)
+}
+
+fn fail(job: &Job, error: &ApiError) {
+    let _ = job.events.try_send((0, Event::Failed(Box::new(error.clone()))));
+}
+
+fn failure(error: &Error) -> ApiError {
+    ApiError::server(error.to_string())
+}
+
+fn finish_of(outcome: &Outcome, stopped: bool) -> Finish {
+    let reason = match outcome.stop {
+        _ if stopped => Reason::Stop,
+        Stop::End => Reason::Stop,
+        Stop::Length | Stop::ContextFull => Reason::Length,
+        // Of those whose clients have left, nobody asks.
+        Stop::Interrupted => Reason::Shutdown,
+    };
+    Finish::new(outcome, reason)
+}
