@@ -47,6 +47,7 @@ const LOOK: &str = "how messages look cannot be chosen; -q leaves them out";
 const TURN: &str = "with a prompt there is one answer, without one a chat";
 const WORDS: &str = "text is taken as it is, without escapes or additions";
 const ONE: &str = "there is one conversation at a time here";
+const SHARED: &str = "conversations share passes and memory wherever there are several";
 const CPU: &str = "threads are given with --threads alone";
 const DRAFT: &str = "this program does not draft with a second model";
 const DOWNLOAD: &str = "this program downloads nothing: download the GGUF file and give its name";
@@ -55,6 +56,8 @@ const DOWNLOAD: &str = "this program downloads nothing: download the GGUF file a
 const SPELLINGS: &[(&[&str], Meaning)] = &[
     // llama.cpp: what is here too.
     (&["--ctx-size", "--context-size"], Value("--ctx")),
+    (&["-np"], Value("--parallel")),
+    (&["-a"], Value("--alias")),
     (&["--n-predict", "--predict"], Value("--tokens")),
     (&["-b", "--batch-size", "-ub", "--ubatch-size"], Value("--batch")),
     (&["-ctk", "-ctv", "--cache-type-k", "--cache-type-v"], Value("--kv")),
@@ -85,7 +88,7 @@ const SPELLINGS: &[(&[&str], Meaning)] = &[
     (&["--no-warmup", "--warmup"], Without(Nothing, "nothing is run before the prompt")),
     (&["--check-tensors"], Without(Nothing, "tensors are checked anyway, as far as they can be")),
     (&["-np", "--parallel", "-ns", "--sequences"], Without(One, ONE)),
-    (&["-cb", "--cont-batching", "-nocb", "--no-cont-batching", "-kvu", "--kv-unified"], Without(Nothing, ONE)),
+    (&["-cb", "--cont-batching", "-nocb", "--no-cont-batching", "-kvu", "--kv-unified"], Without(Nothing, SHARED)),
     (&["--swa-full", "--context-shift", "--no-context-shift"], Without(Nothing, "a full context ends the answer")),
     (&["--keep", "-dt", "--defrag-thold"], Without(One, "a full context ends the answer")),
     // llama.cpp: templates and talk.
@@ -182,7 +185,7 @@ impl Options {
 /// A sentence, if one asks for something whose lack would change the answer.
 pub(super) fn respell(args: Vec<OsString>, definition: &Command) -> Result<Respelled, String> {
     let command = args.get(1).and_then(|name| name.to_str()).and_then(|name| definition.find_subcommand(name));
-    let Some(command) = command.filter(|command| ["run", "bench"].contains(&command.get_name())) else {
+    let Some(command) = command.filter(|command| ["run", "bench", "serve"].contains(&command.get_name())) else {
         return Ok(Respelled { args, notes: Vec::new() });
     };
     let options = Options::of(command);
@@ -205,8 +208,8 @@ pub(super) fn respell(args: Vec<OsString>, definition: &Command) -> Result<Respe
             Some((name, value)) if name.starts_with("--") => (name, Some(OsString::from(value))),
             _ => (word, None),
         };
-        let meaning = SPELLINGS.iter().find(|(names, _)| names.contains(&name)).map(|&(_, meaning)| meaning);
-        let meaning = meaning.filter(|_| options.takes_value(name).is_none()).filter(|meaning| match meaning {
+        let meanings = SPELLINGS.iter().filter(|(names, _)| names.contains(&name)).map(|&(_, meaning)| meaning);
+        let meaning = meanings.filter(|_| options.takes_value(name).is_none()).find(|meaning| match meaning {
             Value(ours) | Flag(ours) => options.takes_value(ours).is_some(),
             Kwargs => options.takes_value("--think").is_some(),
             Without(..) | Refused(_) => true,

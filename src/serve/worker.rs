@@ -100,7 +100,6 @@ impl<'a> Worker<'a> {
                     fail(&job, &ApiError::unavailable("the server ends"));
                 }
             }
-            self.shared.metrics.processing.store(self.n_at_work() as u64, Ordering::Relaxed);
             if answers.is_empty() {
                 if self.shared.shutdown.phase() > Phase::Running {
                     return;
@@ -138,6 +137,10 @@ impl<'a> Worker<'a> {
         self.seats.iter().filter(|seat| seat.at_work.is_none()).count()
     }
 
+    fn count(&self) {
+        self.shared.metrics.processing.store(self.n_at_work() as u64, Ordering::Relaxed);
+    }
+
     fn n_at_work(&self) -> usize {
         self.seats.len() - self.n_free()
     }
@@ -155,8 +158,9 @@ impl<'a> Worker<'a> {
             let _ = job.events.try_send((choice, Event::Started { n_cached }));
         }
         for &seat in &seats {
-            self.seats[seat].at_work = Some(AtWork { job: Rc::clone(&job), stage: Stage::Waiting, n_cached });
+            self.at_work(seat).n_cached = n_cached;
         }
+        self.count();
         if job.n == 1 || job.ids.len() == 1 {
             let mut sequence = Some(sequence);
             for (choice, &seat) in seats.iter().enumerate() {
@@ -269,6 +273,7 @@ impl<'a> Worker<'a> {
         if let Some(AtWork { stage: Stage::Reading(seats), .. }) = self.seats[seat].at_work.take() {
             seats.into_iter().for_each(|seat| self.seats[seat].at_work = None);
         }
+        self.count();
     }
 
     fn finish(&mut self, finished: Finished, answers: &mut Answers<'static>, runner: &Runner) {
@@ -298,8 +303,8 @@ impl<'a> Worker<'a> {
                 let mut finish = finish_of(&outcome, found);
                 finish.n_cached = n_cached;
                 self.shared.metrics.finished(&finish);
-                let _ = job.events.try_send((choice, Event::Finished(Box::new(finish))));
                 self.keep(seat, sequence, &job, &outcome);
+                let _ = job.events.try_send((choice, Event::Finished(Box::new(finish))));
             }
             Stage::Reading(_) | Stage::Waiting => {
                 let finish = finish_of(&outcome, false);
@@ -326,6 +331,7 @@ impl<'a> Worker<'a> {
                 fail(&job, error);
             }
         }
+        self.count();
     }
 }
 

@@ -20,6 +20,8 @@ mod mtp;
 mod recall;
 mod sequences;
 #[cfg(target_os = "linux")]
+mod serve;
+#[cfg(target_os = "linux")]
 mod signals;
 mod support;
 mod synth;

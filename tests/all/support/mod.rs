@@ -3,6 +3,8 @@
 pub mod allocation;
 pub mod gguf_sample;
 pub mod header;
+#[cfg(target_os = "linux")]
+pub mod http;
 pub mod ollama;
 pub mod program;
 pub mod rewrite;

@@ -1,0 +1,384 @@
+//! `serve`: what programs are told over HTTP, and what nobody can do to others by it.
+
+use crate::support::http::{PATIENCE, Response, Server};
+use crate::support::program::program;
+use crate::support::scratch::Scratch;
+use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, Vocab};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo-q8_0.gguf")
+}
+
+/// A model of random weights whose answers go on until the context is full.
+fn endless(scratch: &Scratch) -> PathBuf {
+    let n_vocab = Vocab::published_cut(1088).tokens.len();
+    let dims = Dims { n_embd: 256, n_layer: 4, n_ff: 512, n_vocab, ..Dims::of(Size::B0_8) };
+    let synth = Synth::text(&Options { dims, quant: Quant::Q8_0, mtp: false, newer: false, seed: 1 });
+    scratch.write("model.gguf", synth.to_bytes())
+}
+
+fn user(text: &str) -> Value {
+    json!({"messages": [{"role": "user", "content": text}]})
+}
+
+fn with(mut body: Value, more: Value) -> Value {
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+fn text(response: &Response) -> String {
+    assert_eq!(response.status, 200, "{response:?}");
+    response.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
+}
+
+/// Questions that the demo model was taught, asked in several ways.
+fn questions() -> Vec<Value> {
+    (2..6)
+        .flat_map(|n| {
+            [
+                with(user(&format!("What is {n} + 3?")), json!({"temperature": 0})),
+                with(user(&format!("Count from 1 to {n}.")), json!({"seed": n, "temperature": 1.5})),
+                with(user(&format!("Count from 1 to {n}.")), json!({"temperature": 0, "stop": ["3,", " 4"]})),
+                with(user("Extract name, age as JSON: Mia is 31 years old and lives in Oslo."), json!({"seed": n})),
+            ]
+        })
+        .collect()
+}
+
+#[test]
+fn streamed_and_whole_answers_are_the_same_alone_and_in_company() {
+    let server = Server::start(&demo(), &["--parallel", "8"]);
+    let alone: Vec<Value> = questions().iter().map(|question| server.chat(question).json()).collect();
+    assert_eq!(alone[0]["choices"][0]["message"]["content"], "2+3=5");
+    for (question, whole) in questions().iter().zip(&alone) {
+        let options = json!({"stream": true, "stream_options": {"include_usage": true}});
+        let streamed = server.chat(&with(question.clone(), options));
+        assert!(streamed.head.contains("content-type: text/event-stream"), "{streamed:?}");
+        let mut events = streamed.events();
+        assert_eq!(events.pop().as_deref(), Some("[DONE]"));
+        let events: Vec<Value> = events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+        let (last, chunks) = events.split_last().unwrap();
+        assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": ""}));
+        assert!(chunks.iter().all(|chunk| chunk["usage"].is_null() && chunk["id"] == chunks[0]["id"]));
+        let content: String =
+            chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
+        let choice = &whole["choices"][0];
+        assert_eq!(content, choice["message"]["content"], "{question}");
+        assert_eq!(chunks.last().unwrap()["choices"][0]["finish_reason"], choice["finish_reason"]);
+        assert_eq!(last["usage"]["completion_tokens"], whole["usage"]["completion_tokens"]);
+        assert_eq!(last["choices"], json!([]));
+    }
+    let together: Vec<Value> = std::thread::scope(|scope| {
+        let asked: Vec<_> =
+            questions().into_iter().map(|question| scope.spawn(|| server.chat(&{ question }).json())).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    for ((question, alone), together) in questions().iter().zip(&alone).zip(&together) {
+        assert_eq!(alone["choices"], together["choices"], "{question}");
+    }
+    // Without being asked for, there is no chunk without choices.
+    let plain = server.chat(&with(user("What is 2 + 3?"), json!({"stream": true})));
+    assert!(!plain.body.contains("\"choices\":[]") && !plain.body.contains("\"usage\""), "{plain:?}");
+}
+
+#[test]
+fn several_choices_are_those_of_their_seeds() {
+    let server = Server::start(&demo(), &["--parallel", "3"]);
+    let question = with(user("Count from 1 to 9."), json!({"temperature": 2, "top_k": 0, "top_p": 1, "seed": 5}));
+    let three = server.chat(&with(question.clone(), json!({"n": 3}))).json();
+    assert_eq!(three["choices"].as_array().unwrap().len(), 3);
+    for (i, choice) in three["choices"].as_array().unwrap().iter().enumerate() {
+        let one = server.chat(&with(question.clone(), json!({"seed": 5 + i}))).json();
+        assert_eq!(choice["index"], i);
+        assert_eq!(choice["message"], one["choices"][0]["message"]);
+    }
+    let streamed = server.chat(&with(question, json!({"n": 3, "stream": true})));
+    let mut contents = vec![String::new(); 3];
+    for event in streamed.events().iter().filter(|event| *event != "[DONE]") {
+        let choice = &serde_json::from_str::<Value>(event).unwrap()["choices"][0];
+        let content = &mut contents[choice["index"].as_u64().unwrap() as usize];
+        content.push_str(choice["delta"]["content"].as_str().unwrap_or_default());
+    }
+    for (i, content) in contents.iter().enumerate() {
+        assert_eq!(three["choices"][i]["message"]["content"], content.as_str());
+    }
+    assert_eq!(server.chat(&with(user("a"), json!({"n": 4}))).json()["error"]["param"], "n");
+}
+
+#[test]
+fn a_second_turn_reads_only_what_is_new_and_says_the_same() {
+    let turns = |n: usize| {
+        let mut messages = vec![json!({"role": "system", "content": "You are asked about numbers. ".repeat(12)})];
+        for i in 0..n {
+            messages.push(json!({"role": "user", "content": format!("What is {} + 3?", i + 2)}));
+            messages.push(json!({"role": "assistant", "content": format!("{}+3={}", i + 2, i + 5)}));
+        }
+        messages.pop();
+        json!({"messages": messages, "temperature": 0})
+    };
+    let server = Server::start(&demo(), &["--parallel", "1"]);
+    let first = server.chat(&turns(1)).json();
+    let second = server.chat(&turns(2)).json();
+    let cached = |answer: &Value| answer["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    assert_eq!(cached(&first), 0);
+    let prompt = first["usage"]["prompt_tokens"].as_u64().unwrap();
+    assert!(cached(&second) > prompt / 2 && cached(&second) < prompt, "{second}");
+    let again = server.chat(&turns(2)).json();
+    assert!(cached(&again) > cached(&second), "{again}");
+    let fresh = Server::start(&demo(), &["--parallel", "1"]).chat(&turns(2)).json();
+    assert_eq!(cached(&fresh), 0);
+    assert_eq!((&second["choices"], &again["choices"]), (&fresh["choices"], &fresh["choices"]));
+}
+
+#[test]
+fn an_answer_that_is_begun_is_continued_and_limits_end_one() {
+    let server = Server::start(&demo(), &[]);
+    let greedy = json!({"temperature": 0});
+    let begun =
+        json!({"messages": [{"role": "user", "content": "What is 2 + 3?"}, {"role": "assistant", "content": "2+3"}]});
+    assert_eq!(text(&server.chat(&with(begun, greedy.clone()))), "=5");
+    let limited =
+        with(user("Count from 1 to 9."), json!({"max_tokens": 3, "max_completion_tokens": null, "temperature": 0}));
+    let answer = server.chat(&limited).json();
+    assert_eq!(
+        (&answer["choices"][0]["finish_reason"], &answer["usage"]["completion_tokens"]),
+        (&json!("length"), &json!(3))
+    );
+    // A late system message is a turn of the user; nulls are nothing; what is not known is ignored.
+    let late = json!({"messages": [{"role": "user", "content": "Hello."}, {"role": "developer", "content": "What is 2 + 3?"}],
+        "model": "gpt-9", "store": true, "metadata": {"a": 1}, "tools": null, "top_p": null, "response_format": {"type": "text"}});
+    assert!(text(&server.chat(&with(late, greedy))).contains('5'));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_field_and_status() {
+    let server = Server::start(&demo(), &["--ctx", "512"]);
+    let error = |response: Response| {
+        let error = response.json()["error"].clone();
+        for key in ["message", "type", "param", "code"] {
+            assert!(error.get(key).is_some(), "{response:?}");
+        }
+        (response.status, error)
+    };
+    for (more, param) in [
+        (json!({"temperature": -1}), "temperature"),
+        (json!({"temperature": "hot"}), "temperature"),
+        (json!({"top_p": 1.5}), "top_p"),
+        (json!({"top_k": -2}), "top_k"),
+        (json!({"max_tokens": 0}), "max_tokens"),
+        (json!({"stop": [""]}), "stop"),
+        (json!({"stop": 7}), "stop"),
+        (json!({"n": 0}), "n"),
+        (json!({"logprobs": true}), "logprobs"),
+        (json!({"tools": [{"type": "function", "function": {"name": "f"}}]}), "tools"),
+        (json!({"response_format": {"type": "json_object"}}), "response_format"),
+        (json!({"chat_template_kwargs": {"messages": []}}), "chat_template_kwargs.messages"),
+        (json!({"messages": []}), "messages"),
+        (json!({"messages": null}), "messages"),
+        (
+            json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "/etc/passwd"}}]}]}),
+            "messages[0].content[0]",
+        ),
+    ] {
+        let (status, error) = error(server.chat(&with(user("Hello."), more)));
+        assert_eq!((status, &error["param"]), (400, &json!(param)), "{error}");
+    }
+    let (status, long) = error(server.chat(&user(&"word ".repeat(2000))));
+    assert_eq!((status, &long["code"], &long["n_ctx"]), (400, &json!("context_length_exceeded"), &json!(512)));
+    assert!(long["n_prompt_tokens"].as_u64() > Some(512));
+
+    let json_type = "content-type: application/json";
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for body in ["", "[]", "{\"messages\": [", "{\"messages\": \"\\ud800\"}", &deep] {
+        let (status, error) = error(server.ask("POST /v1/chat/completions", &[json_type], body));
+        assert_eq!((status, &error["code"]), (400, &json!("invalid_json")), "{error}");
+    }
+    for (line, headers, status) in [
+        ("POST /v1/chat/completions", vec!["content-type: text/plain"], 415),
+        ("GET /v1/chat/completions", vec![], 405),
+        ("POST /v1/models", vec![], 405),
+        ("GET /v1/models/other", vec![], 404),
+        ("GET /v1/../../etc/passwd", vec![], 404),
+        ("GET /%2e%2e/%2e%2e/etc/passwd", vec![], 404),
+        ("POST /v1/embeddings", vec![json_type], 501),
+        ("GET /health", vec!["host: evil.example"], 403),
+        ("GET /health", vec!["origin: http://evil.example"], 403),
+        ("POST /v1/chat/completions", vec![json_type, "sec-fetch-site: cross-site"], 403),
+    ] {
+        assert_eq!(error(server.ask(line, &headers, "{}")).0, status, "{line}");
+    }
+    assert_eq!(Response::read(server.connect(b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n")).status, 400);
+}
+
+#[test]
+fn the_model_and_the_counters_are_shown() {
+    let server = Server::start(&demo(), &["--alias", "a/b"]);
+    server.chat(&with(user("What is 2 + 3?"), json!({"temperature": 0})));
+    let models = server.get("/v1/models").json();
+    assert_eq!((&models["data"][0]["id"], &models["object"]), (&json!("a-b"), &json!("list")));
+    assert_eq!(server.get("/v1/models/a-b").json(), models["data"][0]);
+    let health = server.get("/health");
+    assert_eq!((health.json(), health.status), (json!({"status": "ok"}), 200));
+    assert!(health.head.contains("x-request-id: ") && health.head.contains("nosniff"), "{health:?}");
+    let metrics = server.get("/metrics").body;
+    let value = |name: &str| -> f64 {
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name}: {metrics}")).parse().unwrap()
+    };
+    assert!(value("llamacpp:prompt_tokens_total") > 5.0 && value("llamacpp:tokens_predicted_total") > 4.0);
+    assert_eq!(value("llamacpp:requests_processing"), 0.0);
+    assert_eq!(value("qwen_edge_first_token_seconds_count"), 1.0);
+    assert_eq!(server.ask("HEAD /", &[], "").status, 200);
+    assert_eq!(server.ask("OPTIONS /v1/chat/completions", &[], "").status, 204);
+}
+
+#[test]
+fn a_client_that_leaves_frees_its_seat_and_a_slow_one_holds_up_nobody() {
+    let scratch = Scratch::new("serve");
+    let server = Server::start(&endless(&scratch), &["--parallel", "2", "--ctx", "16k"]);
+    // Two that read nothing hold both seats; whatever the first does, the second is whole.
+    let endless = with(user("a"), json!({"stream": true, "temperature": 0}));
+    let slow = server.chat_stream(&endless);
+    let mut gone = server.chat_stream(&endless);
+    gone.read_exact(&mut [0; 64]).unwrap();
+    let waits = server.chat_stream(&with(user("b"), json!({"max_tokens": 2})));
+    let start = Instant::now();
+    drop(gone);
+    assert_eq!(Response::read(waits).status, 200);
+    assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
+    // Whole answers are given up as well, and requests that wait.
+    let whole = server.chat_stream(&with(user("a"), json!({"temperature": 0})));
+    let queued = server.chat_stream(&user("a"));
+    std::thread::sleep(Duration::from_millis(200));
+    drop((whole, queued, slow));
+    assert_eq!(server.chat(&with(user("b"), json!({"n": 2, "max_tokens": 2}))).status, 200);
+}
+
+#[test]
+fn a_full_queue_says_when_to_come_again() {
+    let scratch = Scratch::new("serve");
+    let server = Server::start(&endless(&scratch), &["--parallel", "1", "--ctx", "16k"]);
+    let streams: Vec<TcpStream> =
+        (0..30).map(|_| server.chat_stream(&with(user("a"), json!({"temperature": 0})))).collect();
+    let mut full = 0;
+    for stream in &streams {
+        stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    }
+    for mut stream in streams {
+        let mut bytes = [0; 4096];
+        if let Ok(n) = stream.read(&mut bytes) {
+            let head = String::from_utf8_lossy(&bytes[..n]).to_lowercase();
+            assert!(head.starts_with("http/1.1 429") && head.contains("retry-after: "), "{head}");
+            full += 1;
+            if full == 3 {
+                break;
+            }
+        }
+    }
+    assert!(full > 0);
+}
+
+#[test]
+fn nobody_keeps_others_waiting() {
+    let server = Server::start(&demo(), &["--max-body", "100000"]);
+    let quick = |what: &str| {
+        let start = Instant::now();
+        assert_eq!(server.get("/health").status, 200, "{what}");
+        assert_eq!(text(&server.chat(&with(user("What is 2 + 3?"), json!({"temperature": 0})))), "2+3=5", "{what}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
+    };
+    let slow_headers: Vec<TcpStream> =
+        (0..100).map(|_| server.connect(b"POST /v1/chat/completions HTTP/1.1\r\nhost: loc")).collect();
+    quick("slow headers");
+    let head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{";
+    let slow_bodies: Vec<TcpStream> = (0..100).map(|_| server.connect(head)).collect();
+    quick("slow bodies");
+    let json_type = "content-type: application/json";
+    let large = server.ask("POST /v1/chat/completions", &[json_type], &"x".repeat(100_001));
+    assert_eq!(large.status, 413);
+    let chunk = format!("186A1\r\n{}\r\n0\r\n\r\n", "x".repeat(0x186A1));
+    let mut chunked = server.connect(
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
+    );
+    let _ = chunked.write_all(chunk.as_bytes());
+    let mut said = [0; 12];
+    chunked.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"HTTP/1.1 413");
+    let many: Vec<TcpStream> = (0..200).map(|_| server.connect(b"")).collect();
+    quick("connections");
+    let headers: String = (0..200).map(|i| format!("x-{i}: y\r\n")).collect();
+    assert_eq!(Response::read(server.connect(format!("GET /health HTTP/1.1\r\n{headers}\r\n").as_bytes())).status, 431);
+    assert_eq!(Response::read(server.connect(b"\x16\x03\x01\x02\x00\x01\r\n\r\n")).status, 400);
+    let half = server.send("POST /v1/chat/completions", &[json_type], "{");
+    half.shutdown(Shutdown::Write).unwrap();
+    quick("half-closed");
+    // A header that does not come is not waited for.
+    let mut stream = &slow_headers[0];
+    assert_eq!(stream.read(&mut [0; 64]).unwrap_or(0), 0, "the connection is closed");
+    drop((slow_headers, slow_bodies, many));
+    quick("all of it");
+}
+
+#[test]
+fn a_signal_ends_streams_with_their_last_event_and_the_server_with_0() {
+    let scratch = Scratch::new("serve");
+    let mut server = Server::start(&endless(&scratch), &["--ctx", "16k", "--grace", "1"]);
+    let mut stream = server.chat_stream(&with(user("a"), json!({"stream": true, "temperature": 0})));
+    let mut first = [0; 256];
+    stream.read_exact(&mut first).unwrap();
+    let mut quiet = server.connect(b"");
+    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("\"finish_reason\":\"length\"") && rest.contains("\"stopped\":\"shutdown\""), "{rest}");
+    assert!(rest.contains("data: [DONE]\n\n"), "{rest}");
+    assert_eq!(quiet.read(&mut [0; 8]).unwrap_or(0), 0);
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    assert!(TcpStream::connect(server.address).is_err());
+    let mut log = String::new();
+    server.said.read_to_string(&mut log).unwrap();
+    assert!(log.contains("POST /v1/chat/completions 200 "), "{log}");
+}
+
+#[test]
+fn other_machines_need_a_key_which_is_not_told() {
+    let refused = program().arg("serve").arg(demo()).args(["--host", "0.0.0.0", "--port", "0"]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--api-key-file"), "{refused:?}");
+    let scratch = Scratch::new("serve");
+    let file = scratch.write("key", "open sesame\n");
+    let mut server = Server::start(&demo(), &["--api-key-file", file.to_str().unwrap()]);
+    let body = with(user("What is 2 + 3?"), json!({"temperature": 0})).to_string();
+    let ask =
+        |header: &str| server.ask("POST /v1/chat/completions", &["content-type: application/json", header], &body);
+    assert_eq!(text(&ask("authorization: Bearer open sesame")), "2+3=5");
+    assert_eq!(text(&ask("x-api-key: open sesame")), "2+3=5");
+    let without = ask("authorization: Bearer open sesam");
+    assert_eq!((without.status, &without.json()["error"]["code"]), (401, &json!("invalid_api_key")));
+    assert!(without.head.contains("www-authenticate: bearer"), "{without:?}");
+    assert_eq!(server.get("/v1/models").status, 401);
+    let _ = server.child.kill();
+    let mut log = String::new();
+    server.said.read_to_string(&mut log).unwrap();
+    assert!(!log.contains("sesame") && !log.contains("2 + 3"), "{log}");
+}
+
+#[test]
+fn options_are_taken_from_the_environment_too() {
+    let given = program()
+        .arg("serve")
+        .arg(demo())
+        .env("QWEN_EDGE_HOST", "0.0.0.0")
+        .env("QWEN_EDGE_PORT", "0")
+        .output()
+        .unwrap();
+    assert_eq!(given.status.code(), Some(2), "{given:?}");
+    let wrong = program().arg("serve").arg(demo()).env("QWEN_EDGE_PORT", "x").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+}
