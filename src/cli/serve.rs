@@ -85,6 +85,10 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 8)]
     grace: u32,
 
+    /// Fail for requests of this user, to test what that does to others
+    #[arg(long, value_name = "USER", hide = true)]
+    fault: Option<String>,
+
     /// Say nothing on standard error but errors and where it listens
     #[arg(short, long)]
     quiet: bool,
@@ -151,7 +155,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let settings = ready.plan.settings;
     note(&args, &format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
     let think_budget = args.think_budget.and_then(Limit::tokens);
-    server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget });
+    server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget, fault: args.fault });
     Ok(())
 }
 

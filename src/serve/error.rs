@@ -51,9 +51,9 @@ impl ApiError {
     }
 
     /// A prompt that leaves no room for an answer.
-    pub fn too_long(n_prompt: usize, n_ctx: usize) -> ApiError {
+    pub fn too_long(param: &str, n_prompt: usize, n_ctx: usize) -> ApiError {
         ApiError {
-            param: Some("messages".to_owned()),
+            param: Some(param.to_owned()),
             code: Some("context_length_exceeded"),
             lengths: Some((n_prompt, n_ctx)),
             ..ApiError::invalid(format!("the prompt has {n_prompt} tokens, and a conversation holds {n_ctx}"))

@@ -5,8 +5,8 @@ use crate::engine::generate::{Outcome, Stop};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Events that wait for a reader before its answer does.
-pub(super) const CHANNEL: usize = 64;
+/// Events that wait for a reader before its answer does, at least.
+const CHANNEL: usize = 64;
 
 /// Events that one choice sends between two questions whether there is room, at most.
 pub(super) const BURST: usize = 5;
@@ -71,3 +71,8 @@ pub(super) type Events = mpsc::Sender<(usize, Event)>;
 
 /// Where they come from.
 pub(super) type EventsOf = mpsc::Receiver<(usize, Event)>;
+
+/// A channel for so many choices.
+pub(super) fn channel(n: usize) -> (Events, EventsOf) {
+    mpsc::channel(CHANNEL.max(2 * BURST * n))
+}

@@ -18,11 +18,13 @@ pub(super) type Scan = Rc<RefCell<StopStrings>>;
 pub(super) struct Follower {
     pub choice: usize,
     /// Choices that share the channel.
-    pub n: usize,
+    pub n_shared: usize,
     pub events: Events,
     pub scan: Scan,
     pub shutdown: Shutdown,
     pub metrics: Arc<Metrics>,
+    /// Whether a test asks for a fault.
+    pub fault: bool,
     /// When the request came.
     pub since: Instant,
     /// When the last token came.
@@ -64,10 +66,11 @@ impl Audience for Follower {
     }
 
     fn proceed(&mut self) -> bool {
+        assert!(!self.fault, "a test asked for a fault in a pass");
         self.is_wanted() && !self.scan.borrow().found()
     }
 
     fn is_ready(&self) -> bool {
-        self.events.capacity() >= BURST * self.n || !self.is_wanted()
+        self.events.capacity() >= BURST * self.n_shared || !self.is_wanted()
     }
 }

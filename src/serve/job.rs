@@ -22,14 +22,20 @@ pub(super) struct Job {
     pub sampling: Settings,
     /// The seed of the first choice; that of each further one is the next.
     pub seed: u64,
+    /// The number of its first choice among those of the request.
+    pub first_choice: usize,
     /// Answers wanted, each on a seat.
     pub n: usize,
+    /// Answers of the whole request, whose events share the channel.
+    pub n_shared: usize,
     /// Most tokens of each.
     pub n_max: usize,
     /// Texts that end an answer, none of them empty.
     pub stop: Vec<String>,
     /// When it came.
     pub since: Instant,
+    /// Whether a test asks for a fault of the engine.
+    pub fault: bool,
     /// Where the answers go.
     pub events: Events,
 }

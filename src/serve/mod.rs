@@ -67,6 +67,9 @@ pub struct Serving {
     pub thinking: Option<bool>,
     /// Most tokens of thinking, where a request does not say.
     pub think_budget: Option<usize>,
+    /// For tests of what a fault of the program does to others: requests whose field `user` is this word fail where they
+    /// are read, those with ` in a pass` behind it where they are computed.
+    pub fault: Option<String>,
 }
 
 /// A server that listens. Until it has a model, it says that it has none.
@@ -131,7 +134,7 @@ impl Server {
     pub fn run(self, ready: Ready, serving: Serving) {
         let Ready { runner, tokenizer, template, banned, .. } = ready;
         let tokenizer = Arc::new(tokenizer);
-        let Serving { about, sampling, thinking, think_budget } = serving;
+        let Serving { about, sampling, thinking, think_budget, fault } = serving;
         let (n_ctx, n_seat) = (runner.settings().n_ctx, runner.settings().n_sequence);
         let served = Served {
             tokenizer: Arc::clone(&tokenizer),
@@ -140,6 +143,7 @@ impl Server {
             sampling,
             thinking,
             think_budget,
+            fault,
             n_ctx,
             n_seat,
         };

@@ -48,9 +48,12 @@ pub(super) struct Usage {
 }
 
 impl Usage {
-    fn add(&mut self, finish: &Finish) {
-        // The prompt is one for all.
-        (self.n_prompt, self.n_cached) = (finish.n_prompt, finish.n_cached);
+    /// A choice is finished; `first` of those of a prompt, which is one for all.
+    fn add(&mut self, finish: &Finish, first: bool) {
+        if first {
+            self.n_prompt += finish.n_prompt;
+            self.n_cached += finish.n_cached;
+        }
         self.n_completion += finish.n_completion;
         self.n_reasoning += finish.n_reasoning;
         self.prefill = self.prefill.max(finish.prefill);
@@ -70,7 +73,14 @@ pub(super) struct Admitted {
     first: Option<(usize, Event)>,
     /// Choices that are not finished.
     n_left: usize,
-    n: usize,
+    shape: Shape,
+}
+
+/// How many prompts a request has, and how many choices of each.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub n_prompt: usize,
+    pub n: usize,
 }
 
 impl Admitted {
@@ -78,11 +88,11 @@ impl Admitted {
     ///
     /// # Errors
     /// Why it gets none.
-    pub async fn wait(mut events: EventsOf, n: usize, dialect: Box<dyn Dialect>) -> Result<Admitted, ApiError> {
+    pub async fn wait(mut events: EventsOf, shape: Shape, dialect: Box<dyn Dialect>) -> Result<Admitted, ApiError> {
         match events.recv().await {
             None => Err(engine_gone()),
             Some((_, Event::Failed(error))) => Err(*error),
-            first => Ok(Admitted { dialect, events, first, n_left: n, n }),
+            first => Ok(Admitted { dialect, events, first, n_left: shape.n_prompt * shape.n, shape }),
         }
     }
 
@@ -91,21 +101,21 @@ impl Admitted {
     /// # Errors
     /// Why there is none.
     pub async fn whole(mut self) -> Result<(Value, Usage), ApiError> {
-        let mut choices: Vec<Choice> = (0..self.n).map(|_| Choice::default()).collect();
+        let mut choices: Vec<Choice> = (0..self.n_left).map(|_| Choice::default()).collect();
         let mut usage = Usage::default();
         while self.n_left > 0 {
             let (choice, event) = match self.first.take() {
                 Some(first) => first,
                 None => self.events.recv().await.ok_or_else(engine_gone)?,
             };
-            let choice = &mut choices[choice];
+            let (first, choice) = (choice % self.shape.n == 0, &mut choices[choice]);
             match event {
                 Event::Started { .. } | Event::Reading { .. } => {}
                 Event::Thinking(text) => choice.reasoning.push_str(&text),
                 Event::Text(text) => choice.text.push_str(&text),
                 Event::Finished(finish) => {
                     choice.reason = Some(finish.reason);
-                    usage.add(&finish);
+                    usage.add(&finish, first);
                     self.n_left -= 1;
                 }
                 Event::Failed(error) => return Err(*error),
@@ -171,7 +181,7 @@ impl EventBody {
         }
         dialect.say(choice, event, out);
         if let Event::Finished(finish) = event {
-            self.usage.add(finish);
+            self.usage.add(finish, choice % self.admitted.shape.n == 0);
             self.account.line.tokens = Some(self.usage.tokens());
             self.admitted.n_left -= 1;
             if self.admitted.n_left == 0 {

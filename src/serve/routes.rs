@@ -4,9 +4,10 @@ use super::access::check_json;
 use super::body;
 use super::error::ApiError;
 use super::http::Reply;
-use super::openai::{chat, models};
+use super::openai::prepared::Prepared;
+use super::openai::{chat, completion, models};
 use super::queue::Refused;
-use super::reply::{Admitted, EventBody};
+use super::reply::{Admitted, EventBody, Shape};
 use super::shared::{Account, Served, Shared};
 use super::shutdown::Phase;
 use hyper::body::Incoming;
@@ -31,7 +32,7 @@ pub(super) async fn reply(
     shared.access.check_place(request.headers())?;
     let path = request.uri().path().to_owned();
     let path = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(&path);
-    let post = matches!(path, "/chat/completions");
+    let post = matches!(path, "/chat/completions" | "/completions");
     let get = matches!(path, "/" | "/health" | "/metrics" | "/models") || path.starts_with("/models/");
     let allow = if post { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
     match *request.method() {
@@ -53,7 +54,8 @@ pub(super) async fn reply(
             Ok(Reply::Text("text/plain; version=0.0.4", text))
         }
         "/models" => Ok(Reply::Text(JSON, models::list(&served(shared)?.about).to_string())),
-        "/chat/completions" => complete(shared, client, request, account).await,
+        "/chat/completions" => complete(shared, client, request, account, chat::prepare).await,
+        "/completions" => complete(shared, client, request, account, completion::prepare).await,
         path => {
             let id = path.strip_prefix("/models/").unwrap_or_default();
             Ok(Reply::Text(JSON, models::one(&served(shared)?.about, id)?.to_string()))
@@ -79,31 +81,37 @@ fn served(shared: &Shared) -> Result<Arc<Served>, ApiError> {
     shared.served.get().cloned().ok_or_else(|| ApiError::unavailable("the model is being loaded"))
 }
 
+/// Makes jobs of a body.
+type Prepare = fn(&[u8], &Served, IpAddr, Instant) -> Result<Prepared, ApiError>;
+
 async fn complete(
     shared: &Arc<Shared>,
     client: IpAddr,
     request: Request<Incoming>,
     account: &mut Option<Account>,
+    prepare: Prepare,
 ) -> Result<Reply, ApiError> {
     let since = Instant::now();
     check_json(request.headers())?;
     let served = served(shared)?;
     let body = body::read(shared, request.into_body()).await?;
     // A long prompt takes its time, and others are served meanwhile.
-    let prepared = tokio::task::spawn_blocking(move || chat::prepare(&body.bytes, &served, client, since)).await;
-    let chat::Prepared { job, events, dialect, stream } = match prepared {
+    let prepared = tokio::task::spawn_blocking(move || prepare(&body.bytes, &served, client, since)).await;
+    let Prepared { jobs, events, dialect, stream } = match prepared {
         Ok(prepared) => prepared?,
         Err(_) => {
             shared.metrics.panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             return Err(ApiError::server("a fault of the program ended this request"));
         }
     };
-    let n = job.n;
-    shared.queue.push(job).map_err(|refused| match refused {
-        Refused::Full(n) => ApiError::queue_full(shared.metrics.seconds_of(n)),
-        Refused::Closed => ApiError::unavailable("the server ends"),
-    })?;
-    let admitted = Admitted::wait(events, n, dialect).await?;
+    let shape = Shape { n_prompt: jobs.len(), n: jobs.first().map_or(1, |job| job.n) };
+    for job in jobs {
+        shared.queue.push(job).map_err(|refused| match refused {
+            Refused::Full(n) => ApiError::queue_full(shared.metrics.seconds_of(n)),
+            Refused::Closed => ApiError::unavailable("the server ends"),
+        })?;
+    }
+    let admitted = Admitted::wait(events, shape, dialect).await?;
     if stream {
         let account = account.take().expect("an account until it is given away");
         return Ok(Reply::Events(Box::new(EventBody::new(admitted, account))));

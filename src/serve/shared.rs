@@ -75,6 +75,8 @@ pub(super) struct Served {
     /// What the template is told of thinking where a request does not say, if anything.
     pub thinking: Option<bool>,
     pub think_budget: Option<usize>,
+    /// The user whose requests fail, for tests.
+    pub fault: Option<String>,
     /// Positions of a conversation.
     pub n_ctx: usize,
     /// Answers in the making at a time.

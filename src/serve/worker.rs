@@ -155,7 +155,7 @@ impl<'a> Worker<'a> {
             None => (runner.sequence(), 0),
         };
         for choice in 0..job.n {
-            let _ = job.events.try_send((choice, Event::Started { n_cached }));
+            let _ = job.events.try_send((job.first_choice + choice, Event::Started { n_cached }));
         }
         for &seat in &seats {
             self.at_work(seat).n_cached = n_cached;
@@ -250,19 +250,20 @@ impl<'a> Worker<'a> {
         match answer {
             Ok(answer) => {
                 let follower = Follower {
-                    choice,
-                    n: job.n,
+                    choice: job.first_choice + choice,
+                    n_shared: job.n_shared,
                     events: job.events.clone(),
                     scan,
                     shutdown: shared.shutdown.clone(),
                     metrics: Arc::clone(&shared.metrics),
+                    fault: job.fault,
                     since: job.since,
                     last: None,
                 };
                 answers.sit(seat, Conversation { sequence, answer, sampler, audience: Box::new(follower) });
             }
             Err(error) => {
-                let _ = job.events.try_send((choice, Event::Failed(Box::new(failure(&error)))));
+                let _ = job.events.try_send((job.first_choice + choice, Event::Failed(Box::new(failure(&error)))));
                 self.leave(seat);
             }
         }
@@ -283,7 +284,7 @@ impl<'a> Worker<'a> {
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
-                let _ = job.events.try_send((0, Event::Failed(Box::new(failure(&error)))));
+                let _ = job.events.try_send((job.first_choice, Event::Failed(Box::new(failure(&error)))));
                 return self.leave(seat);
             }
         };
@@ -298,19 +299,19 @@ impl<'a> Worker<'a> {
                 let choice = *choice;
                 let (rest, found) = scan.borrow_mut().finish();
                 if !rest.is_empty() {
-                    let _ = job.events.try_send((choice, Event::Text(rest)));
+                    let _ = job.events.try_send((job.first_choice + choice, Event::Text(rest)));
                 }
                 let mut finish = finish_of(&outcome, found);
                 finish.n_cached = n_cached;
                 self.shared.metrics.finished(&finish);
                 self.keep(seat, sequence, &job, &outcome);
-                let _ = job.events.try_send((choice, Event::Finished(Box::new(finish))));
+                let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
             }
             Stage::Reading(_) | Stage::Waiting => {
                 let finish = finish_of(&outcome, false);
                 for choice in 0..job.n {
                     let finish = Finish { n_cached, ..finish };
-                    let _ = job.events.try_send((choice, Event::Finished(Box::new(finish))));
+                    let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
                 }
                 self.keep(seat, sequence, &job, &outcome);
             }
@@ -353,7 +354,7 @@ fn reuse(kept: Kept, ids: &[u32]) -> (Sequence, usize) {
 }
 
 fn fail(job: &Job, error: &ApiError) {
-    let _ = job.events.try_send((0, Event::Failed(Box::new(error.clone()))));
+    let _ = job.events.try_send((job.first_choice, Event::Failed(Box::new(error.clone()))));
 }
 
 fn failure(error: &Error) -> ApiError {

@@ -15,8 +15,8 @@ fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo-q8_0.gguf")
 }
 
-/// A model of random weights whose answers go on until the context is full.
-fn endless(scratch: &Scratch) -> PathBuf {
+/// A model of random weights.
+fn random(scratch: &Scratch) -> PathBuf {
     let n_vocab = Vocab::published_cut(1088).tokens.len();
     let dims = Dims { n_embd: 256, n_layer: 4, n_ff: 512, n_vocab, ..Dims::of(Size::B0_8) };
     let synth = Synth::text(&Options { dims, quant: Quant::Q8_0, mtp: false, newer: false, seed: 1 });
@@ -25,6 +25,11 @@ fn endless(scratch: &Scratch) -> PathBuf {
 
 fn user(text: &str) -> Value {
     json!({"messages": [{"role": "user", "content": text}]})
+}
+
+/// A question whose answer repeats itself until the context is full.
+fn forever() -> Value {
+    with(user("a"), json!({"temperature": 0, "frequency_penalty": -2}))
 }
 
 fn with(mut body: Value, more: Value) -> Value {
@@ -241,11 +246,11 @@ fn the_model_and_the_counters_are_shown() {
 #[test]
 fn a_client_that_leaves_frees_its_seat_and_a_slow_one_holds_up_nobody() {
     let scratch = Scratch::new("serve");
-    let server = Server::start(&endless(&scratch), &["--parallel", "2", "--ctx", "16k"]);
+    let server = Server::start(&random(&scratch), &["--parallel", "2", "--ctx", "16k"]);
     // Two that read nothing hold both seats; whatever the first does, the second is whole.
-    let endless = with(user("a"), json!({"stream": true, "temperature": 0}));
-    let slow = server.chat_stream(&endless);
-    let mut gone = server.chat_stream(&endless);
+    let stream = with(forever(), json!({"stream": true}));
+    let slow = server.chat_stream(&stream);
+    let mut gone = server.chat_stream(&stream);
     gone.read_exact(&mut [0; 64]).unwrap();
     let waits = server.chat_stream(&with(user("b"), json!({"max_tokens": 2})));
     let start = Instant::now();
@@ -253,8 +258,8 @@ fn a_client_that_leaves_frees_its_seat_and_a_slow_one_holds_up_nobody() {
     assert_eq!(Response::read(waits).status, 200);
     assert!(start.elapsed() < PATIENCE / 4, "{:?}", start.elapsed());
     // Whole answers are given up as well, and requests that wait.
-    let whole = server.chat_stream(&with(user("a"), json!({"temperature": 0})));
-    let queued = server.chat_stream(&user("a"));
+    let whole = server.chat_stream(&forever());
+    let queued = server.chat_stream(&forever());
     std::thread::sleep(Duration::from_millis(200));
     drop((whole, queued, slow));
     assert_eq!(server.chat(&with(user("b"), json!({"n": 2, "max_tokens": 2}))).status, 200);
@@ -263,9 +268,8 @@ fn a_client_that_leaves_frees_its_seat_and_a_slow_one_holds_up_nobody() {
 #[test]
 fn a_full_queue_says_when_to_come_again() {
     let scratch = Scratch::new("serve");
-    let server = Server::start(&endless(&scratch), &["--parallel", "1", "--ctx", "16k"]);
-    let streams: Vec<TcpStream> =
-        (0..30).map(|_| server.chat_stream(&with(user("a"), json!({"temperature": 0})))).collect();
+    let server = Server::start(&random(&scratch), &["--parallel", "1", "--ctx", "16k"]);
+    let streams: Vec<TcpStream> = (0..30).map(|_| server.chat_stream(&forever())).collect();
     let mut full = 0;
     for stream in &streams {
         stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
@@ -328,8 +332,8 @@ fn nobody_keeps_others_waiting() {
 #[test]
 fn a_signal_ends_streams_with_their_last_event_and_the_server_with_0() {
     let scratch = Scratch::new("serve");
-    let mut server = Server::start(&endless(&scratch), &["--ctx", "16k", "--grace", "1"]);
-    let mut stream = server.chat_stream(&with(user("a"), json!({"stream": true, "temperature": 0})));
+    let mut server = Server::start(&random(&scratch), &["--ctx", "16k", "--grace", "1"]);
+    let mut stream = server.chat_stream(&with(forever(), json!({"stream": true})));
     let mut first = [0; 256];
     stream.read_exact(&mut first).unwrap();
     let mut quiet = server.connect(b"");
@@ -367,6 +371,48 @@ fn other_machines_need_a_key_which_is_not_told() {
     let mut log = String::new();
     server.said.read_to_string(&mut log).unwrap();
     assert!(!log.contains("sesame") && !log.contains("2 + 3"), "{log}");
+}
+
+#[test]
+fn a_fault_ends_one_request_or_pass_and_not_the_server() {
+    let mut server = Server::start(&demo(), &["--parallel", "2", "--fault", "mallory"]);
+    let question = with(user("What is 2 + 3?"), json!({"temperature": 0}));
+    for (name, panics) in [("mallory", 1), ("mallory in a pass", 2), ("mallory in a pass", 3)] {
+        let failed = server.chat(&with(question.clone(), json!({"user": name})));
+        assert_eq!((failed.status, &failed.json()["error"]["type"]), (500, &json!("server_error")));
+        assert_eq!(text(&server.chat(&question)), "2+3=5");
+        assert!(server.get("/metrics").body.contains(&format!("\nqwen_edge_panics_total {panics}\n")));
+    }
+    assert!(server.child.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn texts_are_continued_as_they_are() {
+    let server = Server::start(&demo(), &["--parallel", "2"]);
+    let prompt = "<|im_start|>user\nWhat is 2 + 3?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
+    let ask = |more: Value| {
+        let body = with(json!({"prompt": prompt, "temperature": 0}), more);
+        let answer = server.post("/v1/completions", &body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer
+    };
+    let one = ask(json!({})).json();
+    assert_eq!((&one["choices"][0]["text"], &one["object"]), (&json!("2+3=5"), &json!("text_completion")));
+    let echo = ask(json!({"echo": true, "max_tokens": 0})).json();
+    assert_eq!((&echo["choices"][0]["text"], &echo["usage"]["completion_tokens"]), (&json!(prompt), &json!(0)));
+    let two = ask(json!({"prompt": [prompt, "Count from"], "n": 2, "max_tokens": 2})).json();
+    let texts: Vec<&Value> = two["choices"].as_array().unwrap().iter().map(|choice| &choice["text"]).collect();
+    assert!(texts.len() == 4 && texts[0] == texts[1] && texts[2] == texts[3] && texts[0] == "2+", "{two}");
+    let streamed = ask(json!({"stream": true, "echo": true}));
+    let content: String = streamed
+        .events()
+        .iter()
+        .filter(|event| *event != "[DONE]")
+        .map(|event| serde_json::from_str::<Value>(event).unwrap()["choices"][0]["text"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(content, format!("{prompt}2+3=5"));
+    let wrong = server.post("/v1/completions", &json!({"prompt": [[1, 99_999_999]]}));
+    assert_eq!((wrong.status, &wrong.json()["error"]["param"]), (400, &json!("prompt")));
 }
 
 #[test]

@@ -3,27 +3,18 @@
 use super::chat_answer::ChatDialect;
 use super::fields::{Sampling, object, read};
 use super::messages::{Conversation, Message, Prefill, conversation};
+use super::prepared::Prepared;
 use crate::chat::Request;
 use crate::chat::thinking::Thought;
 use crate::serve::error::ApiError;
-use crate::serve::event::{CHANNEL, EventsOf};
+use crate::serve::event;
 use crate::serve::job::{Job, Thinks};
-use crate::serve::reply::Dialect;
 use crate::serve::shared::Served;
 use crate::tokenizer::Special;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::net::IpAddr;
 use std::time::Instant;
-use tokio::sync::mpsc;
-
-/// A request that can be queued, and how its answer is said.
-pub(in crate::serve) struct Prepared {
-    pub job: Job,
-    pub events: EventsOf,
-    pub dialect: Box<dyn Dialect>,
-    pub stream: bool,
-}
 
 /// Fields of a chat beside those of [`Sampling`].
 #[derive(Deserialize)]
@@ -184,6 +175,7 @@ pub(in crate::serve) fn prepare(
     let mut sampling: Sampling = read(&body)?;
     let mut chat: Chat = read(&body)?;
     sampling.check()?;
+    let fault = sampling.fault(served.fault.as_deref());
     chat.check()?;
     let n = sampling.choices(served.n_seat)?;
     let n_max = sampling.most_tokens(1)?.unwrap_or(usize::MAX);
@@ -227,13 +219,13 @@ pub(in crate::serve) fn prepare(
         return Err(ApiError::field("messages", "the prompt has no tokens"));
     }
     if ids.len() >= served.n_ctx {
-        return Err(ApiError::too_long(ids.len(), served.n_ctx));
+        return Err(ApiError::too_long("messages", ids.len(), served.n_ctx));
     }
     let is_open = thinks.after(&ids, tokenizer).thought() == Thought::Unfinished;
     let thinking = budget != Some(0) && (is_open || wish.on.or(served.thinking) == Some(true));
     let settings = sampling.settings(served.sampling[usize::from(thinking)])?;
 
-    let (sender, events) = mpsc::channel(CHANNEL);
+    let (sender, events) = event::channel(n);
     let job = Job {
         client,
         ids,
@@ -241,15 +233,18 @@ pub(in crate::serve) fn prepare(
         thinks,
         sampling: settings,
         seed: sampling.seed(),
+        first_choice: 0,
         n,
+        n_shared: n,
         n_max,
         stop: sampling.stops(),
         since,
+        fault,
         events: sender,
     };
     let progress = chat.return_progress == Some(true);
     let dialect = ChatDialect::new(&served.about, sampling.include_usage(), progress, since);
-    Ok(Prepared { job, events, dialect: Box::new(dialect), stream: sampling.stream == Some(true) })
+    Ok(Prepared { jobs: vec![job], events, dialect: Box::new(dialect), stream: sampling.stream == Some(true) })
 }
 
 #[cfg(test)]

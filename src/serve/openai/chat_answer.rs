@@ -1,13 +1,13 @@
 //! Answers of `/v1/chat/completions`: chunks of a stream, and the whole.
 
+use super::envelope::{finish_reason, millis, now, stopped, timings, usage_json, write_event};
 use crate::serve::error::ApiError;
 use crate::serve::event::{Event, Reason};
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
 use crate::serve::shared::ModelCard;
 use serde_json::{Value, json};
-use std::fmt::Write;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 /// One answer's envelope.
 pub(super) struct ChatDialect {
@@ -118,54 +118,4 @@ impl Dialect for ChatDialect {
         }
         whole
     }
-}
-
-/// Seconds since 1970.
-pub(in crate::serve) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
-}
-
-fn write_event(value: &Value, out: &mut String) {
-    let _ = write!(out, "data: {value}\n\n");
-}
-
-pub(super) fn finish_reason(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Stop => "stop",
-        Reason::Length | Reason::Shutdown => "length",
-    }
-}
-
-/// What ended an answer, where OpenAI has no word for it.
-fn stopped(reason: Reason) -> Option<(&'static str, Value)> {
-    (reason == Reason::Shutdown).then(|| ("qwen_edge", json!({"stopped": "shutdown"})))
-}
-
-pub(super) fn usage_json(usage: &Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.n_prompt,
-        "completion_tokens": usage.n_completion,
-        "total_tokens": usage.n_prompt + usage.n_completion,
-        "prompt_tokens_details": {"cached_tokens": usage.n_cached},
-        "completion_tokens_details": {"reasoning_tokens": usage.n_reasoning},
-    })
-}
-
-/// As llama-server says it.
-pub(super) fn timings(usage: &Usage) -> Value {
-    let rate = |n: usize, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };
-    let n_read = usage.n_prompt - usage.n_cached;
-    json!({
-        "cache_n": usage.n_cached,
-        "prompt_n": n_read,
-        "prompt_ms": millis(usage.prefill),
-        "prompt_per_second": rate(n_read, usage.prefill),
-        "predicted_n": usage.n_completion,
-        "predicted_ms": millis(usage.decode),
-        "predicted_per_second": rate(usage.n_completion.saturating_sub(1), usage.decode),
-    })
-}
-
-fn millis(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1e3
 }

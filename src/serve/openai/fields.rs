@@ -55,6 +55,7 @@ pub(super) struct Sampling {
     logit_bias: Option<Map<String, Value>>,
     ignore_eos: Option<bool>,
     grammar: Option<String>,
+    user: Option<Value>,
     pub stream: Option<bool>,
     stream_options: Option<StreamOptions>,
 }
@@ -139,6 +140,11 @@ impl Sampling {
         self.stop.take().map_or_else(Vec::new, |stop| stop.0)
     }
 
+    /// Whether the client says anything of the most tokens of an answer.
+    pub fn gives_most_tokens(&self) -> bool {
+        self.max_completion_tokens.or(self.max_tokens).is_some()
+    }
+
     /// Most tokens of an answer, if there is a limit.
     ///
     /// # Errors
@@ -178,6 +184,16 @@ impl Sampling {
     /// Whether a stream ends with its usage.
     pub fn include_usage(&self) -> bool {
         self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
+    }
+
+    /// Fails where a test of the server asks for it; whether the engine is to fail.
+    ///
+    /// # Panics
+    /// If the user is `word`.
+    pub fn fault(&self, word: Option<&str>) -> bool {
+        let (Some(word), Some(user)) = (word, self.user.as_ref().and_then(Value::as_str)) else { return false };
+        assert!(user != word, "a test asked for a fault");
+        user.strip_suffix(" in a pass") == Some(word)
     }
 
     /// Refuses what is asked for and not done.

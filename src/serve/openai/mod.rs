@@ -1,7 +1,10 @@
 //! The dialect of OpenAI's API: chat and text completions.
 
 pub(super) mod chat;
-pub(super) mod chat_answer;
+mod chat_answer;
+pub(super) mod completion;
+mod envelope;
 mod fields;
 mod messages;
 pub(super) mod models;
+pub(super) mod prepared;
