@@ -18,6 +18,9 @@ run: build ## answer a prompt: make run [MODEL=file.gguf] [PROMPT="..."] [ARGS="
 	@test -e "$(MODEL)" || { echo "no file $(MODEL): name a Qwen3.5 GGUF, make run MODEL=path/to/model.gguf" >&2; exit 1; }
 	target/release/qwen-edge run "$(MODEL)" -p "$(PROMPT)" $(ARGS)
 
+serve: build ## answer over HTTP: make serve [MODEL=file.gguf] [ARGS="--port 9000"]
+	target/release/qwen-edge serve "$(MODEL)" $(ARGS)
+
 install: need-cargo ## cargo install this checkout
 	$(CARGO) install --locked --path .
 
@@ -31,6 +34,7 @@ lint: need-cargo ## the part of check that runs no test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) clippy --lib --no-default-features --locked -- -D warnings
+	$(CARGO) clippy --lib --no-default-features --features serve --locked -- -D warnings
 	$(CARGO) clippy --bins --no-default-features --features cli --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 

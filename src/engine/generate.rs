@@ -131,6 +131,12 @@ pub trait Audience {
     fn writing(&mut self, channel: Channel, text: &str);
     /// Whether to go on; asked between batches and tokens.
     fn proceed(&mut self) -> bool;
+    /// Whether it is to be told of [chosen](Audience::chosen) tokens, which takes a copy of the logits.
+    fn follows_choices(&self) -> bool {
+        false
+    }
+    /// This token of the answer was chosen, from these logits `[n_vocab]` before penalties. Its text comes next.
+    fn chosen(&mut self, _id: u32, _logits: &[f32]) {}
     /// Whether it can take more now. An answer among [several](super::answers::Answers) waits until it can.
     fn is_ready(&self) -> bool {
         true
@@ -323,6 +329,7 @@ impl<'a> Answer<'a> {
         if first {
             self.since = Instant::now();
         }
+        let raw = tools.audience.follows_choices().then(|| logits.to_vec());
         let id = self.thinking.prescribed().unwrap_or_else(|| tools.sampler.sample(logits));
         if tools.tokenizer.is_end(id) {
             self.end(Stop::End, tools);
@@ -336,6 +343,9 @@ impl<'a> Answer<'a> {
             self.outcome.decode = self.since.elapsed();
             let text = self.decoder.push(tools.tokenizer, id);
             if let Some(channel) = self.thinking.take(id, text) {
+                if let (Some(raw), Channel::Answer) = (&raw, channel) {
+                    tools.audience.chosen(id, raw);
+                }
                 self.outcome.go_on(channel, text, &self.thinking, tools.audience);
                 self.last = channel;
             }

@@ -1,6 +1,7 @@
 //! What happens to a request: the one stream of events of which every dialect's answer is made, streamed or whole.
 
 use super::error::ApiError;
+use super::logprobs::TokenLogprob;
 use crate::engine::generate::{Outcome, Stop};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -20,8 +21,8 @@ pub(super) enum Event {
     Reading { done: usize, total: usize },
     /// The thinking goes on.
     Thinking(String),
-    /// The answer goes on.
-    Text(String),
+    /// The answer goes on, with these tokens if they were asked for.
+    Text(String, Vec<TokenLogprob>),
     /// It is complete.
     Finished(Box<Finish>),
     /// There will be no more of it.

@@ -1,18 +1,20 @@
 //! Follows one answer in the making and tells its request: ends it at a stop string, or when nobody listens any more.
 
 use super::event::{BURST, Event, Events};
+use super::logprobs::{self, TokenLogprob};
 use super::metrics::Metrics;
 use super::shutdown::{Phase, Shutdown};
-use super::stop_strings::StopStrings;
+use super::told::Told;
 use crate::chat::thinking::Channel;
 use crate::engine::generate::Audience;
+use crate::tokenizer::Tokenizer;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What is left to know when the answer is over.
-pub(super) type Scan = Rc<RefCell<StopStrings>>;
+/// What is left to tell when the answer is over.
+pub(super) type Scan = Rc<RefCell<Told>>;
 
 /// The audience of one choice of a request.
 pub(super) struct Follower {
@@ -21,6 +23,9 @@ pub(super) struct Follower {
     pub n_shared: usize,
     pub events: Events,
     pub scan: Scan,
+    /// Likeliest tokens wanted beside each that is chosen, if those are.
+    pub logprobs: Option<usize>,
+    pub tokenizer: Arc<Tokenizer>,
     pub shutdown: Shutdown,
     pub metrics: Arc<Metrics>,
     /// Whether a test asks for a fault.
@@ -56,18 +61,33 @@ impl Audience for Follower {
             None => self.metrics.began(now - self.since),
             Some(last) => self.metrics.went_on(now - last),
         }
-        let (text, event): (_, fn(String) -> Event) = match channel {
-            Channel::Thinking => (text.to_owned(), Event::Thinking),
-            Channel::Answer => (self.scan.borrow_mut().push(text), Event::Text),
+        let event = match channel {
+            Channel::Thinking => (!text.is_empty()).then(|| Event::Thinking(text.to_owned())),
+            Channel::Answer => self.scan.borrow_mut().push(text),
         };
-        if !text.is_empty() {
-            self.tell(event(text));
+        if let Some(event) = event {
+            self.tell(event);
         }
     }
 
     fn proceed(&mut self) -> bool {
         assert!(!self.fault, "a test asked for a fault in a pass");
-        self.is_wanted() && !self.scan.borrow().found()
+        self.is_wanted() && !self.scan.borrow().is_stopped()
+    }
+
+    fn follows_choices(&self) -> bool {
+        self.logprobs.is_some()
+    }
+
+    fn chosen(&mut self, id: u32, logits: &[f32]) {
+        let bytes = |id: u32| {
+            let mut bytes = Vec::new();
+            self.tokenizer.push_bytes(id, &mut bytes);
+            bytes
+        };
+        let (logprob, top) = logprobs::of(logits, id, self.logprobs.unwrap_or(0));
+        let top = top.into_iter().map(|(id, logprob)| (bytes(id), logprob)).collect();
+        self.scan.borrow_mut().chosen(TokenLogprob { bytes: bytes(id), logprob, top });
     }
 
     fn is_ready(&self) -> bool {

@@ -32,6 +32,8 @@ pub(super) struct Job {
     pub n_max: usize,
     /// Texts that end an answer, none of them empty.
     pub stop: Vec<String>,
+    /// Likeliest tokens wanted beside each of an answer, if those are.
+    pub logprobs: Option<usize>,
     /// When it came.
     pub since: Instant,
     /// Whether a test asks for a fault of the engine.

@@ -14,6 +14,7 @@ mod event;
 mod follower;
 mod http;
 mod job;
+mod logprobs;
 mod metrics;
 mod openai;
 mod patient;
@@ -24,6 +25,7 @@ mod routes;
 mod shared;
 mod shutdown;
 mod stop_strings;
+mod told;
 mod worker;
 
 pub use access::Key;

@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::event::{Event, EventsOf, Finish, Reason};
+use super::logprobs::TokenLogprob;
 use super::shared::Account;
 use serde_json::Value;
 use std::future::Future;
@@ -33,6 +34,7 @@ pub(super) trait Dialect: Send {
 pub(super) struct Choice {
     pub reasoning: String,
     pub text: String,
+    pub tokens: Vec<TokenLogprob>,
     pub reason: Option<Reason>,
 }
 
@@ -112,7 +114,10 @@ impl Admitted {
             match event {
                 Event::Started { .. } | Event::Reading { .. } => {}
                 Event::Thinking(text) => choice.reasoning.push_str(&text),
-                Event::Text(text) => choice.text.push_str(&text),
+                Event::Text(text, tokens) => {
+                    choice.text.push_str(&text);
+                    choice.tokens.extend(tokens);
+                }
                 Event::Finished(finish) => {
                     choice.reason = Some(finish.reason);
                     usage.add(&finish, first);

@@ -10,7 +10,7 @@ use super::follower::{Follower, Scan};
 use super::job::Job;
 use super::shared::Shared;
 use super::shutdown::Phase;
-use super::stop_strings::StopStrings;
+use super::told::Told;
 use crate::compute::Compute;
 use crate::engine::answers::{Answers, Conversation, Finished};
 use crate::engine::context::text_rows;
@@ -220,7 +220,7 @@ impl<'a> Worker<'a> {
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
         };
-        let scan = Rc::new(RefCell::new(StopStrings::new(job.stop.clone())));
+        let scan = Rc::new(RefCell::new(Told::new(job.stop.clone())));
         self.at_work(seat).stage = Stage::Writing { choice, scan };
         self.sit(seat, choice, sequence, task, answers, runner);
     }
@@ -238,7 +238,7 @@ impl<'a> Worker<'a> {
         let AtWork { job, stage, .. } = self.seats[seat].at_work.as_ref().expect("somebody at work");
         let scan = match stage {
             Stage::Writing { scan, .. } => Rc::clone(scan),
-            Stage::Reading(_) | Stage::Waiting => Rc::new(RefCell::new(StopStrings::new(Vec::new()))),
+            Stage::Reading(_) | Stage::Waiting => Rc::new(RefCell::new(Told::new(Vec::new()))),
         };
         let mut sampler = Sampler::new(job.sampling, job.seed.wrapping_add(choice as u64));
         sampler.ban(self.banned.iter().copied());
@@ -254,6 +254,8 @@ impl<'a> Worker<'a> {
                     n_shared: job.n_shared,
                     events: job.events.clone(),
                     scan,
+                    logprobs: job.logprobs,
+                    tokenizer: Arc::clone(&self.tokenizer),
                     shutdown: shared.shutdown.clone(),
                     metrics: Arc::clone(&shared.metrics),
                     fault: job.fault,
@@ -298,8 +300,8 @@ impl<'a> Worker<'a> {
             Stage::Writing { choice, scan } => {
                 let choice = *choice;
                 let (rest, found) = scan.borrow_mut().finish();
-                if !rest.is_empty() {
-                    let _ = job.events.try_send((job.first_choice + choice, Event::Text(rest)));
+                if let Some(rest) = rest {
+                    let _ = job.events.try_send((job.first_choice + choice, rest));
                 }
                 let mut finish = finish_of(&outcome, found);
                 finish.n_cached = n_cached;

@@ -180,7 +180,8 @@ fn what_is_wrong_is_said_with_its_field_and_status() {
         (json!({"stop": [""]}), "stop"),
         (json!({"stop": 7}), "stop"),
         (json!({"n": 0}), "n"),
-        (json!({"logprobs": true}), "logprobs"),
+        (json!({"logprobs": true, "top_logprobs": 21}), "top_logprobs"),
+        (json!({"top_logprobs": 2}), "top_logprobs"),
         (json!({"tools": [{"type": "function", "function": {"name": "f"}}]}), "tools"),
         (json!({"response_format": {"type": "json_object"}}), "response_format"),
         (json!({"chat_template_kwargs": {"messages": []}}), "chat_template_kwargs.messages"),
@@ -384,6 +385,35 @@ fn a_fault_ends_one_request_or_pass_and_not_the_server() {
         assert!(server.get("/metrics").body.contains(&format!("\nqwen_edge_panics_total {panics}\n")));
     }
     assert!(server.child.try_wait().unwrap().is_none());
+}
+
+#[test]
+fn the_tokens_of_an_answer_come_with_their_probabilities() {
+    let server = Server::start(&demo(), &[]);
+    let asked = with(user("What is 2 + 3?"), json!({"temperature": 0, "logprobs": true, "top_logprobs": 3}));
+    let whole = server.chat(&asked).json();
+    let tokens = whole["choices"][0]["logprobs"]["content"].as_array().unwrap().clone();
+    let joined: String = tokens.iter().map(|token| token["token"].as_str().unwrap()).collect();
+    assert_eq!(joined, "2+3=5");
+    for token in &tokens {
+        let top = token["top_logprobs"].as_array().unwrap();
+        assert_eq!((top.len(), &top[0]["token"], &top[0]["logprob"]), (3, &token["token"], &token["logprob"]));
+        let logprobs: Vec<f64> = top.iter().map(|top| top["logprob"].as_f64().unwrap()).collect();
+        assert!(logprobs.is_sorted_by(|a, b| a >= b) && logprobs.iter().map(|x| x.exp()).sum::<f64>() < 1.0 + 1e-6);
+        assert_eq!(token["bytes"], json!(token["token"].as_str().unwrap().as_bytes()));
+    }
+    let streamed = server.chat(&with(asked, json!({"stream": true})));
+    let streamed: Vec<Value> = streamed
+        .events()
+        .iter()
+        .filter(|event| *event != "[DONE]")
+        .filter_map(|event| {
+            let event: Value = serde_json::from_str(event).unwrap();
+            event["choices"][0]["logprobs"]["content"].as_array().cloned()
+        })
+        .flatten()
+        .collect();
+    assert_eq!(streamed, tokens);
 }
 
 #[test]

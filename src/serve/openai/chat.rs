@@ -16,6 +16,9 @@ use serde_json::{Map, Value};
 use std::net::IpAddr;
 use std::time::Instant;
 
+/// Likeliest tokens at most.
+const MOST_LOGPROBS: i64 = 20;
+
 /// Fields of a chat beside those of [`Sampling`].
 #[derive(Deserialize)]
 struct Chat {
@@ -120,6 +123,17 @@ impl Chat {
         Ok(wish)
     }
 
+    /// Likeliest tokens wanted beside each of the answer, if those are.
+    fn logprobs(&self) -> Result<Option<usize>, ApiError> {
+        match (self.logprobs == Some(true), self.top_logprobs) {
+            (true, None) => Ok(Some(0)),
+            (true, Some(n @ 0..=MOST_LOGPROBS)) => Ok(Some(n as usize)),
+            (false, None | Some(0)) => Ok(None),
+            (false, Some(_)) => Err(ApiError::field("top_logprobs", "needs logprobs")),
+            (true, Some(n)) => Err(ApiError::field("top_logprobs", format!("expected 0 to {MOST_LOGPROBS}, not {n}"))),
+        }
+    }
+
     /// Refuses what is asked for and not done.
     fn check(&self) -> Result<(), ApiError> {
         let chosen = self.tool_choice.as_ref().is_some_and(|choice| choice.as_str() != Some("none"));
@@ -142,9 +156,6 @@ impl Chat {
                 ));
             }
             Some(_) => return Err(ApiError::field("response_format.type", "expected text")),
-        }
-        if self.logprobs == Some(true) || self.top_logprobs.is_some_and(|n| n != 0) {
-            return Err(ApiError::unsupported("logprobs", "this server does not give them yet"));
         }
         if self.audio.is_some() || self.modalities.as_ref().is_some_and(|all| all.iter().any(|kind| kind != "text")) {
             return Err(ApiError::unsupported("modalities", "this model answers in text"));
@@ -178,6 +189,7 @@ pub(in crate::serve) fn prepare(
     let fault = sampling.fault(served.fault.as_deref());
     chat.check()?;
     let n = sampling.choices(served.n_seat)?;
+    let logprobs = chat.logprobs()?;
     let n_max = sampling.most_tokens(1)?.unwrap_or(usize::MAX);
     let mut wish = chat.thinking()?;
     let messages = chat.messages.take().ok_or_else(|| ApiError::field("messages", "expected one or more"))?;
@@ -238,12 +250,13 @@ pub(in crate::serve) fn prepare(
         n_shared: n,
         n_max,
         stop: sampling.stops(),
+        logprobs,
         since,
         fault,
         events: sender,
     };
     let progress = chat.return_progress == Some(true);
-    let dialect = ChatDialect::new(&served.about, sampling.include_usage(), progress, since);
+    let dialect = ChatDialect::new(&served.about, sampling.include_usage(), progress, logprobs.is_some(), since);
     Ok(Prepared { jobs: vec![job], events, dialect: Box::new(dialect), stream: sampling.stream == Some(true) })
 }
 

@@ -3,6 +3,7 @@
 use super::envelope::{finish_reason, millis, now, stopped, timings, usage_json, write_event};
 use crate::serve::error::ApiError;
 use crate::serve::event::{Event, Reason};
+use crate::serve::logprobs::TokenLogprob;
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
 use crate::serve::shared::ModelCard;
@@ -17,13 +18,14 @@ pub(super) struct ChatDialect {
     fingerprint: String,
     include_usage: bool,
     progress: bool,
+    logprobs: bool,
     since: Instant,
     n_cached: usize,
 }
 
 impl ChatDialect {
     /// The envelope of a new answer.
-    pub fn new(about: &ModelCard, include_usage: bool, progress: bool, since: Instant) -> ChatDialect {
+    pub fn new(about: &ModelCard, include_usage: bool, progress: bool, logprobs: bool, since: Instant) -> ChatDialect {
         ChatDialect {
             id: random::id("chatcmpl-"),
             created: now(),
@@ -31,6 +33,7 @@ impl ChatDialect {
             fingerprint: about.fingerprint.clone(),
             include_usage,
             progress,
+            logprobs,
             since,
             n_cached: 0,
         }
@@ -58,9 +61,26 @@ impl ChatDialect {
         write_event(&chunk, out);
     }
 
+    fn logprobs(&self, tokens: &[TokenLogprob]) -> Value {
+        if !self.logprobs {
+            return Value::Null;
+        }
+        let entry = |bytes: &[u8], logprob: f32| json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes});
+        let content = tokens.iter().map(|token| {
+            let mut said = entry(&token.bytes, token.logprob);
+            said["top_logprobs"] = token.top.iter().map(|(bytes, logprob)| entry(bytes, *logprob)).collect();
+            said
+        });
+        json!({"content": content.collect::<Value>(), "refusal": null})
+    }
+
     fn delta(&self, choice: usize, delta: Value, reason: Option<Reason>, out: &mut String) {
+        self.delta_of(choice, delta, &Value::Null, reason, out);
+    }
+
+    fn delta_of(&self, choice: usize, delta: Value, logprobs: &Value, reason: Option<Reason>, out: &mut String) {
         let choice = json!({
-            "index": choice, "delta": delta, "logprobs": null, "finish_reason": reason.map(finish_reason),
+            "index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason.map(finish_reason),
         });
         self.chunk(json!([choice]), reason.and_then(stopped), out);
     }
@@ -82,7 +102,9 @@ impl Dialect for ChatDialect {
             }
             Event::Reading { .. } | Event::Failed(_) => {}
             Event::Thinking(text) => self.delta(choice, json!({"reasoning_content": text}), None, out),
-            Event::Text(text) => self.delta(choice, json!({"content": text}), None, out),
+            Event::Text(text, tokens) => {
+                self.delta_of(choice, json!({"content": text}), &self.logprobs(tokens), None, out);
+            }
             Event::Finished(finish) => self.delta(choice, json!({}), Some(finish.reason), out),
         }
     }
@@ -108,7 +130,7 @@ impl Dialect for ChatDialect {
                 message["reasoning_content"] = choice.reasoning.as_str().into();
             }
             let reason = choice.reason.map(finish_reason);
-            json!({"index": i, "finish_reason": reason, "logprobs": null, "message": message})
+            json!({"index": i, "finish_reason": reason, "logprobs": self.logprobs(&choice.tokens), "message": message})
         });
         let mut whole = self.envelope("chat.completion", choices_json.collect());
         whole["usage"] = usage_json(usage);

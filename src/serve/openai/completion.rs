@@ -91,6 +91,7 @@ pub(in crate::serve) fn prepare(
         n_shared,
         n_max,
         stop: stop.clone(),
+        logprobs: None,
         since,
         fault,
         events: sender.clone(),
@@ -184,7 +185,7 @@ impl Dialect for CompletionDialect {
                 "" => {}
                 echoed => self.chunk(choice(index, echoed, None), out),
             },
-            Event::Text(text) => self.chunk(choice(index, text, None), out),
+            Event::Text(text, _) => self.chunk(choice(index, text, None), out),
             Event::Finished(finish) => {
                 self.chunk(choice(index, "", Some(finish_reason(finish.reason))), out);
             }

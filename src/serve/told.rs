@@ -1,0 +1,98 @@
+//! What has been told of an answer: its text as far as no stop string may begin in it, and the tokens of that text.
+
+use super::event::Event;
+use super::logprobs::TokenLogprob;
+use super::stop_strings::StopStrings;
+use std::collections::VecDeque;
+
+/// The text of an answer on its way.
+pub(super) struct Told {
+    stops: StopStrings,
+    /// Tokens whose text is not told, or not all of it.
+    tokens: VecDeque<TokenLogprob>,
+    /// Bytes of text that were told, and not of tokens that were.
+    n_ahead: usize,
+    is_begun: bool,
+}
+
+impl Told {
+    /// Nothing of an answer that ends at one of these.
+    pub fn new(stops: Vec<String>) -> Told {
+        Told { stops: StopStrings::new(stops), tokens: VecDeque::new(), n_ahead: 0, is_begun: false }
+    }
+
+    /// The answer goes on with this token, whose text comes next.
+    pub fn chosen(&mut self, token: TokenLogprob) {
+        self.tokens.push_back(token);
+    }
+
+    /// The answer goes on with this text; what is to be told, if anything.
+    pub fn push(&mut self, text: &str) -> Option<Event> {
+        if !self.is_begun && text.is_empty() {
+            // Blank lines before an answer are no part of it.
+            self.tokens.retain(|token| token.bytes.iter().any(|&byte| byte != b'\n'));
+        }
+        self.is_begun |= !text.is_empty();
+        let text = self.stops.push(text);
+        self.tell(text)
+    }
+
+    /// The answer is over: what is still to be told, and whether a stop has come.
+    pub fn finish(&mut self) -> (Option<Event>, bool) {
+        let (text, found) = self.stops.finish();
+        (self.tell(text), found)
+    }
+
+    /// Whether a stop has come.
+    pub fn is_stopped(&self) -> bool {
+        self.stops.found()
+    }
+
+    fn tell(&mut self, text: String) -> Option<Event> {
+        if text.is_empty() {
+            return None;
+        }
+        self.n_ahead += text.len();
+        let mut tokens = Vec::new();
+        while let Some(token) = self.tokens.pop_front_if(|token| token.bytes.len() <= self.n_ahead) {
+            self.n_ahead -= token.bytes.len();
+            tokens.push(token);
+        }
+        Some(Event::Text(text, tokens))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follow(pieces: &[&str], stops: &[&str]) -> (String, String, bool) {
+        let mut told = Told::new(stops.iter().map(|&stop| stop.to_owned()).collect());
+        let mut events = Vec::new();
+        for piece in pieces {
+            told.chosen(TokenLogprob { bytes: piece.as_bytes().to_vec(), logprob: -1.0, top: Vec::new() });
+            events.extend(told.push(if events.is_empty() { piece.trim_start_matches('\n') } else { piece }));
+        }
+        let (last, found) = told.finish();
+        events.extend(last);
+        let (mut text, mut tokens) = (String::new(), Vec::new());
+        for event in events {
+            let Event::Text(more, chosen) = event else { panic!("{event:?}") };
+            text.push_str(&more);
+            tokens.extend(chosen.into_iter().flat_map(|token| token.bytes));
+        }
+        (text, String::from_utf8(tokens).unwrap(), found)
+    }
+
+    #[test]
+    fn the_tokens_joined_are_the_text() {
+        for (pieces, stops, text, found) in [
+            (&["a", "bc", " d"][..], &[][..], "abc d", false),
+            (&["\n\n", "a", "b"], &[], "ab", false),
+            (&["a", " E", "N", "x"], &["END"], "a ENx", false),
+            (&["a", " E", "ND", "x"], &[" END"], "a", true),
+        ] {
+            assert_eq!(follow(pieces, stops), (text.to_owned(), text.to_owned(), found));
+        }
+    }
+}
