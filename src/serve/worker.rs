@@ -20,6 +20,7 @@ use crate::engine::sequence::Sequence;
 use crate::sampler::Sampler;
 use crate::tokenizer::Tokenizer;
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -87,41 +88,13 @@ impl<'a> Worker<'a> {
         Worker { shared, tokenizer, banned, seats, n_begun: 0 }
     }
 
-    /// Works until the server ends.
+    /// Works until the server ends. A fault of the program ends the answers in the making, and no more.
     pub fn run(mut self, mut runner: Runner) {
         let mut answers = Answers::new(self.seats.len(), &runner);
         loop {
-            if self.shared.shutdown.phase() == Phase::Running {
-                while let Some(job) = self.shared.queue.pop(self.n_free()) {
-                    self.seat(job, &mut answers, &runner);
-                }
-            } else {
-                for job in self.shared.queue.close() {
-                    fail(&job, &ApiError::unavailable("the server ends"));
-                }
-            }
-            if answers.is_empty() {
-                if self.shared.shutdown.phase() > Phase::Running {
-                    return;
-                }
-                self.shared.queue.sleep(IDLE);
-                continue;
-            }
-            if !answers.is_ready() {
-                self.shared.queue.sleep(SLOW);
-                continue;
-            }
-            self.shared.metrics.passed(self.n_at_work());
-            match catch_unwind(AssertUnwindSafe(|| answers.pass(&mut runner, &self.tokenizer))) {
-                Ok(Ok(finished)) => {
-                    for finished in finished {
-                        self.finish(finished, &mut answers, &runner);
-                    }
-                }
-                Ok(Err(error)) => {
-                    self.fail_all(&ApiError::server(error.to_string()));
-                    answers = Answers::new(self.seats.len(), &runner);
-                }
+            match catch_unwind(AssertUnwindSafe(|| self.turn(&mut answers, &mut runner))) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return,
                 Err(_) => {
                     self.shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
                     self.fail_all(&ApiError::server("a fault of the program ended this answer"));
@@ -131,6 +104,42 @@ impl<'a> Worker<'a> {
                 }
             }
         }
+    }
+
+    /// Seats who waits, and runs a pass; or sleeps.
+    fn turn(&mut self, answers: &mut Answers<'static>, runner: &mut Runner) -> ControlFlow<()> {
+        let phase = self.shared.shutdown.phase();
+        if phase == Phase::Running {
+            while let Some(job) = self.shared.queue.pop(self.n_free()) {
+                self.seat(job, answers, runner);
+            }
+        } else {
+            for job in self.shared.queue.close() {
+                fail(&job, &ApiError::unavailable("the server ends"));
+            }
+        }
+        if answers.is_empty() {
+            if phase > Phase::Running {
+                return ControlFlow::Break(());
+            }
+            self.shared.queue.sleep(IDLE);
+        } else if !answers.is_ready() {
+            self.shared.queue.sleep(SLOW);
+        } else {
+            self.shared.metrics.passed(self.n_at_work());
+            match answers.pass(runner, &self.tokenizer) {
+                Ok(finished) => {
+                    for finished in finished {
+                        self.finish(finished, answers, runner);
+                    }
+                }
+                Err(error) => {
+                    self.fail_all(&ApiError::server(error.to_string()));
+                    *answers = Answers::new(self.seats.len(), runner);
+                }
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     fn n_free(&self) -> usize {
@@ -161,15 +170,12 @@ impl<'a> Worker<'a> {
             self.at_work(seat).n_cached = n_cached;
         }
         self.count();
-        if job.n == 1 || job.ids.len() == 1 {
-            let mut sequence = Some(sequence);
-            for (choice, &seat) in seats.iter().enumerate() {
-                let sequence = sequence.take().unwrap_or_else(|| runner.sequence());
-                self.write(seat, choice, sequence, answers, runner);
-            }
+        let (n, first) = (job.ids.len() - 1, seats[0]);
+        if job.n == 1 {
+            self.write(first, 0, sequence, answers, runner);
+        } else if sequence.n_past() == n {
+            self.write_all(&seats, &sequence, answers, runner);
         } else {
-            let n = job.ids.len() - 1;
-            let first = seats[0];
             self.at_work(first).stage = Stage::Reading(seats);
             let task = Task {
                 prompt: text_rows(&job.ids[..n], 0),
@@ -202,6 +208,13 @@ impl<'a> Worker<'a> {
 
     fn at_work(&mut self, seat: usize) -> &mut AtWork {
         self.seats[seat].at_work.as_mut().expect("somebody at work")
+    }
+
+    /// Begins all choices of a request, of whose prompt a conversation has all but the last token.
+    fn write_all(&mut self, seats: &[usize], sequence: &Sequence, answers: &mut Answers<'static>, runner: &Runner) {
+        for (choice, &seat) in seats.iter().enumerate() {
+            self.write(seat, choice, sequence.fork(), answers, runner);
+        }
     }
 
     /// Begins a choice.
@@ -293,9 +306,7 @@ impl<'a> Worker<'a> {
         match stage {
             Stage::Reading(seats) if outcome.stop != Stop::Interrupted => {
                 let seats = std::mem::take(seats);
-                for (choice, &seat) in seats.iter().enumerate() {
-                    self.write(seat, choice, sequence.fork(), answers, runner);
-                }
+                self.write_all(&seats, &sequence, answers, runner);
             }
             Stage::Writing { choice, scan } => {
                 let choice = *choice;

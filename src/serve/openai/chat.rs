@@ -136,12 +136,12 @@ impl Chat {
 
     /// Refuses what is asked for and not done.
     fn check(&self) -> Result<(), ApiError> {
-        let chosen = self.tool_choice.as_ref().is_some_and(|choice| choice.as_str() != Some("none"));
-        let tools = self.tools.as_ref().is_some_and(|tools| !tools.is_empty());
-        if tools && (chosen || self.tool_choice.is_none()) {
+        let choice = self.tool_choice.as_ref();
+        // Without calls, the tools may as well not be there.
+        if choice.is_none_or(|choice| choice != "none") && self.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
             return Err(ApiError::unsupported("tools", "this server makes no calls yet"));
         }
-        if chosen && self.tool_choice.as_ref().and_then(Value::as_str) != Some("auto") {
+        if choice.is_some_and(|choice| choice != "none" && choice != "auto") {
             return Err(ApiError::unsupported("tool_choice", "this server makes no calls yet"));
         }
         if self.functions.as_ref().is_some_and(|functions| !functions.is_empty()) {
@@ -163,8 +163,9 @@ impl Chat {
         if self.web_search_options.is_some() {
             return Err(ApiError::unsupported("web_search_options", "this server fetches nothing"));
         }
-        for (name, owned) in [("messages", true), ("tools", true), ("add_generation_prompt", true)] {
-            if owned && self.chat_template_kwargs.as_ref().is_some_and(|kwargs| kwargs.contains_key(name)) {
+        let kwargs = self.chat_template_kwargs.as_ref();
+        for name in ["messages", "tools", "add_generation_prompt"] {
+            if kwargs.is_some_and(|kwargs| kwargs.contains_key(name)) {
                 return Err(ApiError::field(format!("chat_template_kwargs.{name}"), "is not the client's to set"));
             }
         }
