@@ -9,21 +9,21 @@ pub(super) struct ApiError {
     pub status: u16,
     /// OpenAI's word for the kind.
     kind: &'static str,
-    message: String,
+    message: Box<str>,
     /// The field of the request that it is about.
-    param: Option<String>,
+    param: Option<Box<str>>,
     code: Option<&'static str>,
     /// Tokens of a prompt that is too long, and of the context.
     lengths: Option<(usize, usize)>,
     /// Seconds after which to try again.
-    pub retry_after: Option<u64>,
+    pub retry_after: Option<u32>,
     /// Methods that would have done.
     pub allow: Option<&'static str>,
 }
 
 impl ApiError {
     fn new(status: u16, kind: &'static str, message: impl Into<String>) -> ApiError {
-        let message = message.into();
+        let message = message.into().into();
         let (param, code, lengths, retry_after, allow) = (None, None, None, None, None);
         ApiError { status, kind, message, param, code, lengths, retry_after, allow }
     }
@@ -37,7 +37,7 @@ impl ApiError {
     pub fn field(param: impl Into<String>, message: impl Into<String>) -> ApiError {
         let param = param.into();
         let message = format!("{param}: {}", message.into());
-        ApiError { param: Some(param), ..ApiError::invalid(message) }
+        ApiError { param: Some(param.into()), ..ApiError::invalid(message) }
     }
 
     /// A field that asks for what this server does not do.
@@ -53,7 +53,7 @@ impl ApiError {
     /// A prompt that leaves no room for an answer.
     pub fn too_long(param: &str, n_prompt: usize, n_ctx: usize) -> ApiError {
         ApiError {
-            param: Some(param.to_owned()),
+            param: Some(param.into()),
             code: Some("context_length_exceeded"),
             lengths: Some((n_prompt, n_ctx)),
             ..ApiError::invalid(format!("the prompt has {n_prompt} tokens, and a conversation holds {n_ctx}"))
@@ -100,7 +100,7 @@ impl ApiError {
     }
 
     /// Too many are waiting.
-    pub fn queue_full(retry_after: u64) -> ApiError {
+    pub fn queue_full(retry_after: u32) -> ApiError {
         ApiError {
             code: Some("queue_full"),
             retry_after: Some(retry_after),

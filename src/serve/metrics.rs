@@ -84,10 +84,10 @@ impl Metrics {
     }
 
     /// About the time that so many requests take, in seconds: 1 to 60.
-    pub fn seconds_of(&self, n: usize) -> u64 {
+    pub fn seconds_of(&self, n: usize) -> u32 {
         let (micros, answers) = (get(&self.prompt_micros) + get(&self.predicted_micros), get(&self.answers).max(1));
         let at_once = (get(&self.busy) / get(&self.passes).max(1)).max(1);
-        (micros / answers * n as u64 / at_once / 1_000_000).clamp(1, 60)
+        (micros / answers * n as u64 / at_once / 1_000_000).clamp(1, 60) as u32
     }
 
     /// A pass for so many conversations.

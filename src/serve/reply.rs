@@ -110,7 +110,7 @@ impl Admitted {
                 Some(first) => first,
                 None => self.events.recv().await.ok_or_else(engine_gone)?,
             };
-            let (first, choice) = (choice % self.shape.n == 0, &mut choices[choice]);
+            let (first, choice) = (choice.is_multiple_of(self.shape.n), &mut choices[choice]);
             match event {
                 Event::Started { .. } | Event::Reading { .. } => {}
                 Event::Thinking(text) => choice.reasoning.push_str(&text),
@@ -186,7 +186,7 @@ impl EventBody {
         }
         dialect.say(choice, event, out);
         if let Event::Finished(finish) = event {
-            self.usage.add(finish, choice % self.admitted.shape.n == 0);
+            self.usage.add(finish, choice.is_multiple_of(self.admitted.shape.n));
             self.account.line.tokens = Some(self.usage.tokens());
             self.admitted.n_left -= 1;
             if self.admitted.n_left == 0 {

@@ -53,7 +53,7 @@ mod tests {
     fn cut(text: &str, stops: &[&str], piece: usize) -> (String, bool) {
         let mut scan = StopStrings::new(stops.iter().map(|&stop| stop.to_owned()).collect());
         let chars: Vec<char> = text.chars().collect();
-        let mut out: String = chars.chunks(piece).map(|piece| scan.push(&piece.iter().collect::<String>())).collect();
+        let out: String = chars.chunks(piece).map(|piece| scan.push(&piece.iter().collect::<String>())).collect();
         let (rest, found) = scan.finish();
         (out + &rest, found)
     }

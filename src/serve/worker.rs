@@ -190,14 +190,11 @@ impl<'a> Worker<'a> {
     /// Takes the free seat whose conversation begins most like this prompt, or else the one that is unused for longest.
     fn take_seat(&mut self, job: &Rc<Job>) -> usize {
         self.n_begun += 1;
-        let common = |seat: &Seat| match &seat.kept {
-            Some(kept) => Some(kept.read.iter().zip(&job.ids).take_while(|(a, b)| a == b).count()),
-            None => None,
-        };
+        let common = |kept: &Kept| kept.read.iter().zip(&job.ids).take_while(|(a, b)| a == b).count();
         let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].at_work.is_none());
         let best = free.max_by_key(|&i| {
             let seat = &self.seats[i];
-            let n = common(seat).filter(|&n| n >= LEAST_COMMON).unwrap_or(0);
+            let n = seat.kept.as_ref().map(common).filter(|&n| n >= LEAST_COMMON).unwrap_or(0);
             (n, seat.kept.is_none(), std::cmp::Reverse(seat.used))
         });
         let seat = best.expect("a free seat");
