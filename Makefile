@@ -39,9 +39,11 @@ lint: need-cargo ## the part of check that runs no test
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
 
 CLIENTS := target/clients
-test-clients: build ## the openai package for Python talks to the server
+clients: ## fetch the packages for Python that test-clients needs
 	@test -e $(CLIENTS)/bin/python || python3 -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --requirement tests/clients/requirements.txt
+
+test-clients: build clients ## the openai package for Python talks to the server
 	$(CLIENTS)/bin/python tests/clients/chat.py target/release/qwen-edge models/demo-q8_0.gguf
 
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
@@ -123,4 +125,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run serve install test test-clients check lint test-long test-arm test-arm-short test-amx bench bench-peer bench-vision synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: build run serve install test clients test-clients check lint test-long test-arm test-arm-short test-amx bench bench-peer bench-vision synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
