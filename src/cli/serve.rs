@@ -21,10 +21,10 @@ const PARALLEL: [u16; 3] = [4, 2, 1];
 
 /// Answer over HTTP, as OpenAI's API does: chat completions at http://127.0.0.1:8080/v1.
 ///
-/// Only programs on this machine can reach it unless --host says otherwise, and no page of a web site can use it. It opens
-/// no file and fetches no address that a request names. Where it listens is said on standard error; /health says 503
-/// until the model is loaded. SIGTERM and Ctrl-C end it when answers in the making are complete or --grace is over; a second
-/// one ends it at once.
+/// Only programs on this machine can reach it unless --host says otherwise, and no page of a web site can use it. It
+/// opens no file and fetches no address that a request names. Where it listens is said on standard error; /health says
+/// 503 until the model is loaded. SIGTERM and Ctrl-C end it when answers in the making are complete or --grace is
+/// over; a second one ends it at once.
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:\n  \
     qwen-edge serve model.gguf\n  \
@@ -116,7 +116,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let key = args.key()?;
     if key.is_none() && !args.no_key && addresses.iter().any(|address| !address.ip().is_loopback()) {
         say!(
-            "error: --host {} lets other machines use the model: give --api-key-file FILE, or --no-key if all of them may",
+            "error: --host {} lets other machines use the model: give --api-key-file FILE, or --no-key if all may",
             args.host
         );
         std::process::exit(super::WRONG_USAGE);

@@ -1,4 +1,5 @@
-//! What the server counts, as Prometheus reads it: the names of llama-server where it has one for the same, and our own.
+//! What the server counts, as Prometheus reads it: the names of llama-server where it has one for the same, and our
+//! own.
 
 use super::event::Finish;
 use crate::platform::machine::Machine;

@@ -1,9 +1,9 @@
 //! A server: programs speak to the model over HTTP, in the dialect of OpenAI's API.
 //!
 //! One thread has the connections and parses, another one the engine. A request becomes a [`job`], waits in the
-//! [`queue`], is given a seat by the [`worker`], and from then on sends [`event`]s, of which the answer is made: streamed and
-//! whole answers are two folds of the same events ([`reply`]). Channels are bounded, so that a slow reader has its own
-//! answer wait, and nobody else's.
+//! [`queue`], is given a seat by the [`worker`], and from then on sends [`event`]s, of which the answer is made:
+//! streamed and whole answers are two folds of the same events ([`reply`]). Channels are bounded, so that a slow
+//! reader has its own answer wait, and nobody else's.
 //!
 //! Nothing here opens a file or fetches an address that a request names.
 
@@ -69,8 +69,8 @@ pub struct Serving {
     pub thinking: Option<bool>,
     /// Most tokens of thinking, where a request does not say.
     pub think_budget: Option<usize>,
-    /// For tests of what a fault of the program does to others: requests whose field `user` is this word fail where they
-    /// are read, those with ` in a pass` behind it where they are computed.
+    /// For tests of what a fault of the program does to others: requests whose field `user` is this word fail where
+    /// they are read, those with ` in a pass` behind it where they are computed.
     pub fault: Option<String>,
 }
 
@@ -82,8 +82,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at one of these addresses, the first that can be had. `log` is told of every request when it is over, from
-    /// another thread.
+    /// Listens at one of these addresses, the first that can be had. `log` is told of every request when it is over,
+    /// from another thread.
     ///
     /// # Errors
     /// None can be had, or there is no thread.
@@ -132,7 +132,8 @@ impl Server {
         self.shared.shutdown.clone()
     }
 
-    /// Serves a model on this thread, with a seat for every sequence that its runner has room for, until the server ends.
+    /// Serves a model on this thread, with a seat for every sequence that its runner has room for, until the server
+    /// ends.
     pub fn run(self, ready: Ready, serving: Serving) {
         let Ready { runner, tokenizer, template, banned, .. } = ready;
         let tokenizer = Arc::new(tokenizer);

@@ -1,5 +1,5 @@
-//! Requests that wait for a seat. Clients take turns, so that one with many requests does not keep out one with few; the
-//! requests of one client are served in order.
+//! Requests that wait for a seat. Clients take turns, so that one with many requests does not keep out one with few;
+//! the requests of one client are served in order.
 
 use super::job::Job;
 use std::collections::VecDeque;

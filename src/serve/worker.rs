@@ -1,8 +1,9 @@
-//! The engine's thread: seats requests, runs the passes that all of them share, and keeps what was read for the next turn.
+//! The engine's thread: seats requests, runs the passes that all of them share, and keeps what was read for the next
+//! turn.
 //!
-//! A seat keeps the conversation of its last answer. The next prompt that begins alike goes on from there, as far as the
-//! rows were read as rows of a prompt: what an answer has written was computed in another way and is read again, so that
-//! an answer has the same bits whatever was served before it.
+//! A seat keeps the conversation of its last answer. The next prompt that begins alike goes on from there, as far as
+//! the rows were read as rows of a prompt: what an answer has written was computed in another way and is read again,
+//! so that an answer has the same bits whatever was served before it.
 
 use super::error::ApiError;
 use super::event::{Event, Finish, Reason};
@@ -159,6 +160,8 @@ impl<'a> Worker<'a> {
         self.shared.metrics.seated(job.since.elapsed());
         let job = Rc::new(job);
         let seats: Vec<usize> = (0..job.n).map(|_| self.take_seat(&job)).collect();
+        // There is memory for one conversation a seat.
+        seats[1..].iter().for_each(|&seat| self.seats[seat].kept = None);
         let (sequence, n_cached) = match self.seats[seats[0]].kept.take() {
             Some(kept) => reuse(kept, &job.ids),
             None => (runner.sequence(), 0),

@@ -156,8 +156,11 @@ fn an_answer_that_is_begun_is_continued_and_limits_end_one() {
         (&json!("length"), &json!(3))
     );
     // A late system message is a turn of the user; nulls are nothing; what is not known is ignored.
-    let late = json!({"messages": [{"role": "user", "content": "Hello."}, {"role": "developer", "content": "What is 2 + 3?"}],
-        "model": "gpt-9", "store": true, "metadata": {"a": 1}, "tools": null, "top_p": null, "response_format": {"type": "text"}});
+    let late = json!({
+        "messages": [{"role": "user", "content": "Hello."}, {"role": "developer", "content": "What is 2 + 3?"}],
+        "model": "gpt-9", "store": true, "metadata": {"a": 1}, "tools": null, "top_p": null,
+        "response_format": {"type": "text"},
+    });
     assert!(text(&server.chat(&with(late, greedy))).contains('5'));
 }
 
@@ -171,6 +174,7 @@ fn what_is_wrong_is_said_with_its_field_and_status() {
         }
         (response.status, error)
     };
+    let picture = json!({"type": "image_url", "image_url": {"url": "/etc/passwd"}});
     for (more, param) in [
         (json!({"temperature": -1}), "temperature"),
         (json!({"temperature": "hot"}), "temperature"),
@@ -187,10 +191,7 @@ fn what_is_wrong_is_said_with_its_field_and_status() {
         (json!({"chat_template_kwargs": {"messages": []}}), "chat_template_kwargs.messages"),
         (json!({"messages": []}), "messages"),
         (json!({"messages": null}), "messages"),
-        (
-            json!({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "/etc/passwd"}}]}]}),
-            "messages[0].content[0]",
-        ),
+        (json!({"messages": [{"role": "user", "content": [picture]}]}), "messages[0].content[0]"),
     ] {
         let (status, error) = error(server.chat(&with(user("Hello."), more)));
         assert_eq!((status, &error["param"]), (400, &json!(param)), "{error}");
@@ -292,7 +293,8 @@ fn nobody_keeps_others_waiting() {
     let slow_headers: Vec<TcpStream> =
         (0..100).map(|_| server.connect(b"POST /v1/chat/completions HTTP/1.1\r\nhost: loc")).collect();
     quick("slow headers");
-    let head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n{";
+    let head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
+        content-type: application/json\r\ncontent-length: 5000\r\n\r\n{";
     let slow_bodies: Vec<TcpStream> = (0..100).map(|_| server.connect(head)).collect();
     quick("slow bodies");
     let json_type = "content-type: application/json";
@@ -300,7 +302,8 @@ fn nobody_keeps_others_waiting() {
     assert_eq!(large.status, 413);
     let chunk = format!("186A1\r\n{}\r\n0\r\n\r\n", "x".repeat(0x186A1));
     let mut chunked = server.connect(
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
+          content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
     );
     let _ = chunked.write_all(chunk.as_bytes());
     let mut said = [0; 12];

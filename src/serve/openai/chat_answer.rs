@@ -65,7 +65,10 @@ impl ChatDialect {
         if !self.logprobs {
             return Value::Null;
         }
-        let entry = |bytes: &[u8], logprob: f32| json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes});
+        let entry = |bytes: &[u8], logprob: f32| {
+            let token = String::from_utf8_lossy(bytes);
+            json!({"token": token, "logprob": logprob, "bytes": bytes})
+        };
         let content = tokens.iter().map(|token| {
             let mut said = entry(&token.bytes, token.logprob);
             said["top_logprobs"] = token.top.iter().map(|(bytes, logprob)| entry(bytes, *logprob)).collect();

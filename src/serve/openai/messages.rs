@@ -73,7 +73,8 @@ fn assistant(message: &Message, text: String) -> Value {
     turn
 }
 
-/// A call with its arguments as an object: in this API they are a string. What is no object stays as it is, under a name.
+/// A call with its arguments as an object: in this API they are a string. What is no object stays as it is, under a
+/// name.
 fn with_object(mut call: Value) -> Value {
     let function = if call.get("function").is_some_and(Value::is_object) { &mut call["function"] } else { &mut call };
     let Some(function) = function.as_object_mut() else { return call };
