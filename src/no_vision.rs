@@ -408,7 +408,7 @@ pub mod prompt {
         ///
         /// # Errors
         /// None: there is nothing to place.
-        pub fn rows(&self, ids: VisionIds, _: usize, _: &mut Walk) -> Result<Vec<InputRow<'_>>> {
+        pub fn rows(&self, ids: VisionIds, _: usize, _: &mut Walk) -> Result<Vec<InputRow>> {
             match ids.0 {}
         }
     }

@@ -18,7 +18,7 @@ pub struct Conversation<'a> {
     /// The conversation, which has the rows that the answer takes for read.
     pub sequence: Sequence,
     /// The answer.
-    pub answer: Answer<'a>,
+    pub answer: Answer,
     /// Chooses its tokens.
     pub sampler: Sampler,
     /// Is told how it goes.
@@ -121,7 +121,7 @@ impl<'a> Answers<'a> {
 }
 
 /// Whether an answer's next rows can be computed: before it begins, whether all of its prompt can be.
-fn check(answer: &Answer<'_>, sequence: &Sequence, rows: usize, runner: &Runner) -> Result<(), RunError> {
+fn check(answer: &Answer, sequence: &Sequence, rows: usize, runner: &Runner) -> Result<(), RunError> {
     if answer.has_begun() { runner.check_room(sequence, rows) } else { answer.check(runner, sequence) }
 }
 

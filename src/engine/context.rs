@@ -84,7 +84,7 @@ impl Context {
     }
 
     /// Rows for text that follows what is in the context.
-    pub fn text<'r>(&self, ids: &[u32]) -> Vec<InputRow<'r>> {
+    pub fn text(&self, ids: &[u32]) -> Vec<InputRow> {
         text_rows(ids, self.next_position())
     }
 
@@ -96,7 +96,7 @@ impl Context {
     /// If it does not fit, or a row is no input of this model; nothing has been read then.
     pub fn prefill(
         &mut self,
-        rows: &[InputRow<'_>],
+        rows: &[InputRow],
         checkpoint_at: Option<usize>,
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<usize, RunError> {
@@ -133,7 +133,7 @@ impl Context {
     ///
     /// # Errors
     /// Those of [`Runner::run`].
-    pub fn run(&mut self, rows: &[InputRow<'_>], way: Way, want: usize) -> Result<(), RunError> {
+    pub fn run(&mut self, rows: &[InputRow], way: Way, want: usize) -> Result<(), RunError> {
         self.runner.run(&mut [Step { sequence: &mut self.sequence, rows, way, want, checkpoint_at: &[] }]).map(drop)
     }
 
@@ -141,7 +141,7 @@ impl Context {
     ///
     /// # Errors
     /// Those of [`Runner::run`].
-    pub fn forward(&mut self, rows: &[InputRow<'_>], want: usize) -> Result<(), RunError> {
+    pub fn forward(&mut self, rows: &[InputRow], want: usize) -> Result<(), RunError> {
         self.run(rows, Way::Prompt, want)
     }
 
@@ -150,7 +150,7 @@ impl Context {
     ///
     /// # Errors
     /// Those of [`Runner::run`].
-    pub fn write(&mut self, rows: &[InputRow<'_>]) -> Result<(), RunError> {
+    pub fn write(&mut self, rows: &[InputRow]) -> Result<(), RunError> {
         self.run(rows, Way::Written, rows.len())
     }
 
@@ -158,7 +158,7 @@ impl Context {
     ///
     /// # Errors
     /// Those of [`Runner::run`].
-    pub fn run_observed(&mut self, rows: &[InputRow<'_>], way: Way, observer: Observer<'_>) -> Result<(), RunError> {
+    pub fn run_observed(&mut self, rows: &[InputRow], way: Way, observer: Observer<'_>) -> Result<(), RunError> {
         let step = Step { sequence: &mut self.sequence, rows, way, want: rows.len(), checkpoint_at: &[] };
         self.runner.run_observed(&mut [step], Some(observer)).map(drop)
     }
@@ -202,7 +202,7 @@ impl Context {
     ///
     /// # Errors
     /// If they do not fit.
-    pub fn find_not_finite(&mut self, rows: &[InputRow<'_>]) -> Result<Option<NotFinite>, RunError> {
+    pub fn find_not_finite(&mut self, rows: &[InputRow]) -> Result<Option<NotFinite>, RunError> {
         let model = self.model().clone();
         let config = &model.config;
         self.clear();
@@ -238,7 +238,7 @@ impl Context {
     }
 
     /// Goes back to what is read already of `rows`: see [`Sequence::rewind_to_common_prefix`].
-    pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow<'_>]) -> usize {
+    pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow]) -> usize {
         self.sequence.rewind_to_common_prefix(rows)
     }
 
@@ -258,7 +258,7 @@ impl Context {
     ///
     /// # Errors
     /// Those of [`Runner::draft`].
-    pub fn draft(&mut self, hidden: &[f32], next: &[InputRow<'_>], way: Way) -> Result<&[f32], RunError> {
+    pub fn draft(&mut self, hidden: &[f32], next: &[InputRow], way: Way) -> Result<&[f32], RunError> {
         self.runner.draft(&mut self.sequence, hidden, next, way)
     }
 
@@ -276,7 +276,7 @@ impl Context {
 }
 
 /// Rows for text whose first token is at `position`.
-pub fn text_rows<'r>(ids: &[u32], position: u32) -> Vec<InputRow<'r>> {
+pub fn text_rows(ids: &[u32], position: u32) -> Vec<InputRow> {
     let row = |(&id, position)| InputRow { input: Input::Token(id), position: [position; 3] };
     ids.iter().zip(position..).map(row).collect()
 }

@@ -144,9 +144,9 @@ pub trait Audience {
 }
 
 /// What is to be written.
-pub struct Task<'a> {
+pub struct Task {
     /// The prompt.
-    pub prompt: Vec<InputRow<'a>>,
+    pub prompt: Vec<InputRow>,
     /// So many of its rows are expected to begin the next prompt too; the context can then go back to their end.
     pub checkpoint_at: usize,
     /// Most tokens of the answer.
@@ -156,8 +156,8 @@ pub struct Task<'a> {
 }
 
 /// An answer in the making.
-pub struct Answer<'a> {
-    prompt: Vec<InputRow<'a>>,
+pub struct Answer {
+    prompt: Vec<InputRow>,
     /// Rows of the prompt behind which a checkpoint is wanted.
     checkpoint_at: usize,
     n_max: usize,
@@ -170,19 +170,18 @@ pub struct Answer<'a> {
 }
 
 /// Where an answer stands.
-#[derive(Clone, Copy)]
 enum Stage {
     /// So many rows of the prompt are read.
     Reading(usize),
     /// This row comes next.
-    Writing(InputRow<'static>),
+    Writing(InputRow),
     Done,
 }
 
 /// Rows that an answer wants computed.
 pub struct Wanted<'a> {
     /// The rows.
-    pub rows: &'a [InputRow<'a>],
+    pub rows: &'a [InputRow],
     /// How they are computed.
     pub way: Way,
     /// Whether the logits behind the last of them are wanted.
@@ -209,7 +208,7 @@ pub struct Tools<'a> {
     pub audience: &'a mut dyn Audience,
 }
 
-impl<'a> Answer<'a> {
+impl Answer {
     /// An answer to a prompt of which a sequence has the first `n_reused` rows. The sampler begins anew, with the prompt's
     /// tokens before it.
     ///
@@ -218,7 +217,7 @@ impl<'a> Answer<'a> {
     ///
     /// # Panics
     /// If no row of the prompt is left to be read.
-    pub fn new(task: Task<'a>, n_reused: usize, sampler: &mut Sampler) -> Result<Answer<'a>, Error> {
+    pub fn new(task: Task, n_reused: usize, sampler: &mut Sampler) -> Result<Answer, Error> {
         let Task { prompt, checkpoint_at, n_max, thinking } = task;
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
@@ -394,7 +393,7 @@ pub fn generate(
     context: &mut Context,
     tokenizer: &Tokenizer,
     sampler: &mut Sampler,
-    task: Task<'_>,
+    task: Task,
     audience: &mut dyn Audience,
 ) -> Result<Outcome, Error> {
     let n_reused = context.rewind_to_common_prefix(&task.prompt);
@@ -428,7 +427,7 @@ pub fn generate(
 }
 
 /// Finds out where values that are no numbers came from, by reading prompt and answer once more.
-fn not_finite(context: &mut Context, prompt: &[InputRow<'_>], ids: &[u32]) -> Error {
+fn not_finite(context: &mut Context, prompt: &[InputRow], ids: &[u32]) -> Error {
     context.clear();
     let next = prompt.iter().flat_map(|row| row.position).max().map_or(0, |position| position + 1);
     let rows = [prompt, &text_rows(ids, next)].concat();

@@ -95,7 +95,7 @@ pub struct Step<'a> {
     /// Whose they are.
     pub sequence: &'a mut Sequence,
     /// The rows, behind those it has.
-    pub rows: &'a [InputRow<'a>],
+    pub rows: &'a [InputRow],
     /// How they are computed.
     pub way: Way,
     /// So many of them, the last ones, have outputs.
@@ -106,12 +106,12 @@ pub struct Step<'a> {
 
 impl<'a> Step<'a> {
     /// The rows of a prompt, or a piece of it.
-    pub fn prompt(sequence: &'a mut Sequence, rows: &'a [InputRow<'a>], want: usize) -> Step<'a> {
+    pub fn prompt(sequence: &'a mut Sequence, rows: &'a [InputRow], want: usize) -> Step<'a> {
         Step { sequence, rows, way: Way::Prompt, want, checkpoint_at: &[] }
     }
 
     /// What was sampled, drafted or forced; all rows have outputs.
-    pub fn written(sequence: &'a mut Sequence, rows: &'a [InputRow<'a>]) -> Step<'a> {
+    pub fn written(sequence: &'a mut Sequence, rows: &'a [InputRow]) -> Step<'a> {
         Step { sequence, rows, way: Way::Written, want: rows.len(), checkpoint_at: &[] }
     }
 }
@@ -300,10 +300,10 @@ impl Runner {
     ///
     /// # Errors
     /// [`RunError::Token`], [`RunError::Width`].
-    pub fn check_inputs(&self, rows: &[InputRow<'_>]) -> Result<(), RunError> {
+    pub fn check_inputs(&self, rows: &[InputRow]) -> Result<(), RunError> {
         let (n_vocab, n_embd) = (self.model.n_vocab, self.model.config.n_embd);
-        let wrong = |row: &InputRow<'_>| match row.input {
-            Input::Token(id) => (id as usize >= n_vocab).then_some(RunError::Token { id, n_vocab }),
+        let wrong = |row: &InputRow| match &row.input {
+            &Input::Token(id) => (id as usize >= n_vocab).then_some(RunError::Token { id, n_vocab }),
             Input::Embedding(x) => (x.len() != n_embd).then_some(RunError::Width { found: x.len(), expected: n_embd }),
         };
         rows.iter().find_map(wrong).map_or(Ok(()), Err)
@@ -407,7 +407,7 @@ impl Runner {
         &mut self,
         sequence: &mut Sequence,
         hidden: &[f32],
-        next: &[InputRow<'_>],
+        next: &[InputRow],
         way: Way,
     ) -> Result<&[f32], RunError> {
         let (found, expected) = (hidden.len(), next.len() * self.model.config.n_embd);

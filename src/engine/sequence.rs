@@ -103,7 +103,7 @@ impl Sequence {
 
     /// Goes back to the latest known point that `rows` also begin with, and returns how many of them are therefore read
     /// already. At most all but one, so that there is something to read.
-    pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow<'_>]) -> usize {
+    pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow]) -> usize {
         let same = self.keys.iter().zip(rows).take_while(|(have, row)| **have == key(row)).count();
         let same = same.min(rows.len().saturating_sub(1));
         if self.n_past() > same && self.take_back(self.n_past() - same).is_err() {
@@ -140,7 +140,7 @@ impl Sequence {
     }
 
     /// Notes rows that a pass has added to the memory, and the checkpoints it has made inside.
-    pub(super) fn went_on(&mut self, rows: &[InputRow<'_>], checkpoints: Vec<Checkpoint>) {
+    pub(super) fn went_on(&mut self, rows: &[InputRow], checkpoints: Vec<Checkpoint>) {
         for row in rows {
             let behind = row.position.into_iter().max().unwrap_or(0).saturating_add(1);
             self.next.push(self.next_position().max(behind));
@@ -165,7 +165,7 @@ pub struct NotLogged {
 
 /// What tells a row from others: its token or embedding, and its position. A token of a text has both in its key, any other
 /// row the start of a SHA-256 hash of them.
-fn key(row: &InputRow<'_>) -> u64 {
+fn key(row: &InputRow) -> u64 {
     const HASHED: u64 = 1 << 63;
     let [t, h, w] = row.position;
     let hash = |kind: &[u8], values: &[u8]| {
@@ -176,8 +176,8 @@ fn key(row: &InputRow<'_>) -> u64 {
         let [a, b, c, d, e, f, g, h, ..]: [u8; 32] = hash.finalize().into();
         u64::from_le_bytes([a, b, c, d, e, f, g, h]) | HASHED
     };
-    match row.input {
-        Input::Token(id) if t == h && t == w && t < 1 << 31 => u64::from(t) << 32 | u64::from(id),
+    match &row.input {
+        &Input::Token(id) if t == h && t == w && t < 1 << 31 => u64::from(t) << 32 | u64::from(id),
         Input::Token(id) => hash(b"token", &id.to_le_bytes()),
         // Sequences are kept in files, which go to no machine of another byte order.
         Input::Embedding(values) => hash(b"embedding", bytemuck::cast_slice(values)),

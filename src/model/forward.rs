@@ -18,7 +18,7 @@ pub struct Part<'a> {
     /// What is remembered of the sequence, with room for these rows.
     pub memory: &'a mut Memory,
     /// The rows; at least one.
-    pub rows: &'a [InputRow<'a>],
+    pub rows: &'a [InputRow],
     /// How they are computed.
     pub way: Way,
     /// So many of them, the last ones, have outputs.
@@ -154,12 +154,12 @@ impl Forward<'_> {
         let (token_embd, rope) = (self.model.token_embd.matrix(), self.rope);
         let config = &self.model.config;
         let (n_embd, n_rot) = (config.n_embd, config.rope.n_rot);
-        let inputs: Vec<&InputRow<'_>> = batch.order.iter().flat_map(|&part| parts[part].rows).collect();
+        let inputs: Vec<&InputRow> = batch.order.iter().flat_map(|&part| parts[part].rows).collect();
         let (x, angles) = self.scratch.inputs(config, inputs.len());
         self.compute.team.split2((x, n_embd), (angles, n_rot), |i, x, angles| {
             rope.fill(inputs[i].position, angles);
-            match inputs[i].input {
-                Input::Token(id) => decode::decode_row(token_embd.format(), token_embd.row(id as usize), x),
+            match &inputs[i].input {
+                Input::Token(id) => decode::decode_row(token_embd.format(), token_embd.row(*id as usize), x),
                 Input::Embedding(row) => x.copy_from_slice(row),
             }
         });

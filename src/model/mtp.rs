@@ -100,7 +100,7 @@ impl Drafter {
         compute: &mut Compute,
         memory: &mut DraftMemory,
         hidden: &[f32],
-        next: &[InputRow<'_>],
+        next: &[InputRow],
         way: Way,
     ) -> Result<(), OutOfPages> {
         let n_embd = model.config.n_embd;
@@ -126,7 +126,7 @@ impl Drafter {
         rope: &Rope,
         compute: &mut Compute,
         hidden: &[f32],
-        next: &[InputRow<'_>],
+        next: &[InputRow],
         counts: RowCounts,
     ) {
         let (block, config, token_embd) = (block(model), &model.config, model.token_embd.matrix());
@@ -135,8 +135,8 @@ impl Drafter {
         self.joint.reshape(counts, 2 * n_embd);
         self.joint.fill(compute, |i, row| {
             let (e, h) = row.split_at_mut(n_embd);
-            match next[i].input {
-                Input::Token(id) => decode::decode_row(token_embd.format(), token_embd.row(id as usize), e),
+            match &next[i].input {
+                Input::Token(id) => decode::decode_row(token_embd.format(), token_embd.row(*id as usize), e),
                 Input::Embedding(row) => e.copy_from_slice(row),
             }
             kernels.rms_norm_in_place(e, &block.enorm, config.rms_eps);

@@ -243,7 +243,7 @@ impl<'a> Worker<'a> {
         seat: usize,
         choice: usize,
         sequence: Sequence,
-        task: Task<'static>,
+        task: Task,
         answers: &mut Answers<'static>,
         runner: &Runner,
     ) {

@@ -4,7 +4,7 @@ use super::error::{Error, Result};
 use super::eyes::Seen;
 use super::positions::{Insert, VisionIds, Walk, expand};
 use super::preprocess::GridThw;
-use crate::model::input::{Input, InputRow};
+use crate::model::input::{Embedding, Input, InputRow};
 use std::collections::VecDeque;
 
 /// A prompt whose placeholders are as many as its pictures have tokens.
@@ -94,10 +94,10 @@ impl Prompt {
     ///
     /// # Errors
     /// When the prompt's placeholders are not those of its pictures.
-    pub fn rows(&self, ids: VisionIds, n_embd: usize, walk: &mut Walk) -> Result<Vec<InputRow<'_>>> {
+    pub fn rows(&self, ids: VisionIds, n_embd: usize, walk: &mut Walk) -> Result<Vec<InputRow>> {
         let grids: Vec<GridThw> = self.seen.iter().map(|seen| seen.insert.grid).collect();
         let positions = walk.prompt(&self.ids, ids, &grids)?;
-        let mut rows = self.seen.iter().flat_map(|seen| seen.rows.chunks_exact(n_embd));
+        let mut rows = self.seen.iter().flat_map(|seen| Embedding::rows_of(&seen.rows, n_embd));
         let slot = |(id, position): (&u32, _)| {
             let input = if *id == ids.image_pad || *id == ids.video_pad {
                 Input::Embedding(rows.next().expect("as many rows as placeholders"))
@@ -126,8 +126,8 @@ mod tests {
         let slots = prompt.rows(IDS, 2, &mut Walk::default()).unwrap();
         slots
             .iter()
-            .map(|slot| match slot.input {
-                Input::Token(id) => id as f32,
+            .map(|slot| match &slot.input {
+                Input::Token(id) => *id as f32,
                 Input::Embedding(row) => row[0],
             })
             .collect()

@@ -82,7 +82,7 @@ fn answers(ready: &mut Ready, prompts: &[Prompt], order: &[usize], seats: usize,
             && let Some(&i) = waiting.next()
         {
             let prompt = &prompts[i];
-            let rows: Vec<InputRow<'_>> = match prompt.seen.is_empty() {
+            let rows: Vec<InputRow> = match prompt.seen.is_empty() {
                 true => text_rows(&prompt.ids, 0),
                 false => prompt.rows(vision_ids, n_embd, &mut Walk::default()).unwrap(),
             };

@@ -8,7 +8,8 @@ use crate::support::{
 };
 use kernels::Way;
 use qwen_edge::engine::context::text_rows;
-use qwen_edge::model::input::{Input, InputRow};
+use qwen_edge::model::input::{Embedding, Input, InputRow};
+use std::sync::Arc;
 
 #[test]
 fn float_models_give_the_reference_logits() {
@@ -110,14 +111,14 @@ fn images_stand_at_positions_of_three_axes() {
         let fixture = Fixture::open(name);
         let (model, prompt) = (fixture.model(), fixture.prompt());
         let (golden, g) = (fixture.golden.floats("image.logits"), &fixture.golden);
-        let (image, before) = (g.floats("image.embeddings"), g.ints("image.before")[0]);
+        let (image, before) = (Arc::<[f32]>::from(g.floats("image.embeddings")), g.ints("image.before")[0]);
         let (positions, wanted) = (g.ints("image.positions"), g.ints("image.rows"));
 
         let text = |id: &u32| Input::Token(*id);
         let inputs = prompt[..before]
             .iter()
             .map(text)
-            .chain(image.chunks(model.config.n_embd).map(Input::Embedding))
+            .chain(Embedding::rows_of(&image, model.config.n_embd).map(Input::Embedding))
             .chain(prompt[before..].iter().map(text));
         let n = positions.len() / 3;
         let input_rows: Vec<InputRow> = inputs

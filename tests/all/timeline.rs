@@ -10,7 +10,7 @@ use qwen_edge::engine::model_file::{ModelFile, StartOptions};
 use qwen_edge::engine::run_error::RunError;
 use qwen_edge::engine::runner::Settings;
 use qwen_edge::engine::session::SessionError;
-use qwen_edge::model::input::{Input, InputRow};
+use qwen_edge::model::input::{Embedding, Input, InputRow};
 use qwen_edge::model::kv_type::KvType;
 
 /// What the f32 model may be off by when the same tokens are read in other batches.
@@ -311,8 +311,8 @@ fn what_no_context_can_read_is_an_error_and_changes_nothing() {
     let n_vocab = model.n_vocab;
     let unknown = [prompt[0], n_vocab as u32];
     let token = RunError::Token { id: n_vocab as u32, n_vocab };
-    let narrow = [0.0; 3];
-    let row = [InputRow { input: Input::Embedding(&narrow), position: [3; 3] }];
+    let narrow = Embedding::rows_of(&[0.0; 3].into(), 3).next().map(Input::Embedding).unwrap();
+    let row = [InputRow { input: narrow, position: [3; 3] }];
     let width = RunError::Width { found: 3, expected: model.config.n_embd };
     for (rows, want, expected) in [
         (&text_rows(&unknown, 3)[..], 1, token),
