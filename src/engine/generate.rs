@@ -137,6 +137,8 @@ pub trait Audience {
     }
     /// This token of the answer was chosen, from these logits `[n_vocab]` before penalties. Its text comes next.
     fn chosen(&mut self, _id: u32, _logits: &[f32]) {}
+    /// The model ended the answer with this token, from these logits; told to those who follow choices.
+    fn ended(&mut self, _id: u32, _logits: &[f32]) {}
     /// Whether it can take more now. An answer among [several](super::answers::Answers) waits until it can.
     fn is_ready(&self) -> bool {
         true
@@ -330,10 +332,13 @@ impl Answer {
         }
         let raw = tools.audience.follows_choices().then(|| logits.to_vec());
         let id = self.thinking.prescribed().unwrap_or_else(|| tools.sampler.sample(logits));
-        if tools.tokenizer.is_end(id) {
-            self.end(Stop::End, tools);
-        } else if self.outcome.ids.len() == self.n_max {
+        if self.outcome.ids.len() == self.n_max {
             self.end(Stop::Length, tools);
+        } else if tools.tokenizer.is_end(id) {
+            if let Some(raw) = &raw {
+                tools.audience.ended(id, raw);
+            }
+            self.end(Stop::End, tools);
         } else if !tools.audience.proceed() {
             self.end(Stop::Interrupted, tools);
         } else {

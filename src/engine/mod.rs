@@ -12,6 +12,7 @@ pub mod ready;
 pub mod run_error;
 pub mod runner;
 pub mod scheduler;
+pub mod scoring;
 pub mod sequence;
 pub mod session;
 pub mod shortage;

@@ -1,6 +1,7 @@
 //! From logits to the next token: penalties, temperature, cuts, and one seeded draw.
 //!
-//! The order is that of the libraries whose settings the model cards give: penalties, temperature, top-k, top-p, min-p.
+//! The order is that of the libraries whose settings the model cards give: biases, penalties, temperature, top-k, top-p,
+//! min-p.
 //! The same seed, settings and logits give the same tokens on every machine: everything is done in IEEE additions,
 //! multiplications and comparisons in a fixed order, the exponential included.
 //!
@@ -114,6 +115,8 @@ pub struct Sampler {
     random: Random,
     /// Rows that are never drawn.
     banned: Vec<u32>,
+    /// What is added to the logits of rows.
+    biases: Vec<(u32, f32)>,
     /// Every token of prompt and answer, and how often it is in the answer.
     seen: HashMap<u32, u32>,
     scratch: select::Scratch,
@@ -126,6 +129,7 @@ impl Sampler {
             settings,
             random: Random::new(seed),
             banned: Vec::new(),
+            biases: Vec::new(),
             seen: HashMap::new(),
             scratch: select::Scratch::default(),
         }
@@ -144,6 +148,11 @@ impl Sampler {
     /// Never draws these rows, such as padding.
     pub fn ban(&mut self, ids: impl IntoIterator<Item = u32>) {
         self.banned.extend(ids);
+    }
+
+    /// Adds to the logits of these rows from now on; what is not in the vocabulary is ignored.
+    pub fn bias(&mut self, biases: impl IntoIterator<Item = (u32, f32)>) {
+        self.biases.extend(biases);
     }
 
     /// Tells the sampler of tokens of the prompt, which the repetition penalty alone is about.
@@ -167,11 +176,16 @@ impl Sampler {
         self.seen.clear();
     }
 
-    /// Chooses the next token from `logits [n_vocab]`. Those of banned and penalised tokens are overwritten.
+    /// Chooses the next token from `logits [n_vocab]`. Those of banned, biased and penalised tokens are overwritten.
     ///
     /// It is not taken for part of the answer until [`Sampler::accept`]. If no row can be drawn, because all are banned,
     /// NaN or −∞, the answer is the first row that is not banned, or row 0, also where there are no rows.
     pub fn sample(&mut self, logits: &mut [f32]) -> u32 {
+        for &(id, bias) in &self.biases {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit += bias;
+            }
+        }
         self.penalise(logits);
         for &id in &self.banned {
             if let Some(logit) = logits.get_mut(id as usize) {
@@ -310,6 +324,21 @@ mod tests {
         let mut logits = [4.0, 4.0];
         sampler.sample(&mut logits);
         assert_eq!(logits, [4.0, 4.0]);
+    }
+
+    #[test]
+    fn biases_come_before_penalties_and_hold_for_every_token() {
+        let settings = Settings { presence_penalty: 0.5, repetition_penalty: 2.0, ..Settings::greedy() };
+        let mut sampler = sampler(settings);
+        sampler.bias([(1, -3.0), (2, 100.0), (9_999_999, 1.0)]);
+        sampler.accept(1);
+        sampler.forget();
+        sampler.accept(1);
+        for _ in 0..2 {
+            let mut logits = [4.0, 2.0, -90.0];
+            assert_eq!(sampler.sample(&mut logits), 2);
+            assert_eq!(logits, [4.0, -2.5, 10.0]);
+        }
     }
 
     #[test]
