@@ -77,7 +77,7 @@ impl Fitting {
     /// What the plan is asked for, for a prompt of `n_prompt` tokens, 0 when that is not known.
     pub fn wish(&self, n_prompt: usize) -> Wish {
         let n_batch = self.batch.map(|n| n as usize);
-        Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch, n_prompt, n_sequence: None }
+        Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch, n_prompt, ..Wish::default() }
     }
 
     /// Where the weights are to be.

@@ -18,6 +18,7 @@ pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<
         threads,
         drafts: false,
         vision: None,
+        beside: 0,
     }
 }
 

@@ -331,7 +331,7 @@ impl ModelFile {
         threads: usize,
     ) -> Result<Plan, NotEnoughMemory> {
         let feed_forwards = feed_forwards(&self.gguf, &self.config);
-        let mapped = mapped_load(&self.gguf, &self.config, threads);
+        let mapped = Load { beside: options.wish.beside, ..mapped_load(&self.gguf, &self.config, threads) };
         let load = match options.residence {
             Residence::Mapped => Load { vision, feed_forwards: &feed_forwards, ..mapped },
             // All of the file is held then, and nothing of it can be dropped.

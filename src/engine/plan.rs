@@ -70,6 +70,8 @@ pub struct Wish {
     pub n_batch: Option<usize>,
     /// Conversations at once, each of the context length; one where it is not said.
     pub n_sequence: Option<usize>,
+    /// Bytes that the caller will take beside the model, such as those of a server's requests.
+    pub beside: u64,
     /// Tokens of a prompt that is to be read, where they are known: without [`Wish::n_ctx`] the context is made to hold
     /// it.
     pub n_prompt: usize,
@@ -102,6 +104,8 @@ pub struct Load<'a> {
     pub drafts: bool,
     /// The vision tower beside the model, when something may be looked at.
     pub vision: Option<&'a dyn Looking>,
+    /// Bytes that the caller will take beside the model.
+    pub beside: u64,
 }
 
 /// Something that looks at pictures and clips, beside the model.
@@ -273,7 +277,7 @@ impl Plan {
         let arena = forward::arena_len(load.config, settings.limits(), load.threads).saturating_mul(size_of::<f32>());
         let threads = (load.threads as u64).saturating_mul(THREAD_RESERVE.saturating_add(arena as u64));
         let positions = (settings.n_ctx as u64).saturating_mul(settings.n_sequence as u64).saturating_mul(POSITION);
-        let program = [copies(load.config), positions, RESERVE, threads];
+        let program = [copies(load.config), positions, RESERVE, threads, load.beside];
         let mut plan = Plan {
             settings,
             longest: longest(load.config),
@@ -492,6 +496,7 @@ mod tests {
             threads: 2,
             drafts: false,
             vision: None,
+            beside: 0,
         }
     }
 
