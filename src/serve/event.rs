@@ -17,6 +17,9 @@ pub(super) const BURST: usize = 5;
 pub(super) enum Event {
     /// It has a seat; of the prompt's tokens some are read already.
     Started { n_cached: usize },
+    /// The prompt's tokens go on with these, all but the first of them in the end, where they were asked for; told of the
+    /// first choice for all.
+    Scored(Vec<TokenLogprob>),
     /// Tokens of the prompt that are read.
     Reading { done: usize, total: usize },
     /// The thinking goes on.

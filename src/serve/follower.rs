@@ -1,7 +1,7 @@
 //! Follows one answer in the making and tells its request: ends it at a stop string, or when nobody listens any more.
 
 use super::event::{BURST, Event, Events};
-use super::logprobs::{self, TokenLogprob};
+use super::logprobs::{self, Wanted};
 use super::metrics::Metrics;
 use super::shutdown::{Phase, Shutdown};
 use super::told::Told;
@@ -23,8 +23,8 @@ pub(super) struct Follower {
     pub n_shared: usize,
     pub events: Events,
     pub scan: Scan,
-    /// Likeliest tokens wanted beside each that is chosen, if those are.
-    pub logprobs: Option<usize>,
+    /// Which probabilities are wanted, if any are.
+    pub logprobs: Option<Wanted>,
     pub tokenizer: Arc<Tokenizer>,
     pub shutdown: Shutdown,
     pub metrics: Arc<Metrics>,
@@ -80,14 +80,13 @@ impl Audience for Follower {
     }
 
     fn chosen(&mut self, id: u32, logits: &[f32]) {
-        let bytes = |id: u32| {
-            let mut bytes = Vec::new();
-            self.tokenizer.push_bytes(id, &mut bytes);
-            bytes
-        };
-        let (logprob, top) = logprobs::of(logits, id, self.logprobs.unwrap_or(0));
-        let top = top.into_iter().map(|(id, logprob)| (bytes(id), logprob)).collect();
-        self.scan.borrow_mut().chosen(TokenLogprob { bytes: bytes(id), logprob, top });
+        let Some(Wanted { n_top, .. }) = self.logprobs else { return };
+        self.scan.borrow_mut().chosen(logprobs::token(&self.tokenizer, logits, id, n_top));
+    }
+
+    fn ended(&mut self, id: u32, logits: &[f32]) {
+        let Some(Wanted { n_top, of_end: true, .. }) = self.logprobs else { return };
+        self.scan.borrow_mut().ended(logprobs::token(&self.tokenizer, logits, id, n_top));
     }
 
     fn is_ready(&self) -> bool {

@@ -1,10 +1,12 @@
 //! A request as the engine takes it, whatever dialect it came in.
 
 use super::event::Events;
+use super::logprobs::Wanted;
 use crate::chat::thinking::Thinking;
 use crate::sampler::Settings;
 use crate::tokenizer::Tokenizer;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What is to be answered.
@@ -20,6 +22,8 @@ pub(super) struct Job {
     pub thinks: Thinks,
     /// How tokens are chosen.
     pub sampling: Settings,
+    /// What is added to the logits of tokens.
+    pub biases: Arc<[(u32, f32)]>,
     /// The seed of the first choice; that of each further one is the next.
     pub seed: u64,
     /// The number of its first choice among those of the request.
@@ -32,8 +36,8 @@ pub(super) struct Job {
     pub n_max: usize,
     /// Texts that end an answer, none of them empty.
     pub stop: Vec<String>,
-    /// Likeliest tokens wanted beside each of an answer, if those are.
-    pub logprobs: Option<usize>,
+    /// Which probabilities are wanted, if any are.
+    pub logprobs: Option<Wanted>,
     /// When it came.
     pub since: Instant,
     /// Whether a test asks for a fault of the engine.

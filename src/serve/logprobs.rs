@@ -1,6 +1,19 @@
-//! Log-probabilities of the tokens of an answer, and of those that might have come instead.
+//! Log-probabilities of the tokens of an answer or a prompt, and of those that might have come instead.
 
-/// A token that was chosen.
+use crate::tokenizer::Tokenizer;
+
+/// Whose probabilities are wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Wanted {
+    /// Likeliest tokens beside each.
+    pub n_top: usize,
+    /// Whether those of the prompt are wanted too.
+    pub of_prompt: bool,
+    /// Whether that of the token is wanted too at which the model ends the answer.
+    pub of_end: bool,
+}
+
+/// A token that was chosen, or read.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct TokenLogprob {
     /// Its bytes, which may be a part of a character.
@@ -9,6 +22,13 @@ pub(super) struct TokenLogprob {
     pub logprob: f32,
     /// The likeliest tokens and theirs, the likeliest first.
     pub top: Vec<(Vec<u8>, f32)>,
+}
+
+/// What is told of token `id` among `logits`, with the `n` likeliest beside it.
+pub(super) fn token(tokenizer: &Tokenizer, logits: &[f32], id: u32, n: usize) -> TokenLogprob {
+    let (logprob, top) = of(logits, id, n);
+    let top = top.into_iter().map(|(id, logprob)| (tokenizer.token_bytes(id), logprob)).collect();
+    TokenLogprob { bytes: tokenizer.token_bytes(id), logprob, top }
 }
 
 /// The log-probability of `id` among `logits`, and the `n` likeliest ids with theirs: of equal ones the lowest.

@@ -22,6 +22,7 @@ mod queue;
 mod random;
 mod reply;
 mod routes;
+mod score;
 mod shared;
 mod shutdown;
 mod stop_strings;

@@ -35,6 +35,8 @@ pub(super) struct Choice {
     pub reasoning: String,
     pub text: String,
     pub tokens: Vec<TokenLogprob>,
+    /// Tokens of the prompt but for the first, where they were asked for; of the first choice.
+    pub scored: Vec<TokenLogprob>,
     pub reason: Option<Reason>,
 }
 
@@ -113,6 +115,7 @@ impl Admitted {
             let (first, choice) = (choice.is_multiple_of(self.shape.n), &mut choices[choice]);
             match event {
                 Event::Started { .. } | Event::Reading { .. } => {}
+                Event::Scored(tokens) => choice.scored.extend(tokens),
                 Event::Thinking(text) => choice.reasoning.push_str(&text),
                 Event::Text(text, tokens) => {
                     choice.text.push_str(&text);

@@ -12,18 +12,25 @@ pub(super) struct Told {
     tokens: VecDeque<TokenLogprob>,
     /// Bytes of text that were told, and not of tokens that were.
     n_ahead: usize,
+    /// The token that ended it, if that is to be told.
+    end: Option<TokenLogprob>,
     is_begun: bool,
 }
 
 impl Told {
     /// Nothing of an answer that ends at one of these.
     pub fn new(stops: Vec<String>) -> Told {
-        Told { stops: StopStrings::new(stops), tokens: VecDeque::new(), n_ahead: 0, is_begun: false }
+        Told { stops: StopStrings::new(stops), tokens: VecDeque::new(), n_ahead: 0, end: None, is_begun: false }
     }
 
     /// The answer goes on with this token, whose text comes next.
     pub fn chosen(&mut self, token: TokenLogprob) {
         self.tokens.push_back(token);
+    }
+
+    /// The model has ended the answer with this token.
+    pub fn ended(&mut self, token: TokenLogprob) {
+        self.end = Some(token);
     }
 
     /// The answer goes on with this text; what is to be told, if anything.
@@ -40,7 +47,14 @@ impl Told {
     /// The answer is over: what is still to be told, and whether a stop has come.
     pub fn finish(&mut self) -> (Option<Event>, bool) {
         let (text, found) = self.stops.finish();
-        (self.tell(text), found)
+        let mut told = self.tell(text);
+        if let Some(end) = self.end.take() {
+            match &mut told {
+                Some(Event::Text(_, tokens)) => tokens.push(end),
+                _ => told = Some(Event::Text(String::new(), vec![end])),
+            }
+        }
+        (told, found)
     }
 
     /// Whether a stop has come.

@@ -9,6 +9,7 @@ use super::error::ApiError;
 use super::event::{Event, Finish, Reason};
 use super::follower::{Follower, Scan};
 use super::job::Job;
+use super::score::Score;
 use super::shared::Shared;
 use super::shutdown::Phase;
 use super::told::Told;
@@ -76,6 +77,8 @@ struct AtWork {
 enum Stage {
     /// The prompt but for its last token is read, for all choices of a request; these are their seats.
     Reading(Vec<usize>),
+    /// The same, with the probabilities of its tokens.
+    Scoring(Vec<usize>, Box<Score>),
     /// The prompt is read on another seat.
     Waiting,
     /// A choice is written.
@@ -119,13 +122,16 @@ impl<'a> Worker<'a> {
                 fail(&job, &ApiError::unavailable("the server ends"));
             }
         }
-        if answers.is_empty() {
+        let scores = self.score(answers, runner);
+        if answers.is_empty() && scores.is_none() {
             if phase > Phase::Running {
                 return ControlFlow::Break(());
             }
             self.shared.queue.sleep(IDLE);
         } else if !answers.is_ready() {
-            self.shared.queue.sleep(SLOW);
+            if scores != Some(true) {
+                self.shared.queue.sleep(SLOW);
+            }
         } else {
             self.shared.metrics.passed(self.n_at_work());
             match answers.pass(runner, &self.tokenizer) {
@@ -141,6 +147,38 @@ impl<'a> Worker<'a> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Reads a piece of every prompt whose tokens' probabilities were asked for; whether the client of any takes
+    /// more, if there are any.
+    fn score(&mut self, answers: &mut Answers<'static>, runner: &mut Runner) -> Option<bool> {
+        let mut scores = None;
+        for seat in 0..self.seats.len() {
+            let Some(AtWork { job, stage: Stage::Scoring(_, score), .. }) = &mut self.seats[seat].at_work else {
+                continue;
+            };
+            if !Score::is_ready(job) {
+                scores = scores.or(Some(false));
+                continue;
+            }
+            scores = Some(true);
+            let job = Rc::clone(job);
+            if job.events.is_closed() {
+                self.leave(seat);
+            } else if self.shared.shutdown.phase() == Phase::Ending {
+                fail(&job, &ApiError::unavailable("the server ends"));
+                self.leave(seat);
+            } else if let Err(error) = score.read(&job, runner, &self.tokenizer) {
+                fail(&job, &failure(&error));
+                self.leave(seat);
+            } else if score.is_done() {
+                let stage = std::mem::replace(&mut self.at_work(seat).stage, Stage::Waiting);
+                if let Stage::Scoring(seats, score) = stage {
+                    self.write_all(&seats, &score.sequence, answers, runner);
+                }
+            }
+        }
+        scores
     }
 
     fn n_free(&self) -> usize {
@@ -162,9 +200,10 @@ impl<'a> Worker<'a> {
         let seats: Vec<usize> = (0..job.n).map(|_| self.take_seat(&job)).collect();
         // There is memory for one conversation a seat.
         seats[1..].iter().for_each(|&seat| self.seats[seat].kept = None);
+        let scores = job.logprobs.is_some_and(|wanted| wanted.of_prompt);
         let (sequence, n_cached) = match self.seats[seats[0]].kept.take() {
-            Some(kept) => reuse(kept, &job.ids),
-            None => (runner.sequence(), 0),
+            Some(kept) if !scores => reuse(kept, &job.ids),
+            _ => (runner.sequence(), 0),
         };
         for choice in 0..job.n {
             let _ = job.events.try_send((job.first_choice + choice, Event::Started { n_cached }));
@@ -174,7 +213,10 @@ impl<'a> Worker<'a> {
         }
         self.count();
         let (n, first) = (job.ids.len() - 1, seats[0]);
-        if job.n == 1 {
+        if n > 0 && scores {
+            let score = Box::new(Score::new(&job, runner));
+            self.at_work(first).stage = Stage::Scoring(seats, score);
+        } else if job.n == 1 {
             self.write(first, 0, sequence, answers, runner);
         } else if sequence.n_past() == n {
             self.write_all(&seats, &sequence, answers, runner);
@@ -251,10 +293,11 @@ impl<'a> Worker<'a> {
         let AtWork { job, stage, .. } = self.seats[seat].at_work.as_ref().expect("somebody at work");
         let scan = match stage {
             Stage::Writing { scan, .. } => Rc::clone(scan),
-            Stage::Reading(_) | Stage::Waiting => Rc::new(RefCell::new(Told::new(Vec::new()))),
+            Stage::Reading(_) | Stage::Scoring(..) | Stage::Waiting => Rc::new(RefCell::new(Told::new(Vec::new()))),
         };
         let mut sampler = Sampler::new(job.sampling, job.seed.wrapping_add(choice as u64));
         sampler.ban(self.banned.iter().copied());
+        sampler.bias(job.biases.iter().copied());
         let answer = Answer::new(task, sequence.n_past(), &mut sampler);
         let answer = answer.and_then(|answer| {
             answer.check(runner, &sequence)?;
@@ -286,7 +329,9 @@ impl<'a> Worker<'a> {
 
     /// Nobody sits here any more, nor on the seats that wait for this one.
     fn leave(&mut self, seat: usize) {
-        if let Some(AtWork { stage: Stage::Reading(seats), .. }) = self.seats[seat].at_work.take() {
+        if let Some(AtWork { stage: Stage::Reading(seats) | Stage::Scoring(seats, _), .. }) =
+            self.seats[seat].at_work.take()
+        {
             seats.into_iter().for_each(|seat| self.seats[seat].at_work = None);
         }
         self.count();
@@ -320,7 +365,7 @@ impl<'a> Worker<'a> {
                 self.keep(seat, sequence, &job, &outcome);
                 let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
             }
-            Stage::Reading(_) | Stage::Waiting => {
+            Stage::Reading(_) | Stage::Scoring(..) | Stage::Waiting => {
                 let finish = finish_of(&outcome, false);
                 for choice in 0..job.n {
                     let finish = Finish { n_cached, ..finish };

@@ -439,6 +439,117 @@ fn texts_are_continued_as_they_are() {
     assert_eq!((wrong.status, &wrong.json()["error"]["param"]), (400, &json!("prompt")));
 }
 
+/// The arguments of a harness that asks how likely a text is: the sum over all but the first `n_before` tokens and the one
+/// written behind it, and whether each was the likeliest.
+fn likelihood(choice: &Value, n_before: usize) -> (f64, bool) {
+    let logprobs = &choice["logprobs"];
+    let list = |name: &str| logprobs[name].as_array().unwrap().clone();
+    let (own, top) = (list("token_logprobs"), list("top_logprobs"));
+    assert!(own.len() == top.len() && list("tokens").len() == own.len() && list("text_offset").len() == own.len());
+    let inside = n_before..own.len() - 1;
+    let likeliest =
+        |top: &Value| top.as_object().unwrap().values().map(|x| x.as_f64().unwrap()).fold(f64::MIN, f64::max);
+    let sum = own[inside.clone()].iter().map(|x| x.as_f64().unwrap()).sum();
+    let greedy = inside.into_iter().all(|i| own[i].as_f64() == Some(likeliest(&top[i])));
+    (sum, greedy)
+}
+
+#[test]
+fn a_harness_learns_how_likely_the_tokens_of_a_prompt_are() {
+    let server = Server::start(&demo(), &["--parallel", "3"]);
+    let question = "<|im_start|>user\nWhat is 2 + 3?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n";
+    let ask = |more: Value| {
+        let answer = server.post("/v1/completions", &with(json!({"temperature": 0, "logprobs": 1, "seed": 1}), more));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer
+    };
+    // What it writes itself, and how likely it says that this is when it is shown it. Written rows and rows of a prompt
+    // are rounded differently.
+    let written = ask(json!({"prompt": question})).json();
+    let logprobs = &written["choices"][0]["logprobs"];
+    let of_answer: Vec<f64> =
+        logprobs["token_logprobs"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+    assert_eq!(logprobs["tokens"].as_array().unwrap().last().unwrap(), "<|im_end|>");
+    assert_eq!(of_answer.len(), 6, "{written}");
+    let n_question = written["usage"]["prompt_tokens"].as_u64().unwrap() as usize;
+    let texts = json!([format!("{question}2+3=5<|im_end|>"), format!("{question}2+3=6<|im_end|>"), "2"]);
+    let shown = ask(json!({"prompt": texts, "echo": true, "max_tokens": 1})).json();
+    let (right, is_greedy) = likelihood(&shown["choices"][0], n_question);
+    assert!(is_greedy && (right - of_answer.iter().sum::<f64>()).abs() < 0.05, "{right} {of_answer:?}");
+    let (wrong, is_greedy) = likelihood(&shown["choices"][1], n_question);
+    assert!(!is_greedy && wrong < right - 1.0, "{wrong} {right}");
+    assert_eq!(shown["choices"][2]["logprobs"]["token_logprobs"].as_array().unwrap().len(), 2, "{shown}");
+    let first = &shown["choices"][0]["logprobs"];
+    assert_eq!((&first["tokens"][0], &first["token_logprobs"][0]), (&json!("<|im_start|>"), &Value::Null));
+    let text = shown["choices"][0]["text"].as_str().unwrap();
+    for (token, at) in first["tokens"].as_array().unwrap().iter().zip(first["text_offset"].as_array().unwrap()) {
+        let behind: String = text.chars().skip(at.as_u64().unwrap() as usize).collect();
+        assert!(behind.starts_with(token.as_str().unwrap()) || token == "<|im_end|>", "{token} at {at}");
+    }
+    // Without an answer, with two, in a stream, and beside others: the same.
+    let nothing = ask(json!({"prompt": texts[0], "echo": true, "max_tokens": 0})).json();
+    let all = first["token_logprobs"].as_array().unwrap();
+    let of = |choice: &Value| choice["logprobs"]["token_logprobs"].as_array().unwrap().clone();
+    assert_eq!(of(&nothing["choices"][0]), all[..all.len() - 1]);
+    assert_eq!(
+        (&nothing["usage"]["completion_tokens"], &nothing["choices"][0]["finish_reason"]),
+        (&json!(0), &json!("length"))
+    );
+    let request = json!({"prompt": texts, "echo": true, "max_tokens": 1, "n": 2});
+    let streamed = ask(with(request.clone(), json!({"stream": true})));
+    let mut lists = vec![Vec::new(); 6];
+    for event in streamed.events().iter().filter(|event| *event != "[DONE]") {
+        let choice = &serde_json::from_str::<Value>(event).unwrap()["choices"][0];
+        let list = choice["logprobs"]["token_logprobs"].as_array().cloned().unwrap_or_default();
+        lists[choice["index"].as_u64().unwrap() as usize].extend(list);
+    }
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..4).map(|_| scope.spawn(|| ask(request.clone()).json())).collect();
+        for answer in asked.into_iter().map(|asked| asked.join().unwrap()) {
+            for (i, choice) in answer["choices"].as_array().unwrap().iter().enumerate() {
+                assert_eq!(of(choice), of(&shown["choices"][i / 2]));
+                assert_eq!(of(choice), lists[i]);
+            }
+        }
+    });
+    let long = server.post(
+        "/v1/completions",
+        &json!({"prompt": "a b c ".repeat(300), "echo": true, "logprobs": 3, "max_tokens": 0}),
+    );
+    let n = long.json()["usage"]["prompt_tokens"].as_u64().unwrap() as usize;
+    assert!(n > 500 && of(&long.json()["choices"][0]).len() == n);
+}
+
+#[test]
+fn biases_make_tokens_likelier_and_ban_them() {
+    let server = Server::start(&demo(), &[]);
+    let greedy = with(user("What is 2 + 3?"), json!({"temperature": 0, "logprobs": true, "max_tokens": 3}));
+    let plain = server.chat(&greedy).json();
+    // Which number a token has, a text of one token tells.
+    let number = |token: &str| {
+        (0..2000).find(|id| {
+            let echo = json!({"prompt": [[*id]], "echo": true, "max_tokens": 0});
+            server.post("/v1/completions", &echo).json()["choices"][0]["text"] == token
+        })
+    };
+    let two = number("2").unwrap().to_string();
+    let banned = server.chat(&with(greedy.clone(), json!({"logit_bias": {&two: -100}})));
+    assert!(!text(&banned).contains('2') && text(&server.chat(&greedy)).contains('2'), "{banned:?}");
+    let forced = server.chat(&with(greedy.clone(), json!({"logit_bias": {&two: 100}}))).json();
+    assert_eq!(forced["choices"][0]["message"]["content"], "222");
+    // The probabilities are the model's own.
+    let first = |answer: &Value| answer["choices"][0]["logprobs"]["content"][0].clone();
+    assert_eq!(first(&forced), first(&plain));
+    for (bias, param) in [
+        (json!({"x": 1}), "logit_bias.x"),
+        (json!({"99999999": 1}), "logit_bias.99999999"),
+        (json!({"5": 101}), "logit_bias.5"),
+    ] {
+        let wrong = server.chat(&with(greedy.clone(), json!({"logit_bias": bias})));
+        assert_eq!((wrong.status, &wrong.json()["error"]["param"]), (400, &json!(param)));
+    }
+}
+
 #[test]
 fn options_are_taken_from_the_environment_too() {
     let given = program()

@@ -9,6 +9,7 @@ use crate::chat::thinking::Thought;
 use crate::serve::error::ApiError;
 use crate::serve::event;
 use crate::serve::job::{Job, Thinks};
+use crate::serve::logprobs::Wanted;
 use crate::serve::shared::Served;
 use crate::tokenizer::Special;
 use serde::Deserialize;
@@ -123,11 +124,12 @@ impl Chat {
         Ok(wish)
     }
 
-    /// Likeliest tokens wanted beside each of the answer, if those are.
-    fn logprobs(&self) -> Result<Option<usize>, ApiError> {
+    /// The probabilities wanted, if any are: of the tokens of the answer.
+    fn logprobs(&self) -> Result<Option<Wanted>, ApiError> {
+        let wanted = |n_top| Wanted { n_top, of_prompt: false, of_end: false };
         match (self.logprobs == Some(true), self.top_logprobs) {
-            (true, None) => Ok(Some(0)),
-            (true, Some(n @ 0..=MOST_LOGPROBS)) => Ok(Some(n as usize)),
+            (true, None) => Ok(Some(wanted(0))),
+            (true, Some(n @ 0..=MOST_LOGPROBS)) => Ok(Some(wanted(n as usize))),
             (false, None | Some(0)) => Ok(None),
             (false, Some(_)) => Err(ApiError::field("top_logprobs", "needs logprobs")),
             (true, Some(n)) => Err(ApiError::field("top_logprobs", format!("expected 0 to {MOST_LOGPROBS}, not {n}"))),
@@ -245,6 +247,7 @@ pub(in crate::serve) fn prepare(
         checkpoint_at,
         thinks,
         sampling: settings,
+        biases: sampling.biases(tokenizer.n_vocab())?,
         seed: sampling.seed(),
         first_choice: 0,
         n,

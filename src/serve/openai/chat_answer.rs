@@ -103,7 +103,7 @@ impl Dialect for ChatDialect {
                 let choices = json!([{"index": choice, "delta": {}, "logprobs": null, "finish_reason": null}]);
                 self.chunk(choices, Some(("prompt_progress", progress)), out);
             }
-            Event::Reading { .. } | Event::Failed(_) => {}
+            Event::Reading { .. } | Event::Scored(_) | Event::Failed(_) => {}
             Event::Thinking(text) => self.delta(choice, json!({"reasoning_content": text}), None, out),
             Event::Text(text, tokens) => {
                 self.delta_of(choice, json!({"content": text}), &self.logprobs(tokens), None, out);

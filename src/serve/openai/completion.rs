@@ -3,9 +3,11 @@
 use super::envelope::{finish_reason, now, stopped, timings, usage_json, write_event};
 use super::fields::{Sampling, object, read};
 use super::prepared::Prepared;
+use super::text_logprobs::TextLogprobs;
 use crate::serve::error::ApiError;
 use crate::serve::event::{self, Event};
 use crate::serve::job::{Job, Thinks};
+use crate::serve::logprobs::{TokenLogprob, Wanted};
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
 use crate::serve::shared::{ModelCard, Served};
@@ -13,10 +15,14 @@ use crate::tokenizer::{Special, Tokenizer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Prompts of a request at most.
 const MOST_PROMPTS: usize = 16;
+
+/// Likeliest tokens at most.
+const MOST_LOGPROBS: i64 = 20;
 
 /// Tokens of an answer where nobody says how many, as in OpenAI's API.
 const DEFAULT_TOKENS: usize = 16;
@@ -40,10 +46,19 @@ impl Completion {
         if self.best_of.is_some_and(|n| n != 1) {
             return Err(ApiError::unsupported("best_of", "this server does not rank answers: expected 1"));
         }
-        if self.logprobs.is_some() {
-            return Err(ApiError::unsupported("logprobs", "this server does not give them yet"));
-        }
         Ok(())
+    }
+
+    /// The probabilities wanted, if any are: of every token that comes back, the one that ends an answer too, so that an
+    /// answer of one token has one probability whatever the token is.
+    fn logprobs(&self) -> Result<Option<Wanted>, ApiError> {
+        match self.logprobs {
+            None => Ok(None),
+            Some(n @ 0..=MOST_LOGPROBS) => {
+                Ok(Some(Wanted { n_top: n as usize, of_prompt: self.echo == Some(true), of_end: true }))
+            }
+            Some(n) => Err(ApiError::field("logprobs", format!("expected 0 to {MOST_LOGPROBS}, not {n}"))),
+        }
     }
 }
 
@@ -75,8 +90,10 @@ pub(in crate::serve) fn prepare(
     let settings = sampling.settings(served.sampling[0])?;
     let (seed, stop) = (sampling.seed(), sampling.stops());
     let echo = completion.echo == Some(true);
-    let echoed: Vec<String> =
-        prompts.iter().map(|ids| if echo { served.tokenizer.decode(ids) } else { String::new() }).collect();
+    let logprobs = completion.logprobs()?;
+    let biases = sampling.biases(served.tokenizer.n_vocab())?;
+    let echoed = prompts.iter().map(|ids| if echo { Echo::of(ids, &served.tokenizer) } else { Echo::default() });
+    let echoed = echoed.collect();
     let n_shared = prompts.len() * n;
     let (sender, events) = event::channel(n_shared);
     let job = |(i, ids): (usize, Vec<u32>)| Job {
@@ -85,19 +102,20 @@ pub(in crate::serve) fn prepare(
         ids,
         thinks: Thinks::Never,
         sampling: settings,
+        biases: Arc::clone(&biases),
         seed,
         first_choice: i * n,
         n,
         n_shared,
         n_max,
         stop: stop.clone(),
-        logprobs: None,
+        logprobs,
         since,
         fault,
         events: sender.clone(),
     };
     let jobs = prompts.into_iter().enumerate().map(job).collect();
-    let dialect = Box::new(CompletionDialect::new(&served.about, sampling.include_usage(), echoed, n));
+    let dialect = Box::new(CompletionDialect::new(&served.about, sampling.include_usage(), echoed, n, logprobs));
     Ok(Prepared { jobs, events, dialect, stream: sampling.stream == Some(true) })
 }
 
@@ -127,6 +145,24 @@ fn prompts(prompt: Option<&Value>, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>
     all.iter().map(one).collect()
 }
 
+/// A prompt that comes back before its answers.
+#[derive(Default)]
+struct Echo {
+    text: String,
+    /// The bytes of its first token, which has no probability.
+    first: Vec<u8>,
+    /// The tokens behind it, as far as they are read.
+    scored: Vec<TokenLogprob>,
+    n_scored: usize,
+}
+
+impl Echo {
+    fn of(ids: &[u32], tokenizer: &Tokenizer) -> Echo {
+        let first = ids.first().map_or_else(Vec::new, |&id| tokenizer.token_bytes(id));
+        Echo { text: tokenizer.decode(ids), first, scored: Vec::new(), n_scored: ids.len().saturating_sub(1) }
+    }
+}
+
 /// One answer's envelope.
 struct CompletionDialect {
     id: String,
@@ -135,21 +171,32 @@ struct CompletionDialect {
     fingerprint: String,
     include_usage: bool,
     /// What comes before the answers to each prompt.
-    echoed: Vec<String>,
+    echoed: Vec<Echo>,
     /// Choices of each prompt.
     n: usize,
+    logprobs: Option<Wanted>,
+    /// Characters of each choice that a stream has said.
+    said: Vec<usize>,
 }
 
 impl CompletionDialect {
-    fn new(about: &ModelCard, include_usage: bool, echoed: Vec<String>, n: usize) -> CompletionDialect {
+    fn new(
+        about: &ModelCard,
+        include_usage: bool,
+        echoed: Vec<Echo>,
+        n: usize,
+        logprobs: Option<Wanted>,
+    ) -> CompletionDialect {
         CompletionDialect {
             id: random::id("cmpl-"),
             created: now(),
             model: about.id.clone(),
             fingerprint: about.fingerprint.clone(),
             include_usage,
+            said: vec![0; echoed.len() * n],
             echoed,
             n,
+            logprobs,
         }
     }
 
@@ -171,23 +218,62 @@ impl CompletionDialect {
         }
         write_event(&chunk, out);
     }
+
+    /// Whether the tokens of prompts come back with probabilities.
+    fn scores(&self) -> bool {
+        self.logprobs.is_some_and(|wanted| wanted.of_prompt)
+    }
+
+    /// Says the prompt of a choice.
+    fn say_prompt(&mut self, index: usize, out: &mut String) {
+        let Echo { text, first, scored, .. } = &self.echoed[index / self.n];
+        if text.is_empty() {
+            return;
+        }
+        let mut logprobs = TextLogprobs::new(0);
+        if self.scores() {
+            logprobs.push_prompt(first, scored);
+        }
+        let said = choice(index, text, logprobs.json(self.scores()), None);
+        let n = text.chars().count();
+        self.chunk(said, out);
+        self.said[index] += n;
+    }
+
+    /// Says a piece of an answer.
+    fn say_text(&mut self, index: usize, text: &str, tokens: &[TokenLogprob], out: &mut String) {
+        let mut logprobs = TextLogprobs::new(self.said[index]);
+        logprobs.push(tokens);
+        self.chunk(choice(index, text, logprobs.json(self.logprobs.is_some()), None), out);
+        self.said[index] += text.chars().count();
+    }
 }
 
 /// A choice, or a piece of one.
-fn choice(index: usize, text: &str, reason: Option<&str>) -> Value {
-    json!({"index": index, "text": text, "logprobs": null, "finish_reason": reason})
+fn choice(index: usize, text: &str, logprobs: Value, reason: Option<&str>) -> Value {
+    json!({"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason})
 }
 
 impl Dialect for CompletionDialect {
     fn say(&mut self, index: usize, event: &Event, out: &mut String) {
         match event {
-            Event::Started { .. } => match &*self.echoed[index / self.n] {
-                "" => {}
-                echoed => self.chunk(choice(index, echoed, None), out),
-            },
-            Event::Text(text, _) => self.chunk(choice(index, text, None), out),
+            Event::Started { .. } => {
+                let echo = &self.echoed[index / self.n];
+                if !self.scores() || echo.scored.len() == echo.n_scored {
+                    self.say_prompt(index, out);
+                }
+            }
+            Event::Scored(tokens) => {
+                let echo = &mut self.echoed[index / self.n];
+                echo.scored.extend_from_slice(tokens);
+                // Where a piece begins and ends, characters may not.
+                if echo.scored.len() == echo.n_scored {
+                    (index..index + self.n).for_each(|index| self.say_prompt(index, out));
+                }
+            }
+            Event::Text(text, tokens) => self.say_text(index, text, tokens, out),
             Event::Finished(finish) => {
-                self.chunk(choice(index, "", Some(finish_reason(finish.reason))), out);
+                self.chunk(choice(index, "", Value::Null, Some(finish_reason(finish.reason))), out);
             }
             // Nothing is thought here.
             Event::Reading { .. } | Event::Thinking(_) | Event::Failed(_) => {}
@@ -209,8 +295,16 @@ impl Dialect for CompletionDialect {
 
     fn whole(&mut self, choices: &[Choice], usage: &Usage) -> Value {
         let one = |(i, made): (usize, &Choice)| {
-            let text = format!("{}{}", self.echoed[i / self.n], made.text);
-            choice(i, &text, made.reason.map(finish_reason))
+            let echo = &self.echoed[i / self.n];
+            let mut logprobs = TextLogprobs::new(0);
+            if self.scores() {
+                logprobs.push_prompt(&echo.first, &choices[i - i % self.n].scored);
+            } else {
+                logprobs = TextLogprobs::new(echo.text.chars().count());
+            }
+            logprobs.push(&made.tokens);
+            let text = format!("{}{}", echo.text, made.text);
+            choice(i, &text, logprobs.json(self.logprobs.is_some()), made.reason.map(finish_reason))
         };
         let mut whole = self.envelope(choices.iter().enumerate().map(one).collect());
         whole["usage"] = usage_json(usage);

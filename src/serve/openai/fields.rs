@@ -6,12 +6,16 @@ use crate::serve::random;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Bytes of a stop string at most.
 const LONGEST_STOP: usize = 256;
 
 /// Stop strings at most.
 const MOST_STOPS: usize = 16;
+
+/// The largest bias; as much below zero bans a token.
+const MOST_BIAS: f64 = 100.0;
 
 /// Choices at most.
 const MOST_CHOICES: i64 = 8;
@@ -135,6 +139,24 @@ impl Sampling {
         }
     }
 
+    /// What is added to the logits of tokens of the vocabulary; the least of it bans a token.
+    ///
+    /// # Errors
+    /// One is out of its range, or for no token.
+    pub fn biases(&self, n_vocab: usize) -> Result<Arc<[(u32, f32)]>, ApiError> {
+        let one = |(id, value): (&String, &Value)| {
+            let wrong = |message: String| ApiError::field(format!("logit_bias.{id}"), message);
+            let row = id.parse().ok().filter(|&row: &u32| (row as usize) < n_vocab);
+            let row = row.ok_or_else(|| wrong(format!("expected the number of a token, 0 to {}", n_vocab - 1)))?;
+            match value.as_f64() {
+                Some(bias) if bias == -MOST_BIAS => Ok((row, f32::NEG_INFINITY)),
+                Some(bias) if bias.abs() <= MOST_BIAS => Ok((row, bias as f32)),
+                _ => Err(wrong(format!("expected -{MOST_BIAS} to {MOST_BIAS}, not {value}"))),
+            }
+        };
+        self.logit_bias.iter().flatten().map(one).collect()
+    }
+
     /// The texts that end an answer.
     pub fn stops(&mut self) -> Vec<String> {
         self.stop.take().map_or_else(Vec::new, |stop| stop.0)
@@ -201,9 +223,6 @@ impl Sampling {
     /// # Errors
     /// The first such field.
     pub fn check(&self) -> Result<(), ApiError> {
-        if self.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty()) {
-            return Err(ApiError::unsupported("logit_bias", "this server has no biases"));
-        }
         if self.ignore_eos == Some(true) {
             return Err(ApiError::unsupported("ignore_eos", "an answer ends where the model ends it"));
         }

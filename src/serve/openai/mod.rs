@@ -8,3 +8,4 @@ mod fields;
 mod messages;
 pub(super) mod models;
 pub(super) mod prepared;
+mod text_logprobs;
