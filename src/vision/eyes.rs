@@ -143,7 +143,7 @@ impl Prepared {
         report.cached = known.is_some();
         let way = match known {
             Some(rows) => Way::Known(rows),
-            None => Way::Tower(Passage::new(model, compute, &pixels)),
+            None => Way::Tower(Box::new(Passage::new(model, compute, &pixels))),
         };
         Looking { insert, report, key, start, way: Some(way) }
     }
@@ -164,7 +164,7 @@ enum Way {
     /// They are known.
     Known(Arc<[f32]>),
     /// By the tower.
-    Tower(Passage),
+    Tower(Box<Passage>),
 }
 
 impl Looking {

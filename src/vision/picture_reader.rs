@@ -5,7 +5,8 @@ use super::alpha::Alpha;
 use super::eyes::{Prepared, Report, Times};
 use super::image_file;
 use super::picture::Picture;
-use super::preprocess::PixelValues;
+use super::positions::Insert;
+use super::preprocess::{GridThw, PATCH, PixelValues};
 use super::resize::{Area, Size, image_size, resize};
 use std::time::Instant;
 
@@ -23,13 +24,15 @@ pub struct PictureReader {
 }
 
 impl PictureReader {
-    /// Tokens that the picture of a file takes, from the size in its header.
+    /// What stands in a prompt for the picture of a file, from the size in its header: one that lies on its side may be
+    /// turned yet.
     ///
     /// # Errors
     /// What is wrong with the header.
-    pub fn tokens(&self, bytes: &[u8]) -> Result<usize> {
+    pub fn insert(&self, bytes: &[u8]) -> Result<Insert> {
         let from = image_file::size(bytes, self.room)?;
-        Ok(image_size(from, self.area.with_max_tokens(self.max_tokens))?.tokens())
+        let Size { height, width } = image_size(from, self.area.with_max_tokens(self.max_tokens))?;
+        Ok(Insert { grid: GridThw { t: 1, h: height / PATCH, w: width / PATCH }, seconds: None })
     }
 
     /// Reads the picture of a file.

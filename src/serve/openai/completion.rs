@@ -6,6 +6,7 @@ use super::prepared::Prepared;
 use crate::serve::error::ApiError;
 use crate::serve::event::{self, Event};
 use crate::serve::job::{Job, Thinks};
+use crate::serve::pictures::Pictures;
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
 use crate::serve::shared::{ModelCard, Served};
@@ -83,6 +84,8 @@ pub(in crate::serve) fn prepare(
         client,
         checkpoint_at: ids.len() - 1,
         ids,
+        rows: Vec::new(),
+        pictures: Pictures::default(),
         thinks: Thinks::Never,
         sampling: settings,
         seed,
