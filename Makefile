@@ -46,6 +46,10 @@ clients: ## fetch the packages for Python that test-clients needs
 test-clients: build clients ## the openai package for Python talks to the server
 	$(CLIENTS)/bin/python tests/clients/chat.py target/release/qwen-edge models/demo-q8_0.gguf
 
+SOAK_SECONDS ?= 3600
+soak: build ## 10,000 mixed requests in an hour, and what they leave in memory: make soak [SOAK_SECONDS=3600] [ARGS="--requests 10000"]
+	python3 tests/clients/soak.py target/release/qwen-edge "$(MODEL)" --seconds $(SOAK_SECONDS) $(ARGS)
+
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
 	$(CARGO) test --workspace --locked -- --ignored
 
@@ -125,4 +129,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run serve install test clients test-clients check lint test-long test-arm test-arm-short test-amx bench bench-peer bench-vision synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: build run serve install test clients test-clients soak check lint test-long test-arm test-arm-short test-amx bench bench-peer bench-vision synth budgets static static-arm dist deb answers package reproducible clean help need-cargo

@@ -123,6 +123,14 @@ pub mod data_url {
     pub fn is_bare(_: &str) -> bool {
         false
     }
+
+    /// The bytes of a data URL.
+    ///
+    /// # Errors
+    /// [`super::Error::NotBuilt`].
+    pub fn decode(_: &str) -> super::Result<Vec<u8>> {
+        Err(super::Error::NotBuilt)
+    }
 }
 
 /// Hyper-parameters of a tower's file.
@@ -237,6 +245,12 @@ pub mod eyes {
         _never: Infallible,
     }
 
+    /// A picture, read.
+    pub struct Prepared(Infallible);
+
+    /// A picture that is being looked at.
+    pub struct Looking(Infallible);
+
     /// Where the time of one input went.
     #[derive(Clone, Copy, Debug, Default)]
     pub struct Times {
@@ -272,7 +286,8 @@ pub mod eyes {
 
 /// What looks at pictures.
 pub mod viewer {
-    use super::eyes::{Report, Seen};
+    use super::eyes::{Looking, Prepared, Report, Seen};
+    use super::picture_reader::PictureReader;
     use super::{Alpha, Error, Result, Source, weights};
     use crate::compute::Compute;
     use crate::gguf::{Gguf, Note};
@@ -344,6 +359,29 @@ pub mod viewer {
             match self.0 {}
         }
 
+        /// What reads pictures.
+        ///
+        /// # Errors
+        /// None: there is nothing to read them for.
+        pub fn reader(&self, _: u64, _: usize) -> Result<PictureReader> {
+            match self.0 {}
+        }
+
+        /// Remembers no more than so many bytes.
+        pub fn remember_at_most(&mut self, _: usize) {
+            match self.0 {}
+        }
+
+        /// Begins to look at a picture.
+        pub fn begin(&mut self, _: Prepared, _: &mut Compute) -> Looking {
+            match self.0 {}
+        }
+
+        /// Goes on looking.
+        pub fn go_on(&mut self, _: &mut Looking, _: &mut Compute) -> Option<Look> {
+            match self.0 {}
+        }
+
         /// Looks at a picture.
         ///
         /// # Errors
@@ -357,6 +395,36 @@ pub mod viewer {
         /// # Errors
         /// None: there is nothing to look with.
         pub fn clip(&mut self, _: &Source, _: &mut Compute, _: impl FnMut(usize, usize)) -> Result<Look> {
+            match self.0 {}
+        }
+    }
+}
+
+/// What reads pictures.
+pub mod picture_reader {
+    use super::Result;
+    use super::eyes::Prepared;
+    use super::positions::Insert;
+    use std::convert::Infallible;
+
+    /// How pictures are read: not at all.
+    #[derive(Clone, Copy, Debug)]
+    pub struct PictureReader(Infallible);
+
+    impl PictureReader {
+        /// What stands in a prompt for a picture.
+        ///
+        /// # Errors
+        /// None: there is nothing to read.
+        pub fn insert(&self, _: &[u8]) -> Result<Insert> {
+            match self.0 {}
+        }
+
+        /// Reads a picture.
+        ///
+        /// # Errors
+        /// None: there is nothing to read.
+        pub fn read(&self, _: Vec<u8>) -> Result<Prepared> {
             match self.0 {}
         }
     }
@@ -378,6 +446,31 @@ pub mod positions {
         pub fn find(_: impl FnMut(&str) -> Option<u32>) -> Result<VisionIds> {
             Err(Error::NotBuilt)
         }
+    }
+
+    /// A picture as the prompt sees it.
+    pub struct Insert {
+        /// Its size in patches.
+        pub grid: Grid,
+    }
+
+    /// The size of a picture in patches: there is none.
+    #[derive(Clone, Copy)]
+    pub struct Grid(std::convert::Infallible);
+
+    impl Grid {
+        /// Tokens of it.
+        pub fn tokens(self) -> usize {
+            match self.0 {}
+        }
+    }
+
+    /// Repeats each placeholder.
+    ///
+    /// # Errors
+    /// None: there are no placeholders.
+    pub fn expand(_: &[u32], ids: VisionIds, _: &[Insert], _: impl Fn(&str) -> Vec<u32>) -> Result<Vec<u32>> {
+        match ids.0 {}
     }
 
     /// Hands out positions.

@@ -10,7 +10,7 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use qwen_edge::chat::thinking::{Channel, Thinking};
-use qwen_edge::engine::answers::{Answers, Conversation};
+use qwen_edge::engine::answers::{Answers, Conversation, Waits};
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::context::text_rows;
 use qwen_edge::engine::generate::{Answer, Audience, Error, Outcome, Stop, Task};
@@ -26,10 +26,13 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A common beginning of fewer tokens is not worth the copies of its state.
 const LEAST_COMMON: usize = 48;
+
+/// How long answers in the making wait for the prompts of others, which nobody waits for but they.
+const WAITS: Waits = Waits { written: Duration::from_millis(200), alone: Duration::MAX };
 
 /// Answer many prompts at once, from a file to a file.
 ///
@@ -325,7 +328,7 @@ impl Work<'_> {
         let mut told = Told { n_error: 0, tokens: 0, seconds: 0.0 };
         let bar = self.bar(output.n_answered());
         let common = self.read_common(ready)?;
-        let mut answers = Answers::new(self.parallel, &ready.runner);
+        let mut answers = Answers::new(self.parallel, &ready.runner, WAITS);
         // Which entry sits where, and lines that wait for those before them.
         let mut seats = vec![0; self.parallel];
         let mut lines: BTreeMap<usize, Value> = BTreeMap::new();

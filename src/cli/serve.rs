@@ -4,11 +4,13 @@ use super::fitting::{Fitting, Progress};
 use super::run::{Limit, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
+use super::sight::Sight;
+use super::tower_file::{self, NoTower};
 use super::{advice, signals};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
 use qwen_edge::engine::byte_size::ByteSize;
-use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions};
+use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions, Tower, vision_ids};
 use qwen_edge::engine::plan::Wish;
 use qwen_edge::engine::ready::Ready;
 use qwen_edge::serve::{Bounds, Key, ModelCard, Server, ServerOptions, Serving};
@@ -64,6 +66,19 @@ pub struct Args {
     /// Answers in the making at a time [default: 4, or 2 or 1 when memory is short]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: Option<u16>,
+
+    /// Vision file (mmproj GGUF) [default: the model's own file, when a vision tower lies in it, or the one beside it whose
+    /// name begins with mmproj]
+    #[arg(long, value_name = "FILE")]
+    mmproj: Option<PathBuf>,
+
+    /// Use no vision file, not even the one beside the model
+    #[arg(long, conflicts_with = "mmproj")]
+    no_mmproj: bool,
+
+    /// Most tokens (of 1,024 pixels) for a picture [default: 2048]
+    #[arg(long, value_name = "MAX", value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    image_tokens: Option<u32>,
 
     /// Name of the model in the API [default: that of the file]
     #[arg(long, value_name = "NAME")]
@@ -202,6 +217,24 @@ impl Args {
         }
     }
 
+    /// The vision tower for so many conversations, or why there is none.
+    fn tower(&self, file: &ModelFile, n: usize) -> anyhow::Result<(Option<Tower>, Option<NoTower>)> {
+        let sight = Sight {
+            mmproj: self.mmproj.clone(),
+            no_mmproj: self.no_mmproj,
+            image_tokens: self.image_tokens,
+            ..Sight::default()
+        };
+        let found = tower_file::find(&sight, &self.model, (file.gguf(), file.config().n_embd), true)?;
+        let places = vision_ids(file.tokenizer(), file.gguf(), &mut Vec::new());
+        Ok(match (found, places) {
+            (Ok(_), Err(error)) if !sight.is_wanted() => (None, Some(NoTower::Misfit(error.to_string()))),
+            // For each conversation the rows of a picture, and as many to remember.
+            (Ok(file), _) => (Some(Tower { n_input: 2 * n, ..sight.tower(file) }), None),
+            (Err(why), _) => (None, Some(why)),
+        })
+    }
+
     /// Loads the model, with room for as many conversations as were asked for or else can be had.
     fn ready(&self, file: ModelFile) -> anyhow::Result<Ready> {
         let mut file = Some(file);
@@ -211,7 +244,9 @@ impl Args {
                 Some(file) => file,
                 None => ModelFile::open(&self.model).map_err(|error| open_error(error, &self.model))?,
             };
+            let (tower, no_tower) = self.tower(&opened, n.into())?;
             let options = StartOptions {
+                tower,
                 wish: Wish { n_sequence: Some(n.into()), ..self.fitting.wish(0) },
                 residence: self.fitting.residence(),
                 yarn: self.fitting.yarn,
@@ -228,6 +263,10 @@ impl Args {
                 Ok(mut ready) => {
                     if self.fitting.touch {
                         ready.runner.commit_memory();
+                    }
+                    let no_tower = no_tower.or(ready.viewer.is_none().then_some(NoTower::NoMemory));
+                    if let Some(why) = no_tower.filter(NoTower::is_news) {
+                        note(self, &format!("note: {why}"));
                     }
                     return Ok(ready);
                 }

@@ -3,15 +3,13 @@
 use super::generate::{Answer, Audience, Error, Outcome, Stop, Tools, Wanted};
 use super::run_error::RunError;
 use super::runner::{Runner, Step};
+pub use super::scheduler::Waits;
 use super::scheduler::{Demand, Limits, Scheduler};
 use super::sequence::Sequence;
 use crate::model::pass::BatchLimits;
 use crate::sampler::Sampler;
 use crate::tokenizer::Tokenizer;
 use std::time::{Duration, Instant};
-
-/// The time for which a prompt may hold up those that are written to.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// An answer in the making, and what it is made with.
 pub struct Conversation<'a> {
@@ -39,14 +37,30 @@ pub struct Finished {
 pub struct Answers<'a> {
     seats: Vec<Option<Conversation<'a>>>,
     scheduler: Scheduler,
+    /// How long those who are written to have waited for other things than passes, since the last one.
+    waited: Duration,
+    /// Conversations in the last pass.
+    n_passed: usize,
 }
 
 impl<'a> Answers<'a> {
     /// So many empty seats before this runner.
-    pub fn new(n: usize, runner: &Runner) -> Answers<'a> {
+    pub fn new(n: usize, runner: &Runner, waits: Waits) -> Answers<'a> {
         let BatchLimits { rows, written } = runner.settings().limits();
-        let limits = Limits { rows, written, pause: PAUSE };
-        Answers { seats: (0..n).map(|_| None).collect(), scheduler: Scheduler::new(n, limits) }
+        let scheduler = Scheduler::new(n, Limits { rows, written, waits });
+        let (waited, n_passed) = (Duration::ZERO, 0);
+        Answers { seats: (0..n).map(|_| None).collect(), scheduler, waited, n_passed }
+    }
+
+    /// Those who are written to have waited so long for something else than a pass, and wait less for prompts in the
+    /// next one.
+    pub fn waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    /// Conversations in the last pass.
+    pub fn n_passed(&self) -> usize {
+        self.n_passed
     }
 
     /// A seat on which nobody sits.
@@ -77,7 +91,10 @@ impl<'a> Answers<'a> {
     pub fn pass(&mut self, runner: &mut Runner, tokenizer: &Tokenizer) -> Result<Vec<Finished>, RunError> {
         let demands: Vec<Option<Demand>> = self.seats.iter().map(|seat| seat.as_ref().and_then(demand)).collect();
         let mut rows = vec![0; self.seats.len()];
-        self.scheduler.next(&demands).iter().for_each(|seat| rows[seat.who] = seat.rows);
+        self.scheduler
+            .next(&demands, std::mem::take(&mut self.waited))
+            .iter()
+            .for_each(|seat| rows[seat.who] = seat.rows);
         let is_written = |who: usize| rows[who] > 0 && matches!(demands[who], Some(Demand::Written(_)));
 
         let mut failed: Vec<Option<Error>> = self.seats.iter().map(|_| None).collect();
@@ -91,6 +108,7 @@ impl<'a> Answers<'a> {
         }
         let of_pass = |(who, wanted, _): &(usize, Wanted<'_>, &mut Sequence)| (*who, wanted.rows.len(), wanted.logits);
         let passed: Vec<(usize, usize, bool)> = passing.iter().map(of_pass).collect();
+        self.n_passed = passed.len();
         let start = Instant::now();
         let mut steps: Vec<Step<'_>> = passing.iter_mut().map(|(_, wanted, sequence)| wanted.step(sequence)).collect();
         let outputs = if steps.is_empty() { Vec::new() } else { runner.run(&mut steps)? };
@@ -98,9 +116,8 @@ impl<'a> Answers<'a> {
         if n_output > 0 {
             runner.logits(0..n_output);
         }
-        if !(0..self.seats.len()).any(is_written) {
-            self.scheduler.measured(rows.iter().sum(), start.elapsed());
-        }
+        let n_written: usize = (0..rows.len()).filter(|&who| is_written(who)).map(|who| rows[who]).sum();
+        self.scheduler.measured(rows.iter().sum::<usize>() - n_written, n_written, start.elapsed());
 
         for ((who, n, logits), outputs) in passed.into_iter().zip(outputs) {
             let Some(Conversation { sequence, answer, sampler, audience }) = &mut self.seats[who] else { continue };

@@ -1,9 +1,9 @@
 //! Who is in the next pass, when several conversations share a runner.
 //!
-//! Written rows come first: someone waits for each of them. A prompt fills what is left of the pass, in pieces short enough
-//! that who is written to does not notice a pause; alone, it has the whole batch. Whoever was served longest ago comes
-//! first, so that nobody waits for ever: not the short prompt behind the long one, and not the long one behind many short
-//! ones.
+//! Written rows come first: someone waits for each of them, and of them those who were served longest ago. Prompts fill
+//! what is left of the pass, in pieces so short that who is written to, or comes next, does not notice a pause. Of the
+//! prompts the one comes first that has the fewest rows unread: a short one does not wait for a long one. So that nobody
+//! waits for ever, whoever was passed over [`PATIENCE`] times comes before all of them.
 
 use std::time::Duration;
 
@@ -32,8 +32,17 @@ pub struct Limits {
     pub rows: usize,
     /// Written rows at most.
     pub written: usize,
-    /// Time that the prompt rows of a pass may take where rows are written in it.
-    pub pause: Duration,
+    /// How long the prompt rows of a pass may take.
+    pub waits: Waits,
+}
+
+/// How long the prompt rows of a pass may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    /// Where rows are written in it, or a prompt is read to its end: someone waits for them.
+    pub written: Duration,
+    /// Where nobody waits but who may come.
+    pub alone: Duration,
 }
 
 /// Shares out passes, one after the other.
@@ -44,18 +53,24 @@ pub struct Scheduler {
     pass: u64,
     /// Seconds that a prompt row takes, as far as is known.
     prompt_row: Option<f64>,
+    /// Seconds of a pass of so many written rows alone, likewise.
+    written_pass: Vec<Option<f64>>,
 }
+
+/// Passes that a prompt waits for shorter ones.
+const PATIENCE: u64 = 8;
 
 /// Rows of a prompt beside written ones while it is not known how long they take, and at least.
 const LEAST_PIECE: usize = 16;
 
-/// The weight of the latest pass in what a prompt row takes.
+/// The weight of the latest pass in what rows take.
 const LATEST: f64 = 0.25;
 
 impl Scheduler {
     /// A scheduler for so many conversations, which keep their numbers.
     pub fn new(conversations: usize, limits: Limits) -> Scheduler {
-        Scheduler { limits, served: vec![0; conversations], pass: 0, prompt_row: None }
+        let written_pass = vec![None; limits.written + 1];
+        Scheduler { limits, served: vec![0; conversations], pass: 0, prompt_row: None, written_pass }
     }
 
     /// Conversation `who` is another one from now on: it has waited for nothing yet.
@@ -63,14 +78,27 @@ impl Scheduler {
         self.served[who] = self.pass;
     }
 
-    /// The seats of the next pass, given what each conversation demands, if anything. There is one where there is a demand.
-    pub fn next(&mut self, demands: &[Option<Demand>]) -> Vec<Seat> {
+    /// The seats of the next pass, given what each conversation demands, if anything. There is one where there is a
+    /// demand. Those who are written to have waited so long for other things than passes.
+    pub fn next(&mut self, demands: &[Option<Demand>], waited: Duration) -> Vec<Seat> {
         self.pass += 1;
-        let mut waiting: Vec<usize> = (0..demands.len()).filter(|&who| demands[who].is_some()).collect();
-        waiting.sort_by_key(|&who| self.served[who]);
+        let writes = |who: &usize| matches!(demands[*who], Some(Demand::Written(_)));
+        let mut writers: Vec<usize> = (0..demands.len()).filter(writes).collect();
+        writers.sort_by_key(|&who| self.served[who]);
+        let unread = |(who, demand): (usize, &Option<Demand>)| match demand {
+            Some(Demand::Prompt(unread)) => Some((who, *unread)),
+            Some(Demand::Written(_)) | None => None,
+        };
+        let mut readers: Vec<(usize, usize)> = demands.iter().enumerate().filter_map(unread).collect();
+        // Whoever has lost patience, the longest ago first; then the shortest.
+        readers.sort_by_key(|&(who, unread)| {
+            let passed_over = self.pass - self.served[who] > PATIENCE;
+            (!passed_over, if passed_over { self.served[who] } else { unread as u64 }, self.served[who])
+        });
+
         let mut seats = Vec::new();
         let (mut rows, mut written) = (self.limits.rows, self.limits.written.min(self.limits.rows));
-        for &who in &waiting {
+        for who in writers {
             if let Some(Demand::Written(n)) = demands[who]
                 && n <= written
             {
@@ -79,17 +107,18 @@ impl Scheduler {
                 seats.push(Seat { who, rows: n });
             }
         }
-        if !seats.is_empty() {
-            rows = rows.min(self.piece());
-        }
-        for &who in &waiting {
-            if let Some(Demand::Prompt(unread)) = demands[who]
-                && rows > 0
-            {
-                let n = unread.min(rows);
-                rows -= n;
-                seats.push(Seat { who, rows: n });
+        let Waits { written: wait, alone } = self.limits.waits;
+        let short = self.piece(wait.saturating_sub(waited));
+        let mut piece = if seats.is_empty() { self.piece(alone).max(short) } else { short };
+        for (who, unread) in readers {
+            let n = unread.min(rows).min(piece);
+            if n == 0 {
+                break;
             }
+            rows -= n;
+            // Whose prompt is read to its end has its first token behind this pass.
+            piece = if n == unread && alone < Duration::MAX { piece.min(short.max(n)) - n } else { piece - n };
+            seats.push(Seat { who, rows: n });
         }
         for seat in &seats {
             self.served[seat.who] = self.pass;
@@ -97,18 +126,28 @@ impl Scheduler {
         seats
     }
 
-    /// Prompt rows that fit the pause.
-    fn piece(&self) -> usize {
-        let rows = |seconds: f64| (self.limits.pause.as_secs_f64() / seconds) as usize;
+    /// Prompt rows that are read in that time.
+    fn piece(&self, time: Duration) -> usize {
+        if time == Duration::MAX {
+            return usize::MAX;
+        }
+        let rows = |seconds: f64| (time.as_secs_f64() / seconds) as usize;
         self.prompt_row.map_or(LEAST_PIECE, |seconds| rows(seconds).max(LEAST_PIECE))
     }
 
-    /// Takes note of the time that a pass took whose rows were all of prompts, so many of them.
-    pub fn measured(&mut self, prompt_rows: usize, time: Duration) {
-        // Of a few rows most of the time is that of reading the weights.
-        if prompt_rows >= LEAST_PIECE {
-            let seconds = (time.as_secs_f64() / prompt_rows as f64).max(1e-9);
-            self.prompt_row = Some(self.prompt_row.map_or(seconds, |known| known + LATEST * (seconds - known)));
+    /// Takes note of the time that a pass took of so many rows of prompts and so many written ones.
+    pub fn measured(&mut self, prompt_rows: usize, written_rows: usize, time: Duration) {
+        let learn = |known: &mut Option<f64>, seconds: f64| {
+            *known = Some(known.map_or(seconds, |known| known + LATEST * (seconds - known)));
+        };
+        let seconds = time.as_secs_f64();
+        if prompt_rows == 0 {
+            learn(&mut self.written_pass[written_rows.min(self.limits.written)], seconds);
+        } else if prompt_rows >= LEAST_PIECE {
+            // Of a few rows most of the time is that of reading the weights, which written rows need as well.
+            let known = &self.written_pass[..=written_rows.min(self.limits.written)];
+            let of_written = known.iter().rev().find_map(|seconds| *seconds).unwrap_or(0.0);
+            learn(&mut self.prompt_row, ((seconds - of_written) / prompt_rows as f64).max(1e-9));
         }
     }
 }
@@ -117,7 +156,11 @@ impl Scheduler {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { rows: 512, written: 64, pause: Duration::from_millis(100) };
+    const LIMITS: Limits = Limits {
+        rows: 512,
+        written: 64,
+        waits: Waits { written: Duration::from_millis(100), alone: Duration::from_millis(300) },
+    };
 
     /// A made-up machine: a pass takes 20 ms, a prompt row 2 ms, a written row half a millisecond.
     fn time(seats: &[Seat], demands: &[Option<Demand>]) -> Duration {
@@ -178,7 +221,7 @@ mod tests {
                 if demands.iter().all(Option::is_none) {
                     break;
                 }
-                let seats = scheduler.next(&demands);
+                let seats = scheduler.next(&demands, Duration::ZERO);
                 assert!(!seats.is_empty(), "someone waits");
                 let rows: usize = seats.iter().map(|seat| seat.rows).sum();
                 let is_written = |seat: &&Seat| matches!(demands[seat.who], Some(Demand::Written(_)));
@@ -194,19 +237,21 @@ mod tests {
                         Demand::Prompt(unread) => assert!(seat.rows <= unread && seat.rows > 0),
                     }
                 }
-                // A pass of prompts alone is full, or has all there is.
+                let took = time(&seats, &demands);
+                scheduler.measured(rows - written, written, took);
+                let prompts = Duration::from_micros(2000 * (rows - written) as u64);
+                let Waits { written: wait, alone } = LIMITS.waits;
+                assert!(prompts <= alone, "who may come waits {prompts:?}");
+                let is_last = |seat: &Seat| demands[seat.who] == Some(Demand::Prompt(seat.rows));
+                let someone_waits = written > 0 || seats[..seats.len() - 1].iter().any(is_last);
+                assert!(prompts <= wait || !someone_waits, "written rows wait {prompts:?} for prompts");
+                // What there is time for is used.
                 let unread: usize = talks.iter().map(|talk| talk.unread).sum();
-                if written == 0 {
-                    assert_eq!(rows, unread.min(LIMITS.rows));
-                    scheduler.measured(rows, time(&seats, &demands));
-                } else {
-                    let pause = Duration::from_micros(2000 * (rows - written) as u64);
-                    assert!(pause <= LIMITS.pause, "written rows wait {pause:?} for prompts");
-                }
+                assert!(rows - written >= unread.min(LEAST_PIECE), "{rows} rows");
                 for who in 0..n {
                     waited[who] = if demands[who].is_none() || seen.contains(&who) { 0 } else { waited[who] + 1 };
-                    // Written rows of 24 conversations of 16 take 6 passes; prompts take turns behind them.
-                    let most = if matches!(demands[who], Some(Demand::Written(_))) { 8 } else { n };
+                    // Written rows of 24 conversations of 16 take 6 passes; prompts wait for shorter ones, but not for ever.
+                    let most = if matches!(demands[who], Some(Demand::Written(_))) { 8 } else { PATIENCE as usize + n };
                     assert!(waited[who] <= most, "{who} of {n} waits for {} passes: {:?}", waited[who], demands[who]);
                 }
                 for seat in &seats {
@@ -222,27 +267,63 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_short_prompt_does_not_wait_for_a_long_one() {
-        let mut scheduler = Scheduler::new(2, LIMITS);
-        scheduler.next(&[Some(Demand::Prompt(100_000)), None]);
-        scheduler.replace(1);
-        let mut passes = 0;
-        let mut served = false;
-        while !served {
-            passes += 1;
-            let seats = scheduler.next(&[Some(Demand::Prompt(100_000)), Some(Demand::Prompt(30))]);
-            served = seats.contains(&Seat { who: 1, rows: 30 });
-        }
-        assert!(passes <= 2, "{passes} passes");
+    /// A scheduler that knows that a prompt row takes 2 ms.
+    fn experienced(conversations: usize) -> Scheduler {
+        let mut scheduler = Scheduler::new(conversations, LIMITS);
+        scheduler.measured(512, 0, Duration::from_millis(1024));
+        scheduler
     }
 
     #[test]
-    fn a_prompt_alone_has_the_whole_batch_and_beside_an_answer_what_the_pause_holds() {
+    fn the_prompt_with_the_fewest_rows_unread_comes_first() {
+        let mut scheduler = experienced(3);
+        let demands = [Some(Demand::Prompt(100_000)), Some(Demand::Prompt(30)), Some(Demand::Prompt(31))];
+        let seats = scheduler.next(&demands, Duration::ZERO);
+        // Behind the first that is read to its end comes what the shorter wait has room for.
+        assert_eq!(seats, [Seat { who: 1, rows: 30 }, Seat { who: 2, rows: 20 }]);
+    }
+
+    #[test]
+    fn a_long_prompt_goes_on_while_short_ones_keep_coming() {
+        let mut scheduler = experienced(2);
+        let (mut passes, mut long) = (0, 1000);
+        while long > 0 {
+            passes += 1;
+            scheduler.replace(1);
+            let demands = [Some(Demand::Prompt(long)), Some(Demand::Prompt(50))];
+            let seats = scheduler.next(&demands, Duration::ZERO);
+            long -= seats.iter().filter(|seat| seat.who == 0).map(|seat| seat.rows).sum::<usize>();
+        }
+        assert!(passes <= 10 * (PATIENCE as usize + 1), "{passes} passes");
+    }
+
+    #[test]
+    fn a_piece_is_what_the_wait_holds_and_shorter_where_others_made_wait() {
         let mut scheduler = Scheduler::new(2, LIMITS);
-        assert_eq!(scheduler.next(&[Some(Demand::Prompt(2000)), None]), [Seat { who: 0, rows: 512 }]);
-        scheduler.measured(512, Duration::from_millis(1024));
-        let both = [Some(Demand::Prompt(1488)), Some(Demand::Written(1))];
-        assert_eq!(scheduler.next(&both), [Seat { who: 1, rows: 1 }, Seat { who: 0, rows: 50 }]);
+        let long = Some(Demand::Prompt(2000));
+        assert_eq!(scheduler.next(&[long, None], Duration::ZERO), [Seat { who: 0, rows: LEAST_PIECE }]);
+        let mut scheduler = experienced(2);
+        assert_eq!(scheduler.next(&[long, None], Duration::ZERO), [Seat { who: 0, rows: 150 }]);
+        let both = [long, Some(Demand::Written(1))];
+        let beside = |rows| [Seat { who: 1, rows: 1 }, Seat { who: 0, rows }];
+        assert_eq!(scheduler.next(&both, Duration::ZERO), beside(50));
+        assert_eq!(scheduler.next(&both, Duration::from_millis(40)), beside(30));
+        assert_eq!(scheduler.next(&both, Duration::from_secs(9)), beside(LEAST_PIECE));
+        let waits = Waits { alone: Duration::MAX, ..LIMITS.waits };
+        let mut patient = Scheduler::new(2, Limits { waits, ..LIMITS });
+        assert_eq!(patient.next(&[long, None], Duration::ZERO), [Seat { who: 0, rows: 512 }]);
+    }
+
+    #[test]
+    fn what_a_prompt_row_takes_is_learnt_beside_written_rows_too() {
+        let mut scheduler = Scheduler::new(2, LIMITS);
+        let both = [Some(Demand::Prompt(100_000)), Some(Demand::Written(1))];
+        scheduler.measured(0, 1, time(&[Seat { who: 1, rows: 1 }], &both));
+        let mut last = Vec::new();
+        for _ in 0..50 {
+            last = scheduler.next(&both, Duration::ZERO);
+            scheduler.measured(last[1].rows, 1, time(&last, &both));
+        }
+        assert_eq!(last[1].rows, 50);
     }
 }

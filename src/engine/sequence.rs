@@ -101,11 +101,15 @@ impl Sequence {
         self.checkpoints.drain(..surplus);
     }
 
+    /// Rows that it begins with as `rows` do.
+    pub fn common_prefix(&self, rows: &[InputRow]) -> usize {
+        self.keys.iter().zip(rows).take_while(|(have, row)| **have == key(row)).count()
+    }
+
     /// Goes back to the latest known point that `rows` also begin with, and returns how many of them are therefore read
     /// already. At most all but one, so that there is something to read.
     pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow]) -> usize {
-        let same = self.keys.iter().zip(rows).take_while(|(have, row)| **have == key(row)).count();
-        let same = same.min(rows.len().saturating_sub(1));
+        let same = self.common_prefix(rows).min(rows.len().saturating_sub(1));
         if self.n_past() > same && self.take_back(self.n_past() - same).is_err() {
             self.checkpoints.retain(|point| point.n_past() <= same);
             let n_past = match self.checkpoints.last() {

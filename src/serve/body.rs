@@ -23,7 +23,7 @@ const FIRST: Duration = Duration::from_secs(10);
 pub(super) struct RequestBody {
     pub bytes: Vec<u8>,
     /// Given back with the body.
-    _memory: Option<OwnedSemaphorePermit>,
+    pub memory: Option<OwnedSemaphorePermit>,
 }
 
 /// Reads a body.
@@ -36,7 +36,7 @@ pub(super) async fn read(shared: &Arc<Shared>, mut body: Incoming) -> Result<Req
         return Err(ApiError::too_large(most));
     }
     let start = Instant::now();
-    let mut whole = RequestBody { bytes: Vec::new(), _memory: None };
+    let mut whole = RequestBody { bytes: Vec::new(), memory: None };
     loop {
         let by_rate = FIRST + Duration::from_secs((whole.bytes.len() / LEAST_RATE) as u64);
         let deadline = start + by_rate.min(shared.bounds.body_time);
@@ -56,7 +56,7 @@ pub(super) async fn read(shared: &Arc<Shared>, mut body: Incoming) -> Result<Req
         if wanted > 0 {
             let memory = Arc::clone(&shared.body_memory).try_acquire_many_owned(wanted);
             let memory = memory.map_err(|_| ApiError::unavailable("too many large requests at once"))?;
-            match &mut whole._memory {
+            match &mut whole.memory {
                 Some(held) => held.merge(memory),
                 none => *none = Some(memory),
             }

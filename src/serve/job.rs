@@ -2,7 +2,9 @@
 
 use super::event::Events;
 use super::logprobs::Wanted;
+use super::pictures::Pictures;
 use crate::chat::thinking::Thinking;
+use crate::model::input::InputRow;
 use crate::sampler::Settings;
 use crate::tokenizer::Tokenizer;
 use std::net::IpAddr;
@@ -10,12 +12,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// What is to be answered.
-#[derive(Clone)]
 pub(super) struct Job {
     /// Who asks.
     pub client: IpAddr,
-    /// The prompt.
+    /// The prompt; where it has pictures, a placeholder for each of their tokens.
     pub ids: Vec<u32>,
+    /// Its rows, once the engine has made them.
+    pub rows: Vec<InputRow>,
+    /// Its pictures.
+    pub pictures: Pictures,
     /// So many of its tokens are expected to begin the next prompt too.
     pub checkpoint_at: usize,
     /// Where the thinking is told from the answer.

@@ -15,9 +15,11 @@ mod follower;
 mod http;
 mod job;
 mod logprobs;
+mod looker;
 mod metrics;
 mod openai;
 mod patient;
+mod pictures;
 mod queue;
 mod random;
 mod reply;
@@ -34,9 +36,14 @@ pub use shared::{Bounds, ModelCard, RequestLine};
 pub use shutdown::Shutdown;
 
 use crate::engine::ready::Ready;
+use crate::engine::runner::Runner;
 use crate::sampler::Settings;
+use crate::vision::Viewer;
+use crate::vision::positions::VisionIds;
 use access::Access;
+use looker::Looker;
 use metrics::Metrics;
+use pictures::PictureDesk;
 use queue::Queue;
 use shared::{BODY_UNIT, Served, Shared};
 use std::io;
@@ -44,7 +51,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use tokio::sync::Semaphore;
-use worker::Worker;
+use worker::{Sight, Worker};
 
 /// Requests that are parsed at a time.
 const PARSERS: usize = 2;
@@ -136,10 +143,14 @@ impl Server {
     /// Serves a model on this thread, with a seat for every sequence that its runner has room for, until the server
     /// ends.
     pub fn run(self, ready: Ready, serving: Serving) {
-        let Ready { runner, tokenizer, template, banned, .. } = ready;
+        let Ready { mut runner, tokenizer, template, banned, viewer, .. } = ready;
         let tokenizer = Arc::new(tokenizer);
         let Serving { about, sampling, thinking, think_budget, fault } = serving;
         let (n_ctx, n_seat) = (runner.settings().n_ctx, runner.settings().n_sequence);
+        let (sight, pictures) = match viewer {
+            Some((viewer, ids)) => self.sight(viewer, ids, &mut runner).unzip(),
+            None => (None, None),
+        };
         let served = Served {
             tokenizer: Arc::clone(&tokenizer),
             template,
@@ -147,13 +158,27 @@ impl Server {
             sampling,
             thinking,
             think_budget,
+            pictures,
             fault,
             n_ctx,
             n_seat,
         };
         // Nobody else sets it.
         let _ = self.shared.served.set(Arc::new(served));
-        Worker::new(&self.shared, tokenizer, banned, n_seat).run(runner);
+        Worker::new(&self.shared, tokenizer, banned, n_seat, sight).run(runner);
         let _ = self.connections.join();
+    }
+
+    /// What looks at the pictures of requests, and what takes them; `None` where there is no room for any.
+    fn sight(&self, mut viewer: Viewer, ids: VisionIds, runner: &mut Runner) -> Option<(Sight, PictureDesk)> {
+        let (n_seat, n_out) = (runner.settings().n_sequence, runner.model().config.n_embd);
+        // For each conversation the rows of a picture are planned, and as many are remembered.
+        let most_tokens = viewer.max_tokens().saturating_mul(n_seat);
+        let kept = most_tokens.saturating_mul(n_out).saturating_mul(size_of::<f32>());
+        viewer.remember_at_most(kept);
+        let reader = viewer.reader(2 * kept as u64, runner.threads()).ok()?;
+        let (queue, metrics) = (Arc::clone(&self.shared.queue), Arc::clone(&self.shared.metrics));
+        let looker = Looker::new(viewer, reader, queue, metrics).ok()?;
+        Some((Sight { looker, ids, most_tokens }, PictureDesk { reader, ids, most_tokens }))
     }
 }

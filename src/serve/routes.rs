@@ -96,7 +96,16 @@ async fn complete(
     let served = served(shared)?;
     let body = body::read(shared, request.into_body()).await?;
     // A long prompt takes its time, and others are served meanwhile.
-    let prepared = tokio::task::spawn_blocking(move || prepare(&body.bytes, &served, client, since)).await;
+    let prepared = tokio::task::spawn_blocking(move || {
+        let body::RequestBody { bytes, memory } = body;
+        let mut prepared = prepare(&bytes, &served, client, since)?;
+        // Pictures wait as they came, and are as large.
+        if let Some(job) = prepared.jobs.iter_mut().find(|job| !job.pictures.files.is_empty()) {
+            job.pictures.memory = memory;
+        }
+        Ok(prepared)
+    })
+    .await;
     let Prepared { jobs, events, dialect, stream } = match prepared {
         Ok(prepared) => prepared?,
         Err(_) => {

@@ -2,6 +2,7 @@
 
 use super::access::Access;
 use super::metrics::Metrics;
+use super::pictures::PictureDesk;
 use super::queue::Queue;
 use super::shutdown::Shutdown;
 use crate::chat::Template;
@@ -75,6 +76,8 @@ pub(super) struct Served {
     /// What the template is told of thinking where a request does not say, if anything.
     pub thinking: Option<bool>,
     pub think_budget: Option<usize>,
+    /// How pictures are taken, where there is a tower.
+    pub pictures: Option<PictureDesk>,
     /// The user whose requests fail, for tests.
     pub fault: Option<String>,
     /// Positions of a conversation.

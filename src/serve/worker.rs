@@ -9,31 +9,43 @@ use super::error::ApiError;
 use super::event::{Event, Finish, Reason};
 use super::follower::{Follower, Scan};
 use super::job::Job;
+use super::looker::Looker;
 use super::score::Score;
 use super::shared::Shared;
 use super::shutdown::Phase;
 use super::told::Told;
 use crate::compute::Compute;
-use crate::engine::answers::{Answers, Conversation, Finished};
+use crate::engine::answers::{Answers, Conversation, Finished, Waits};
 use crate::engine::context::text_rows;
 use crate::engine::generate::{Answer, Error, Outcome, Stop, Task};
 use crate::engine::runner::Runner;
 use crate::engine::sequence::Sequence;
+use crate::model::input::InputRow;
 use crate::sampler::Sampler;
 use crate::tokenizer::Tokenizer;
+use crate::vision;
+use crate::vision::eyes::Seen;
+use crate::vision::positions::{VisionIds, Walk};
+use crate::vision::prompt::arrange;
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A common beginning of fewer tokens is no reason to take a seat that was used lately.
 const LEAST_COMMON: usize = 16;
 
 /// How long the engine sleeps where all who listen are slow.
 const SLOW: Duration = Duration::from_millis(5);
+
+/// How long it sleeps where a picture is being read: its client may leave.
+const GONE: Duration = Duration::from_millis(50);
+
+/// How long running answers, and prompts that come, wait for what else is read.
+const WAITS: Waits = Waits { written: Duration::from_millis(120), alone: Duration::from_millis(240) };
 
 /// How long it sleeps where there is nothing to do: it is woken.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -46,6 +58,15 @@ pub(super) struct Worker<'a> {
     seats: Vec<Seat>,
     /// Answers begun so far.
     n_begun: u64,
+    sight: Option<Sight>,
+}
+
+/// What becomes of pictures.
+pub(super) struct Sight {
+    pub looker: Looker,
+    pub ids: VisionIds,
+    /// Tokens of all pictures of requests at work at most.
+    pub most_tokens: usize,
 }
 
 /// A place for a conversation.
@@ -62,8 +83,8 @@ struct Seat {
 /// A conversation that is over.
 struct Kept {
     sequence: Sequence,
-    /// The tokens that it has read as a prompt.
-    read: Vec<u32>,
+    /// So many of its rows it has read as a prompt.
+    n_read: usize,
 }
 
 /// What is made on a seat.
@@ -87,24 +108,34 @@ enum Stage {
 
 impl<'a> Worker<'a> {
     /// A worker with so many seats.
-    pub fn new(shared: &'a Shared, tokenizer: Arc<Tokenizer>, banned: Vec<u32>, n_seat: usize) -> Worker<'a> {
+    pub fn new(
+        shared: &'a Shared,
+        tokenizer: Arc<Tokenizer>,
+        banned: Vec<u32>,
+        n_seat: usize,
+        sight: Option<Sight>,
+    ) -> Worker<'a> {
         let seats = (0..n_seat).map(|_| Seat::default()).collect();
-        Worker { shared, tokenizer, banned, seats, n_begun: 0 }
+        Worker { shared, tokenizer, banned, seats, n_begun: 0, sight }
     }
 
     /// Works until the server ends. A fault of the program ends the answers in the making, and no more.
     pub fn run(mut self, mut runner: Runner) {
-        let mut answers = Answers::new(self.seats.len(), &runner);
+        let mut answers = Answers::new(self.seats.len(), &runner, WAITS);
         loop {
             match catch_unwind(AssertUnwindSafe(|| self.turn(&mut answers, &mut runner))) {
                 Ok(ControlFlow::Continue(())) => {}
                 Ok(ControlFlow::Break(())) => return,
                 Err(_) => {
                     self.shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
-                    self.fail_all(&ApiError::server("a fault of the program ended this answer"));
+                    let error = ApiError::server("a fault of the program ended this answer");
+                    self.fail_all(&error);
+                    // What the tower was at, if it was at something.
+                    let looked = self.sight.as_mut().and_then(|sight| sight.looker.abandon());
+                    looked.iter().for_each(|job| fail(job, &error));
                     drop(answers);
                     runner = anew(runner);
-                    answers = Answers::new(self.seats.len(), &runner);
+                    answers = Answers::new(self.seats.len(), &runner, WAITS);
                 }
             }
         }
@@ -115,34 +146,46 @@ impl<'a> Worker<'a> {
         let phase = self.shared.shutdown.phase();
         if phase == Phase::Running {
             while let Some(job) = self.shared.queue.pop(self.n_free()) {
-                self.seat(job, answers, runner);
+                match &mut self.sight {
+                    Some(sight) if !job.pictures.files.is_empty() => sight.looker.push(job),
+                    _ => self.seat(job, Vec::new(), answers, runner),
+                }
             }
         } else {
-            for job in self.shared.queue.close() {
+            let waiting = self.sight.as_mut().map(|sight| sight.looker.take_all());
+            for job in self.shared.queue.close().into_iter().chain(waiting.into_iter().flatten()) {
                 fail(&job, &ApiError::unavailable("the server ends"));
             }
         }
+        let start = Instant::now();
+        self.look(answers, runner);
+        // What running answers have waited for the tower they need not wait for a prompt as well.
+        answers.waited(start.elapsed());
+        let (in_line, to_look) =
+            self.sight.as_ref().map_or((false, false), |Sight { looker, .. }| (!looker.is_empty(), looker.is_ready()));
         let scores = self.score(answers, runner);
         if answers.is_empty() && scores.is_none() {
             if phase > Phase::Running {
                 return ControlFlow::Break(());
             }
-            self.shared.queue.sleep(IDLE);
+            if !to_look {
+                self.shared.queue.sleep(if in_line { GONE } else { IDLE });
+            }
         } else if !answers.is_ready() {
-            if scores != Some(true) {
+            if !to_look && scores != Some(true) {
                 self.shared.queue.sleep(SLOW);
             }
         } else {
-            self.shared.metrics.passed(self.n_at_work());
             match answers.pass(runner, &self.tokenizer) {
                 Ok(finished) => {
+                    self.shared.metrics.passed(answers.n_passed());
                     for finished in finished {
                         self.finish(finished, answers, runner);
                     }
                 }
                 Err(error) => {
                     self.fail_all(&ApiError::server(error.to_string()));
-                    *answers = Answers::new(self.seats.len(), runner);
+                    *answers = Answers::new(self.seats.len(), runner, WAITS);
                 }
             }
         }
@@ -181,8 +224,23 @@ impl<'a> Worker<'a> {
         scores
     }
 
+    /// Goes on looking at a picture, if there is one to look at, and seats a request all of whose pictures are seen.
+    fn look(&mut self, answers: &mut Answers<'static>, runner: &mut Runner) {
+        let at_work = self.seats.iter().filter_map(|seat| seat.at_work.as_ref());
+        let n_token: usize = at_work.map(|AtWork { job, .. }| job.pictures.n_token / job.n).sum();
+        let Some(Sight { looker, most_tokens, .. }) = &mut self.sight else { return };
+        looker.drop_gone();
+        match looker.go_on(runner.compute(), most_tokens.saturating_sub(n_token)) {
+            None => {}
+            Some((job, Ok(seen))) => self.seat(job, seen, answers, runner),
+            Some((job, Err(error))) => fail(&job, &error),
+        }
+    }
+
+    /// Seats that nobody has or is to have.
     fn n_free(&self) -> usize {
-        self.seats.iter().filter(|seat| seat.at_work.is_none()).count()
+        let in_line = self.sight.as_ref().map_or(0, |sight| sight.looker.n_seat());
+        (self.seats.len() - self.n_at_work()).saturating_sub(in_line)
     }
 
     fn count(&self) {
@@ -190,19 +248,23 @@ impl<'a> Worker<'a> {
     }
 
     fn n_at_work(&self) -> usize {
-        self.seats.len() - self.n_free()
+        self.seats.iter().filter(|seat| seat.at_work.is_some()).count()
     }
 
     /// Gives a request its seats; there are enough.
-    fn seat(&mut self, job: Job, answers: &mut Answers<'static>, runner: &Runner) {
+    fn seat(&mut self, mut job: Job, seen: Vec<Seen>, answers: &mut Answers<'static>, runner: &Runner) {
         self.shared.metrics.seated(job.since.elapsed());
+        job.rows = match self.rows(&job.ids, &seen, runner) {
+            Ok(rows) => rows,
+            Err(error) => return fail(&job, &ApiError::field("messages", error.to_string())),
+        };
         let job = Rc::new(job);
         let seats: Vec<usize> = (0..job.n).map(|_| self.take_seat(&job)).collect();
         // There is memory for one conversation a seat.
         seats[1..].iter().for_each(|&seat| self.seats[seat].kept = None);
         let scores = job.logprobs.is_some_and(|wanted| wanted.of_prompt);
         let (sequence, n_cached) = match self.seats[seats[0]].kept.take() {
-            Some(kept) if !scores => reuse(kept, &job.ids),
+            Some(kept) if !scores => reuse(kept, &job.rows),
             _ => (runner.sequence(), 0),
         };
         for choice in 0..job.n {
@@ -223,7 +285,7 @@ impl<'a> Worker<'a> {
         } else {
             self.at_work(first).stage = Stage::Reading(seats);
             let task = Task {
-                prompt: text_rows(&job.ids[..n], 0),
+                prompt: job.rows[..n].to_vec(),
                 checkpoint_at: job.checkpoint_at,
                 n_max: 0,
                 thinking: job.thinks.after(&job.ids, &self.tokenizer),
@@ -235,7 +297,7 @@ impl<'a> Worker<'a> {
     /// Takes the free seat whose conversation begins most like this prompt, or else the one that is unused for longest.
     fn take_seat(&mut self, job: &Rc<Job>) -> usize {
         self.n_begun += 1;
-        let common = |kept: &Kept| kept.read.iter().zip(&job.ids).take_while(|(a, b)| a == b).count();
+        let common = |kept: &Kept| kept.sequence.common_prefix(&job.rows[..kept.n_read.min(job.rows.len())]);
         let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].at_work.is_none());
         let best = free.max_by_key(|&i| {
             let seat = &self.seats[i];
@@ -246,6 +308,17 @@ impl<'a> Worker<'a> {
         self.seats[seat].used = self.n_begun;
         self.seats[seat].at_work = Some(AtWork { job: Rc::clone(job), stage: Stage::Waiting, n_cached: 0 });
         seat
+    }
+
+    /// The rows of a prompt, whose pictures have been seen.
+    fn rows(&self, ids: &[u32], seen: &[Seen], runner: &Runner) -> vision::Result<Vec<InputRow>> {
+        match &self.sight {
+            Some(Sight { ids: places, .. }) if !seen.is_empty() => {
+                let prompt = arrange(ids, *places, seen, &[], |_| Vec::new())?;
+                prompt.rows(*places, runner.model().config.n_embd, &mut Walk::default())
+            }
+            _ => Ok(text_rows(ids, 0)),
+        }
     }
 
     fn at_work(&mut self, seat: usize) -> &mut AtWork {
@@ -270,7 +343,7 @@ impl<'a> Worker<'a> {
     ) {
         let job = Rc::clone(&self.at_work(seat).job);
         let task = Task {
-            prompt: text_rows(&job.ids, 0),
+            prompt: job.rows.clone(),
             checkpoint_at: job.checkpoint_at,
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
@@ -362,7 +435,7 @@ impl<'a> Worker<'a> {
                 let mut finish = finish_of(&outcome, found);
                 finish.n_cached = n_cached;
                 self.shared.metrics.finished(&finish);
-                self.keep(seat, sequence, &job, &outcome);
+                self.keep(seat, sequence, &outcome);
                 let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
             }
             Stage::Reading(_) | Stage::Scoring(..) | Stage::Waiting => {
@@ -371,16 +444,15 @@ impl<'a> Worker<'a> {
                     let finish = Finish { n_cached, ..finish };
                     let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
                 }
-                self.keep(seat, sequence, &job, &outcome);
+                self.keep(seat, sequence, &outcome);
             }
         }
     }
 
     /// Keeps what an answer leaves for the next turn.
-    fn keep(&mut self, seat: usize, sequence: Sequence, job: &Job, outcome: &Outcome) {
+    fn keep(&mut self, seat: usize, sequence: Sequence, outcome: &Outcome) {
         self.leave(seat);
-        let read = job.ids[..outcome.n_reused + outcome.n_read].to_vec();
-        self.seats[seat].kept = Some(Kept { sequence, read });
+        self.seats[seat].kept = Some(Kept { sequence, n_read: outcome.n_reused + outcome.n_read });
     }
 
     fn fail_all(&mut self, error: &ApiError) {
@@ -403,11 +475,10 @@ fn anew(old: Runner) -> Runner {
 }
 
 /// The conversation as far as it read what this prompt begins with, and how many tokens that are.
-fn reuse(kept: Kept, ids: &[u32]) -> (Sequence, usize) {
-    let Kept { mut sequence, read } = kept;
+fn reuse(kept: Kept, rows: &[InputRow]) -> (Sequence, usize) {
+    let Kept { mut sequence, n_read } = kept;
     // All but the last of the rows it is shown can be reused.
-    let rows = text_rows(&ids[..ids.len().min(read.len() + 1)], 0);
-    let n = sequence.rewind_to_common_prefix(&rows);
+    let n = sequence.rewind_to_common_prefix(&rows[..rows.len().min(n_read + 1)]);
     (sequence, n)
 }
 

@@ -26,11 +26,12 @@ const MAX_HEADER: u64 = 4096;
 pub type Key = [u8; 32];
 
 /// The embeddings seen so far.
-#[derive(Default)]
 pub struct Cache {
     memory: HashMap<Key, Arc<[f32]>>,
     order: VecDeque<Key>,
     bytes: usize,
+    /// Of them at most so many.
+    most: usize,
     directory: Option<PathBuf>,
 }
 
@@ -46,7 +47,13 @@ pub fn key(model: &VisionModel, precision: Precision, pixels: &PixelValues) -> K
 impl Cache {
     /// A cache in memory, and in `directory` as well if there is one; it is made when the first entry is written.
     pub fn new(directory: Option<&Path>) -> Cache {
-        Cache { directory: directory.map(Path::to_owned), ..Cache::default() }
+        let (memory, order) = Default::default();
+        Cache { memory, order, bytes: 0, most: MEMORY_BYTES, directory: directory.map(Path::to_owned) }
+    }
+
+    /// Keeps no more than so many bytes in memory, and one entry.
+    pub fn remember_at_most(&mut self, bytes: usize) {
+        self.most = bytes.min(MEMORY_BYTES);
     }
 
     fn file(&self, key: &Key) -> Option<PathBuf> {
@@ -85,7 +92,7 @@ impl Cache {
         } else {
             self.order.push_back(key);
         }
-        while self.bytes > MEMORY_BYTES && self.order.len() > 1 {
+        while self.bytes > self.most && self.order.len() > 1 {
             let oldest = self.order.pop_front().expect("more than one");
             self.bytes -= self.memory.remove(&oldest).map_or(0, |rows| bytes(&rows));
         }

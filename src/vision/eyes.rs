@@ -3,11 +3,11 @@
 use super::alpha::Alpha;
 use super::cache::{self, Cache};
 use super::note::Note;
-use super::picture::Picture;
+use super::picture_reader::PictureReader;
 use super::positions::Insert;
 use super::preprocess::PixelValues;
-use super::resize::{Size, image_size, resize};
-use super::tower;
+use super::resize::Size;
+use super::tower::{self, Passage};
 use super::video::{self, Video};
 use super::weights::VisionModel;
 use super::{Result, Source};
@@ -69,7 +69,8 @@ pub struct Prepared {
     pub pixels: PixelValues,
     /// Times of its groups, of a clip.
     pub seconds: Option<Vec<f64>>,
-    report: Report,
+    /// How it was read.
+    pub(super) report: Report,
 }
 
 /// Reads a picture. Its file and its pixels as decoded may take `room` bytes.
@@ -85,17 +86,10 @@ pub fn prepare_image(
 ) -> Result<Prepared> {
     let start = Instant::now();
     let bytes = source.read(room)?;
-    let (picture, notes) = Picture::decode_within(&bytes, alpha, room)?;
-    drop(bytes);
-    let decode = start.elapsed();
-    let from = Size { height: picture.height, width: picture.width };
-    let area = model.config.area;
-    let to = image_size(from, area.with_max_tokens(max_tokens))?;
-    let capped = to != image_size(from, area)?;
-    let pixels = PixelValues::image(&resize(picture, to));
-    let times = Times { decode, resize: start.elapsed() - decode, ..Times::default() };
-    let report = Report { from, to, tokens: pixels.grid.tokens(), capped, notes, frames: None, cached: false, times };
-    Ok(Prepared { pixels, seconds: None, report })
+    let reading = start.elapsed();
+    let mut prepared = PictureReader { area: model.config.area, max_tokens, alpha, room }.read(bytes)?;
+    prepared.report.times.decode += reading;
+    Ok(prepared)
 }
 
 /// Reads a clip: a directory of frames, a file or a data URL.
@@ -124,20 +118,91 @@ impl Prepared {
         model: &VisionModel,
         compute: &mut Compute,
         cache: &mut Cache,
-        progress: impl FnMut(usize, usize),
+        mut progress: impl FnMut(usize, usize),
     ) -> (Seen, Report, std::io::Result<()>) {
+        let mut looking = self.begin(model, compute, cache);
+        let mut told = 0;
+        loop {
+            if let Some(found) = looking.go_on(model, compute, cache) {
+                return found;
+            }
+            if looking.blocks() > told {
+                told = looking.blocks();
+                progress(told, model.blocks.len());
+            }
+        }
+    }
+
+    /// Begins to look: [`Looking::go_on`] does the rest.
+    pub fn begin(self, model: &VisionModel, compute: &mut Compute, cache: &mut Cache) -> Looking {
         let Prepared { pixels, seconds, mut report } = self;
         let start = Instant::now();
         let key = cache::key(model, tower::precision(model, compute.kernels), &pixels);
         let insert = Insert { grid: pixels.grid, seconds };
-        if let Some(rows) = cache.get(&key, pixels.grid.tokens(), model.config.n_out) {
-            report.cached = true;
-            return (Seen { insert, rows }, report, Ok(()));
+        let known = cache.get(&key, pixels.grid.tokens(), model.config.n_out);
+        report.cached = known.is_some();
+        let way = match known {
+            Some(rows) => Way::Known(rows),
+            None => Way::Tower(Box::new(Passage::new(model, compute, &pixels))),
+        };
+        Looking { insert, report, key, start, way: Some(way) }
+    }
+}
+
+/// A picture or clip that is being looked at, a piece at a time.
+pub struct Looking {
+    insert: Insert,
+    report: Report,
+    key: cache::Key,
+    start: Instant,
+    /// `None` once its rows are found.
+    way: Option<Way>,
+}
+
+/// How the rows of an input are found.
+enum Way {
+    /// They are known.
+    Known(Arc<[f32]>),
+    /// By the tower.
+    Tower(Box<Passage>),
+}
+
+impl Looking {
+    /// The tower's blocks that it is through.
+    fn blocks(&self) -> usize {
+        match &self.way {
+            Some(Way::Tower(passage)) => passage.blocks(),
+            Some(Way::Known(_)) | None => 0,
         }
-        let rows: Arc<[f32]> = tower::embed(model, compute, &pixels, progress).into();
-        report.times.tower = start.elapsed();
-        let kept = cache.put(key, rows.clone(), model.config.n_out);
-        (Seen { insert, rows }, report, kept)
+    }
+
+    /// Does a piece of the work, of no more than a block; what came of it all when that is done, as of
+    /// [`Prepared::embed`].
+    ///
+    /// # Panics
+    /// If it was done before.
+    pub fn go_on(
+        &mut self,
+        model: &VisionModel,
+        compute: &mut Compute,
+        cache: &mut Cache,
+    ) -> Option<(Seen, Report, std::io::Result<()>)> {
+        if let Some(Way::Tower(passage)) = &mut self.way
+            && !passage.is_through(model)
+        {
+            passage.step(model, compute);
+            return None;
+        }
+        let (rows, kept) = match self.way.take().expect("rows that are not found yet") {
+            Way::Known(rows) => (rows, Ok(())),
+            Way::Tower(passage) => {
+                let rows: Arc<[f32]> = passage.finish(model, compute).into();
+                self.report.times.tower = self.start.elapsed();
+                let kept = cache.put(self.key, rows.clone(), model.config.n_out);
+                (rows, kept)
+            }
+        };
+        Some((Seen { insert: self.insert.clone(), rows }, self.report.clone(), kept))
     }
 }
 

@@ -10,6 +10,7 @@ use super::error::{Error, Result};
 use super::jpeg_scans::{self, Missing};
 use super::note::Note;
 use super::picture::Picture;
+use super::resize::Size;
 use super::samples::{Decoded, Samples, check_size};
 use super::{bmp, foreign, gif, jpeg, png, webp};
 use image::metadata::Orientation;
@@ -104,6 +105,18 @@ impl Picture {
         let (rgb, transparent) = alpha.flatten(frame.into_raw(), 4);
         (Picture { width, height, rgb }, transparent)
     }
+}
+
+/// The size of a picture as its header has it, turned or not; it may be decoded within `room` bytes.
+///
+/// # Errors
+/// What is wrong with the header.
+pub fn size(bytes: &[u8], room: u64) -> Result<Size> {
+    let format = format(bytes)?;
+    let decoder = ImageReader::with_format(Cursor::new(bytes), format);
+    let (width, height) = decoder.into_dimensions().map_err(|error| broken(format, error))?;
+    check_size(width, height, bytes.len(), room)?;
+    Ok(Size { height: height as usize, width: width as usize })
 }
 
 /// The decoder of a file, its size checked.

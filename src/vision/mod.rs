@@ -27,6 +27,7 @@ mod names;
 pub mod note;
 pub mod percent;
 pub mod picture;
+pub mod picture_reader;
 mod png;
 pub mod positions;
 pub mod preprocess;

@@ -111,24 +111,83 @@ pub fn embed(
     pixels: &PixelValues,
     mut progress: impl FnMut(usize, usize),
 ) -> Vec<f32> {
-    let config = &model.config;
-    let grid = pixels.grid;
-    let mut x = patch_embedding(model, compute, pixels);
-    let angles = Angles::new(grid, config.head_dim());
-    let mut buffers = Buffers::new(model, compute.kernels);
-    let group = grid.group_patches() * config.n_embd;
-    for (i, block) in model.blocks.iter().enumerate() {
-        for x in x.chunks_exact_mut(group) {
-            buffers.pack_keys_and_values(model, i, compute, x, &angles);
-            let chunk = chunk(grid.group_patches());
-            for (c, x) in x.chunks_mut(chunk * config.n_embd).enumerate() {
-                buffers.attention(model, i, compute, x, c * chunk, &angles);
-                feed_forward(compute, config.eps, block, x, &mut buffers);
-            }
+    let mut passage = Passage::new(model, compute, pixels);
+    let mut done = 0;
+    while !passage.is_through(model) {
+        passage.step(model, compute);
+        if passage.blocks() > done {
+            done = passage.blocks();
+            progress(done, model.blocks.len());
         }
-        progress(i + 1, model.blocks.len());
     }
-    merge(model, compute, &x, &mut buffers)
+    passage.finish(model, compute)
+}
+
+/// A picture or clip on its way through the tower, which can be left between two steps: a step is a chunk of the patches
+/// in one block.
+pub struct Passage {
+    grid: GridThw,
+    /// Residual stream `[patches, n_embd]`.
+    x: Vec<f32>,
+    angles: Angles,
+    buffers: Buffers,
+    /// The next step: the block, the temporal group, and the chunk in it.
+    block: usize,
+    group: usize,
+    chunk: usize,
+}
+
+impl Passage {
+    /// One that begins: its patches are embedded.
+    pub fn new(model: &VisionModel, compute: &mut Compute, pixels: &PixelValues) -> Passage {
+        let grid = pixels.grid;
+        let x = patch_embedding(model, compute, pixels);
+        let angles = Angles::new(grid, model.config.head_dim());
+        let buffers = Buffers::new(model, compute.kernels);
+        Passage { grid, x, angles, buffers, block: 0, group: 0, chunk: 0 }
+    }
+
+    /// Blocks that it is through.
+    pub fn blocks(&self) -> usize {
+        self.block
+    }
+
+    /// Whether it is through all blocks.
+    pub fn is_through(&self, model: &VisionModel) -> bool {
+        self.block == model.blocks.len()
+    }
+
+    /// Takes the next step.
+    ///
+    /// # Panics
+    /// If it is through.
+    pub fn step(&mut self, model: &VisionModel, compute: &mut Compute) {
+        let Passage { grid, x, angles, buffers, block, group, chunk } = self;
+        let (i, h) = (*block, model.config.n_embd);
+        let patches = grid.group_patches();
+        let x = &mut x[*group * patches * h..][..patches * h];
+        if *chunk == 0 {
+            buffers.pack_keys_and_values(model, i, compute, x, angles);
+        }
+        let size = self::chunk(patches);
+        let first = *chunk * size;
+        let last = patches.min(first + size);
+        let part = &mut x[first * h..last * h];
+        buffers.attention(model, i, compute, part, first, angles);
+        feed_forward(compute, model.config.eps, &model.blocks[i], part, buffers);
+        *chunk += 1;
+        if last == patches {
+            (*chunk, *group) = (0, *group + 1);
+        }
+        if *group == grid.t {
+            (*group, *block) = (0, i + 1);
+        }
+    }
+
+    /// The rows `[tokens, n_out]` of one that is through.
+    pub fn finish(mut self, model: &VisionModel, compute: &mut Compute) -> Vec<f32> {
+        merge(model, compute, &self.x, &mut self.buffers)
+    }
 }
 
 /// Rows of patches times the patch embedding, and the learned position of each added.

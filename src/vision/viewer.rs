@@ -2,7 +2,8 @@
 
 use super::alpha::Alpha;
 use super::cache::Cache;
-use super::eyes::{self, Prepared, Report, Seen};
+use super::eyes::{self, Looking, Prepared, Report, Seen};
+use super::picture_reader::PictureReader;
 use super::preprocess::TEMPORAL;
 use super::resize::TOKEN_PIXELS;
 use super::tower;
@@ -153,6 +154,37 @@ impl Viewer {
         options.area.min = options.area.min.min(options.area.max);
         let prepared = eyes::prepare_video(source, &options)?;
         Ok(self.embed(prepared, compute, progress))
+    }
+
+    /// What reads pictures for [`Viewer::begin`], on any thread, where rows of so many bytes are kept beside.
+    ///
+    /// # Errors
+    /// If there is no room for the smallest picture.
+    pub fn reader(&self, kept: u64, threads: usize) -> Result<PictureReader> {
+        let room = self.room.saturating_sub(kept);
+        match tower::tokens_within(&self.model.config, room, self.max_tokens, 1, threads) {
+            0 => Err(Error::NoRoomToLook { room }),
+            max_tokens => Ok(PictureReader { area: self.model.config.area, max_tokens, alpha: self.alpha, room }),
+        }
+    }
+
+    /// Remembers no more than so many bytes of rows.
+    pub fn remember_at_most(&mut self, bytes: usize) {
+        self.cache.remember_at_most(bytes);
+    }
+
+    /// Begins to look at a picture. Its rows are the caller's: they do not count as those that the viewer keeps.
+    pub fn begin(&mut self, prepared: Prepared, compute: &mut Compute) -> Looking {
+        prepared.begin(&self.model, compute, &mut self.cache)
+    }
+
+    /// Goes on looking, for a block of the tower at most; what came of it when that is known.
+    ///
+    /// # Panics
+    /// If it was known before.
+    pub fn go_on(&mut self, looking: &mut Looking, compute: &mut Compute) -> Option<Look> {
+        let (seen, report, cached) = looking.go_on(&self.model, compute, &mut self.cache)?;
+        Some(Look { seen, report, cached })
     }
 
     fn embed(&mut self, prepared: Prepared, compute: &mut Compute, progress: impl FnMut(usize, usize)) -> Look {

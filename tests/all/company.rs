@@ -5,7 +5,7 @@ use crate::support::levels;
 use crate::support::program::emulated;
 use qwen_edge::chat::Request;
 use qwen_edge::chat::thinking::{Channel, Thinking};
-use qwen_edge::engine::answers::{Answers, Conversation};
+use qwen_edge::engine::answers::{Answers, Conversation, Waits};
 use qwen_edge::engine::context::text_rows;
 use qwen_edge::engine::generate::{Answer, Audience, Task};
 use qwen_edge::engine::model_file::{ModelFile, StartOptions, Tower};
@@ -20,6 +20,7 @@ use qwen_edge::vision::positions::Walk;
 use qwen_edge::vision::prompt::{Prompt, arrange};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("models").join(path)
@@ -74,7 +75,8 @@ impl Audience for Nobody {
 fn answers(ready: &mut Ready, prompts: &[Prompt], order: &[usize], seats: usize, settings: Settings) -> Vec<Vec<u32>> {
     let (_, vision_ids) = *ready.viewer.as_ref().unwrap();
     let n_embd = ready.runner.model().config.n_embd;
-    let mut table = Answers::new(seats, &ready.runner);
+    let waits = Waits { written: Duration::from_millis(50), alone: Duration::from_millis(100) };
+    let mut table = Answers::new(seats, &ready.runner, waits);
     let (mut waiting, mut sitting) = (order.iter(), vec![0; seats]);
     let mut found = vec![Vec::new(); prompts.len()];
     loop {

@@ -563,3 +563,71 @@ fn options_are_taken_from_the_environment_too() {
     let wrong = program().arg("serve").arg(demo()).env("QWEN_EDGE_PORT", "x").output().unwrap();
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
 }
+
+fn picture(name: &str) -> Vec<u8> {
+    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/images").join(name)).unwrap()
+}
+
+/// A question about pictures, which come first.
+fn about(pictures: &[Vec<u8>], question: &str) -> Value {
+    use base64::Engine;
+    let base64 = |bytes: &Vec<u8>| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let part = |bytes: &Vec<u8>| json!({"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{}", base64(bytes))}});
+    let mut parts: Vec<Value> = pictures.iter().map(part).collect();
+    parts.push(json!({"type": "text", "text": question}));
+    json!({"messages": [{"role": "user", "content": parts}], "temperature": 0})
+}
+
+#[test]
+fn a_picture_in_a_request_gives_the_text_that_run_gives_and_is_read_once() {
+    let server = Server::start(&demo(), &["--parallel", "4"]);
+    for name in ["00.png", "04.png"] {
+        let file = format!("{}/models/demo/images/{name}", env!("CARGO_MANIFEST_DIR"));
+        let mut run = program();
+        run.arg("run").arg(demo()).args(["--image", &file, "-p", "Describe the image.", "--greedy", "-q"]);
+        let run = String::from_utf8(run.output().unwrap().stdout).unwrap();
+        let question = about(&[picture(name)], "Describe the image.");
+        let first = server.chat(&question);
+        assert_eq!(text(&first), run.trim());
+        // The same again is known, all but the turn of the answer; another picture of that size is not.
+        let again = server.chat(&with(question, json!({"n": 2}))).json();
+        assert_eq!(again["choices"][1]["message"]["content"], run.trim());
+        let prompt = again["usage"]["prompt_tokens"].as_u64().unwrap();
+        let cached = again["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+        assert!(cached + 20 > prompt && prompt > 64, "{cached} of {prompt}");
+        let cached = &first.json()["usage"]["prompt_tokens_details"]["cached_tokens"];
+        assert!(cached.as_u64().unwrap() < 20, "{cached}");
+    }
+    let two = server.chat(&about(&[picture("00.png"), picture("04.png")], "Describe the image."));
+    assert!(two.json()["usage"]["prompt_tokens"].as_u64().unwrap() > 128);
+}
+
+#[test]
+fn pictures_that_cannot_be_looked_at_are_refused_and_fetch_nothing() {
+    let server = Server::start(&demo(), &["--parallel", "2", "--ctx", "512"]);
+    let whole = picture("00.png");
+    let refused = |body: &Value, param: &str, says: &str| {
+        let response = server.chat(body);
+        let error = &response.json()["error"];
+        assert_eq!((response.status, &error["param"]), (400, &json!(param)), "{response:?}");
+        assert!(error["message"].as_str().unwrap().contains(says), "{error}");
+    };
+    let part = "messages[0].content[0]";
+    refused(&about(&[whole[..20].to_vec()], "?"), part, "PNG");
+    refused(&about(&[whole[..whole.len() / 2].to_vec()], "?"), part, "PNG");
+    refused(&about(&[b"GIF".to_vec()], "?"), part, "not a JPEG");
+    for url in ["http://127.0.0.1:1/a.png", "file:///etc/passwd", "/etc/passwd"] {
+        let content = json!([{"type": "image_url", "image_url": url}]);
+        refused(&json!({"messages": [{"role": "user", "content": content}]}), part, "fetches nothing");
+    }
+    refused(&about(&vec![whole.clone(); 65], "?"), "messages", "at most 64");
+    // Counted before one is decoded.
+    refused(&about(&vec![whole.clone(); 20], "?"), "messages", "tokens");
+    let mut system = about(std::slice::from_ref(&whole), "?");
+    system["messages"][0]["role"] = "system".into();
+    refused(&system, "messages[0]", "by the user");
+    assert_eq!(server.chat(&about(&[whole], "Describe the image.")).status, 200);
+    let blind = Server::start(&demo(), &["--parallel", "1", "--no-mmproj"]);
+    let error = blind.chat(&about(&[picture("00.png")], "?")).json();
+    assert!(error["error"]["message"].as_str().unwrap().contains("no vision file"), "{error}");
+}

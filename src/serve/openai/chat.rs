@@ -10,6 +10,7 @@ use crate::serve::error::ApiError;
 use crate::serve::event;
 use crate::serve::job::{Job, Thinks};
 use crate::serve::logprobs::Wanted;
+use crate::serve::pictures::Pictures;
 use crate::serve::shared::Served;
 use crate::tokenizer::Special;
 use serde::Deserialize;
@@ -196,7 +197,7 @@ pub(in crate::serve) fn prepare(
     let n_max = sampling.most_tokens(1)?.unwrap_or(usize::MAX);
     let mut wish = chat.thinking()?;
     let messages = chat.messages.take().ok_or_else(|| ApiError::field("messages", "expected one or more"))?;
-    let Conversation { messages, prefill } = conversation(messages)?;
+    let Conversation { messages, prefill, pictures } = conversation(messages)?;
     if prefill.is_some() {
         if wish.on == Some(true) {
             let message = "an answer that is begun cannot be thought about first";
@@ -214,7 +215,8 @@ pub(in crate::serve) fn prepare(
     let tokenizer = &served.tokenizer;
     let prompt = served.template.prompt(&request, tokenizer);
     let prompt = prompt.map_err(|error| ApiError::field("messages", error.to_string()))?;
-    let mut ids = tokenizer.encode_prompt(&prompt);
+    let ids = tokenizer.encode_prompt(&prompt);
+    let (mut ids, pictures) = Pictures::place(served.pictures.as_ref(), ids, pictures)?;
     // The answer begins a turn of its own: up to there the next prompt will be the same.
     let turn = tokenizer.added_token("<|im_start|>");
     let checkpoint_at = ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
@@ -244,6 +246,8 @@ pub(in crate::serve) fn prepare(
     let job = Job {
         client,
         ids,
+        rows: Vec::new(),
+        pictures,
         checkpoint_at,
         thinks,
         sampling: settings,

@@ -8,6 +8,7 @@ use crate::serve::error::ApiError;
 use crate::serve::event::{self, Event};
 use crate::serve::job::{Job, Thinks};
 use crate::serve::logprobs::{TokenLogprob, Wanted};
+use crate::serve::pictures::Pictures;
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
 use crate::serve::shared::{ModelCard, Served};
@@ -100,6 +101,8 @@ pub(in crate::serve) fn prepare(
         client,
         checkpoint_at: ids.len() - 1,
         ids,
+        rows: Vec::new(),
+        pictures: Pictures::default(),
         thinks: Thinks::Never,
         sampling: settings,
         biases: Arc::clone(&biases),

@@ -4,6 +4,7 @@
 //! them; one that comes later becomes a turn of the user.
 
 use crate::serve::error::ApiError;
+use crate::serve::pictures::PictureFile;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -25,6 +26,8 @@ pub(super) struct Prefill(pub String);
 pub(super) struct Conversation {
     pub messages: Vec<Value>,
     pub prefill: Option<Prefill>,
+    /// The pictures in them, in order.
+    pub pictures: Vec<PictureFile>,
 }
 
 /// Makes messages for a template.
@@ -37,11 +40,16 @@ pub(super) fn conversation(messages: Vec<Message>) -> Result<Conversation, ApiEr
     }
     let n = messages.len();
     let (mut system, mut all): (Vec<String>, Vec<Value>) = (Vec::new(), Vec::new());
-    let mut prefill = None;
+    let (mut prefill, mut pictures) = (None, Vec::new());
     for (i, message) in messages.into_iter().enumerate() {
         let at = format!("messages[{i}]");
-        let text = text_of(message.content.as_ref(), &at)?;
+        let Content { text, parts } = content_of(message.content.as_ref(), &at, &mut pictures)?;
         match &*message.role {
+            "user" if !parts.is_empty() => all.push(json!({"role": "user", "content": parts})),
+            "tool" | "function" if !parts.is_empty() => all.push(json!({"role": "tool", "content": parts})),
+            _ if !parts.is_empty() => {
+                return Err(ApiError::unsupported(&at, "pictures are shown by the user, or by a tool"));
+            }
             "system" | "developer" if all.is_empty() => system.push(text),
             "system" | "developer" | "user" => all.push(json!({"role": "user", "content": text})),
             "tool" | "function" => all.push(json!({"role": "tool", "content": text})),
@@ -58,7 +66,7 @@ pub(super) fn conversation(messages: Vec<Message>) -> Result<Conversation, ApiEr
     if !system.is_empty() {
         all.insert(0, json!({"role": "system", "content": system.join("\n\n")}));
     }
-    Ok(Conversation { messages: all, prefill })
+    Ok(Conversation { messages: all, prefill, pictures })
 }
 
 fn assistant(message: &Message, text: String) -> Value {
@@ -90,31 +98,49 @@ fn with_object(mut call: Value) -> Value {
     call
 }
 
-/// The text of a message: a string, parts of which each has one, or nothing.
-fn text_of(content: Option<&Value>, at: &str) -> Result<String, ApiError> {
+/// What a message says.
+#[derive(Default)]
+struct Content {
+    text: String,
+    /// The texts and the places of pictures, as templates take them, if there are pictures.
+    parts: Vec<Value>,
+}
+
+/// The content of a message: a string, parts of which each has a text or a picture, or nothing.
+fn content_of(content: Option<&Value>, at: &str, pictures: &mut Vec<PictureFile>) -> Result<Content, ApiError> {
     let parts = match content {
-        None => return Ok(String::new()),
-        Some(Value::String(text)) => return Ok(text.clone()),
+        None => return Ok(Content::default()),
+        Some(Value::String(text)) => return Ok(Content { text: text.clone(), parts: Vec::new() }),
         Some(Value::Array(parts)) => parts,
         Some(_) => return Err(ApiError::field(format!("{at}.content"), "expected a string or a list of parts")),
     };
-    let mut whole = String::new();
+    let mut whole = Content::default();
+    let n_before = pictures.len();
     for (i, part) in parts.iter().enumerate() {
         let at = format!("{at}.content[{i}]");
         let text = |key: &str| part.get(key).and_then(Value::as_str);
-        match text("type") {
+        let said = match text("type") {
             Some("text" | "input_text" | "output_text") => {
-                whole.push_str(text("text").ok_or_else(|| ApiError::field(format!("{at}.text"), "expected a string"))?)
+                text("text").ok_or_else(|| ApiError::field(format!("{at}.text"), "expected a string"))?
             }
-            Some("refusal") => whole.push_str(text("refusal").unwrap_or_default()),
+            Some("refusal") => text("refusal").unwrap_or_default(),
             Some("image_url" | "input_image") => {
-                return Err(ApiError::unsupported(&at, "this server has no vision file"));
+                let url = part.get("image_url").and_then(|url| url.as_str().or_else(|| url.get("url")?.as_str()));
+                let url = url.ok_or_else(|| ApiError::field(format!("{at}.image_url"), "expected a data URL"))?;
+                pictures.push(PictureFile::of(url, at)?);
+                whole.parts.push(json!({"type": "image"}));
+                continue;
             }
             Some(kind) => {
                 return Err(ApiError::unsupported(&at, format!("parts of type {kind:?} are not understood")));
             }
             None => return Err(ApiError::field(format!("{at}.type"), "expected a string")),
-        }
+        };
+        whole.text.push_str(said);
+        whole.parts.push(json!({"type": "text", "text": said}));
+    }
+    if pictures.len() == n_before {
+        whole.parts.clear();
     }
     Ok(whole)
 }
