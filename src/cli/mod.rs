@@ -13,6 +13,7 @@ pub mod bench;
 mod bench_passes;
 mod chat;
 pub mod completions;
+mod drafting;
 pub mod fitting;
 pub mod inspect;
 pub mod logits;
