@@ -10,6 +10,7 @@ mod advice;
 mod answers_file;
 pub mod batch;
 pub mod bench;
+mod bench_drafts;
 mod bench_passes;
 mod chat;
 pub mod completions;

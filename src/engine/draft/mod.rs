@@ -122,17 +122,20 @@ impl Track {
         &self.drafts
     }
 
-    /// The same number of drafts, but other ones: what `bench` puts in their place.
-    ///
-    /// # Panics
-    /// If it is another number.
-    pub fn replace(&mut self, drafts: &[u32]) {
-        self.drafts.copy_from_slice(drafts);
-    }
-
-    /// Whether the drafts are the block's.
-    pub fn is_of_block(&self) -> bool {
-        self.source == Some(Source::Block)
+    /// Puts guesses of the block right or wrong: `is_right` says which, of those whose text would be `truth`. It is what a
+    /// measurement of a given acceptance does.
+    pub fn forge(&mut self, truth: &[u32], mut is_right: impl FnMut(usize) -> bool) {
+        let mut all_right = true;
+        let mut forge = |i: usize, draft: &mut u32| {
+            if let Some(&id) = truth.get(i) {
+                all_right = all_right && is_right(i);
+                *draft = if all_right { id } else { id ^ 1 };
+            }
+        };
+        self.shadow.iter_mut().for_each(|draft| forge(0, draft));
+        if self.source == Some(Source::Block) {
+            self.drafts.iter_mut().enumerate().for_each(|(i, draft)| forge(i, draft));
+        }
     }
 
     /// What drafting did so far.
