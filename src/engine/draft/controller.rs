@@ -101,34 +101,43 @@ impl Rates {
     }
 }
 
-/// Times of passes, by the rows beside one for each conversation.
+/// Times of passes, by the rows beside one for each conversation, and how many of each were seen.
 #[derive(Clone, Copy, Default, Debug)]
-struct Times([Option<f64>; MOST_EXTRA + 1]);
+struct Times([Option<(f64, u32)>; MOST_EXTRA + 1]);
 
 impl Times {
     fn note(&mut self, extra: usize, seconds: f64) {
-        if let Some(known) = self.0.get_mut(extra) {
+        let Some(known) = self.0.get_mut(extra) else { return };
+        *known = Some(match *known {
+            None => (seconds, 1),
+            // The first touches memory that was not touched before.
+            Some((first, 1)) => (first.min(seconds), 2),
             // What else the machine does shows in single times: none counts more than double.
-            *known = Some(known.map_or(seconds, |known| known + LATEST * (seconds.min(2.0 * known) - known)));
-        }
+            Some((time, n)) => (time + LATEST * (seconds.min(2.0 * time) - time), n.saturating_add(1)),
+        });
     }
 
-    /// The time of a pass with so many rows more, between and behind those that are known; more rows never take less.
+    /// The time of a pass with so many rows more. What was not seen twice is hoped to be as fast as is usual, or faster if times
+    /// of more rows say so: it takes a pass or two to know better.
     fn of(&self, extra: usize, n_conversation: usize) -> Option<f64> {
-        let base = self.0[0]?;
+        let (base, _) = self.0[0]?;
         let slope = base * ROW_GUESS / (1.0 + ROW_GUESS * (n_conversation - 1) as f64);
-        let known = |i: usize| self.0[i].map(|time| (i, time.max(base)));
+        let hope = base + slope * extra as f64;
+        let known = |i: usize| match self.0[i] {
+            Some((time, 2..)) => Some((i, time.max(base))),
+            Some((time, _)) => (i == 0).then_some((i, time)),
+            None => None,
+        };
         let (below, time) = (0..=extra).rev().find_map(known)?;
         if below == extra {
             return Some(time);
         }
+        let rest = (extra - below) as f64;
         Some(match (extra + 1..=MOST_EXTRA).find_map(known) {
-            Some((above, more)) => time + (more.max(time) - time) * (extra - below) as f64 / (above - below) as f64,
-            // Each row takes at least as long as those before it did on average.
-            None => {
-                let rate = if below > 0 { ((time - base) / below as f64).max(0.5 * slope) } else { slope };
-                time + rate * (extra - below) as f64
-            }
+            Some((above, more)) => hope.max(time).min(time + (more.max(time) - time) * rest / (above - below) as f64),
+            // Each row takes at least half as long as those before it did on average.
+            None if below > 0 => time + ((time - base) / below as f64).max(0.5 * slope) * rest,
+            None => hope,
         })
     }
 }
