@@ -2,9 +2,10 @@
 //! fixed number, alone and in company.
 
 use crate::support::heldout::{Answered, answers, questions, ready, shuffled};
-use crate::support::program::emulated;
+use crate::support::program::{emulated, program};
 use qwen_edge::engine::draft::Draft;
 use qwen_edge::sampler::Settings;
+use serde_json::{Value, json};
 
 /// Asks every `nth` question in every mode of drafting, greedily and with these seeds' worth of chance.
 fn ask(nth: usize, threads: &[usize], temperatures: &[f32]) {
@@ -51,4 +52,37 @@ fn answers_are_the_same_with_drafts_and_without() {
 #[ignore = "all 394 questions take minutes: a part of `make verify`"]
 fn all_held_out_questions_have_the_same_answers_with_drafts() {
     ask(1, &[1, 2], &[0.0, 0.8, 0.9, 1.0]);
+}
+
+/// What the program reports of one answer, with these options more.
+fn run(options: &[&str]) -> Value {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo-q8_0.gguf");
+    let prompt = "Repeat after me: silver lake garden stone window river";
+    let mut command = program();
+    command.args(["run", model, "-p", prompt, "--json", "--greedy", "--seed", "1"]).args(options);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn the_report_says_what_was_drafted_and_ends_are_the_same_wherever_they_fall() {
+    let none = json!({"drafted": 0, "accepted": 0});
+    for options in
+        [&["-n", "1"][..], &["-n", "2"], &["-n", "3"], &["-n", "7"], &["--ctx", "40"], &["--kv", "q8_0"], &[]]
+    {
+        let with = |draft: &str| run(&[options, &["--draft", draft]].concat());
+        let plain = with("off");
+        assert_eq!(plain["drafts"], json!({"block": none, "copy": none, "passes": 0}));
+        for draft in ["auto", "1", "2", "3", "4", "8"] {
+            let found = with(draft);
+            for key in ["ids", "text", "stop", "tokens"] {
+                assert_eq!(found[key], plain[key], "{options:?}, {draft}, {key}");
+            }
+            if options.is_empty() && draft != "auto" {
+                assert!(found["drafts"]["block"]["accepted"].as_u64() > Some(0), "{}", found["drafts"]);
+                assert_eq!(found["drafts"]["copy"], none);
+            }
+        }
+    }
 }
