@@ -344,7 +344,7 @@ fn every_quantised_fixture_runs_from_its_file_alone() {
 fn the_blocks_logits_are_written_beside_the_trunks() {
     for (name, [tolerance, _]) in FLOAT {
         let (fixture, scratch) = (Fixture::open(name), Scratch::new(&format!("mtp-{name}")));
-        let tokens = scratch.write("ids.json", &format!("{:?}", fixture.prompt()));
+        let tokens = scratch.write("ids.json", format!("{:?}", fixture.prompt()));
         let out = scratch.0.join("out.safetensors");
         // Token by token products are exact.
         let output = logits(&path(&format!("{name}.gguf")), &tokens, &out, &["--mtp", "--step"]);
