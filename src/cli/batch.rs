@@ -5,7 +5,7 @@ use super::fitting::{self, Fitting, Progress};
 use super::run::{Limit, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
-use super::{advice, printable, signals, text};
+use super::{advice, drafting, printable, signals, text};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,6 +13,7 @@ use qwen_edge::chat::thinking::{Channel, Thinking};
 use qwen_edge::engine::answers::{Answers, Conversation, Waits};
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::context::text_rows;
+use qwen_edge::engine::draft::Draft;
 use qwen_edge::engine::generate::{Answer, Audience, Error, Outcome, Stop, Task};
 use qwen_edge::engine::model_file::{ModelFile, StartOptions};
 use qwen_edge::engine::plan::Wish;
@@ -80,6 +81,11 @@ pub struct Args {
     /// Continue prompts as they are, without a chat template: for base models
     #[arg(long)]
     raw: bool,
+
+    /// Guess tokens ahead: auto does as far as that is faster, a number is that many guesses of the model's own block in
+    /// every pass, off is none. The text is the same
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = drafting::parse)]
+    draft: Draft,
 
     /// Say nothing on standard error but errors
     #[arg(short, long)]
@@ -152,6 +158,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         yarn: args.fitting.yarn,
         isa: args.runtime.isa,
         threads: Some(args.runtime.n_threads()),
+        draft: args.draft,
         ..StartOptions::default()
     };
     let mut progress = Progress::new();

@@ -4,15 +4,20 @@ use super::bench_passes::{self, Kind};
 use super::fitting::MOST_TOKENS;
 use super::printable;
 use super::runtime::Runtime;
+use super::{bench_drafts, drafting, text};
 use anyhow::{Context as _, ensure};
 use clap::Args as ClapArgs;
 use qwen_edge::compute::team::{Phase, Profile, Team};
 use qwen_edge::engine::context::Context;
+use qwen_edge::engine::draft::{Draft, MOST_BLOCK};
+use qwen_edge::engine::load::draft_load;
+use qwen_edge::engine::plan::DraftLoad;
 use qwen_edge::engine::runner::{DEFAULT_BATCH, MOST_WRITTEN, Settings};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
 use qwen_edge::model::kv_type::KvType;
 use qwen_edge::model::state::LOG_ROWS;
+use qwen_edge::tokenizer::{Special, Tokenizer};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -56,6 +61,19 @@ pub struct Args {
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = parse_sequences)]
     sequences: Vec<usize>,
 
+    /// Also write the answer with drafts and without, in turn, and time a draft step: auto, or so many drafts in every pass
+    #[arg(long, value_name = "WHEN", value_parser = drafting::parse)]
+    draft: Option<Draft>,
+
+    /// Put the block's drafts right with these probabilities, each if those before it were right, in place of comparing them
+    /// with the text
+    #[arg(long, value_name = "A,...", value_delimiter = ',', value_parser = parse_probability, requires = "draft")]
+    draft_acceptance: Vec<f64>,
+
+    /// Take the tokens of a prompt and of what is written with drafts from this text
+    #[arg(long, value_name = "FILE", requires = "draft")]
+    text: Option<PathBuf>,
+
     /// Runs of each measurement; the median counts
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     runs: u32,
@@ -78,6 +96,10 @@ pub struct Args {
 
 fn parse_rows(text: &str) -> Result<usize, String> {
     up_to(text, LOG_ROWS)
+}
+
+fn parse_probability(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|p| (0.0..=1.0).contains(p)).ok_or_else(|| "expected numbers from 0 to 1".to_owned())
 }
 
 fn parse_sequences(text: &str) -> Result<usize, String> {
@@ -106,11 +128,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "nothing to measure: -p and -n are both 0, and neither --rows nor --sequences is given"
     );
     let most_rows = of_passes.copied().max().unwrap_or(0);
-    let n_ctx = n_ctx.max(deepest + most_rows);
+    let n_ctx = n_ctx.max(deepest + most_rows).saturating_add(if args.draft.is_some() { MOST_BLOCK + 2 } else { 0 });
     ensure!(n_ctx <= MOST_TOKENS, "{n_ctx} tokens in the context: at most {MOST_TOKENS} are measured");
     args.kv.check(model.config.head_dim)?;
-    let n_sequence = 1 + args.sequences.iter().max().copied().unwrap_or(0);
-    let n_batch = (args.batch as usize).min(n_ctx).max(most_rows);
+    let n_sequence = if args.draft.is_some() { 3 } else { 1 } + args.sequences.iter().max().copied().unwrap_or(0);
+    let least_batch = if args.draft.is_some() { LOG_ROWS } else { most_rows };
+    let n_batch = (args.batch as usize).min(n_ctx).max(most_rows).max(least_batch);
     let settings = Settings { n_ctx, n_batch, kv: args.kv, n_checkpoint: 0, n_sequence };
     let mut context = Context::new(model.clone(), args.runtime.compute()?, settings)?;
     if !args.json {
@@ -137,6 +160,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
                 result[kind.name()] = bench_passes::measure(runner, past, kind, sizes, args.runs as usize);
             }
         }
+        if let Some(draft) = args.draft {
+            context.enable_drafts(draft);
+            result["draft"] = measure_drafts(&args, &mut context, &gguf, draft)?;
+        }
         if !args.json {
             print_result(&args, &result)?;
         }
@@ -147,6 +174,28 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         writeln!(io::stdout(), "{json}")?;
     }
     Ok(())
+}
+
+/// Writes with drafts and without.
+fn measure_drafts(args: &Args, context: &mut Context, gguf: &Gguf, draft: Draft) -> anyhow::Result<Value> {
+    let (n_prompt, n) = (args.prompt.max(1), args.n.max(1));
+    let ids = match &args.text {
+        Some(path) => {
+            let text = text::decode(&std::fs::read(path).with_context(|| path.display().to_string())?)?;
+            Tokenizer::from_gguf(gguf)?.encode(&text, Special::None)
+        }
+        None => tokens(n_prompt + n + 1, context.model().n_vocab),
+    };
+    let n_ids = n_prompt + n + 1;
+    ensure!(ids.len() >= n_ids, "the text has {} tokens: expected {n_ids}, those of -p, -n and one more", ids.len());
+    let block_bytes = match draft_load(gguf, &context.model().config, draft) {
+        DraftLoad::Block(bytes) => bytes,
+        DraftLoad::None | DraftLoad::Copies => 0,
+    };
+    let acceptance = (!args.draft_acceptance.is_empty()).then_some(&args.draft_acceptance[..]);
+    let ids = &ids[..n_ids];
+    let job = bench_drafts::Job { draft, acceptance, ids, n_prompt, runs: args.runs as usize, block_bytes };
+    Ok(job.measure(context.parts().0))
 }
 
 /// So many tokens, spread over the vocabulary, the same in every run.
@@ -261,6 +310,33 @@ fn print_result(args: &Args, r: &Value) -> io::Result<()> {
             let number = |key: &str| pass[key].as_f64().unwrap_or(0.0);
             let (n, ms, relative) = (&pass[kind.name()], 1e3 * number("seconds"), number("relative"));
             writeln!(out, "  a pass of {n:>2} {:9}: {ms:8.2} ms, {relative:.2} times one", kind.name())?;
+        }
+    }
+    if let Some(draft) = r.get("draft") {
+        let number = |key: &str| draft[key].as_f64().unwrap_or(0.0);
+        let predicted =
+            draft["predicted"].as_f64().map_or(String::new(), |r| format!(", {r:.2} by the times of passes"));
+        let (tok_s, plain, speedup) = (number("tok_s"), number("plain_tok_s"), number("speedup"));
+        writeln!(out, "  drafts: {tok_s:.2} tok/s, {plain:.2} without: {speedup:.3} times{predicted}")?;
+        writeln!(out, "    {}; reading the prompt takes {:.3} times as long", draft["drafts"], number("prefill_cost"))?;
+        if draft["step"].is_object() {
+            let step = |key: &str| draft["step"][key].as_f64().unwrap_or(0.0);
+            writeln!(
+                out,
+                "    a draft step: block {:.2} ms, {:.1} MB; head {:.2} ms, {:.1} MB",
+                1e3 * step("block_seconds"),
+                step("block_bytes") / 1e6,
+                1e3 * step("head_seconds"),
+                step("head_bytes") / 1e6,
+            )?;
+        }
+        for pass in draft["rows"].as_array().into_iter().flatten() {
+            let (rows, ms) = (&pass["rows"], 1e3 * pass["seconds"].as_f64().unwrap_or(0.0));
+            writeln!(
+                out,
+                "    a pass of {rows} rows: {ms:.2} ms, {:.2} times one",
+                pass["relative"].as_f64().unwrap_or(0.0)
+            )?;
         }
     }
     writeln!(out, "  logits hash {}", r["logits_hash"].as_str().unwrap_or_default())

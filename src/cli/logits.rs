@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
 use kernels::Way;
 use qwen_edge::engine::context::{Context, text_rows};
+use qwen_edge::engine::draft::Draft;
 use qwen_edge::engine::model_file::vision_ids;
 use qwen_edge::engine::runner::Settings;
 use qwen_edge::gguf::Gguf;
@@ -28,7 +29,8 @@ use std::sync::Arc;
 /// Write the next-token logits behind every token of a list.
 ///
 /// The output is a safetensors file with `logits [T, n_vocab]` in f32, and with --hidden `hidden.0` to `hidden.L`
-/// [T, n_embd]: the input of each layer, the last one after the final norm.
+/// [T, n_embd]: the input of each layer, the last one after the final norm; with --mtp `mtp_logits [T-1, n_vocab]`: row t is
+/// by the state of token t and token t + 1.
 #[derive(ClapArgs)]
 #[command(after_help = "Example:\n  echo '[9419, 11, 1814, 0]' > ids.json\n  \
                         qwen-edge logits model.gguf --tokens ids.json -o logits.safetensors")]
@@ -55,6 +57,10 @@ pub struct Args {
     /// Also write the hidden states
     #[arg(long)]
     hidden: bool,
+
+    /// Also write what the block for multi-token prediction expects behind the next token of the list
+    #[arg(long)]
+    mtp: bool,
 
     /// Storage of keys and values: f16 or q8_0
     #[arg(long, value_name = "TYPE", default_value = "f16")]
@@ -124,13 +130,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let n_hidden = if args.hidden { model.config.n_layer() + 1 } else { 0 };
     let mut hidden = vec![Vec::with_capacity(rows.len() * n_embd); n_hidden];
     let mut file = AtomicFile::create(&args.output)?;
-    file.write_all(&header(rows.len(), model.n_vocab, n_hidden, n_embd))?;
+    let n_draft = if args.mtp { rows.len() - 1 } else { 0 };
+    if args.mtp && !context.enable_drafts(Draft::Auto) {
+        bail!("{}: no block for multi-token prediction", args.model.display());
+    }
+    file.write_all(&header(rows.len(), model.n_vocab, n_hidden, n_embd, n_draft))?;
+    let mut states = Vec::new();
     for (i, batch) in rows.chunks(n_batch).enumerate() {
         if args.hidden {
             context.run_observed(batch, way, &mut |il, x| hidden[il].extend_from_slice(x))?;
             hidden[n_hidden - 1].extend_from_slice(context.hidden(0, batch.len()));
         } else {
             context.run(batch, way, batch.len())?;
+        }
+        if args.mtp {
+            states.extend_from_slice(context.hidden(0, batch.len()));
         }
         for row in 0..batch.len() {
             file.write_all(bytemuck::cast_slice(context.compute_logits(row)))?;
@@ -141,6 +155,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     for states in hidden {
         file.write_all(bytemuck::cast_slice(&states))?;
+    }
+    for (next, hidden) in rows.get(1..).unwrap_or_default().chunks(n_batch).zip(states.chunks(n_batch * n_embd)) {
+        let y = context.draft(&hidden[..next.len() * n_embd], next, way)?.to_vec();
+        for y in y.chunks(n_embd) {
+            file.write_all(bytemuck::cast_slice(context.compute_logits_behind(y)))?;
+        }
     }
     Ok(file.commit()?)
 }
@@ -156,19 +176,22 @@ fn read_ids(path: &Path) -> anyhow::Result<Vec<u32>> {
 }
 
 /// The head of a safetensors file: the length of a JSON text, the text, padded to 8 bytes.
-fn header(n: usize, n_vocab: usize, n_hidden: usize, n_embd: usize) -> Vec<u8> {
+fn header(n: usize, n_vocab: usize, n_hidden: usize, n_embd: usize, n_draft: usize) -> Vec<u8> {
     let mut json = String::from("{");
     let mut offset = 0;
-    let mut tensor = |name: &str, cols: usize| {
+    let mut tensor = |name: &str, n: usize, cols: usize| {
         let end = offset + n * cols * 4;
         let comma = if offset == 0 { "" } else { "," };
         write!(json, r#"{comma}"{name}":{{"dtype":"F32","shape":[{n},{cols}],"data_offsets":[{offset},{end}]}}"#)
             .expect("strings take all that is written");
         offset = end;
     };
-    tensor("logits", n_vocab);
+    tensor("logits", n, n_vocab);
     for il in 0..n_hidden {
-        tensor(&format!("hidden.{il}"), n_embd);
+        tensor(&format!("hidden.{il}"), n, n_embd);
+    }
+    if n_draft > 0 {
+        tensor("mtp_logits", n_draft, n_vocab);
     }
     json.push('}');
     json.extend(std::iter::repeat_n(' ', json.len().next_multiple_of(8) - json.len()));

@@ -8,10 +8,11 @@ use super::sampling::{Sampling, at_most};
 use super::screen::Screen;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
-use super::{advice, chat, marks, pasted, printable, signals, text};
+use super::{advice, chat, drafting, marks, pasted, printable, signals, text};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use qwen_edge::engine::byte_size::ByteSize;
+use qwen_edge::engine::draft::Draft;
 use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
 use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions, vision_ids};
@@ -70,6 +71,11 @@ pub struct Args {
     /// full]
     #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = parse_limit)]
     pub n: Option<Limit>,
+
+    /// Guess tokens ahead: auto does as far as that is faster, a number is that many guesses of the model's own block in
+    /// every pass, off is none. The text is the same
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = drafting::parse)]
+    pub draft: Draft,
 
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
@@ -176,6 +182,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         isa: args.runtime.isa,
         threads: Some(args.runtime.n_threads()),
         commit_memory: args.fitting.touch,
+        draft: args.draft,
         tower,
         answers: Some(answers),
         seed,
@@ -431,6 +438,7 @@ impl Talk {
             "prefill_seconds": outcome.prefill.as_secs_f64(),
             "prefill_tok_s": outcome.prefill_tok_s(),
             "decode_tok_s": outcome.decode_tok_s(),
+            "drafts": drafting::report(&outcome.drafts),
             "memory": fitting::report(self.session.plan()),
             "vision": self.session.viewer().map(|_| &self.reports),
             "decode_gb_s": outcome.decode_tok_s() * bytes_per_token as f64 / 1e9,

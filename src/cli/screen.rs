@@ -1,6 +1,6 @@
 //! Where an answer appears: its text on standard output, everything else on standard error.
 
-use super::{message, printable, signals};
+use super::{drafting, message, printable, signals};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use qwen_edge::chat::thinking::{Channel, Thought};
 use qwen_edge::engine::generate::{Outcome, Stop};
@@ -109,16 +109,20 @@ impl Screen {
             return self.note(&format!("[read {read} of {all} tokens at {read_at:.1} tok/s; stopped]"));
         }
         let decode = outcome.decode_tok_s();
+        // With drafts, passes are fewer than tokens.
+        let how = match drafting::told(&outcome.drafts) {
+            Some(told) => format!("; {told}"),
+            None => format!(", {:.1} GB/s of weights", decode * bytes_per_token as f64 / 1e9),
+        };
         let why = match outcome.stop {
             Stop::End | Stop::Length => "",
             Stop::ContextFull => "; the context is full",
             Stop::Interrupted => "; stopped",
         };
         self.note(&format!(
-            "[read {} tokens at {read_at:.1} tok/s; wrote {} at {decode:.1} tok/s, {:.1} GB/s of weights{why}{seed}]",
+            "[read {} tokens at {read_at:.1} tok/s; wrote {} at {decode:.1} tok/s{how}{why}{seed}]",
             outcome.n_read,
             outcome.ids.len(),
-            decode * bytes_per_token as f64 / 1e9,
         ));
         if outcome.thought != Thought::Unfinished {
             return;

@@ -1,5 +1,6 @@
 //! Several answers in the making, each in a conversation of its own, that share every pass.
 
+use super::draft::{Drafting, Talk};
 use super::generate::{Answer, Audience, Error, Outcome, Stop, Tools, Wanted};
 use super::run_error::RunError;
 use super::runner::{Runner, Step};
@@ -41,6 +42,7 @@ pub struct Answers<'a> {
     waited: Duration,
     /// Conversations in the last pass.
     n_passed: usize,
+    drafting: Drafting,
 }
 
 impl<'a> Answers<'a> {
@@ -48,8 +50,13 @@ impl<'a> Answers<'a> {
     pub fn new(n: usize, runner: &Runner, waits: Waits) -> Answers<'a> {
         let BatchLimits { rows, written } = runner.settings().limits();
         let scheduler = Scheduler::new(n, Limits { rows, written, waits });
-        let (waited, n_passed) = (Duration::ZERO, 0);
-        Answers { seats: (0..n).map(|_| None).collect(), scheduler, waited, n_passed }
+        Answers {
+            seats: (0..n).map(|_| None).collect(),
+            scheduler,
+            waited: Duration::ZERO,
+            n_passed: 0,
+            drafting: Drafting::new(runner),
+        }
     }
 
     /// Those who are written to have waited so long for something else than a pass, and wait less for prompts in the
@@ -89,6 +96,7 @@ impl<'a> Answers<'a> {
     /// # Errors
     /// What no single conversation is to blame for: [`RunError`].
     pub fn pass(&mut self, runner: &mut Runner, tokenizer: &Tokenizer) -> Result<Vec<Finished>, RunError> {
+        self.draft(runner, tokenizer);
         let demands: Vec<Option<Demand>> = self.seats.iter().map(|seat| seat.as_ref().and_then(demand)).collect();
         let mut rows = vec![0; self.seats.len()];
         self.scheduler
@@ -106,7 +114,8 @@ impl<'a> Answers<'a> {
                 Err(error) => failed[who] = Some(error.into()),
             }
         }
-        let of_pass = |(who, wanted, _): &(usize, Wanted<'_>, &mut Sequence)| (*who, wanted.rows.len(), wanted.logits);
+        let of_pass =
+            |(who, wanted, _): &(usize, Wanted<'_>, &mut Sequence)| (*who, wanted.rows.len(), wanted.want > 0);
         let passed: Vec<(usize, usize, bool)> = passing.iter().map(of_pass).collect();
         self.n_passed = passed.len();
         let start = Instant::now();
@@ -116,17 +125,26 @@ impl<'a> Answers<'a> {
         if n_output > 0 {
             runner.logits(0..n_output);
         }
-        let n_written: usize = (0..rows.len()).filter(|&who| is_written(who)).map(|who| rows[who]).sum();
-        self.scheduler.measured(rows.iter().sum::<usize>() - n_written, n_written, start.elapsed());
+        let time = start.elapsed();
+        let n_row_written: usize = (0..rows.len()).filter(|&who| is_written(who)).map(|who| rows[who]).sum();
+        self.scheduler.measured(rows.iter().sum::<usize>() - n_row_written, n_row_written, time);
+        let n_written = passed.iter().filter(|(who, ..)| is_written(*who)).count();
+        let (n_passed, n_row) = (passed.len(), passed.iter().map(|(_, n, _)| n).sum::<usize>());
+        let mut n_chosen = 0;
 
         for ((who, n, logits), outputs) in passed.into_iter().zip(outputs) {
             let Some(Conversation { sequence, answer, sampler, audience }) = &mut self.seats[who] else { continue };
             let mut tools = Tools { tokenizer, sampler, audience: &mut **audience };
             answer.read(n, sequence, &mut tools);
             if logits && !answer.is_done() {
-                let (hidden, logits) = runner.output(outputs.start);
-                failed[who] = answer.choose(hidden, logits, sequence, &mut tools).err();
+                match answer.take(runner, outputs, sequence, &mut self.drafting, &mut tools) {
+                    Ok(n) => n_chosen += n,
+                    Err(error) => failed[who] = Some(error),
+                }
             }
+        }
+        if n_written > 0 && n_written == n_passed {
+            self.drafting.passed(n_written, n_row - n_written, n_chosen, time);
         }
         let ended = failed.into_iter().enumerate().filter_map(|(seat, failed)| {
             let is_done = |talk: &mut Conversation<'_>| failed.is_some() || talk.answer.is_done();
@@ -134,6 +152,20 @@ impl<'a> Answers<'a> {
             Some(conversation.finish(seat, failed, tokenizer))
         });
         Ok(ended.collect())
+    }
+}
+
+impl Answers<'_> {
+    /// Makes the drafts of all who are written to and ready.
+    fn draft(&mut self, runner: &mut Runner, tokenizer: &Tokenizer) {
+        let n_ctx = runner.settings().n_ctx;
+        let ready = self.seats.iter_mut().flatten().filter(|seat| seat.audience.is_ready());
+        let mut talks: Vec<Talk<'_>> = Vec::new();
+        for seat in ready {
+            talks.extend(seat.answer.talk(&mut seat.sequence, &seat.sampler, n_ctx));
+        }
+        self.drafting.propose(runner, Some(tokenizer), &mut talks);
+        self.seats.iter_mut().flatten().for_each(|seat| seat.answer.take_drafts());
     }
 }
 

@@ -1,5 +1,6 @@
 //! One conversation and what runs it: a [`Runner`] with a [`Sequence`].
 
+use super::draft::{Draft, Drafting};
 use super::run_error::RunError;
 use super::runner::{Runner, Settings, Step};
 use super::sequence::{NotLogged, Sequence};
@@ -15,6 +16,7 @@ use std::sync::Arc;
 pub struct Context {
     runner: Runner,
     sequence: Sequence,
+    drafting: Drafting,
 }
 
 impl Context {
@@ -28,8 +30,8 @@ impl Context {
 
     /// An empty one that `runner` runs.
     pub fn of(runner: Runner) -> Context {
-        let sequence = runner.sequence();
-        Context { runner, sequence }
+        let (sequence, drafting) = (runner.sequence(), Drafting::new(&runner));
+        Context { runner, sequence, drafting }
     }
 
     /// What runs the conversation.
@@ -40,6 +42,11 @@ impl Context {
     /// What runs the conversation, and the conversation.
     pub fn parts(&mut self) -> (&mut Runner, &mut Sequence) {
         (&mut self.runner, &mut self.sequence)
+    }
+
+    /// What runs the conversation, the conversation, and what drafts for it.
+    pub(super) fn drafting_parts(&mut self) -> (&mut Runner, &mut Sequence, &mut Drafting) {
+        (&mut self.runner, &mut self.sequence, &mut self.drafting)
     }
 
     /// The conversation.
@@ -134,7 +141,9 @@ impl Context {
     /// # Errors
     /// Those of [`Runner::run`].
     pub fn run(&mut self, rows: &[InputRow], way: Way, want: usize) -> Result<(), RunError> {
-        self.runner.run(&mut [Step { sequence: &mut self.sequence, rows, way, want, checkpoint_at: &[] }]).map(drop)
+        self.runner
+            .run(&mut [Step { sequence: &mut self.sequence, rows, way, want, shown: 0, checkpoint_at: &[] }])
+            .map(drop)
     }
 
     /// Reads a batch of prompt rows; the last `want` rows' outputs are then there for [`Context::compute_logits`].
@@ -159,7 +168,7 @@ impl Context {
     /// # Errors
     /// Those of [`Runner::run`].
     pub fn run_observed(&mut self, rows: &[InputRow], way: Way, observer: Observer<'_>) -> Result<(), RunError> {
-        let step = Step { sequence: &mut self.sequence, rows, way, want: rows.len(), checkpoint_at: &[] };
+        let step = Step { sequence: &mut self.sequence, rows, way, want: rows.len(), shown: 0, checkpoint_at: &[] };
         self.runner.run_observed(&mut [step], Some(observer)).map(drop)
     }
 
@@ -242,10 +251,11 @@ impl Context {
         self.sequence.rewind_to_common_prefix(rows)
     }
 
-    /// Makes room for drafting with the model's multi-token-prediction block, and forgets everything; false if it has none.
-    pub fn enable_drafts(&mut self) -> bool {
-        let enabled = self.runner.enable_drafts();
+    /// Drafts in this way from now on, and forgets everything; false if the model has no block for it.
+    pub fn enable_drafts(&mut self, drafting: Draft) -> bool {
+        let enabled = self.runner.enable_drafts(drafting);
         self.sequence = self.runner.sequence();
+        self.drafting = Drafting::new(&self.runner);
         enabled
     }
 

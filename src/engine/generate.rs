@@ -5,6 +5,7 @@
 
 use crate::chat::thinking::{Channel, Thinking, Thought};
 use crate::engine::context::{Context, text_rows};
+use crate::engine::draft::{Drafting, Drafts, Phase, SHOWN, Talk, Track};
 use crate::engine::run_error::RunError;
 use crate::engine::runner::{Runner, Step};
 use crate::engine::sequence::Sequence;
@@ -13,6 +14,7 @@ use crate::model::input::{Input, InputRow};
 use crate::sampler::Sampler;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
 use kernels::Way;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// What may end an answer.
@@ -86,6 +88,8 @@ pub struct Outcome {
     pub n_thinking: usize,
     /// Time from the first sampled token to the last.
     pub decode: Duration,
+    /// What drafting did for it.
+    pub drafts: Drafts,
 }
 
 impl Outcome {
@@ -169,14 +173,17 @@ pub struct Answer {
     stage: Stage,
     since: Instant,
     last: Channel,
+    in_call: bool,
+    track: Track,
+    /// Behind the prompt: the token that comes next, and the drafts behind it.
+    rows: Vec<InputRow>,
 }
 
 /// Where an answer stands.
 enum Stage {
     /// So many rows of the prompt are read.
     Reading(usize),
-    /// This row comes next.
-    Writing(InputRow),
+    Writing,
     Done,
 }
 
@@ -186,8 +193,10 @@ pub struct Wanted<'a> {
     pub rows: &'a [InputRow],
     /// How they are computed.
     pub way: Way,
-    /// Whether the logits behind the last of them are wanted.
-    pub logits: bool,
+    /// Behind so many of them, the last ones, the logits are wanted.
+    pub want: usize,
+    /// So many of them, the last ones, are shown to a block that drafts.
+    shown: usize,
     /// Behind how many of these rows a checkpoint is wanted, if it is inside.
     checkpoint_at: Option<usize>,
 }
@@ -195,8 +204,8 @@ pub struct Wanted<'a> {
 impl Wanted<'_> {
     /// As rows of `sequence` in a pass.
     pub fn step<'s>(&'s self, sequence: &'s mut Sequence) -> Step<'s> {
-        let (want, checkpoint_at) = (usize::from(self.logits), self.checkpoint_at.as_slice());
-        Step { sequence, rows: self.rows, way: self.way, want, checkpoint_at }
+        let Wanted { rows, way, want, shown, .. } = *self;
+        Step { sequence, rows, way, want, shown, checkpoint_at: self.checkpoint_at.as_slice() }
     }
 }
 
@@ -242,6 +251,7 @@ impl Answer {
             thought: Thought::None,
             n_thinking: 0,
             decode: Duration::ZERO,
+            drafts: Drafts::default(),
         };
         Ok(Answer {
             prompt,
@@ -253,6 +263,9 @@ impl Answer {
             stage: Stage::Reading(n_reused),
             since: Instant::now(),
             last: Channel::Answer,
+            in_call: false,
+            track: Track::default(),
+            rows: Vec::new(),
         })
     }
 
@@ -274,7 +287,7 @@ impl Answer {
     pub fn n_unread(&self) -> usize {
         match self.stage {
             Stage::Reading(done) => self.prompt.len() - done,
-            Stage::Writing(_) | Stage::Done => 0,
+            Stage::Writing | Stage::Done => 0,
         }
     }
 
@@ -284,12 +297,14 @@ impl Answer {
             Stage::Reading(done) => {
                 let rows = &self.prompt[*done..self.prompt.len().min(done + n_prompt)];
                 let checkpoint_at = self.checkpoint_at.checked_sub(*done).filter(|at| (1..rows.len()).contains(at));
-                let logits = done + rows.len() == self.prompt.len();
-                Some(Wanted { rows, way: Way::Prompt, logits, checkpoint_at })
+                let left = self.prompt.len() - done - rows.len();
+                // An answer of one token is not drafted.
+                let shown = if self.n_max == 1 { 0 } else { SHOWN.saturating_sub(left).min(rows.len()) };
+                Some(Wanted { rows, way: Way::Prompt, want: usize::from(left == 0), shown, checkpoint_at })
             }
-            Stage::Writing(row) => {
-                let rows = std::slice::from_ref(row);
-                Some(Wanted { rows, way: Way::Written, logits: true, checkpoint_at: None })
+            Stage::Writing => {
+                let want = self.rows.len();
+                Some(Wanted { rows: &self.rows, way: Way::Written, want, shown: 0, checkpoint_at: None })
             }
             Stage::Done => None,
         }
@@ -311,17 +326,85 @@ impl Answer {
         }
     }
 
-    /// Takes the logits behind the rows wanted, and chooses the next token; `hidden` is the output they come from.
+    /// What may be drafted behind the token that comes next, if one does and no drafts wait to be verified.
+    pub fn talk<'t>(&'t mut self, sequence: &'t mut Sequence, sampler: &'t Sampler, n_ctx: usize) -> Option<Talk<'t>> {
+        let [newest] = &self.rows[..] else { return None };
+        if !matches!(self.stage, Stage::Writing) {
+            return None;
+        }
+        let phase = match self.last {
+            Channel::Thinking => Phase::Thinking,
+            Channel::Answer if self.in_call => Phase::Call,
+            Channel::Answer => Phase::Answer,
+        };
+        // All that the pass can give is wanted, and all of its rows have places.
+        let tokens = self.n_max.saturating_sub(self.outcome.ids.len() + 1);
+        let places = n_ctx.saturating_sub(sequence.n_past() + 1);
+        Some(Talk {
+            track: &mut self.track,
+            sequence,
+            prompt: &self.prompt,
+            ids: &self.outcome.ids,
+            newest: newest.clone(),
+            phase,
+            room: tokens.min(places),
+            sampler: Some(sampler),
+        })
+    }
+
+    /// Puts the drafts that were made behind the token that comes next.
+    pub fn take_drafts(&mut self) {
+        if let [InputRow { position: [first, ..], .. }] = self.rows[..] {
+            let behind = self.track.drafts().iter().zip(first.saturating_add(1)..);
+            self.rows.extend(behind.map(|(&id, at)| InputRow { input: Input::Token(id), position: [at; 3] }));
+        }
+    }
+
+    /// Takes the outputs behind the rows wanted, whose logits are [computed](Runner::logits): chooses the next token, and
+    /// goes on with the drafts as long as they are what is chosen. The rest of the rows is taken back. Returns the number of
+    /// tokens that were chosen.
     ///
     /// # Errors
     /// [`Error::NotFinite`] if they are no numbers.
-    pub fn choose(
+    pub fn take(
         &mut self,
-        hidden: &[f32],
-        logits: &mut [f32],
-        sequence: &Sequence,
+        runner: &mut Runner,
+        outputs: Range<usize>,
+        sequence: &mut Sequence,
+        drafting: &mut Drafting,
         tools: &mut Tools<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
+        let (n_row, before) = (outputs.len(), self.outcome.ids.len());
+        let is_written = matches!(self.stage, Stage::Writing);
+        let mut chosen = Ok(());
+        let mut n_kept = 0;
+        for output in outputs.clone() {
+            let (hidden, logits) = runner.output(output);
+            chosen = self.choose(hidden, logits, tools);
+            n_kept += 1;
+            let draft = self.rows.get(n_kept).map(|row| row.input.clone());
+            let is_draft = matches!(draft, Some(Input::Token(draft)) if self.outcome.ids.last() == Some(&draft));
+            if chosen.is_err() || self.is_done() || !is_draft {
+                break;
+            }
+        }
+        sequence.take_back(n_row - n_kept).map_err(RunError::from)?;
+        chosen?;
+        let ids = &self.outcome.ids[before..];
+        if is_written {
+            runner.keep_hidden(sequence, outputs.start..outputs.start + n_kept);
+            drafting.settle(&mut self.track, ids);
+        }
+        let n_chosen = ids.len();
+        self.rows.clear();
+        if let (false, Some(&id)) = (self.is_done(), self.outcome.ids.last()) {
+            self.rows.push(InputRow { input: Input::Token(id), position: [sequence.next_position(); 3] });
+        }
+        Ok(n_chosen)
+    }
+
+    /// Chooses the next token by the logits behind an output `hidden`.
+    fn choose(&mut self, hidden: &[f32], logits: &mut [f32], tools: &mut Tools<'_>) -> Result<(), Error> {
         // A damaged row of the head shows in every vector of logits, so that to look at the first will do.
         let first = self.outcome.ids.is_empty();
         if !finite::is_finite(hidden) || first && !finite::is_finite(logits) {
@@ -353,7 +436,12 @@ impl Answer {
                 self.outcome.go_on(channel, text, &self.thinking, tools.audience);
                 self.last = channel;
             }
-            self.stage = Stage::Writing(InputRow { input: Input::Token(id), position: [sequence.next_position(); 3] });
+            match tools.tokenizer.token_text(id) {
+                Some("<tool_call>") => self.in_call = true,
+                Some("</tool_call>") => self.in_call = false,
+                _ => {}
+            }
+            self.stage = Stage::Writing;
             if self.outcome.ids.len() == self.n_max {
                 self.end(Stop::Length, tools);
             }
@@ -385,7 +473,8 @@ impl Answer {
     }
 
     /// How the answer went, once it is done.
-    pub fn into_outcome(self) -> Outcome {
+    pub fn into_outcome(mut self) -> Outcome {
+        self.outcome.drafts = self.track.tally();
         self.outcome
     }
 }
@@ -405,26 +494,32 @@ pub fn generate(
     let n_batch = context.settings().n_batch;
     let mut answer = Answer::new(task, n_reused, sampler)?;
     let mut tools = Tools { tokenizer, sampler, audience };
-    let (runner, sequence) = context.parts();
+    let (runner, sequence, drafting) = context.drafting_parts();
     answer.check(runner, sequence)?;
-    while let Some(wanted) = answer.wanted(n_batch) {
-        let (n, logits) = (wanted.rows.len(), wanted.logits);
-        match runner.run(&mut [wanted.step(sequence)]) {
+    loop {
+        if let Some(talk) = answer.talk(sequence, tools.sampler, runner.settings().n_ctx) {
+            drafting.propose(runner, Some(tokenizer), &mut [talk]);
+            answer.take_drafts();
+        }
+        let Some(wanted) = answer.wanted(n_batch) else { break };
+        let (n, want, way) = (wanted.rows.len(), wanted.want, wanted.way);
+        let start = Instant::now();
+        let outputs = match runner.run(&mut [wanted.step(sequence)]) {
             Err(RunError::Full { .. }) => {
                 answer.end(Stop::ContextFull, &mut tools);
                 break;
             }
-            done => done?,
+            outputs => outputs?.remove(0),
         };
         answer.read(n, sequence, &mut tools);
-        if logits && !answer.is_done() {
-            runner.logits(0..1);
-            let (hidden, logits) = runner.output(0);
-            if let Err(error) = answer.choose(hidden, logits, sequence, &mut tools) {
-                return Err(match error {
-                    Error::NotFinite { .. } => not_finite(context, &answer.prompt, answer.ids()),
-                    error => error,
-                });
+        if want > 0 && !answer.is_done() {
+            runner.logits(outputs.clone());
+            let time = start.elapsed();
+            match answer.take(runner, outputs, sequence, drafting, &mut tools) {
+                Ok(n_chosen) if way == Way::Written => drafting.passed(1, n - 1, n_chosen, time),
+                Ok(_) => {}
+                Err(Error::NotFinite { .. }) => return Err(not_finite(context, &answer.prompt, answer.ids())),
+                Err(error) => return Err(error),
             }
         }
     }

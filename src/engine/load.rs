@@ -1,6 +1,7 @@
 //! Which tensors of a model's file come into memory: what every token reads, what is streamed, what stays on the disk.
 
-use super::plan::{Load, Plan};
+use super::draft::Draft;
+use super::plan::{DraftLoad, Load, Plan};
 use crate::gguf::{Gguf, Tensor};
 use crate::model::Config;
 use crate::model::names::Role;
@@ -16,7 +17,7 @@ pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<
         feed_forwards: &[],
         mapped: true,
         threads,
-        drafts: false,
+        drafts: DraftLoad::None,
         vision: None,
         beside: 0,
     }
@@ -40,12 +41,30 @@ fn read_by_tokens<'g>(gguf: &'g Gguf, config: &Config) -> impl Iterator<Item = T
     gguf.tensors().filter(move |t| Role::of(t.name, n_layer) == Role::Trunk && t.name != embedding)
 }
 
+/// The tensors of a block for drafting.
+fn of_block<'g>(gguf: &'g Gguf, config: &Config) -> impl Iterator<Item = Tensor<'g>> {
+    let n_layer = config.n_layer();
+    gguf.tensors().filter(move |t| Role::of(t.name, n_layer) == Role::Drafting)
+}
+
+/// What can draft in a mode: copying, and a block that the file has.
+pub fn draft_load(gguf: &Gguf, config: &Config, draft: Draft) -> DraftLoad {
+    match draft {
+        Draft::Off => DraftLoad::None,
+        _ if config.n_mtp > 0 => DraftLoad::Block(of_block(gguf, config).map(|t| t.bytes.len() as u64).sum()),
+        Draft::Auto => DraftLoad::Copies,
+        Draft::Fixed(_) => DraftLoad::None,
+    }
+}
+
 /// Names of the tensors that stay in memory, or in the system's page cache.
 pub fn kept(gguf: &Gguf, config: &Config, plan: &Plan) -> Vec<String> {
     let Streaming { layers, uncached, .. } = plan.streaming;
     let dropped = if uncached { layers } else { 0 };
     let dropped: Vec<String> = stream::spread(config.n_layer(), dropped).flat_map(stream::feed_forward).collect();
-    names(read_by_tokens(gguf, config).filter(|t| !dropped.iter().any(|name| name == t.name)))
+    let drafts = matches!(plan.drafting, DraftLoad::Block(_));
+    let block = of_block(gguf, config).filter(|_| drafts);
+    names(read_by_tokens(gguf, config).filter(|t| !dropped.iter().any(|name| name == t.name)).chain(block))
 }
 
 /// The names of tensors.

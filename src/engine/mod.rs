@@ -3,6 +3,7 @@
 pub mod answers;
 pub mod byte_size;
 pub mod context;
+pub mod draft;
 pub mod generate;
 pub mod load;
 pub mod message;

@@ -1,7 +1,8 @@
 //! A model's file, opened: what can be known of it before any weight is read, and the start of a session with it.
 
-use super::load::{feed_forwards, kept, mapped_load, names, own_embedding};
-use super::plan::{Load, Looking, Plan, Wish};
+use super::draft::Draft;
+use super::load::{draft_load, feed_forwards, kept, mapped_load, names, own_embedding};
+use super::plan::{DraftLoad, Load, Looking, Plan, Wish};
 use super::ready::Ready;
 use super::run_error::RunError;
 use super::runner::Runner;
@@ -168,6 +169,8 @@ pub struct StartOptions {
     pub threads: Option<usize>,
     /// Has the system give all memory at once.
     pub commit_memory: bool,
+    /// How tokens are drafted, as far as there is memory for it.
+    pub draft: Draft,
     /// What looks at pictures.
     pub tower: Option<Tower>,
     /// How answers are made; as published for the model's size if `None`.
@@ -273,7 +276,13 @@ impl ModelFile {
         let padding = self.tokenizer.padding();
         let banned = padding.chain(n_tokens as u32..n_vocab as u32).collect();
 
+        if !matches!(plan.drafting, DraftLoad::Block(_)) {
+            model.mtp = None;
+        }
         let mut runner = Runner::new(Arc::new(model), Compute::new(kernels, threads), plan.settings)?;
+        if plan.drafting != DraftLoad::None {
+            runner.enable_drafts(options.draft);
+        }
         let viewer = match options.tower.take_if(|_| plan.vision.total() > 0) {
             Some(tower) => Some(self.viewer(&tower, runner.compute(), &plan)?),
             None => None,
@@ -332,11 +341,13 @@ impl ModelFile {
     ) -> Result<Plan, NotEnoughMemory> {
         let feed_forwards = feed_forwards(&self.gguf, &self.config);
         let mapped = Load { beside: options.wish.beside, ..mapped_load(&self.gguf, &self.config, threads) };
+        let drafts = draft_load(&self.gguf, &self.config, options.draft);
         let load = match options.residence {
-            Residence::Mapped => Load { vision, feed_forwards: &feed_forwards, ..mapped },
+            Residence::Mapped => Load { vision, drafts, feed_forwards: &feed_forwards, ..mapped },
             // All of the file is held then, and nothing of it can be dropped.
             Residence::Copied | Residence::Locked => {
-                Load { vision, weights: self.gguf.file_bytes(), embedding: 0, mapped: false, ..mapped }
+                let drafts = if let DraftLoad::Block(_) = drafts { DraftLoad::Block(0) } else { drafts };
+                Load { vision, drafts, weights: self.gguf.file_bytes(), embedding: 0, mapped: false, ..mapped }
             }
         };
         Plan::choose(&load, &options.wish, &Machine::default())

@@ -5,13 +5,14 @@
 
 use super::byte_size::ByteSize;
 use super::shortage::{Layout, MemoryLimit, NotEnoughMemory, Remedy};
+use crate::engine::draft;
 use crate::engine::runner::{RunnerBytes, Settings};
 use crate::model::Config;
 use crate::model::config::YarnConfig;
 use crate::model::forward;
 use crate::model::kv_type::KvType;
 use crate::model::memory::Memory;
-use crate::model::mtp::Drafter;
+use crate::model::mtp::{DraftMemory, Drafter};
 use crate::model::stream::{Streaming, spread};
 use crate::platform::machine::{Limiter, Machine};
 use kernels::attention::PAGE;
@@ -100,12 +101,44 @@ pub struct Load<'a> {
     pub mapped: bool,
     /// Number of threads.
     pub threads: usize,
-    /// Whether the multi-token-prediction block drafts; its weights are then among `weights`.
-    pub drafts: bool,
+    /// What drafts tokens.
+    pub drafts: DraftLoad,
     /// The vision tower beside the model, when something may be looked at.
     pub vision: Option<&'a dyn Looking>,
     /// Bytes that the caller will take beside the model.
     pub beside: u64,
+}
+
+/// What drafts tokens, if anything does.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum DraftLoad {
+    /// Nothing.
+    #[default]
+    None,
+    /// Copying from the context.
+    Copies,
+    /// The multi-token-prediction block as well, whose weights are so many bytes beside [`Load::weights`].
+    Block(u64),
+}
+
+impl DraftLoad {
+    /// Bytes of it in a layout.
+    fn bytes(self, config: &Config, settings: &Settings) -> u64 {
+        let Settings { n_ctx, n_sequence, n_batch, kv, .. } = *settings;
+        let copies = (draft::bytes(n_ctx) as u64).saturating_mul(n_sequence as u64);
+        match self {
+            DraftLoad::None => 0,
+            DraftLoad::Copies => copies,
+            DraftLoad::Block(weights) => {
+                let n_place = draft::window(n_ctx);
+                let memories = DraftMemory::bytes(config, n_place).saturating_mul(n_sequence);
+                let block = Drafter::bytes(config, n_place, n_sequence, kv).saturating_add(memories) as u64;
+                // The hidden states of a batch that the block is shown.
+                let trail = (n_batch as u64).saturating_mul(4 * config.n_embd as u64);
+                [block, trail, copies].into_iter().fold(weights, u64::saturating_add)
+            }
+        }
+    }
 }
 
 /// Something that looks at pictures and clips, beside the model.
@@ -166,8 +199,10 @@ pub struct Plan {
     pub context: RunnerBytes,
     /// Bytes of the checkpoints of the recurrent state.
     pub checkpoints: u64,
-    /// Bytes that drafting takes beside its block's weights; 0 without it.
+    /// Bytes that drafting takes, its block's weights included; 0 without it.
     pub drafts: u64,
+    /// What drafts.
+    pub drafting: DraftLoad,
     /// Bytes that looking at pictures takes; zeros without it.
     pub vision: VisionMemory,
     /// Bytes of the rest of the program.
@@ -197,7 +232,19 @@ impl Plan {
             // The file pages of this moment are those of the program itself.
             allocated: usage.anonymous + usage.file,
         };
-        Plan::choose_within(load, wish, &room)
+        Plan::choose_drafting(load, wish, &room)
+    }
+
+    /// The plan that drafts as it should, if nothing else has to shrink for that; else one with fewer sources of drafts.
+    fn choose_drafting(load: &Load<'_>, wish: &Wish, room: &Room) -> Result<Plan, NotEnoughMemory> {
+        let plain = Plan::choose_within(&Load { drafts: DraftLoad::None, ..*load }, wish, room)?;
+        let wanted = [load.drafts, DraftLoad::Copies].into_iter().filter(|_| load.drafts != DraftLoad::None);
+        let plans = wanted.filter_map(|drafts| Plan::choose_within(&Load { drafts, ..*load }, wish, room).ok());
+        let is_as_good = |plan: &Plan| {
+            let parts = |plan: &Plan| (plan.settings, plan.streaming.layers, plan.weights_fit);
+            parts(plan) == parts(&plain)
+        };
+        Ok(plans.into_iter().find(is_as_good).unwrap_or(plain))
     }
 
     /// The plan of given settings, whatever the machine has.
@@ -286,7 +333,8 @@ impl Plan {
             mapped: load.mapped,
             context,
             checkpoints: checkpoint.saturating_mul(settings.n_checkpoint as u64 * settings.n_sequence as u64),
-            drafts: if load.drafts { drafts(load.config, &settings) } else { 0 },
+            drafts: load.drafts.bytes(load.config, &settings),
+            drafting: load.drafts,
             vision: load.vision.map_or(VisionMemory::default(), |v| v.memory(settings.n_ctx, load.threads)),
             program: program.into_iter().fold(room.allocated, u64::saturating_add),
             ceiling: room.ceiling.map(ByteSize),
@@ -332,7 +380,8 @@ impl Plan {
         {
             return Some(MemoryLimit::Ceiling(ceiling));
         }
-        let weights = if self.mapped { self.weights + self.vision.weights } else { 0 };
+        let of_block = if let DraftLoad::Block(weights) = self.drafting { weights } else { 0 };
+        let weights = if self.mapped { self.weights + self.vision.weights + of_block } else { 0 };
         let to_allocate = self.total().saturating_sub(weights).saturating_sub(room.allocated);
         let threads = (load.threads as u64 + 1) * THREAD_ADDRESS_SPACE;
         let limits = [
@@ -351,11 +400,6 @@ fn copies(config: &Config) -> u64 {
     let gates = 2 * config.n_v_head * config.n_embd;
     let taps = config.conv_channels() * config.conv_kernel;
     (gates as u64 + taps as u64).saturating_mul(4 * config.n_deltanet() as u64)
-}
-
-/// Bytes of drafting: the block's keys, values and buffers.
-fn drafts(config: &Config, settings: &Settings) -> u64 {
-    Drafter::bytes(config, settings.n_ctx, settings.n_sequence, settings.kv) as u64
 }
 
 /// Positions that the rotary embedding tells apart as the model was taught to.
@@ -494,7 +538,7 @@ mod tests {
             feed_forwards: &[],
             mapped: true,
             threads: 2,
-            drafts: false,
+            drafts: DraftLoad::None,
             vision: None,
             beside: 0,
         }
@@ -576,7 +620,7 @@ mod tests {
             conv_kernel: 64,
             ..config()
         };
-        let load = Load { n_vocab: u32::MAX as usize, drafts: true, ..load(&config) };
+        let load = Load { n_vocab: u32::MAX as usize, drafts: DraftLoad::Block(1 << 30), ..load(&config) };
         let error = Plan::choose_within(&load, &Wish::default(), &room(None, Some(16 << 30))).unwrap_err();
         assert!(error.to_string().contains("not enough memory"), "{error}");
     }
@@ -637,9 +681,10 @@ mod tests {
         };
         let (plain, roomy) = (load(&config), 4_000_000_000);
         let without = total(&plain, roomy);
-        let drafting = total(&Load { drafts: true, ..plain }, roomy);
+        let block = DraftLoad::Block(20_000_000);
+        let drafting = total(&Load { drafts: block, ..plain }, roomy);
         // Keys and values of one more layer than the six, and buffers.
-        let least = without.settings.n_ctx as u64 * 2 * 1024;
+        let least = 20_000_000 + without.settings.n_ctx as u64 * 2 * 1024;
         assert!(drafting.total() - without.total() >= least && drafting.drafts < 2 * least, "{drafting:?}");
 
         let seeing = Load { vision: Some(&Still), ..plain };
@@ -650,6 +695,26 @@ mod tests {
         let tight = total(&seeing, 1_000_000_000);
         assert!(tight.settings.n_ctx < plan.settings.n_ctx && tight.total() <= 1_000_000_000, "{tight}");
         assert_eq!(tight.vision.image_tokens, tight.settings.n_ctx / 2);
+    }
+
+    #[test]
+    fn drafting_is_given_up_before_anything_else_shrinks() {
+        let config = config();
+        let plain = load(&config);
+        let drafting = Load { drafts: DraftLoad::Block(20_000_000), ..plain };
+        let mut seen = Vec::new();
+        for ceiling in (600_000_000..4_000_000_000u64).step_by(5_000_000) {
+            let room = room(Some(ceiling), None);
+            let without = Plan::choose_within(&plain, &Wish::default(), &room).unwrap();
+            let plan = Plan::choose_drafting(&drafting, &Wish::default(), &room).unwrap();
+            assert_eq!(plan.settings, without.settings, "{ceiling}");
+            assert!(plan.total() <= ceiling, "{plan}");
+            if seen.last() != Some(&plan.drafting) {
+                seen.push(plan.drafting);
+            }
+        }
+        assert!(seen.contains(&DraftLoad::None) && seen.contains(&DraftLoad::Copies), "{seen:?}");
+        assert_eq!(seen.last(), Some(&DraftLoad::Block(20_000_000)));
     }
 
     #[test]

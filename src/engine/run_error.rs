@@ -1,5 +1,6 @@
 //! What a caller can ask of a runner that it cannot do.
 
+use super::sequence::NotLogged;
 use crate::model::kv_type::HeadSize;
 use crate::model::pages::OutOfPages;
 
@@ -70,6 +71,9 @@ pub enum RunError {
     /// Drafts were asked for and not enabled.
     #[error("drafts are not enabled")]
     NoDrafts,
+    /// Rows cannot be taken back.
+    #[error(transparent)]
+    NotLogged(#[from] NotLogged),
     /// A sequence that another runner made.
     #[error("the sequence is another runner's: expected one of this runner")]
     Foreign,

@@ -5,6 +5,8 @@
 //! sequence from the first to it, and on nothing else: not on the number of threads, on where a pass begins or ends, or on
 //! what shares it.
 
+use super::draft::shortlist::Shortlist;
+use super::draft::{Draft, window};
 use super::run_error::RunError;
 use super::sequence::Sequence;
 use crate::compute::Compute;
@@ -15,13 +17,13 @@ use crate::model::forward::{self, Forward, Observer, Part};
 use crate::model::input::{Input, InputRow};
 use crate::model::kv_type::KvType;
 use crate::model::memory::Memory;
-use crate::model::mtp::{DraftMemory, Drafter};
+use crate::model::mtp::{DraftMemory, Drafter, Outputs, Pairs};
 use crate::model::pages::{PagePool, pages_of};
 use crate::model::pass::{BatchLimits, Scratch};
 use crate::model::rope::Rope;
 use crate::model::state::{LOG_ROWS, Log};
 use crate::model::{Config, Model};
-use kernels::{Kernels, Way};
+use kernels::{Kernels, Tile, Way};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -31,8 +33,11 @@ pub const DEFAULT_BATCH: usize = 512;
 /// Most written rows of a pass, whatever the settings.
 pub const MOST_WRITTEN: usize = 64;
 
+/// Rows of the head beside its beginning that one work item multiplies.
+const MORE_AT_ONCE: usize = 32;
+
 /// How a runner is laid out.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Settings {
     /// Positions there is room for in a sequence.
     pub n_ctx: usize,
@@ -100,6 +105,9 @@ pub struct Step<'a> {
     pub way: Way,
     /// So many of them, the last ones, have outputs.
     pub want: usize,
+    /// So many of them, the last ones, are shown to the block for drafting, if there is one. It costs the rows of a prompt a
+    /// feed-forward more; rows of an answer are shown by [`Runner::show`].
+    pub shown: usize,
     /// Rows before which checkpoints of the sequence are made, ascending. The rows of such a step cannot be taken back.
     pub checkpoint_at: &'a [usize],
 }
@@ -107,12 +115,12 @@ pub struct Step<'a> {
 impl<'a> Step<'a> {
     /// The rows of a prompt, or a piece of it.
     pub fn prompt(sequence: &'a mut Sequence, rows: &'a [InputRow], want: usize) -> Step<'a> {
-        Step { sequence, rows, way: Way::Prompt, want, checkpoint_at: &[] }
+        Step { sequence, rows, way: Way::Prompt, want, shown: 0, checkpoint_at: &[] }
     }
 
     /// What was sampled, drafted or forced; all rows have outputs.
     pub fn written(sequence: &'a mut Sequence, rows: &'a [InputRow]) -> Step<'a> {
-        Step { sequence, rows, way: Way::Written, want: rows.len(), checkpoint_at: &[] }
+        Step { sequence, rows, way: Way::Written, want: rows.len(), shown: 0, checkpoint_at: &[] }
     }
 }
 
@@ -130,6 +138,9 @@ pub struct Runner {
     /// Outputs of the last pass.
     n_output: usize,
     drafter: Option<Box<Drafter>>,
+    /// Hidden states of rows that are shown to it.
+    trail: Vec<f32>,
+    drafting: Draft,
 }
 
 impl Runner {
@@ -154,6 +165,8 @@ impl Runner {
             logits: vec![0.0; model.n_vocab],
             n_output: 0,
             drafter: None,
+            trail: Vec::new(),
+            drafting: Draft::Off,
             model,
             compute,
             settings,
@@ -164,6 +177,9 @@ impl Runner {
     pub fn commit_memory(&mut self) {
         self.pool.commit_memory();
         self.scratch.commit_memory();
+        if let Some(drafter) = &mut self.drafter {
+            drafter.commit_memory();
+        }
     }
 
     /// A sequence without rows.
@@ -245,7 +261,8 @@ impl Runner {
             self.spare_logs.push(Log::new(&self.model.config));
         }
         self.n_output = 0;
-        let mut parts: Vec<Part<'_>> = steps.iter_mut().map(part).collect();
+        let has_block = self.drafter.is_some();
+        let mut parts: Vec<Part<'_>> = steps.iter_mut().map(|step| part(step, has_block)).collect();
         let passed = Forward {
             model: &self.model,
             compute: &mut self.compute,
@@ -253,8 +270,11 @@ impl Runner {
             pool: &mut self.pool,
             spare_logs: &mut self.spare_logs,
             scratch: &mut self.scratch,
+            trail: &mut self.trail,
         }
         .run(&mut parts, observer);
+        drop(parts);
+        self.show_trails(steps);
         let finish = |(step, passed): (&mut Step<'_>, forward::Passed)| {
             step.sequence.went_on(step.rows, passed.checkpoints);
             passed.outputs
@@ -276,7 +296,7 @@ impl Runner {
         if n_written > most_written {
             return Err(RunError::BatchTooLarge { n: n_written, n_batch: most_written });
         }
-        for Step { sequence, rows, want, checkpoint_at, .. } in steps {
+        for Step { sequence, rows, want, shown, checkpoint_at, .. } in steps {
             let n = rows.len();
             if !sequence.memory.is_of(&self.pool) {
                 return Err(RunError::Foreign);
@@ -286,6 +306,9 @@ impl Runner {
             }
             if *want > n {
                 return Err(RunError::TooManyOutputs { want: *want, n });
+            }
+            if *shown > n {
+                return Err(RunError::TooManyOutputs { want: *shown, n });
             }
             if !checkpoint_at.iter().all(|&at| 0 < at && at < n) || !checkpoint_at.is_sorted() {
                 return Err(RunError::Checkpoints { n });
@@ -383,17 +406,108 @@ impl Runner {
         assert!(outputs.end <= self.n_output, "outputs {outputs:?} of {} wanted", self.n_output);
     }
 
-    /// Makes room for drafting with the model's multi-token-prediction block in the sequences made from now on; false if it
-    /// has none.
-    pub fn enable_drafts(&mut self) -> bool {
-        if self.model.mtp.is_some() && self.drafter.is_none() {
+    /// Has sequences made from now on draft in this way; false if the model has no block for it, so that drafts come from copying
+    /// alone, if at all.
+    pub fn enable_drafts(&mut self, drafting: Draft) -> bool {
+        self.drafting = drafting;
+        if drafting != Draft::Off && self.model.mtp.is_some() && self.drafter.is_none() {
             let Settings { n_ctx, n_sequence, kv, .. } = self.settings;
-            self.drafter = Some(Box::new(Drafter::new(&self.model.config, n_ctx, n_sequence, kv)));
+            self.drafter = Some(Box::new(Drafter::new(&self.model.config, window(n_ctx), n_sequence, kv)));
         }
         self.drafter.is_some()
     }
 
-    /// Runs pairs of a sequence through the block, behind those it has read: the trunk's `hidden [n, n_embd]` (from
+    /// How sequences draft.
+    pub fn drafting(&self) -> Draft {
+        self.drafting
+    }
+
+    /// Whether there is a block to draft with.
+    pub fn has_block(&self) -> bool {
+        self.drafter.is_some()
+    }
+
+    /// Keeps the hidden states behind `outputs` of the last pass, which are those of the last rows of `sequence`, until the
+    /// block is [shown](Runner::show) them.
+    ///
+    /// # Panics
+    /// If the last pass did not have those outputs.
+    pub fn keep_hidden(&mut self, sequence: &mut Sequence, outputs: Range<usize>) {
+        if sequence.drafts.is_some() {
+            let first = sequence.n_past() - outputs.len();
+            let n_embd = self.model.config.n_embd;
+            let hidden = self.hidden(outputs);
+            if let Some(memory) = &mut sequence.drafts {
+                memory.keep_waiting(first, hidden, n_embd);
+            }
+        }
+    }
+
+    /// Shows the block the pairs of all hidden states that wait and the rows behind each, of which `newest` is the last: it is
+    /// not in the sequence yet. Returns the output behind the last pair `[n_embd]`, or `None` if nothing waits.
+    ///
+    /// # Errors
+    /// [`RunError::NoDrafts`]; if memory for pairs is short.
+    pub fn show(
+        &mut self,
+        sequence: &mut Sequence,
+        newest: InputRow,
+        outputs: Outputs,
+    ) -> Result<Option<Vec<f32>>, RunError> {
+        let n_embd = self.model.config.n_embd;
+        let memory = sequence.drafts.as_ref().ok_or(RunError::NoDrafts)?;
+        let (first, n) = memory.waiting(n_embd);
+        let known: Option<Vec<InputRow>> = (first + 1..first + n).map(|row| sequence.token(row)).collect();
+        let (Some(drafter), Some(memory)) = (&mut self.drafter, &mut sequence.drafts) else {
+            return Err(RunError::NoDrafts);
+        };
+        if n == 0 || first + n != sequence.memory.n_past() {
+            return Ok(None);
+        }
+        let hidden = memory.take_waiting(n, n_embd);
+        // What stands behind pictures is not known as tokens: of these the last pair will do.
+        let (skipped, next) = match known {
+            Some(known) => (0, [&known[..], &[newest]].concat()),
+            None => (n - 1, vec![newest]),
+        };
+        let pairs =
+            Pairs { first: first + skipped, hidden: &hidden[skipped * n_embd..], next: &next, way: Way::Written };
+        drafter.run(&self.model, &self.rope, &mut self.compute, memory, pairs, outputs)?;
+        let y = drafter.outputs();
+        Ok((outputs == Outputs::All).then(|| y[y.len() - n_embd..].to_vec()))
+    }
+
+    /// Shows the block the rows of steps whose hidden states the last pass has left. Rows of a sequence that it is not shown for
+    /// lack of memory are missing in its guesses, and nowhere else.
+    fn show_trails(&mut self, steps: &mut [Step<'_>]) {
+        let n_embd = self.model.config.n_embd;
+        let Some(drafter) = &mut self.drafter else { return };
+        let mut trails = &self.trail[..];
+        for Step { sequence, rows, way, shown, .. } in steps {
+            let n_past = sequence.n_past();
+            let Some(memory) = &mut sequence.drafts else { continue };
+            if *shown == 0 {
+                continue;
+            }
+            let hidden = trails.split_off(..*shown * n_embd).expect("a hidden state for every row that is shown");
+            let first = n_past + rows.len() - *shown;
+            let (waiting, n_waiting) = memory.waiting(n_embd);
+            let mut show = |memory: &mut DraftMemory, pairs: Pairs<'_>| {
+                let _ = drafter.run(&self.model, &self.rope, &mut self.compute, memory, pairs, Outputs::None);
+            };
+            // The last row of the pass before.
+            if first == n_past && n_waiting > 0 && waiting + n_waiting == n_past {
+                let before = memory.take_waiting(n_waiting, n_embd);
+                let hidden = &before[(n_waiting - 1) * n_embd..];
+                show(memory, Pairs { first: n_past - 1, hidden, next: &rows[..1], way: *way });
+            }
+            let (known, last) = hidden.split_at((*shown - 1) * n_embd);
+            show(memory, Pairs { first, hidden: known, next: &rows[rows.len() - *shown + 1..], way: *way });
+            memory.keep_waiting(n_past + rows.len() - 1, last, n_embd);
+        }
+    }
+
+    /// Runs pairs of a sequence through the block, behind those it has been shown: the trunk's `hidden [n, n_embd]` (from
     /// [`Runner::hidden`]) and the rows that follow each, `next [n]`. To draft further, pass the block's own output and the
     /// drafted token. Returns the outputs `[n, n_embd]`.
     ///
@@ -401,8 +515,8 @@ impl Runner {
     /// [`DraftMemory::truncate`].
     ///
     /// # Errors
-    /// If the pairs do not fit, drafts were not enabled when the sequence was made, the lengths do not fit each other, or a
-    /// row is no input of this model.
+    /// If drafts were not enabled when the sequence was made, the lengths do not fit each other, or a row is no input of this
+    /// model.
     pub fn draft(
         &mut self,
         sequence: &mut Sequence,
@@ -418,12 +532,31 @@ impl Runner {
         let (Some(drafter), Some(memory)) = (&mut self.drafter, &mut sequence.drafts) else {
             return Err(RunError::NoDrafts);
         };
-        let (n_ctx, n_past, n) = (self.settings.n_ctx, memory.n_pair(), next.len());
-        if n > n_ctx - n_past {
-            return Err(RunError::Full { n_ctx, n_past, n });
-        }
-        drafter.run(&self.model, &self.rope, &mut self.compute, memory, hidden, next, way)?;
+        let pairs = Pairs { first: memory.next_pair(), hidden, next, way };
+        drafter.run(&self.model, &self.rope, &mut self.compute, memory, pairs, Outputs::All)?;
         Ok(drafter.outputs())
+    }
+
+    /// The logits of the rows of a shortlist behind one output of the block, `y [n_embd]`, in the shortlist's order.
+    ///
+    /// # Panics
+    /// If `y` is not one output.
+    pub fn shortlist_logits(&mut self, y: &[f32], shortlist: &Shortlist) -> &mut [f32] {
+        let (core, more) = (shortlist.n_core(), shortlist.more());
+        self.logits.resize(core + more.len(), 0.0);
+        self.head.reshape(written(1), self.model.config.n_embd);
+        self.head.fill(&mut self.compute, |_, h| h.copy_from_slice(y));
+        let head = self.model.output.matrix();
+        let (logits, rest) = self.logits.split_at_mut(core);
+        products(&mut self.compute, &self.head, Phase::Head, [(head.slice_rows(0..core), Exactness::Plain, logits)]);
+        let Compute { kernels, ref mut team } = self.compute;
+        team.split_with(rest, MORE_AT_ONCE, |arena, i, logits| {
+            for (logit, &id) in logits.chunks_mut(1).zip(&more[i * MORE_AT_ONCE..]) {
+                let row = head.slice_rows(id as usize..id as usize + 1);
+                self.head.multiply(kernels, arena, row, Exactness::Plain, &mut Tile::new(logit, 1));
+            }
+        });
+        &mut self.logits
     }
 
     /// The logits behind outputs of the block (or of the trunk) `y [n, n_embd]`, as they come from [`Runner::draft`]:
@@ -446,9 +579,10 @@ impl Runner {
     }
 }
 
-fn part<'b>(step: &'b mut Step<'_>) -> Part<'b> {
-    let Step { sequence, rows, way, want, checkpoint_at } = step;
-    Part { memory: &mut sequence.memory, rows, way: *way, want: *want, checkpoint_at }
+fn part<'b>(step: &'b mut Step<'_>, has_block: bool) -> Part<'b> {
+    let Step { sequence, rows, way, want, shown, checkpoint_at } = step;
+    let trail = if has_block && sequence.drafts.is_some() { *shown } else { 0 };
+    Part { memory: &mut sequence.memory, rows, way: *way, want: *want, trail, checkpoint_at }
 }
 
 /// So many written rows: what the head multiplies.

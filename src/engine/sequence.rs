@@ -24,13 +24,23 @@ pub struct Sequence {
     n_checkpoint: usize,
     /// What the block for drafting remembers, if it drafts.
     pub(super) drafts: Option<DraftMemory>,
+    n_embd: usize,
 }
 
 impl Sequence {
     /// One without rows, of which `n_checkpoint` checkpoints are kept.
     pub(super) fn new(config: &Config, pool: &PagePool, n_checkpoint: usize) -> Sequence {
         let memory = Memory::new(config, pool);
-        Sequence { memory, keys: Vec::new(), next: Vec::new(), checkpoints: Vec::new(), n_checkpoint, drafts: None }
+        let n_embd = config.n_embd;
+        Sequence {
+            memory,
+            keys: Vec::new(),
+            next: Vec::new(),
+            checkpoints: Vec::new(),
+            n_checkpoint,
+            drafts: None,
+            n_embd,
+        }
     }
 
     /// Rows it has.
@@ -48,6 +58,11 @@ impl Sequence {
         self.memory.n_logged()
     }
 
+    /// Hidden states that wait to be shown to the block for drafting.
+    pub(super) fn n_waiting(&self) -> usize {
+        self.drafts.as_ref().map_or(0, |memory| memory.waiting(self.n_embd).1)
+    }
+
     /// Pages of keys and values it holds, those it shares with others included.
     pub fn n_page(&self) -> usize {
         self.memory.n_page()
@@ -63,7 +78,14 @@ impl Sequence {
             checkpoints: self.checkpoints.clone(),
             n_checkpoint: self.n_checkpoint,
             drafts: self.drafts.clone(),
+            n_embd: self.n_embd,
         }
+    }
+
+    /// A row of it again, if that was a token of a text.
+    pub(super) fn token(&self, row: usize) -> Option<InputRow> {
+        let key = *self.keys.get(row)?;
+        (key & HASHED == 0).then_some(InputRow { input: Input::Token(key as u32), position: [(key >> 32) as u32; 3] })
     }
 
     /// Takes back the last `n` rows. It costs nothing: the states do not have them yet.
@@ -84,7 +106,7 @@ impl Sequence {
         self.next.truncate(n_past);
         self.checkpoints.retain(|point| point.n_past() <= n_past);
         if let Some(drafts) = &mut self.drafts {
-            drafts.truncate(n_past.saturating_sub(1));
+            drafts.cut(n_past, self.n_embd);
         }
     }
 
@@ -167,10 +189,12 @@ pub struct NotLogged {
     pub n_logged: usize,
 }
 
+/// The mark of a key that is a hash.
+const HASHED: u64 = 1 << 63;
+
 /// What tells a row from others: its token or embedding, and its position. A token of a text has both in its key, any other
 /// row the start of a SHA-256 hash of them.
 fn key(row: &InputRow) -> u64 {
-    const HASHED: u64 = 1 << 63;
     let [t, h, w] = row.position;
     let hash = |kind: &[u8], values: &[u8]| {
         let mut hash = Sha256::new();

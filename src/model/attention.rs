@@ -31,17 +31,15 @@ pub(super) fn forward(w: &Attention, pool: &mut PagePool, tables: &[&PageTable],
     products(compute, h, Phase::Products, projections);
 
     compute.team.split2((&mut *q, query_dim), (&mut *k, kv_dim), |i, q, k| {
-        let (cos, sin) = angles[i * config.rope.n_rot..][..config.rope.n_rot].split_at(config.rope.n_rot / 2);
+        let angles = &angles[i * config.rope.n_rot..];
+        let (cos, sin) = angles[..config.rope.n_rot].split_at(config.rope.n_rot / 2);
         // A head is its query, then its gate; the gate stays as it is.
         for head in q.chunks_mut(2 * head_dim) {
             let query = &mut head[..head_dim];
             kernels.rms_norm_in_place(query, &w.attn_q_norm, config.rms_eps);
             kernels.rope(query, cos, sin);
         }
-        for key in k.chunks_mut(head_dim) {
-            kernels.rms_norm_in_place(key, &w.attn_k_norm, config.rms_eps);
-            kernels.rope(key, cos, sin);
-        }
+        finish_keys(w, kernels, config, angles, k);
     });
     for (span, table) in spans.iter().zip(tables) {
         let rows = span.values(kv_dim);
@@ -71,6 +69,29 @@ pub(super) fn forward(w: &Attention, pool: &mut PagePool, tables: &[&PageTable],
         }
     });
     products(compute, core, Phase::Products, [(w.attn_output.matrix(), Exactness::Plain, &mut **out)]);
+}
+
+/// Computes the keys and values of the normalised rows `pass.h` alone, all of them of one sequence whose pages are `table`, and
+/// writes them there: what is left of the mixer for rows whose outputs nobody reads.
+pub(super) fn remember(w: &Attention, pool: &mut PagePool, table: &PageTable, pass: &mut LayerPass<'_>) {
+    let LayerPass { compute, config, counts, spans, h, proj, angles, .. } = pass;
+    let (kernels, config, n) = (compute.kernels, *config, counts.total());
+    let kv_dim = config.kv_dim();
+    let (k, rest) = proj.split_at_mut(n * kv_dim);
+    let v = &mut rest[..n * kv_dim];
+    let projections = [(&w.attn_k, &mut *k), (&w.attn_v, &mut *v)];
+    products(compute, h, Phase::Products, projections.map(|(w, y)| (w.matrix(), Exactness::Plain, y)));
+    compute.team.split(k, kv_dim, |i, k| finish_keys(w, kernels, config, &angles[i * config.rope.n_rot..], k));
+    pool.write(kernels, table, spans[0].n_past, k, v);
+}
+
+/// Norm and rotation of the keys of a row, by the angles that begin with its own.
+fn finish_keys(w: &Attention, kernels: &Kernels, config: &Config, angles: &[f32], k: &mut [f32]) {
+    let (cos, sin) = angles[..config.rope.n_rot].split_at(config.rope.n_rot / 2);
+    for key in k.chunks_mut(config.head_dim) {
+        kernels.rms_norm_in_place(key, &w.attn_k_norm, config.rms_eps);
+        kernels.rope(key, cos, sin);
+    }
 }
 
 /// The rows of one sequence in a batch, whose keys and values are in its pages.

@@ -23,6 +23,9 @@ pub struct Part<'a> {
     pub way: Way,
     /// So many of them, the last ones, have outputs.
     pub want: usize,
+    /// Of so many of them, the last ones, the hidden states behind the trunk are wanted, for the block behind it. They are computed as
+    /// the rows are: their bits are not those of the outputs.
+    pub trail: usize,
     /// Rows before which the states are kept, ascending; none is 0 or past the end. The rows of such a part are committed at
     /// once, however few.
     pub checkpoint_at: &'a [usize],
@@ -58,6 +61,8 @@ pub struct Forward<'a> {
     pub spare_logs: &'a mut Vec<Log>,
     /// Buffers.
     pub scratch: &'a mut Scratch,
+    /// Where the hidden states go that [`Part::trail`] asks for, after the final norm, in the order of the parts: `[n, n_embd]`.
+    pub trail: &'a mut Vec<f32>,
 }
 
 /// Values that a batch within `limits` takes of the arena of each of `threads` threads.
@@ -126,6 +131,7 @@ impl Forward<'_> {
                 // Nobody reads the other rows any more: the last feed-forward is for the wanted ones alone. They are written
                 // rows from here on, however they came: their bits are to be the same in any company.
                 let wanted = batch.wanted(parts, &mut passed);
+                self.trail(&batch, parts, &wanted);
                 self.scratch.gather(config, &wanted);
                 let at_once = self.scratch.limits.written;
                 for first in (0..wanted.len()).step_by(at_once) {
@@ -147,6 +153,38 @@ impl Forward<'_> {
             part.memory.went_on(part.rows.len(), part.is_logged());
         }
         passed
+    }
+
+    /// The last feed-forward for the rows whose hidden states are wanted beside the outputs; those of `wanted` are left as they
+    /// are.
+    fn trail(&mut self, batch: &Layout, parts: &[Part<'_>], wanted: &[usize]) {
+        let (config, kernels) = (&self.model.config, self.compute.kernels);
+        let (n_embd, layer) = (config.n_embd, &self.model.layers[self.model.layers.len() - 1]);
+        self.trail.clear();
+        if parts.iter().all(|part| part.trail == 0) {
+            return;
+        }
+        let kept = self.scratch.copy(config, wanted);
+        for (i, &Part { trail, .. }) in parts.iter().enumerate() {
+            let at = batch.order.iter().position(|&part| part == i);
+            let Some(span) = at.map(|at| batch.spans[at]).filter(|_| trail > 0) else { continue };
+            let counts = match span.way {
+                Way::Prompt => RowCounts { prompt: trail, written: 0 },
+                Way::Written => RowCounts { prompt: 0, written: trail },
+            };
+            let (x, mut pass) = self.scratch.pass(self.compute, config, counts, &[], span.start + span.n - trail);
+            pass.norm(x, true, &layer.post_attention_norm);
+            ffn::forward(&layer.ffn, &mut pass);
+            let first = self.trail.len();
+            self.trail.resize(first + x.len(), 0.0);
+            let out = &*pass.out;
+            let hidden = &mut self.trail[first..];
+            pass.compute.team.split2((x, n_embd), (hidden, n_embd), |r, x, hidden| {
+                kernels.add(x, &out[r * n_embd..][..n_embd]);
+                kernels.rms_norm(x, &self.model.output_norm, config.rms_eps, hidden);
+            });
+        }
+        self.scratch.put_back(config, wanted, &kept);
     }
 
     /// Writes the embeddings of all rows into the residual stream, and their rotary angles.

@@ -23,6 +23,7 @@ use super::{Config, weights};
 use crate::compute::Compute;
 use crate::compute::batch::{Batch, BatchShape, Exactness, RowCounts, products};
 use crate::compute::team::Phase;
+use kernels::attention::PAGE;
 use kernels::{Way, decode};
 use std::ops::Range;
 
@@ -32,30 +33,112 @@ const BATCH: usize = 64;
 /// These may be rows of either way.
 const LIMITS: BatchLimits = BatchLimits { rows: BATCH, written: BATCH };
 
-/// What the block remembers of a sequence: keys and values, which have the pairs' numbers as places. Pair `p` joins the hidden
-/// state of row `p` and row `p + 1`. A clone shares the full pages.
+/// Hidden states that wait to be shown to the block at most; it is shown them when there are more.
+pub const MOST_WAITING: usize = 64;
+
+/// What the block remembers of a sequence: keys and values of pairs. Pair `p` joins the hidden state of row `p` and row `p + 1`.
+/// Pairs may be missing, those of the beginning above all: the block then guesses from the rest. A clone shares the full pages.
 #[derive(Clone, Default)]
 pub struct DraftMemory {
     table: PageTable,
-    n_pair: usize,
+    /// The numbers of the pairs, ascending; the place of a pair's keys and values is that of its number.
+    pairs: Vec<u32>,
+    /// Hidden states behind the last rows of the sequence, whose pairs are not in the memory yet: `[n, n_embd]`.
+    waiting: Vec<f32>,
+    /// The row of the first of them.
+    first_waiting: usize,
 }
 
 impl DraftMemory {
-    /// Pairs in the memory.
-    pub fn n_pair(&self) -> usize {
-        self.n_pair
+    /// Bytes of one with `n_place` pairs, its pages apart, and of a call that shows the block what waits; sizes beyond the
+    /// address space count as all of it.
+    pub fn bytes(config: &Config, n_place: usize) -> usize {
+        // States that wait, that room is left for, that are taken, and the outputs behind them.
+        let states = (6 * MOST_WAITING).saturating_mul(config.n_embd).saturating_mul(4);
+        n_place.saturating_mul(8).saturating_add(states)
     }
 
-    /// Forgets all pairs but the first `n`; fewer stay fewer.
-    pub fn truncate(&mut self, n: usize) {
-        self.n_pair = self.n_pair.min(n);
-        self.table.truncate(self.n_pair);
+    /// Pairs in the memory.
+    pub fn n_pair(&self) -> usize {
+        self.pairs.len()
     }
+
+    /// The number behind that of the last pair.
+    pub fn next_pair(&self) -> usize {
+        self.pairs.last().map_or(0, |&pair| pair as usize + 1)
+    }
+
+    /// Forgets all pairs but those with numbers below `n`.
+    pub fn truncate(&mut self, n: usize) {
+        self.pairs.truncate(self.pairs.partition_point(|&pair| (pair as usize) < n));
+        self.table.truncate(self.pairs.len());
+    }
+
+    /// Forgets what is known of the rows from `n_past` on.
+    pub fn cut(&mut self, n_past: usize, n_embd: usize) {
+        self.truncate(n_past.saturating_sub(1));
+        self.waiting.truncate(n_past.saturating_sub(self.first_waiting) * n_embd);
+    }
+
+    /// Keeps the hidden states `[n, n_embd]` of the rows from `first` on until the rows behind them are known.
+    pub fn keep_waiting(&mut self, first: usize, hidden: &[f32], n_embd: usize) {
+        if self.first_waiting + self.waiting.len() / n_embd != first {
+            self.waiting.clear();
+        }
+        if self.waiting.is_empty() {
+            self.first_waiting = first;
+        }
+        self.waiting.extend_from_slice(hidden);
+    }
+
+    /// The row of the first hidden state that waits, and how many wait.
+    pub fn waiting(&self, n_embd: usize) -> (usize, usize) {
+        (self.first_waiting, self.waiting.len() / n_embd)
+    }
+
+    /// Takes the first `n` of the hidden states that wait.
+    pub fn take_waiting(&mut self, n: usize, n_embd: usize) -> Vec<f32> {
+        let rest = self.waiting.split_off(n * n_embd);
+        self.first_waiting += n;
+        std::mem::replace(&mut self.waiting, rest)
+    }
+
+    /// Makes room for `n` pairs more where `n_place` fit: the oldest go, a page at a time.
+    fn make_room(&mut self, n: usize, n_place: usize) {
+        while !self.pairs.is_empty() && self.pairs.len() + n > n_place {
+            self.pairs.drain(..PAGE.min(self.pairs.len()));
+            self.table.drop_first();
+        }
+    }
+}
+
+/// Whose outputs are wanted of the pairs that the block is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outputs {
+    /// Those of all.
+    All,
+    /// Nobody's: keys and values are enough.
+    None,
+}
+
+/// Pairs to be shown to the block: those of consecutive rows of a sequence.
+#[derive(Clone, Copy)]
+pub struct Pairs<'a> {
+    /// The number of the first.
+    pub first: usize,
+    /// The trunk's hidden states, after the final norm `[n, n_embd]`.
+    pub hidden: &'a [f32],
+    /// The rows that follow each `[n]`.
+    pub next: &'a [InputRow],
+    /// How they are computed.
+    pub way: Way,
 }
 
 /// The block's buffers, and the pages of all sequences' pairs.
 pub struct Drafter {
     pool: PagePool,
+    /// Pairs of a sequence that are remembered at most.
+    n_place: usize,
     joint: Batch,
     scratch: Scratch,
     /// Outputs of the last call `[n, n_embd]`.
@@ -63,21 +146,22 @@ pub struct Drafter {
 }
 
 impl Drafter {
-    /// One with room for `n_ctx` pairs of each of `n_sequence` sequences.
-    pub fn new(config: &Config, n_ctx: usize, n_sequence: usize, kv: KvType) -> Drafter {
+    /// One that remembers the last `n_place` pairs of each of `n_sequence` sequences.
+    pub fn new(config: &Config, n_place: usize, n_sequence: usize, kv: KvType) -> Drafter {
         Drafter {
-            pool: PagePool::new(config, kv, pages_of(n_ctx) * n_sequence),
+            pool: PagePool::new(config, kv, pages_of(n_place) * n_sequence),
+            n_place,
             joint: Batch::new(joint(config)),
-            scratch: Scratch::new(config, n_ctx, LIMITS),
+            scratch: Scratch::new(config, n_place, LIMITS),
             y: Vec::new(),
         }
     }
 
     /// Bytes of [`Drafter::new`] when it is full, the outputs of a call apart; sizes beyond the address space count as all
     /// of it.
-    pub fn bytes(config: &Config, n_ctx: usize, n_sequence: usize, kv: KvType) -> usize {
-        let pages = PagePool::bytes(config, kv, pages_of(n_ctx).saturating_mul(n_sequence));
-        pages.saturating_add(Scratch::bytes(config, n_ctx, LIMITS)).saturating_add(joint(config).bytes())
+    pub fn bytes(config: &Config, n_place: usize, n_sequence: usize, kv: KvType) -> usize {
+        let pages = PagePool::bytes(config, kv, pages_of(n_place).saturating_mul(n_sequence));
+        pages.saturating_add(Scratch::bytes(config, n_place, LIMITS)).saturating_add(joint(config).bytes())
     }
 
     /// Outputs of the last call, after the block's own norm: `[n, n_embd]`.
@@ -85,36 +169,52 @@ impl Drafter {
         &self.y
     }
 
-    /// Runs the pairs of `hidden [n, n_embd]` and `next [n]` through the block, behind those in the memory.
+    /// Pairs of a sequence that are remembered at most.
+    pub fn n_place(&self) -> usize {
+        self.n_place
+    }
+
+    /// Makes the system give the memory of all pairs now.
+    pub fn commit_memory(&mut self) {
+        self.pool.commit_memory();
+        self.scratch.commit_memory();
+    }
+
+    /// Shows pairs to the block, behind those in the memory; the oldest make room for them.
     ///
     /// # Errors
     /// If the pool has too few pages. The pairs before the batch that would need them are in the memory then.
     ///
     /// # Panics
     /// If the model has no such block, the two lengths do not fit, or a token is outside the vocabulary.
-    #[allow(clippy::too_many_arguments)]
     pub fn run(
         &mut self,
         model: &Model,
         rope: &Rope,
         compute: &mut Compute,
         memory: &mut DraftMemory,
-        hidden: &[f32],
-        next: &[InputRow],
-        way: Way,
+        pairs: Pairs<'_>,
+        outputs: Outputs,
     ) -> Result<(), OutOfPages> {
-        let n_embd = model.config.n_embd;
+        let (n_embd, Pairs { first, hidden, next, way }) = (model.config.n_embd, pairs);
         assert_eq!(hidden.len(), next.len() * n_embd, "a hidden state for every row");
-        self.y.resize(hidden.len(), 0.0);
-        for (i, next) in next.chunks(BATCH).enumerate() {
-            let rows = i * BATCH * n_embd..(i * BATCH + next.len()) * n_embd;
-            let (n, n_past) = (next.len(), memory.n_pair);
+        let at_once = BATCH.min(self.n_place.max(1));
+        self.y.resize(if outputs == Outputs::All { hidden.len() } else { 0 }, 0.0);
+        for (i, next) in next.chunks(at_once).enumerate() {
+            let rows = i * at_once * n_embd..(i * at_once + next.len()) * n_embd;
+            let n = next.len();
+            memory.make_room(n, self.n_place);
+            let n_past = memory.n_pair();
             memory.table.check(&self.pool, n_past, n)?;
             memory.table.reserve(&mut self.pool, n_past, n);
             let span = Span { way, start: 0, n, n_past, n_logged: 0, logged: false };
             self.join(model, rope, compute, &hidden[rows.clone()], next, span.counts());
-            self.layer(model, compute, &memory.table, span, rows);
-            memory.n_pair += n;
+            match outputs {
+                Outputs::All => self.layer(model, compute, &memory.table, span, rows),
+                Outputs::None => self.remember(model, compute, &memory.table, span),
+            }
+            let first = first + i * at_once;
+            memory.pairs.extend((first..first + n).map(|pair| pair as u32));
         }
         Ok(())
     }
@@ -161,6 +261,16 @@ impl Drafter {
         for (x, y) in x.chunks(config.n_embd).zip(self.y[rows].chunks_mut(config.n_embd)) {
             kernels.rms_norm(x, &block.shared_head_norm, config.rms_eps, y);
         }
+    }
+
+    /// What the layer remembers of the residual stream.
+    fn remember(&mut self, model: &Model, compute: &mut Compute, table: &PageTable, span: Span) {
+        let (block, config) = (block(model), &model.config);
+        let weights::Mixer::Attention(mixer) = &block.layer.mixer else { unreachable!("bound as attention") };
+        let spans = [span];
+        let (x, mut pass) = self.scratch.pass(compute, config, span.counts(), &spans, 0);
+        pass.norm(x, false, &block.layer.attn_norm);
+        attention::remember(mixer, &mut self.pool, table, &mut pass);
     }
 }
 

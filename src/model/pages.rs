@@ -303,6 +303,12 @@ impl PageTable {
         self.numbers.truncate(pages_of(n));
     }
 
+    /// Lets the first page go: what stands behind it moves forward by a page.
+    pub fn drop_first(&mut self) {
+        self.pages.drain(..1.min(self.pages.len()));
+        self.numbers.drain(..1.min(self.numbers.len()));
+    }
+
     /// Pages held, shared ones included.
     pub fn len(&self) -> usize {
         self.pages.len()

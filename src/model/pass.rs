@@ -201,6 +201,25 @@ impl Scratch {
         (x, LayerPass { compute, config, counts, spans, h, core, wide, proj, up, alpha_beta, angles, partials, out })
     }
 
+    /// Copies of the given rows of the residual stream, then of what is to be added to them.
+    pub(super) fn copy(&self, config: &Config, rows: &[usize]) -> Vec<f32> {
+        let mut copies = Vec::with_capacity(2 * rows.len() * config.n_embd);
+        for buffer in [&self.x, &self.out] {
+            rows.iter().for_each(|row| copies.extend_from_slice(&buffer[row * config.n_embd..][..config.n_embd]));
+        }
+        copies
+    }
+
+    /// Puts back what [`Scratch::copy`] has copied.
+    pub(super) fn put_back(&mut self, config: &Config, rows: &[usize], copies: &[f32]) {
+        let mut copies = copies.chunks(config.n_embd);
+        for buffer in [&mut self.x, &mut self.out] {
+            for (row, copy) in rows.iter().zip(&mut copies) {
+                buffer[row * config.n_embd..][..config.n_embd].copy_from_slice(copy);
+            }
+        }
+    }
+
     /// Moves the given rows, in ascending order, of the residual stream and of what is to be added to it to the front.
     pub(super) fn gather(&mut self, config: &Config, rows: &[usize]) {
         let n_embd = config.n_embd;

@@ -11,6 +11,7 @@ mod random;
 mod select;
 
 use random::Random;
+pub(crate) use select::highest;
 use std::collections::HashMap;
 
 /// How to choose among tokens. The default settings draw from the model's own distribution.
@@ -186,7 +187,7 @@ impl Sampler {
                 *logit += bias;
             }
         }
-        self.penalise(logits);
+        self.penalise(logits, |id| Some(id as usize));
         for &id in &self.banned {
             if let Some(logit) = logits.get_mut(id as usize) {
                 *logit = f32::NEG_INFINITY;
@@ -205,10 +206,11 @@ impl Sampler {
         })
     }
 
-    fn penalise(&self, logits: &mut [f32]) {
+    /// Penalises what was seen of the text in `logits`, where `place` says at which place a token's is, if there is one.
+    pub(crate) fn penalise(&self, logits: &mut [f32], place: impl Fn(u32) -> Option<usize>) {
         let Settings { presence_penalty, frequency_penalty, repetition_penalty, .. } = self.settings;
         for (&id, &count) in &self.seen {
-            if let Some(logit) = logits.get_mut(id as usize) {
+            if let Some(logit) = place(id).and_then(|place| logits.get_mut(place)) {
                 *logit = if *logit > 0.0 { *logit / repetition_penalty } else { *logit * repetition_penalty };
                 if count > 0 {
                     *logit -= presence_penalty + frequency_penalty * count as f32;

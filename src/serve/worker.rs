@@ -469,9 +469,11 @@ impl<'a> Worker<'a> {
 /// A runner like this one, with threads, buffers and pools of its own.
 fn anew(old: Runner) -> Runner {
     let (model, settings) = (Arc::clone(old.model()), *old.settings());
-    let (kernels, threads) = (old.kernels(), old.threads());
+    let (kernels, threads, draft) = (old.kernels(), old.threads(), old.drafting());
     drop(old);
-    Runner::new(model, Compute::new(kernels, threads), settings).expect("settings that did before")
+    let mut runner = Runner::new(model, Compute::new(kernels, threads), settings).expect("settings that did before");
+    runner.enable_drafts(draft);
+    runner
 }
 
 /// The conversation as far as it read what this prompt begins with, and how many tokens that are.

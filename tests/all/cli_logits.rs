@@ -339,3 +339,23 @@ fn every_quantised_fixture_runs_from_its_file_alone() {
         assert!(kl <= support::KL_FACTOR * support::measured(values, kernels, false), "{name}: {kl}");
     }
 }
+
+#[test]
+fn the_blocks_logits_are_written_beside_the_trunks() {
+    for (name, [tolerance, _]) in FLOAT {
+        let (fixture, scratch) = (Fixture::open(name), Scratch::new(&format!("mtp-{name}")));
+        let tokens = scratch.write("ids.json", format!("{:?}", fixture.prompt()));
+        let out = scratch.0.join("out.safetensors");
+        // Token by token products are exact.
+        let output = logits(&path(&format!("{name}.gguf")), &tokens, &out, &["--mtp", "--step"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let found = Tensors::open(&out);
+        assert_eq!(found.names(), ["logits", "mtp_logits"]);
+        assert_eq!(found.shape("mtp_logits"), fixture.golden.shape("mtp_logits"));
+        assert_close(&found.floats("mtp_logits"), &fixture.golden.floats("mtp_logits"), tolerance, name);
+    }
+    let scratch = Scratch::new("no-mtp");
+    let tokens = scratch.write("ids.json", "[1, 2]");
+    let output = logits(&path("q8_0.gguf"), &tokens, &scratch.0.join("out"), &["--mtp"]);
+    assert_refused(&output, &["q8_0.gguf", "no block"]);
+}

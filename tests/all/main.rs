@@ -6,6 +6,7 @@ mod batch;
 mod chat;
 mod cli_logits;
 mod company;
+mod drafts;
 mod gguf;
 mod gguf_properties;
 mod golden;

@@ -9,6 +9,7 @@ use crate::support::scratch::Scratch;
 use crate::support::{FLOAT, Fixture, assert_close, context, distance, levels, read};
 use kernels::Way;
 use qwen_edge::engine::context::{Context, text_rows};
+use qwen_edge::engine::draft::Draft;
 use qwen_edge::gguf::{Gguf, Value};
 use qwen_edge::model::Model;
 use qwen_edge::model::config::ValueHeads;
@@ -171,7 +172,7 @@ fn a_file_in_ollamas_layout_is_described() {
 /// Draft logits of all pairs of a prompt, and the trunk's logits.
 fn logits(model: &Arc<Model>, prompt: &[u32]) -> [Vec<f32>; 2] {
     let mut context: Context = context(model, levels()[0], prompt.len(), prompt.len());
-    assert!(context.enable_drafts());
+    assert!(context.enable_drafts(Draft::Auto));
     let trunk = read(&mut context, prompt, prompt.len());
     let hidden = context.hidden(0, prompt.len()).to_vec();
     let n = prompt.len() - 1;

@@ -86,7 +86,7 @@ impl History<'_> {
             for ids in ids.chunks(most) {
                 let rows = text_rows(ids, sequence.next_position());
                 let (sequence, want) = (&mut sequence, ids.len());
-                self.fresh.run(&mut [Step { sequence, rows: &rows, way, want, checkpoint_at: &[] }]).unwrap();
+                self.fresh.run(&mut [Step { sequence, rows: &rows, way, want, shown: 0, checkpoint_at: &[] }]).unwrap();
                 logits.extend(bits(self.fresh.logits(0..want)));
             }
         }
@@ -117,7 +117,7 @@ impl History<'_> {
             let Some((ids, rows, way, want, inside)) = plan else { continue };
             told.rows.extend(ids.iter().map(|&id| (id, *way)));
             let (sequence, way, want) = (&mut told.sequence, *way, *want);
-            steps.push(Step { sequence, rows, way, want, checkpoint_at: inside.as_slice() });
+            steps.push(Step { sequence, rows, way, want, shown: rows.len() / 2, checkpoint_at: inside.as_slice() });
         }
         if steps.is_empty() {
             return;

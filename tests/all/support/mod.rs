@@ -3,6 +3,7 @@
 pub mod allocation;
 pub mod gguf_sample;
 pub mod header;
+pub mod heldout;
 #[cfg(target_os = "linux")]
 pub mod http;
 pub mod ollama;

@@ -1,0 +1,567 @@
+//! When to draft, from what, and how far: a value that is told times and outcomes, and computes nothing else.
+//!
+//! With `d` drafts a pass gives `1 + Σ Aᵢ` tokens, `Aᵢ` the probability that drafts 1 to i are all accepted, in the time of `d`
+//! steps of drafting and of a pass of `d + 1` rows. Relative to plain decoding that is
+//!
+//! ```text
+//! R(d) = T₁·(1 + Σ Aᵢ) / (d·D + T₍d+1₎)
+//! ```
+//!
+//! All of it is measured: times of passes as they come, acceptance by phase of the answer and by source. Where no `R` is above
+//! [`WORTH`] there are no drafts, and now and then a guess in the shadow keeps the acceptance known. Whatever the model says,
+//! drafting that turns out slower than plain decoding is given up for a while.
+
+use super::{MOST_BLOCK, MOST_COPY, Phase, Source};
+use std::time::Duration;
+
+/// Drafting must be expected to be faster by this factor.
+const WORTH: f64 = 1.05;
+
+/// Tokens after which drafting is judged by the time they took.
+const WINDOW: usize = 64;
+
+/// Tokens without drafts after a window that was slower than plain decoding.
+const REST: usize = 256;
+
+/// Drafting passes after which a plain one measures what a pass of one row takes now.
+const REFRESH: usize = 32;
+
+/// Tokens from one guess in the shadow to the next, at least: when little is known, and later.
+const SHADOW: [usize; 2] = [4, 16];
+
+/// Observations below which little is known.
+const FEW: f64 = 12.0;
+
+/// The part of the time that guesses in the shadow may take: when little is known, and later.
+const SHADOW_SHARE: [f64; 2] = [0.01, 0.005];
+
+/// Of an observation so much is left after another one.
+const FADING: f64 = 1.0 - 1.0 / 48.0;
+
+/// The weight of the latest time.
+const LATEST: f64 = 0.2;
+
+/// What a draft step takes, and each row more, as parts of a pass of one row, until they are measured.
+const STEP_GUESS: f64 = 0.1;
+const ROW_GUESS: f64 = 0.15;
+
+/// Extra rows of a pass at most, those of all conversations together.
+const MOST_EXTRA: usize = 15;
+
+/// Classes of copies by the length of what matched.
+pub(super) const CLASSES: usize = 4;
+
+/// The class of a match of so many tokens.
+pub(super) fn class(matched: usize) -> usize {
+    match matched {
+        ..=2 => 0,
+        3..=4 => 1,
+        5..=8 => 2,
+        _ => 3,
+    }
+}
+
+/// What was seen of an event: how often it might have happened, and how often it has, older observations fading.
+#[derive(Clone, Copy, Default, Debug)]
+struct Rate {
+    seen: f64,
+    happened: f64,
+}
+
+impl Rate {
+    fn note(&mut self, happened: bool) {
+        self.seen = self.seen * FADING + 1.0;
+        self.happened = self.happened * FADING + f64::from(u8::from(happened));
+    }
+
+    /// Its probability, where `prior` counts as much as `weight` observations.
+    fn estimate(self, prior: f64, weight: f64) -> f64 {
+        (self.happened + prior * weight) / (self.seen + weight)
+    }
+}
+
+/// The acceptance of the drafts of one source, each given that those before it were accepted.
+#[derive(Clone, Copy, Default, Debug)]
+struct Rates {
+    block: [Rate; MOST_BLOCK],
+    /// Of the first draft, and of the later ones.
+    copy: [[Rate; 2]; CLASSES],
+}
+
+impl Rates {
+    /// That of draft `i` of a source, from 0, and what is assumed of it before anything is seen.
+    fn of(&mut self, source: Source, i: usize) -> (&mut Rate, f64) {
+        match source {
+            Source::Block => (&mut self.block[i.min(MOST_BLOCK - 1)], 0.6),
+            Source::Copy { class } => {
+                let later = usize::from(i > 0);
+                (&mut self.copy[class][later], [[0.3, 0.5], [0.45, 0.6], [0.6, 0.75], [0.75, 0.9]][class][later])
+            }
+        }
+    }
+}
+
+/// Times of passes, by the rows beside one for each conversation, and how many of each were seen.
+#[derive(Clone, Copy, Default, Debug)]
+struct Times([Option<(f64, u32)>; MOST_EXTRA + 1]);
+
+impl Times {
+    fn note(&mut self, extra: usize, seconds: f64) {
+        let Some(known) = self.0.get_mut(extra) else { return };
+        *known = Some(match *known {
+            None => (seconds, 1),
+            // The first touches memory that was not touched before.
+            Some((first, 1)) => (first.min(seconds), 2),
+            // What else the machine does shows in single times: none counts more than double.
+            Some((time, n)) => (time + LATEST * (seconds.min(2.0 * time) - time), n.saturating_add(1)),
+        });
+    }
+
+    /// The time of a pass with so many rows more. What was not seen twice is hoped to be as fast as is usual, or faster if times
+    /// of more rows say so: it takes a pass or two to know better.
+    fn of(&self, extra: usize, n_conversation: usize) -> Option<f64> {
+        let (base, _) = self.0[0]?;
+        let slope = base * ROW_GUESS / (1.0 + ROW_GUESS * (n_conversation - 1) as f64);
+        let hope = base + slope * extra as f64;
+        let known = |i: usize| match self.0[i] {
+            Some((time, 2..)) => Some((i, time.max(base))),
+            Some((time, _)) => (i == 0).then_some((i, time)),
+            None => None,
+        };
+        let (below, time) = (0..=extra).rev().find_map(known)?;
+        if below == extra {
+            return Some(time);
+        }
+        let rest = (extra - below) as f64;
+        Some(match (extra + 1..=MOST_EXTRA).find_map(known) {
+            Some((above, more)) => hope.max(time).min(time + (more.max(time) - time) * rest / (above - below) as f64),
+            // Each row takes at least half as long as those before it did on average.
+            None if below > 0 => time + ((time - base) / below as f64).max(0.5 * slope) * rest,
+            None => hope,
+        })
+    }
+}
+
+/// What one conversation could draft in the next pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chance {
+    /// Where its answer is.
+    pub phase: Phase,
+    /// Drafts that the block may make at most.
+    pub block: usize,
+    /// Tokens that a copy offers, and its class.
+    pub copy: (usize, usize),
+    /// Tokens it has written since the block guessed last, accepted drafts or in the shadow.
+    pub since_guess: usize,
+}
+
+/// What one conversation is to do.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(super) enum Choice {
+    /// No drafts.
+    Plain,
+    /// No drafts, and one guess of the block, to see whether it comes true.
+    Shadow,
+    /// So many drafts.
+    Draft(Source, usize),
+}
+
+/// Decides from what it has been told.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    /// By the number of conversations in a pass, from one on.
+    times: Vec<Times>,
+    /// Seconds of a draft step.
+    step: Option<f64>,
+    phases: [Rates; Phase::COUNT],
+    all: Rates,
+    /// Tokens left without drafts.
+    rest: usize,
+    /// Drafting passes since the last plain one.
+    since_plain: usize,
+    /// Of the drafting passes of this window: tokens, and seconds beyond those of plain decoding.
+    window: (usize, f64),
+}
+
+impl Default for Controller {
+    fn default() -> Controller {
+        let (times, phases, all) = (Vec::new(), [Rates::default(); Phase::COUNT], Rates::default());
+        Controller { times, step: None, phases, all, rest: 0, since_plain: 0, window: (0, 0.0) }
+    }
+}
+
+impl Controller {
+    /// What the conversations of a pass are to do, where rows beside one of each are at most `most_extra`.
+    pub(super) fn choose(&mut self, chances: &[Chance], most_extra: usize) -> Vec<Choice> {
+        let n = chances.len();
+        let mut choices = vec![Choice::Plain; n];
+        let Some(times) = n.checked_sub(1).and_then(|i| self.times.get(i)).copied() else { return choices };
+        let Some(base) = times.of(0, n) else { return choices };
+        let most_extra = most_extra.min(MOST_EXTRA);
+        if self.rest == 0 && self.since_plain < REFRESH {
+            let best = match chances {
+                [chance] => self.best_of_one(chance, base, &times, most_extra),
+                _ => self.best_of_several(chances, base, &times, most_extra),
+            };
+            if let Some(best) = best {
+                choices = best;
+            }
+        }
+        let step = self.step(base);
+        for (choice, chance) in choices.iter_mut().zip(chances) {
+            if *choice == Choice::Plain
+                && chance.block > 0
+                && chance.since_guess >= self.shadow(chance.phase, step / base)
+            {
+                *choice = Choice::Shadow;
+            }
+        }
+        choices
+    }
+
+    fn step(&self, base: f64) -> f64 {
+        self.step.unwrap_or(STEP_GUESS * base)
+    }
+
+    /// Tokens from one guess in the shadow to the next, where a step takes this part of a pass.
+    fn shadow(&self, phase: Phase, step: f64) -> usize {
+        let known = usize::from(self.phases[phase as usize].block[0].seen >= FEW);
+        SHADOW[known].max((step / SHADOW_SHARE[known]).min(1e6) as usize)
+    }
+
+    /// The source and number of drafts with the best `R` for one conversation, if that is worth it.
+    fn best_of_one(&mut self, chance: &Chance, base: f64, times: &Times, most_extra: usize) -> Option<Vec<Choice>> {
+        let mut best = (WORTH, Choice::Plain);
+        for (source, most, step) in self.sources(chance, base) {
+            let (mut reached, mut tokens) = (1.0, 1.0);
+            for d in 1..=most.min(most_extra) {
+                reached *= self.acceptance(chance.phase, source, d - 1);
+                tokens += reached;
+                let r = base * tokens / (step * d as f64 + times.of(d, 1)?);
+                if r > best.0 {
+                    best = (r, Choice::Draft(source, d));
+                }
+            }
+        }
+        (best.1 != Choice::Plain).then(|| vec![best.1])
+    }
+
+    /// As for one, for all together: row by row, the draft that is likeliest to be of use for its time.
+    fn best_of_several(
+        &mut self,
+        chances: &[Chance],
+        base: f64,
+        times: &Times,
+        most_extra: usize,
+    ) -> Option<Vec<Choice>> {
+        struct Next {
+            source: Source,
+            most: usize,
+            step: f64,
+            reached: f64,
+            n: usize,
+        }
+        let n = chances.len();
+        let mut nexts: Vec<Option<Next>> = Vec::with_capacity(n);
+        for chance in chances {
+            let mut best: Option<Next> = None;
+            for (source, most, step) in self.sources(chance, base) {
+                let reached = self.acceptance(chance.phase, source, 0);
+                let cost = |step: f64| step + times.of(1, n).unwrap_or(base) - base;
+                if best.as_ref().is_none_or(|best| reached * cost(best.step) > best.reached * cost(step)) {
+                    best = Some(Next { source, most, step, reached, n: 0 });
+                }
+            }
+            nexts.push(best.filter(|next| next.most > 0));
+        }
+        let (mut tokens, mut steps, mut best) = (n as f64, 0.0, (WORTH, None));
+        for extra in 1..=most_extra {
+            let pass = times.of(extra, n)?;
+            let cost = pass - times.of(extra - 1, n)?;
+            let worth = |next: &Next| next.reached / (cost + next.step).max(1e-9);
+            let open = (0..n).filter(|&i| nexts[i].as_ref().is_some_and(|next| next.n < next.most));
+            let likeliest = open.max_by(|&a, &b| {
+                let of = |i: usize| nexts[i].as_ref().map_or(0.0, worth);
+                of(a).total_cmp(&of(b))
+            });
+            let Some(i) = likeliest else { break };
+            let next = nexts[i].as_mut()?;
+            tokens += next.reached;
+            steps += next.step;
+            next.n += 1;
+            let (source, at) = (next.source, next.n);
+            next.reached *= self.acceptance(chances[i].phase, source, at);
+            let r = base * tokens / n as f64 / (steps + pass);
+            if r > best.0 {
+                let choice = |next: &Option<Next>| match next {
+                    Some(next) if next.n > 0 => Choice::Draft(next.source, next.n),
+                    _ => Choice::Plain,
+                };
+                best = (r, Some(nexts.iter().map(choice).collect()));
+            }
+        }
+        best.1
+    }
+
+    /// Sources, what each offers at most, and the seconds of a step.
+    fn sources(&self, chance: &Chance, base: f64) -> [(Source, usize, f64); 2] {
+        let (n, class) = chance.copy;
+        let copy = (Source::Copy { class }, n.min(MOST_COPY), 0.0);
+        [copy, (Source::Block, chance.block.min(MOST_BLOCK), self.step(base))]
+    }
+
+    /// The probability that draft `i` is accepted, from 0, if those before it were.
+    pub(super) fn acceptance(&mut self, phase: Phase, source: Source, i: usize) -> f64 {
+        let (all, prior) = self.all.of(source, i);
+        let all = all.estimate(prior, 2.0);
+        self.phases[phase as usize].of(source, i).0.estimate(all, 4.0)
+    }
+
+    /// A pass of written rows alone took so long: one row of each of `n_conversation`, and `extra` more.
+    pub fn passed(&mut self, n_conversation: usize, extra: usize, time: Duration) {
+        if n_conversation == 0 {
+            return;
+        }
+        if self.times.len() < n_conversation {
+            self.times.resize(n_conversation, Times::default());
+        }
+        self.times[n_conversation - 1].note(extra, time.as_secs_f64());
+        self.since_plain = if extra == 0 { 0 } else { self.since_plain + 1 };
+    }
+
+    /// The block took so long for `steps` guesses.
+    pub fn stepped(&mut self, steps: usize, time: Duration) {
+        if steps > 0 {
+            let seconds = time.as_secs_f64() / steps as f64;
+            self.step = Some(self.step.map_or(seconds, |known| known + LATEST * (seconds.min(2.0 * known) - known)));
+        }
+    }
+
+    /// Of `drafted` drafts in this phase the first `accepted` were.
+    pub(super) fn settled(&mut self, phase: Phase, source: Source, drafted: usize, accepted: usize) {
+        for i in 0..drafted.min(accepted + 1) {
+            self.all.of(source, i).0.note(i < accepted);
+            self.phases[phase as usize].of(source, i).0.note(i < accepted);
+        }
+    }
+
+    /// All drafts and the pass of `n_conversation` gave so many tokens in this time; `extra` of its rows were drafts.
+    pub fn gained(&mut self, n_conversation: usize, extra: usize, tokens: usize, time: Duration) {
+        let plain =
+            n_conversation.checked_sub(1).and_then(|i| self.times.get(i)).and_then(|times| times.of(0, n_conversation));
+        let Some(plain) = plain else { return };
+        self.rest = self.rest.saturating_sub(tokens);
+        if extra > 0 {
+            self.window.0 += tokens;
+            self.window.1 += time.as_secs_f64() - plain * tokens as f64 / n_conversation as f64;
+            if self.window.0 >= WINDOW {
+                if self.window.1 > 0.0 {
+                    self.rest = REST;
+                }
+                self.window = (0, 0.0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Numbers that look random: a linear congruential generator.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn unit(&mut self) -> f64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 11) as f64 / (1u64 << 53) as f64
+        }
+    }
+
+    /// A made-up machine and text.
+    #[derive(Clone, Debug)]
+    struct World {
+        /// Seconds of a pass with so many rows more.
+        rows: Vec<f64>,
+        step: f64,
+        /// Of each draft of the block, if those before it are accepted.
+        block: Vec<f64>,
+        /// Of each draft of a copy, and how often there is one.
+        copy: (f64, f64),
+        noise: f64,
+    }
+
+    impl World {
+        fn new(slope: f64, step: f64, block: Vec<f64>) -> World {
+            let rows = (0..=MOST_EXTRA).map(|extra| 0.02 * (1.0 + slope * extra as f64)).collect();
+            World { rows, step: 0.02 * step, block, copy: (0.0, 0.0), noise: 0.0 }
+        }
+
+        /// Seconds of so many tokens, and the part of the passes that drafted.
+        fn write(&self, controller: &mut Controller, tokens: usize, numbers: &mut Numbers) -> (f64, f64) {
+            let (mut done, mut seconds, mut passes, mut drafting, mut since_guess) = (0, 0.0, 0, 0, 0);
+            while done < tokens {
+                let copies = if numbers.unit() < self.copy.1 { MOST_COPY } else { 0 };
+                let chance = Chance { phase: Phase::Answer, block: MOST_BLOCK, copy: (copies, 2), since_guess };
+                let choice = controller.choose(&[chance], MOST_EXTRA)[0];
+                let mut noise = || 1.0 + self.noise * numbers.unit();
+                let (n, step) = match choice {
+                    Choice::Plain => (0, 0.0),
+                    Choice::Shadow => (0, self.step * noise()),
+                    Choice::Draft(Source::Block, n) => (n, n as f64 * self.step * noise()),
+                    Choice::Draft(Source::Copy { .. }, n) => (n, 0.0),
+                };
+                let pass = self.rows[n] * noise();
+                let accepted = |numbers: &mut Numbers, source: Source, n: usize| {
+                    let p = |i: usize| match source {
+                        Source::Block => self.block.get(i).copied().unwrap_or(0.0),
+                        Source::Copy { .. } => self.copy.0,
+                    };
+                    (0..n).take_while(|&i| numbers.unit() < p(i)).count()
+                };
+                let mut given = 1;
+                match choice {
+                    Choice::Plain => {}
+                    Choice::Shadow => {
+                        controller.stepped(1, Duration::from_secs_f64(step));
+                        let accepted = accepted(numbers, Source::Block, 1);
+                        controller.settled(Phase::Answer, Source::Block, 1, accepted);
+                        since_guess = 0;
+                    }
+                    Choice::Draft(source, n) => {
+                        if source == Source::Block {
+                            controller.stepped(n, Duration::from_secs_f64(step));
+                            since_guess = 0;
+                        }
+                        let accepted = accepted(numbers, source, n);
+                        controller.settled(Phase::Answer, source, n, accepted);
+                        given += accepted;
+                        drafting += 1;
+                    }
+                }
+                controller.passed(1, n, Duration::from_secs_f64(pass));
+                controller.gained(1, n, given, Duration::from_secs_f64(pass + step));
+                since_guess += given;
+                done += given;
+                seconds += pass + step;
+                passes += 1;
+            }
+            (seconds * tokens as f64 / done as f64, drafting as f64 / passes as f64)
+        }
+
+        /// How much faster the best fixed number of drafts of the block is than none.
+        fn best(&self) -> f64 {
+            let mut best = 1.0f64;
+            let (mut reached, mut tokens) = (1.0, 1.0);
+            for d in 1..=MOST_BLOCK {
+                reached *= self.block.get(d - 1).copied().unwrap_or(0.0);
+                tokens += reached;
+                best = best.max(self.rows[0] * tokens / (d as f64 * self.step + self.rows[d]));
+            }
+            best
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_machine_and_text_are_drafting_costs_next_to_nothing_and_finds_most_of_what_there_is(
+            slope in 0.0..1.0f64,
+            step in 0.01..1.0f64,
+            block in prop::collection::vec(0.0..1.0f64, 4),
+            copy in (0.0..1.0f64, 0.0..1.0f64),
+            noise in 0.0..0.3f64,
+            seed: u64,
+        ) {
+            let world = World { copy, noise, ..World::new(slope, step, block) };
+            let (mut controller, mut numbers) = (Controller::default(), Numbers(seed));
+            let plain = 4096.0 * world.rows[0] * (1.0 + noise / 2.0);
+            let (seconds, _) = world.write(&mut controller, 4096, &mut numbers);
+            let gain = plain / seconds;
+            prop_assert!(gain > 0.975, "{gain} of plain decoding: {world:?}");
+            prop_assert!(gain > 0.88 * world.best(), "{gain}, and {} can be had: {world:?}", world.best());
+        }
+    }
+
+    #[test]
+    fn a_text_that_nobody_guesses_costs_less_than_a_hundredth() {
+        for slope in [0.05, 0.15, 0.3] {
+            let world = World::new(slope, 0.06, vec![0.02; 4]);
+            let (seconds, drafting) = world.write(&mut Controller::default(), 512, &mut Numbers(1));
+            assert!(seconds < 1.01 * 512.0 * world.rows[0], "{} at {slope}", seconds / 512.0 / world.rows[0]);
+            assert!(drafting < 0.05, "{drafting}");
+        }
+    }
+
+    #[test]
+    fn the_depth_follows_acceptance_and_times() {
+        let depth = |world: &World| {
+            let mut controller = Controller::default();
+            world.write(&mut controller, 2000, &mut Numbers(3));
+            let chance = Chance { phase: Phase::Answer, block: MOST_BLOCK, copy: (0, 0), since_guess: 0 };
+            controller.since_plain = 0;
+            match controller.choose(&[chance], MOST_EXTRA)[0] {
+                Choice::Draft(Source::Block, n) => n,
+                _ => 0,
+            }
+        };
+        let code = vec![0.75, 0.6, 0.5, 0.4];
+        assert!((2..=4).contains(&depth(&World::new(0.1, 0.05, code.clone()))));
+        assert_eq!(depth(&World::new(0.6, 0.3, code)), 0);
+        assert!(depth(&World::new(0.05, 0.02, vec![0.97; MOST_BLOCK])) >= 6);
+        assert_eq!(depth(&World::new(0.1, 0.05, vec![0.1; 4])), 0);
+    }
+
+    #[test]
+    fn a_slow_window_ends_drafting_for_a_while() {
+        let mut controller = Controller::default();
+        controller.passed(1, 0, Duration::from_millis(20));
+        let chance = Chance { phase: Phase::Answer, block: 4, copy: (0, 0), since_guess: 0 };
+        assert!(matches!(controller.choose(&[chance], 15)[0], Choice::Draft(..)));
+        controller.gained(1, 2, WINDOW, Duration::from_millis(20 * WINDOW as u64 + 1));
+        for _ in 0..REST {
+            assert_eq!(controller.choose(&[chance], 15)[0], Choice::Plain);
+            controller.gained(1, 0, 1, Duration::from_millis(20));
+        }
+        assert!(matches!(controller.choose(&[chance], 15)[0], Choice::Draft(..)));
+    }
+
+    #[test]
+    fn what_is_learnt_in_one_phase_is_taken_for_another_until_more_is_known() {
+        let mut controller = Controller::default();
+        for _ in 0..40 {
+            controller.settled(Phase::Thinking, Source::Block, 1, 0);
+        }
+        let first = |controller: &mut Controller, phase| controller.acceptance(phase, Source::Block, 0);
+        assert!(first(&mut controller, Phase::Thinking) < 0.05);
+        assert!(first(&mut controller, Phase::Call) < 0.1);
+        for _ in 0..40 {
+            controller.settled(Phase::Call, Source::Block, 1, 1);
+        }
+        assert!(first(&mut controller, Phase::Call) > 0.9);
+        assert!(first(&mut controller, Phase::Thinking) < 0.15);
+    }
+
+    #[test]
+    fn conversations_in_company_share_the_rows_where_drafts_are_likeliest_accepted() {
+        let mut controller = Controller::default();
+        for _ in 0..40 {
+            controller.settled(Phase::Answer, Source::Block, 1, 1);
+            controller.settled(Phase::Thinking, Source::Block, 1, 0);
+        }
+        let chance = |phase| Chance { phase, block: 4, copy: (0, 0), since_guess: 0 };
+        let chances = [chance(Phase::Answer), chance(Phase::Thinking), chance(Phase::Answer)];
+        controller.stepped(1, Duration::from_millis(1));
+        for extra in 0..4 {
+            controller.passed(3, extra, Duration::from_millis(20 + 3 * extra as u64));
+        }
+        let choices = controller.choose(&chances, 15);
+        assert!(matches!(choices[0], Choice::Draft(Source::Block, 1..)), "{choices:?}");
+        assert_eq!(choices[1], Choice::Plain);
+        assert!(matches!(choices[2], Choice::Draft(Source::Block, 1..)), "{choices:?}");
+        let few = controller.choose(&chances, 1);
+        assert_eq!(few.iter().filter(|choice| **choice == Choice::Plain).count(), 2, "{few:?}");
+    }
+}
