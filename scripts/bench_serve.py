@@ -7,6 +7,7 @@ time to the first token of a prompt of 32 tokens meanwhile. With a peer, its tok
 
 import argparse
 import base64
+import concurrent.futures
 import http.client
 import json
 import os
@@ -27,11 +28,13 @@ WORDS = "river stone seven lamp garden north paper blue winter clock".split()
 
 class Server:
     def __init__(self, command, port=None):
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        pipes = {"stderr": subprocess.STDOUT, "stdout": subprocess.PIPE, "text": True, "errors": "replace"}
+        self.process = subprocess.Popen(command, **pipes)
+        self.is_peer = port is not None
         self.said, self.port, found = [], port, threading.Event()
 
         def listen():
-            for line in self.process.stderr:
+            for line in self.process.stdout:
                 self.said.append(line)
                 if match := re.search(r"http://127.0.0.1:(\d+)", line):
                     self.port = self.port or int(match[1])
@@ -78,6 +81,17 @@ class Server:
         assert response.status == 200, answer
         return json.loads(answer)
 
+    def tokens(self, body):
+        """Writes an answer; its tokens. What random weights write the peer may refuse to give back when it is written:
+        it then was as long as was asked for, for no end ends it."""
+        if self.is_peer:
+            connection, response = self.request("POST", TEXT, {**body, "ignore_eos": True})
+            answer = response.read()
+            connection.close()
+            refused = response.status == 500 and b"does not match the expected" in answer
+            return body["max_tokens"] if refused else json.loads(answer)["usage"]["completion_tokens"]
+        return self.whole(TEXT, body)["usage"]["completion_tokens"]
+
     def stream(self, path, body, stop=None):
         """The times at which the pieces of an answer come."""
         times = []
@@ -110,9 +124,9 @@ def rate(server, clients, n, **more):
 
     def client(seed):
         for i in range(2):
-            usage = server.whole(TEXT, answer(100 * seed + i, n, **more))["usage"]
+            n_token = server.tokens(answer(100 * seed + i, n, **more))
             with lock:
-                done[0] += usage["completion_tokens"]
+                done[0] += n_token
 
     start = time.monotonic()
     run_all([lambda seed=seed: client(seed) for seed in range(clients)])
@@ -120,11 +134,9 @@ def rate(server, clients, n, **more):
 
 
 def run_all(work):
-    threads = [threading.Thread(target=one) for one in work]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with concurrent.futures.ThreadPoolExecutor(len(work)) as pool:
+        for done in [pool.submit(one) for one in work]:
+            done.result()
 
 
 def share(values, part):
@@ -188,6 +200,7 @@ def main():
     parser.add_argument("--isa")
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rates-only", action="store_true")
     args = parser.parse_args()
     sight = ["--mmproj", args.mmproj] if args.mmproj else []
     isa = ["--isa", args.isa] if args.isa else []
@@ -199,7 +212,7 @@ def main():
         for name, more in kinds.items():
             rate(server, 1, 8, **more)
             for clients in (1, 8):
-                before = [server.metric("llamacpp:n_decode_total"), 0] if server.port != 18099 else None
+                before = [server.metric("llamacpp:n_decode_total"), 0] if not server.is_peer else None
                 busy = server.metric("llamacpp:n_busy_slots_per_decode") * before[0] if before else 0
                 found[name, clients] = [rate(server, clients, args.tokens, **more)]
                 if before:
@@ -209,16 +222,18 @@ def main():
         return found
 
     ours, peers = [], []
+    if args.peer:
+        peer = [args.peer, "-m", args.model, "--device", "none", "-np", "8", "-c", str(8 * 2048)]
+        peer += ["-t", str(os.cpu_count()), "--port", "18099", "--host", "127.0.0.1"]
+        # Which instructions it has been built for, it says only when it is asked to say much.
+        with Server([*peer, "-v"], 18099) as server:
+            print("peer:", next(line.strip() for line in server.said if "AVX" in line), flush=True)
     for _ in range(args.rounds):
         with Server([*own, "--parallel", "8", "--ctx", "2048", "--no-mmproj"]) as server:
             ours.append(rates(server))
         if args.peer:
-            command = [args.peer, "-m", args.model, "--device", "none", "-np", "8", "-c", str(8 * 2048)]
-            command += ["-t", str(os.cpu_count()), "--port", "18099", "--host", "127.0.0.1"]
-            with Server(command, 18099) as server:
+            with Server(peer, 18099) as server:
                 peers.append(rates(server))
-                info = [line.strip() for line in server.said if "AVX" in line]
-                print("peer:", info[-1] if info else "says nothing of its instructions")
     median = lambda all, key, i=0: statistics.median(found[key][i] for found in all)
     for name in kinds:
         one, eight = median(ours, (name, 1)), median(ours, (name, 8))
@@ -229,6 +244,8 @@ def main():
             line += f"; peer {median(peers, (name, 1)):.1f} and {other:.1f}, ratio {eight / other:.2f}"
         print(line, flush=True)
 
+    if args.rates_only:
+        return
     with Server([*own, *sight, "--parallel", "10", "--ctx", "9000"]) as server:
         server.whole(TEXT, answer(1, 4))
         long = {"prompt": prompt(7, 8000), "max_tokens": 2, "temperature": 0}
