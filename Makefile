@@ -85,6 +85,9 @@ bench-vision: build ## qwen-edge and llama.cpp's mtmd looking at a picture in tu
 bench-batch: build ## eight prompts together and one by one in turn: make bench-batch [MODEL=file.gguf] [ARGS="5 --isa avx2"]
 	python3 scripts/bench_batch.py target/release/qwen-edge "$(MODEL)" $(ARGS)
 
+bench-serve: build ## how a server does under load: make bench-serve [MODEL=file.gguf] [ARGS="--mmproj FILE --peer LLAMA_SERVER --isa avx2"]
+	python3 scripts/bench_serve.py target/release/qwen-edge "$(MODEL)" $(ARGS)
+
 SIZE ?= 0.8b
 QUANT ?= q4_k_m
 OUT ?= models/synth-qwen35-$(SIZE)-$(QUANT)$(if $(MTP),-mtp).gguf
@@ -129,4 +132,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run serve install test clients test-clients soak check lint test-long test-arm test-arm-short test-amx bench bench-peer bench-vision synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: build run serve install test clients test-clients soak check lint test-long test-arm test-arm-short test-amx bench bench-peer bench-vision bench-batch bench-serve synth budgets static static-arm dist deb answers package reproducible clean help need-cargo

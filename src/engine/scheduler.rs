@@ -60,8 +60,9 @@ pub struct Scheduler {
 /// Passes that a prompt waits for shorter ones.
 const PATIENCE: u64 = 8;
 
-/// Rows of a prompt beside written ones while it is not known how long they take, and at least.
-const LEAST_PIECE: usize = 16;
+/// Rows of a prompt beside written ones while it is not known how long they take, and at least: the first of them has
+/// the weights read and decoded for all, so that fewer save little of the wait and cost much of the prompt's speed.
+const LEAST_PIECE: usize = 32;
 
 /// The weight of the latest pass in what rows take.
 const LATEST: f64 = 0.25;
@@ -307,7 +308,7 @@ mod tests {
         let both = [long, Some(Demand::Written(1))];
         let beside = |rows| [Seat { who: 1, rows: 1 }, Seat { who: 0, rows }];
         assert_eq!(scheduler.next(&both, Duration::ZERO), beside(50));
-        assert_eq!(scheduler.next(&both, Duration::from_millis(40)), beside(30));
+        assert_eq!(scheduler.next(&both, Duration::from_millis(30)), beside(35));
         assert_eq!(scheduler.next(&both, Duration::from_secs(9)), beside(LEAST_PIECE));
         let waits = Waits { alone: Duration::MAX, ..LIMITS.waits };
         let mut patient = Scheduler::new(2, Limits { waits, ..LIMITS });
