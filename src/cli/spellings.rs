@@ -116,7 +116,7 @@ const SPELLINGS: &[(&[&str], Meaning)] = &[
     (&["--dry-multiplier", "--dry-base", "--dry-allowed-length", "--dry-penalty-last-n"], Without(One, SAMPLER)),
     (&["--dry-sequence-breaker"], Without(One, SAMPLER)),
     // llama.cpp: drafting.
-    (&["-md", "--model-draft", "-ngld", "--gpu-layers-draft", "--draft", "--draft-n"], Without(One, DRAFT)),
+    (&["-md", "--model-draft", "-ngld", "--gpu-layers-draft", "--draft-n"], Without(One, DRAFT)),
     (&["--draft-max", "--draft-min", "--draft-p-min", "-devd", "--device-draft"], Without(One, DRAFT)),
     (&["--spec-type"], Without(One, DRAFT)),
     // llama.cpp: what would be missed.
