@@ -1,7 +1,7 @@
 //! `POST /v1/chat/completions`: from a body to a job.
 
 use super::chat_answer::ChatDialect;
-use super::fields::{Sampling, object, read};
+use super::fields::{Sampling, fields};
 use super::messages::{Conversation, Message, Prefill, conversation};
 use super::prepared::Prepared;
 use crate::chat::Request;
@@ -186,10 +186,7 @@ pub(in crate::serve) fn prepare(
     client: IpAddr,
     since: Instant,
 ) -> Result<Prepared, ApiError> {
-    let body = object(body)?;
-    let mut sampling: Sampling = read(&body)?;
-    let mut chat: Chat = read(&body)?;
-    sampling.check()?;
+    let (mut sampling, mut chat): (Sampling, Chat) = fields(body)?;
     let fault = sampling.fault(served.fault.as_deref());
     chat.check()?;
     let n = sampling.choices(served.n_seat)?;
@@ -270,6 +267,7 @@ pub(in crate::serve) fn prepare(
 
 #[cfg(test)]
 mod tests {
+    use super::super::fields::read;
     use super::*;
     use serde_json::json;
 

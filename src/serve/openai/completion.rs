@@ -1,7 +1,7 @@
 //! `POST /v1/completions`: texts that are continued as they are, control tokens in them included.
 
 use super::envelope::{finish_reason, now, stopped, timings, usage_json, write_event};
-use super::fields::{Sampling, object, read};
+use super::fields::{Sampling, fields};
 use super::prepared::Prepared;
 use super::text_logprobs::TextLogprobs;
 use crate::serve::error::ApiError;
@@ -73,10 +73,7 @@ pub(in crate::serve) fn prepare(
     client: IpAddr,
     since: Instant,
 ) -> Result<Prepared, ApiError> {
-    let body = object(body)?;
-    let mut sampling: Sampling = read(&body)?;
-    let completion: Completion = read(&body)?;
-    sampling.check()?;
+    let (mut sampling, completion): (Sampling, Completion) = fields(body)?;
     let fault = sampling.fault(served.fault.as_deref());
     completion.check()?;
     let n = sampling.choices(served.n_seat)?;

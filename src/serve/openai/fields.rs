@@ -24,7 +24,7 @@ const MOST_CHOICES: i64 = 8;
 ///
 /// # Errors
 /// It is none.
-pub(super) fn object(body: &[u8]) -> Result<Value, ApiError> {
+fn object(body: &[u8]) -> Result<Value, ApiError> {
     let value: Value = serde_json::from_slice(body).map_err(|error| ApiError::json(format!("no JSON: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(ApiError::json("expected an object")) }
 }
@@ -38,6 +38,17 @@ pub(super) fn read<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
         path if path == "." => ApiError::invalid(error.inner().to_string()),
         path => ApiError::field(path, error.inner().to_string()),
     })
+}
+
+/// What a body says of sampling, which is checked, and the fields of its dialect.
+///
+/// # Errors
+/// It is no object, or a field has another type or value than it may have.
+pub(super) fn fields<T: DeserializeOwned>(body: &[u8]) -> Result<(Sampling, T), ApiError> {
+    let body = object(body)?;
+    let (sampling, own): (Sampling, T) = (read(&body)?, read(&body)?);
+    sampling.check()?;
+    Ok((sampling, own))
 }
 
 /// How tokens are chosen, and when an answer ends.
