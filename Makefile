@@ -43,8 +43,9 @@ clients: ## fetch the packages for Python that test-clients needs
 	@test -e $(CLIENTS)/bin/python || python3 -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --requirement tests/clients/requirements.txt
 
-test-clients: build clients ## the openai package for Python talks to the server
-	$(CLIENTS)/bin/python tests/clients/chat.py target/release/qwen-edge models/demo-q8_0.gguf
+test-clients: build clients ## the openai and langchain-openai packages for Python talk to the server
+	$(CLIENTS)/bin/python tests/clients/with_openai.py target/release/qwen-edge models/demo-q8_0.gguf
+	$(CLIENTS)/bin/python tests/clients/with_langchain.py target/release/qwen-edge models/demo-q8_0.gguf
 
 SOAK_SECONDS ?= 3600
 soak: build ## 10,000 mixed requests in an hour, and what they leave in memory: make soak [SOAK_SECONDS=3600] [ARGS="--requests 10000"]

@@ -104,7 +104,8 @@ def stream(server, numbers, _):
 
 
 def cut(server, numbers, _):
-    server.cut(ask("a", temperature=0, frequency_penalty=-2), numbers.randrange(1, 3000))
+    # An answer that repeats itself until the context is full.
+    server.cut(ask("Count from 1 to 9.", temperature=0, frequency_penalty=-2), numbers.randrange(1, 30_000))
 
 
 def cut_reading(server, numbers, _):
