@@ -133,8 +133,13 @@ fn arguments() -> Cli {
         say!("{}", text.trim_end());
         std::process::exit(error.exit_code())
     });
-    if !matches!(&cli.command, Command::Run(args) if args.quiet) {
-        notes.iter().for_each(|note| say!("note: {note}"));
+    for note in notes.iter().map(|note| format!("note: {note}")) {
+        match &cli.command {
+            Command::Run(args) if args.quiet => {}
+            #[cfg(feature = "serve")]
+            Command::Serve(args) => args.note(&note),
+            _ => say!("{note}"),
+        }
     }
     cli
 }

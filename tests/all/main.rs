@@ -23,6 +23,8 @@ mod sequences;
 #[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]
+mod serve_hostile;
+#[cfg(target_os = "linux")]
 mod signals;
 mod support;
 mod synth;
