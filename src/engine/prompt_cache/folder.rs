@@ -137,20 +137,17 @@ impl Folder {
         Ok(bytes)
     }
 
+    /// The content of a file, which is removed if it is damaged: it is then written again.
     fn read(&self, name: &str, key: &Key, most: usize) -> Result<Vec<u8>, FileError> {
         let frame = MAGIC.len() + 2 * HASH;
-        let file = File::open(self.path.join(name))?;
         let mut bytes = Vec::new();
-        // What others have put in the place of a file is not followed to its end.
-        file.take((most + frame + 1) as u64).read_to_end(&mut bytes)?;
-        let body = bytes.len().checked_sub(HASH).filter(|&body| body <= most + MAGIC.len() + HASH);
-        let (written, hash) = bytes.split_at_checked(body.ok_or(FileError::Damaged)?).ok_or(FileError::Damaged)?;
-        let content = written.strip_prefix(MAGIC).and_then(|rest| rest.split_at_checked(HASH));
-        let (its_key, content) = content.ok_or(FileError::Damaged)?;
-        if Sha256::digest(written)[..] != *hash || its_key != key.0 {
-            return Err(FileError::Damaged);
+        // A file that has grown is not followed to its end.
+        File::open(self.path.join(name))?.take((most + frame + 1) as u64).read_to_end(&mut bytes)?;
+        let content = content(&bytes, key).filter(|content| content.len() <= most);
+        if content.is_none() {
+            self.remove(name);
         }
-        Ok(content.to_vec())
+        content.map(<[u8]>::to_vec).ok_or(FileError::Damaged)
     }
 
     /// Whether the page is there, and notes that it is of use.
@@ -318,6 +315,13 @@ impl Entry {
         let (n, key) = parse_state(&self.name)?;
         Some(StateFile { n, key: key.to_owned(), bytes: self.bytes, used: self.used })
     }
+}
+
+/// The content of a file of this key, if all of it is as it was written.
+fn content<'a>(file: &'a [u8], key: &Key) -> Option<&'a [u8]> {
+    let (written, hash) = file.split_last_chunk::<HASH>()?;
+    let (its_key, content) = written.strip_prefix(MAGIC)?.split_first_chunk::<HASH>()?;
+    (*its_key == key.0 && Sha256::digest(written)[..] == *hash).then_some(content)
 }
 
 /// Rows and key of the name of a state.
