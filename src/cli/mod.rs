@@ -29,6 +29,8 @@ pub mod sampling;
 mod screen;
 #[cfg(feature = "serve")]
 pub mod serve;
+#[cfg(feature = "serve")]
+mod server_log;
 pub mod sight;
 mod signals;
 mod spellings;

@@ -295,6 +295,33 @@ fn other_machines_need_a_key_which_is_not_told() {
 }
 
 #[test]
+fn a_log_of_json_has_an_object_a_line_and_no_content() {
+    let mut server = Server::start(&demo(), &["--log", "json", "--ctx-size", "2048", "-fa"]);
+    let answer = server.chat(&user("What is 2 + 3?"));
+    assert_eq!(text(&answer), "2+3=5");
+    assert_eq!(server.get("/v1/nothing?of=this").status, 404);
+    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    server.said.read_to_string(&mut log).unwrap();
+    assert!(!log.contains("2 + 3") && !log.contains("2+3") && !log.contains("of=this"), "{log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["time"].as_f64().unwrap() > 1.7e9), "{log}");
+    let requests: Vec<&Value> = lines.iter().filter(|line| line["path"].is_string()).collect();
+    let chat = requests.iter().find(|line| line["path"] == "/v1/chat/completions").unwrap();
+    assert_eq!(
+        (&chat["method"], &chat["status"], &chat["completion_tokens"]),
+        (&json!("POST"), &json!(200), &json!(6))
+    );
+    assert!(answer.head.contains(&chat["id"].as_str().unwrap().to_lowercase()), "{answer:?}");
+    assert!(
+        chat["ms"].as_f64().unwrap() > 0.0 && chat["cached_tokens"] == 0 && chat["prompt_tokens"].as_u64() > Some(5)
+    );
+    assert_eq!(requests.last().unwrap()["status"], 404);
+    assert!(lines.iter().any(|line| line["message"].as_str().is_some_and(|text| text.contains("answers at a time"))));
+}
+
+#[test]
 fn a_fault_ends_one_request_or_pass_and_not_the_server() {
     let mut server = Server::start(&demo(), &["--parallel", "2", "--fault", "mallory"]);
     let question = with(user("What is 2 + 3?"), json!({"temperature": 0}));
