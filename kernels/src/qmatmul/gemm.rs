@@ -20,6 +20,7 @@
 use super::Inputs;
 use super::blocks::{Blocks, Line};
 use super::formats::{self, Float, Quant, Scales};
+use crate::memory::prefetch;
 use crate::{Matrix, Tile};
 
 /// Bytes of a row in a panel.
@@ -123,12 +124,19 @@ pub(super) unsafe fn multiply(functions: &PanelFunctions, w: Matrix<'_>, x: Inpu
     let line = bytemuck::Zeroable::zeroed();
     let mut panel = Panel { values: [[line; 2]; GROUPS], scales: [[line; 2]; SUBS], offsets: [[line; 2]; SUBS] };
     let values = functions.values;
+    let stretches = w.cols().div_ceil(values);
+    let stretch_bytes = w.row_bytes().div_ceil(stretches);
     for n in (0..w.rows()).step_by(ROWS) {
-        for number in 0..w.cols().div_ceil(values) {
+        for number in 0..stretches {
+            // Where a row of the next panel lies as seen from one of this: further along, or 32 rows below.
+            let next = if number + 1 < stretches { (number + 1) * stretch_bytes } else { ROWS * w.row_bytes() };
             for v in 0..ROWS / 16 {
                 for (r, row) in rows.iter_mut().enumerate() {
                     // Past the last row it is taken again; its results are dropped.
                     let bytes = w.row((n + 16 * v + r).min(w.rows() - 1));
+                    for line in (0..stretch_bytes).step_by(64) {
+                        prefetch(bytes.as_ptr().wrapping_add(next + line));
+                    }
                     // SAFETY: the caller vouches for the level.
                     unsafe { (functions.unpack)(bytes, number, row) };
                 }
