@@ -152,7 +152,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let log = if args.quiet { None } else { Some(RequestLog::begin(args.log)?) };
     let told = log.clone();
     let server = Server::bind(&addresses, options, move |line| told.iter().for_each(|log| log.tell(line)));
-    let server = server.with_context(|| format!("cannot listen at {} port {}", args.host, args.port))?;
+    let server = server.with_context(|| {
+        format!("cannot listen at {} port {} (--port 0 finds one that is free)", args.host, args.port)
+    })?;
     args.log.say(&format!("listening on http://{}", server.address()));
     signals::serve(server.shutdown());
 

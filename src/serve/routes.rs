@@ -76,7 +76,9 @@ fn absent(path: &str) -> ApiError {
             "this model writes text: it makes no embeddings, rankings, sounds or pictures",
         );
     }
-    ApiError::not_found("nothing is here")
+    ApiError::not_found(
+        "nothing is here: there are /v1/chat/completions, /v1/completions, /v1/models, /health and /metrics",
+    )
 }
 
 fn served(shared: &Shared) -> Result<Arc<Served>, ApiError> {

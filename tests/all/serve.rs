@@ -510,6 +510,7 @@ fn options_are_taken_from_the_environment_too() {
         .arg(demo())
         .env("QWEN_EDGE_HOST", "0.0.0.0")
         .env("QWEN_EDGE_PORT", "0")
+        .env("QWEN_EDGE_QUIET", "yes")
         .output()
         .unwrap();
     assert_eq!(given.status.code(), Some(2), "{given:?}");
