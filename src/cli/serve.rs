@@ -156,7 +156,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         format!("cannot listen at {} port {} (--port 0 finds one that is free)", args.host, args.port)
     })?;
     args.log.say(&format!("listening on http://{}", server.address()));
-    signals::serve(server.shutdown());
+    let (shutdown, grace, form, quiet) = (server.shutdown(), args.grace, args.log, args.quiet);
+    signals::serve(move || {
+        shutdown.begin();
+        if !quiet {
+            form.say(&format!("ending: answers in the making have {grace} s, and a second signal ends them now"));
+        }
+    });
 
     let about = args.about(&file);
     let thinking = match args.think {

@@ -199,6 +199,7 @@ fn the_model_and_the_counters_are_shown() {
     let models = server.get("/v1/models").json();
     assert_eq!((&models["data"][0]["id"], &models["object"]), (&json!("a-b"), &json!("list")));
     assert_eq!(server.get("/v1/models/a-b").json(), models["data"][0]);
+    assert_eq!(models["data"][0]["architecture"]["input_modalities"], json!(["text", "image"]));
     let health = server.get("/health");
     assert_eq!((health.json(), health.status), (json!({"status": "ok"}), 200));
     assert!(health.head.contains("x-request-id: ") && health.head.contains("nosniff"), "{health:?}");
