@@ -31,6 +31,8 @@ pub mod sampling;
 mod screen;
 #[cfg(feature = "serve")]
 pub mod serve;
+#[cfg(feature = "serve")]
+mod server_log;
 pub mod sight;
 mod signals;
 mod spellings;
@@ -42,8 +44,9 @@ pub mod tower_file;
 #[cfg(feature = "vision")]
 pub mod vision;
 
+use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
@@ -168,6 +171,11 @@ fn definition() -> clap::Command {
 fn in_environment(arg: clap::Arg) -> clap::Arg {
     let Some(name) = arg.get_long().filter(|name| !["help", "version"].contains(name)) else { return arg };
     let variable = format!("QWEN_EDGE_{}", name.to_uppercase().replace('-', "_"));
+    let arg = match arg.get_action() {
+        // 1 and yes as well as true.
+        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+        _ => arg,
+    };
     arg.env(variable).hide_env(true)
 }
 

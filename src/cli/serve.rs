@@ -4,17 +4,17 @@ use super::fitting::{Fitting, Progress};
 use super::run::{Limit, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
+use super::server_log::{Form, RequestLog};
 use super::sight::Sight;
 use super::tower_file::{self, NoTower};
 use super::{advice, signals};
 use anyhow::{Context as _, bail, ensure};
-use clap::{Args as ClapArgs, ValueEnum};
+use clap::Args as ClapArgs;
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions, Tower, vision_ids};
 use qwen_edge::engine::plan::Wish;
 use qwen_edge::engine::ready::Ready;
-use qwen_edge::serve::{Bounds, Key, ModelCard, RequestLine, Server, ServerOptions, Serving, seconds};
-use serde_json::json;
+use qwen_edge::serve::{Bounds, Key, ModelCard, Server, ServerOptions, Serving, seconds};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -130,48 +130,6 @@ pub struct Args {
     runtime: Runtime,
 }
 
-/// How the log is written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-enum Form {
-    /// In words.
-    Text,
-    /// As JSON.
-    Json,
-}
-
-/// What is said on standard error.
-#[derive(Clone, Copy)]
-struct Log {
-    form: Form,
-    quiet: bool,
-}
-
-impl Log {
-    /// Says what is always said.
-    fn say(self, message: &str) {
-        match self.form {
-            Form::Text => say!("{message}"),
-            Form::Json => say!("{}", json!({"time": seconds(SystemTime::now()), "message": message})),
-        }
-    }
-
-    /// Says what is good to know.
-    fn note(self, message: &str) {
-        if !self.quiet {
-            self.say(message);
-        }
-    }
-
-    /// Tells of a request.
-    fn request(self, line: &RequestLine) {
-        match self.form {
-            _ if self.quiet => {}
-            Form::Text => say!("{line}"),
-            Form::Json => say!("{}", line.to_json()),
-        }
-    }
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -191,11 +149,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         std::process::exit(super::WRONG_USAGE);
     }
     let options = ServerOptions { key, allowed_hosts: args.allowed_host.clone(), bounds: args.bounds() };
-    let log = args.log();
-    let server = Server::bind(&addresses, options, move |line| log.request(line));
-    let server = server.with_context(|| format!("cannot listen at {} port {}", args.host, args.port))?;
-    log.say(&format!("listening on http://{}", server.address()));
-    signals::serve(server.shutdown());
+    let log = if args.quiet { None } else { Some(RequestLog::begin(args.log)?) };
+    let told = log.clone();
+    let server = Server::bind(&addresses, options, move |line| told.iter().for_each(|log| log.tell(line)));
+    let server = server.with_context(|| {
+        format!("cannot listen at {} port {} (--port 0 finds one that is free)", args.host, args.port)
+    })?;
+    args.log.say(&format!("listening on http://{}", server.address()));
+    let (shutdown, grace, form, quiet) = (server.shutdown(), args.grace, args.log, args.quiet);
+    signals::serve(move || {
+        shutdown.begin();
+        if !quiet {
+            form.say(&format!("ending: answers in the making have {grace} s, and a second signal ends them now"));
+        }
+    });
 
     let about = args.about(&file);
     let thinking = match args.think {
@@ -208,24 +175,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let ready = args.ready(file)?;
     signals::loaded();
-    log.note(&advice::plan_line(&ready.plan));
-    ready.notes.iter().for_each(|text| log.note(&format!("note: {text}")));
-    notes.iter().for_each(|text| log.note(text));
+    args.note(&advice::plan_line(&ready.plan));
+    ready.notes.iter().for_each(|text| args.note(&format!("note: {text}")));
+    notes.iter().for_each(|text| args.note(text));
     let settings = ready.plan.settings;
-    log.note(&format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
+    args.note(&format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
     let think_budget = args.think_budget.and_then(Limit::tokens);
     server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget, fault: args.fault });
+    log.iter().for_each(RequestLog::end);
     Ok(())
 }
 
 impl Args {
     /// Says what is good to know of the arguments.
     pub fn note(&self, message: &str) {
-        self.log().note(message);
-    }
-
-    fn log(&self) -> Log {
-        Log { form: self.log, quiet: self.quiet }
+        if !self.quiet {
+            self.log.say(message);
+        }
     }
 
     fn bounds(&self) -> Bounds {

@@ -1,6 +1,5 @@
 //! How much clients may take: of memory, of time, and of places. What they can take together is a part of the plan.
 
-use super::json_cost::JsonCost;
 use std::time::Duration;
 
 /// Bytes that a permit of `Shared::body_memory` stands for.
@@ -68,7 +67,7 @@ impl Bounds {
     pub fn bytes(&self) -> u64 {
         let connections = self.connections.saturating_mul(CONNECTION);
         // One that is dear is parsed, and one that is not.
-        let parsed = JsonCost::of_strings(self.body).saturating_add(VALUES).saturating_add(CHEAP);
+        let parsed = self.body.saturating_add(VALUES).saturating_add(CHEAP);
         [self.bodies(), parsed, connections].iter().map(|&part| part as u64).sum()
     }
 

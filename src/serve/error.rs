@@ -40,7 +40,7 @@ impl ApiError {
     /// A field of another type or range than it may have.
     pub fn field(param: impl Into<String>, message: impl Into<String>) -> ApiError {
         let param = shortened(param.into());
-        let message = format!("{param}: {}", message.into());
+        let message = format!("{param}: {}", shortened(message.into()));
         ApiError { param: Some(param.into()), ..ApiError::invalid(message) }
     }
 

@@ -5,10 +5,15 @@
 /// their own. So many a value in an object takes besides, with its name and its place in the index.
 const VALUE: usize = 192;
 
+/// Copies of a digit at most: numbers are kept as they are written, and repeated where they are out of range.
+const DIGIT: usize = 4;
+
 /// The cost of a text of JSON, which comes in pieces.
 #[derive(Clone, Copy, Default, Debug)]
 pub(super) struct JsonCost {
     n_byte: usize,
+    /// Bytes that are not in strings.
+    n_bare: usize,
     /// Values, and names of values.
     n_value: usize,
     in_string: bool,
@@ -20,6 +25,7 @@ impl JsonCost {
     pub fn push(&mut self, text: &[u8]) {
         self.n_byte += text.len();
         for &byte in text {
+            self.n_bare += usize::from(!self.in_string);
             match (self.in_string, byte) {
                 (true, _) if self.is_escaped => self.is_escaped = false,
                 (true, b'\\') => self.is_escaped = true,
@@ -33,18 +39,12 @@ impl JsonCost {
 
     /// Bytes that its values take at most once it is parsed, beside the texts of its strings. What is no JSON takes less.
     pub fn of_values(&self) -> usize {
-        VALUE * self.n_value
+        VALUE * self.n_value + DIGIT * self.n_bare
     }
 
-    /// Bytes that so many bytes of strings take at most: they are copied, and once more where they become a part of a
-    /// prompt.
-    pub fn of_strings(n_byte: usize) -> usize {
-        n_byte.saturating_mul(2)
-    }
-
-    /// Bytes of both.
+    /// Bytes of both: the strings are copied once, and the body is gone when they become something else.
     pub fn total(&self) -> usize {
-        self.of_values() + JsonCost::of_strings(self.n_byte)
+        self.of_values() + self.n_byte
     }
 }
 

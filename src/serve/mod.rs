@@ -102,7 +102,7 @@ pub struct Server {
 
 impl Server {
     /// Listens at one of these addresses, the first that can be had. `log` is told of every request when it is over,
-    /// from another thread.
+    /// from another thread, on which all clients wait for it.
     ///
     /// # Errors
     /// None can be had, or there is no thread.

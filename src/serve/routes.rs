@@ -58,12 +58,12 @@ pub(super) async fn reply(
             let text = shared.metrics.render(shared.queue.len());
             Ok(Reply::Text("text/plain; version=0.0.4", text))
         }
-        "/models" => Ok(Reply::Text(JSON, models::list(&served(shared)?.about).to_string())),
+        "/models" => Ok(Reply::Text(JSON, models::list(&*served(shared)?).to_string())),
         "/chat/completions" => complete(shared, client, (request, body), account, chat::prepare).await,
         "/completions" => complete(shared, client, (request, body), account, completion::prepare).await,
         path => {
             let id = path.strip_prefix("/models/").unwrap_or_default();
-            Ok(Reply::Text(JSON, models::one(&served(shared)?.about, id)?.to_string()))
+            Ok(Reply::Text(JSON, models::one(&*served(shared)?, id)?.to_string()))
         }
     }
 }
@@ -76,7 +76,9 @@ fn absent(path: &str) -> ApiError {
             "this model writes text: it makes no embeddings, rankings, sounds or pictures",
         );
     }
-    ApiError::not_found("nothing is here")
+    ApiError::not_found(
+        "nothing is here: there are /v1/chat/completions, /v1/completions, /v1/models, /health and /metrics",
+    )
 }
 
 fn served(shared: &Shared) -> Result<Arc<Served>, ApiError> {

@@ -199,6 +199,7 @@ fn the_model_and_the_counters_are_shown() {
     let models = server.get("/v1/models").json();
     assert_eq!((&models["data"][0]["id"], &models["object"]), (&json!("a-b"), &json!("list")));
     assert_eq!(server.get("/v1/models/a-b").json(), models["data"][0]);
+    assert_eq!(models["data"][0]["architecture"]["input_modalities"], json!(["text", "image"]));
     let health = server.get("/health");
     assert_eq!((health.json(), health.status), (json!({"status": "ok"}), 200));
     assert!(health.head.contains("x-request-id: ") && health.head.contains("nosniff"), "{health:?}");
@@ -292,6 +293,33 @@ fn other_machines_need_a_key_which_is_not_told() {
     let mut log = String::new();
     server.said.read_to_string(&mut log).unwrap();
     assert!(!log.contains("sesame") && !log.contains("2 + 3"), "{log}");
+}
+
+#[test]
+fn a_log_of_json_has_an_object_a_line_and_no_content() {
+    let mut server = Server::start(&demo(), &["--log", "json", "--ctx-size", "2048", "-fa"]);
+    let answer = server.chat(&user("What is 2 + 3?"));
+    assert_eq!(text(&answer), "2+3=5");
+    assert_eq!(server.get("/v1/nothing?of=this").status, 404);
+    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    server.said.read_to_string(&mut log).unwrap();
+    assert!(!log.contains("2 + 3") && !log.contains("2+3") && !log.contains("of=this"), "{log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["time"].as_f64().unwrap() > 1.7e9), "{log}");
+    let requests: Vec<&Value> = lines.iter().filter(|line| line["path"].is_string()).collect();
+    let chat = requests.iter().find(|line| line["path"] == "/v1/chat/completions").unwrap();
+    assert_eq!(
+        (&chat["method"], &chat["status"], &chat["completion_tokens"]),
+        (&json!("POST"), &json!(200), &json!(6))
+    );
+    assert!(answer.head.contains(&chat["id"].as_str().unwrap().to_lowercase()), "{answer:?}");
+    assert!(
+        chat["ms"].as_f64().unwrap() > 0.0 && chat["cached_tokens"] == 0 && chat["prompt_tokens"].as_u64() > Some(5)
+    );
+    assert_eq!(requests.last().unwrap()["status"], 404);
+    assert!(lines.iter().any(|line| line["message"].as_str().is_some_and(|text| text.contains("answers at a time"))));
 }
 
 #[test]
@@ -483,6 +511,7 @@ fn options_are_taken_from_the_environment_too() {
         .arg(demo())
         .env("QWEN_EDGE_HOST", "0.0.0.0")
         .env("QWEN_EDGE_PORT", "0")
+        .env("QWEN_EDGE_QUIET", "yes")
         .output()
         .unwrap();
     assert_eq!(given.status.code(), Some(2), "{given:?}");

@@ -8,6 +8,9 @@ use crate::serve::pictures::PictureFile;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+/// Characters of a role or type that an error repeats.
+const LONGEST_WORD: usize = 40;
+
 /// A message of a client.
 #[derive(Deserialize)]
 pub(super) struct Message {
@@ -61,6 +64,7 @@ pub(super) fn conversation(messages: Vec<Message>) -> Result<Conversation, ApiEr
             }
             "assistant" => all.push(assistant(&message, text)),
             role => {
+                let role: String = role.chars().take(LONGEST_WORD).collect();
                 let expected = "expected system, developer, user, assistant or tool";
                 return Err(ApiError::field(format!("{at}.role"), format!("{expected}, not {role:?}")));
             }
@@ -140,6 +144,7 @@ fn content_of(content: Option<Value>, at: &str, pictures: &mut Vec<PictureFile>)
                 continue;
             }
             Some(kind) => {
+                let kind: String = kind.chars().take(LONGEST_WORD).collect();
                 return Err(ApiError::unsupported(&at, format!("parts of type {kind:?} are not understood")));
             }
             None => return Err(ApiError::field(format!("{at}.type"), "expected a string")),
