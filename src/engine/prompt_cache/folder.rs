@@ -13,6 +13,7 @@
 use super::key::Key;
 use crate::platform::atomic_file::AtomicFile;
 use sha2::{Digest, Sha256};
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -214,7 +215,7 @@ impl Folder {
             }
         }
         // The latest first: a page is kept for the latest state that refers to it.
-        states.sort_by(|a, b| b.used.cmp(&a.used));
+        states.sort_by_key(|state| Reverse(state.used));
         let page_bytes: HashMap<&str, u64> = pages.iter().map(|page| (&page.name[..], page.bytes)).collect();
         let page_bytes = |name: &String| page_bytes.get(&name[..]).copied().unwrap_or(0);
         let mut wanted: HashSet<String> = HashSet::new();

@@ -1,7 +1,7 @@
 //! What was read of prompts, kept in a folder: what a prompt has in common with an earlier one is not read again, in this
 //! process or in another.
 //!
-//! Keys and values are kept page by page, each page under the [key](key) of all rows up to its end, so that prompts share the
+//! Keys and values are kept page by page, each page under the [key] of all rows up to its end, so that prompts share the
 //! pages of what they have in common. The states of a hybrid model cannot be cut back, so they are kept at some rows only:
 //! where the next prompt is likely to be the same up to ([`points`]), and every 8,192 rows. Rows that were written, not read,
 //! have other bits, and are not kept.
@@ -23,6 +23,7 @@ use folder::{FileError, Folder, StateFile};
 use kernels::attention::PAGE;
 use key::Key;
 use state::StateHead;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -146,7 +147,7 @@ impl CacheFolder {
     /// If the folder cannot be read.
     pub fn list(&self) -> io::Result<(Vec<Kept>, ByteSize)> {
         let mut states = self.0.states()?;
-        states.sort_by(|a, b| b.used.cmp(&a.used));
+        states.sort_by_key(|state| Reverse(state.used));
         let kept = states.iter().map(|state| Kept {
             n_token: state.n,
             model: head_of(&self.0, state).map_or_else(|| "damaged".to_owned(), |head| head.model),
@@ -206,7 +207,7 @@ impl PromptCache {
         };
         // The last row is read in any case: an answer begins with the logits behind it.
         states.retain(|state| (n_have + 1..rows.len()).contains(&state.n));
-        states.sort_by(|a, b| b.n.cmp(&a.n));
+        states.sort_by_key(|state| Reverse(state.n));
         let mut keys: HashMap<usize, Key> = states.iter().map(|state| (state.n, base)).collect();
         let mut key = base;
         for (i, &row) in row_keys.iter().enumerate() {
@@ -242,7 +243,7 @@ impl PromptCache {
     /// Why nothing was found that is kept of more than the first `n` rows.
     fn why(&self, base: Key, row_keys: &[u64], n: usize) -> Reuse {
         let mut states = self.folder.states().unwrap_or_default();
-        states.sort_by(|a, b| b.used.cmp(&a.used));
+        states.sort_by_key(|state| Reverse(state.used));
         let mut most = None;
         for state in states.iter().take(MOST_COMPARED) {
             let Some(head) = head_of(&self.folder, state).filter(|head| head.base == base.0) else { continue };
