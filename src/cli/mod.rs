@@ -12,11 +12,13 @@ pub mod batch;
 pub mod bench;
 mod bench_drafts;
 mod bench_passes;
+pub mod cache;
 mod chat;
 pub mod completions;
 mod drafting;
 pub mod fitting;
 pub mod inspect;
+pub mod kept;
 pub mod logits;
 mod marks;
 mod pasted;
@@ -63,6 +65,7 @@ enum Command {
     Batch(Box<batch::Args>),
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
+    Cache(cache::Args),
     Inspect(inspect::Args),
     Bench(bench::Args),
     Logits(logits::Args),
@@ -82,6 +85,7 @@ impl Command {
             Command::Batch(args) => batch::run(*args),
             #[cfg(feature = "serve")]
             Command::Serve(args) => serve::run(*args),
+            Command::Cache(args) => cache::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),

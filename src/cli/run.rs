@@ -1,6 +1,7 @@
 //! `run`: answer a prompt, or chat.
 
 use super::fitting::{self, Fitting, Progress};
+use super::kept::{self, Kept};
 use super::marks::Typed;
 use super::prompt::{PromptArgs, Question};
 use super::runtime::Runtime;
@@ -16,6 +17,7 @@ use qwen_edge::engine::draft::Draft;
 use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
 use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions, vision_ids};
+use qwen_edge::engine::prompt_cache::CacheFolder;
 use qwen_edge::engine::session::{AnswerOptions, Session, SessionError};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model;
@@ -99,6 +101,9 @@ pub struct Args {
 
     /// How to compute.
     #[command(flatten)]
+    pub kept: Kept,
+
+    #[command(flatten)]
     pub runtime: Runtime,
 }
 
@@ -144,6 +149,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
     let path = args.input.model();
+    let folder = args.sight.cache.as_deref().map(CacheFolder::open).transpose()?;
     let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;
     let looks = interactive || !args.sight.is_empty();
     let found = tower_file::find(&args.sight, path, (file.gguf(), file.config().n_embd), looks)?;
@@ -187,11 +193,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         answers: Some(answers),
         seed,
     };
+    let cache = folder.map(|folder| args.kept.cache(folder, file.fingerprint(), name.clone()));
     let mut progress = Progress::new();
     let session = file.start(options, &mut |done, total| progress.show(done, total));
     progress.end();
     let mut session = session.map_err(|error| start_error(error, path))?;
     session.cancel_by(signals::canceller());
+    if let Some(cache) = cache {
+        session.keep_prompts(cache);
+    }
     if has_tower && session.viewer().is_none() {
         no_tower = NoTower::NoMemory;
     }
@@ -405,6 +415,7 @@ impl Talk {
         let seed = (self.seed_given || options.sampling.is_random()).then_some(self.seed);
         let bytes_per_token = self.session.context().model().bytes_per_token();
         self.screen.summary(&outcome, bytes_per_token, seed, options.max_tokens);
+        kept::tell(&mut self.session, &outcome, &self.screen);
         Ok(outcome)
     }
 
@@ -432,6 +443,8 @@ impl Talk {
             "thinking_tokens": outcome.n_thinking,
             "prompt_tokens": outcome.n_prompt,
             "prompt_tokens_read": outcome.n_read,
+            "reused_tokens": outcome.n_reused,
+            "reuse": self.session.reuse().to_string(),
             "tokens": outcome.ids.len(),
             "ids": outcome.ids,
             "seed": self.seed,

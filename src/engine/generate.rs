@@ -143,6 +143,12 @@ pub trait Audience {
     fn chosen(&mut self, _id: u32, _logits: &[f32]) {}
     /// The model ended the answer with this token, from these logits; told to those who follow choices.
     fn ended(&mut self, _id: u32, _logits: &[f32]) {}
+    /// A row of the prompt, behind the `done` first, at which reading alone is to pause, so that it can look at what was read.
+    fn pause_at(&self, _done: usize) -> Option<usize> {
+        None
+    }
+    /// Reading has paused: the sequence has the rows up to there.
+    fn paused(&mut self, _runner: &Runner, _sequence: &Sequence) {}
     /// Whether it can take more now. An answer among [several](super::answers::Answers) waits until it can.
     fn is_ready(&self) -> bool {
         true
@@ -501,7 +507,9 @@ pub fn generate(
             drafting.propose(runner, Some(tokenizer), &mut [talk]);
             answer.take_drafts();
         }
-        let Some(wanted) = answer.wanted(n_batch) else { break };
+        let n_past = sequence.n_past();
+        let pause = tools.audience.pause_at(n_past).filter(|&at| n_past < at && at <= n_past + n_batch);
+        let Some(wanted) = answer.wanted(pause.map_or(n_batch, |at| at - n_past)) else { break };
         let (n, want, way) = (wanted.rows.len(), wanted.want, wanted.way);
         let start = Instant::now();
         let outputs = match runner.run(&mut [wanted.step(sequence)]) {
@@ -512,6 +520,9 @@ pub fn generate(
             outputs => outputs?.remove(0),
         };
         answer.read(n, sequence, &mut tools);
+        if pause == Some(sequence.n_past()) && way == Way::Prompt {
+            tools.audience.paused(runner, sequence);
+        }
         if want > 0 && !answer.is_done() {
             runner.logits(outputs.clone());
             let time = start.elapsed();

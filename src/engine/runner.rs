@@ -276,7 +276,7 @@ impl Runner {
         drop(parts);
         self.show_trails(steps);
         let finish = |(step, passed): (&mut Step<'_>, forward::Passed)| {
-            step.sequence.went_on(step.rows, passed.checkpoints);
+            step.sequence.went_on(step.rows, step.way, passed.checkpoints);
             passed.outputs
         };
         let outputs: Vec<Range<usize>> = steps.iter_mut().zip(passed).map(finish).collect();

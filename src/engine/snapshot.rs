@@ -1,11 +1,11 @@
 //! A sequence as bytes, and back: what a conversation is kept as beside the program that holds it.
 //!
 //! ```text
-//! "qwen-edge sequence 1\n"                     another way to write them has another number
+//! "qwen-edge sequence 2\n"                     another way to write them has another number
 //! fingerprint of the model                     32 bytes
 //! storage of keys and values                   8 bytes, its name and zeros
 //! rows                                         u64, then for each a key u64 and the next position u32
-//! memory                                       pages, states and logs, layer by layer
+//! memory                                       rows, states and logs, then keys and values, each layer by layer
 //! SHA-256 of all before                        32 bytes
 //! ```
 //!
@@ -19,7 +19,7 @@ use crate::model::memory::Memory;
 use sha2::{Digest, Sha256};
 
 /// What the bytes of a sequence begin with.
-const MAGIC: &[u8] = b"qwen-edge sequence 1\n";
+const MAGIC: &[u8] = b"qwen-edge sequence 2\n";
 
 /// Bytes of a hash.
 const HASH: usize = 32;
@@ -29,7 +29,7 @@ const HASH: usize = 32;
 #[non_exhaustive]
 pub enum SnapshotError {
     /// They are something else, or of another version.
-    #[error("no sequence of this version: expected it to begin with \"qwen-edge sequence 1\"")]
+    #[error("no sequence of this version: expected it to begin with \"qwen-edge sequence 2\"")]
     Magic,
     /// Another model wrote it.
     #[error("the sequence is of another model, or of the model's file before it was changed")]
@@ -100,7 +100,8 @@ impl Runner {
         let mut sequence = self.sequence();
         sequence.memory = restored.ok_or(SnapshotError::Damaged)?;
         let keys = keys.iter().map(|&key| u64::from_le_bytes(key)).collect();
-        sequence.set_rows(keys, next.iter().map(|&next| u32::from_le_bytes(next)).collect());
+        // How its rows were computed is not written: none is taken for a prompt row.
+        sequence.set_rows(keys, next.iter().map(|&next| u32::from_le_bytes(next)).collect(), 0);
         Ok(sequence)
     }
 

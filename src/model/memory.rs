@@ -3,6 +3,7 @@
 use super::pages::{PagePool, PageTable, PoolId};
 use super::state::{LOG_ROWS, Log, State};
 use super::{Config, LayerKind};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a layer remembers.
@@ -180,51 +181,73 @@ impl Memory {
         }
     }
 
-    /// Writes all that is remembered, for [`Memory::from_bytes`].
-    pub fn to_bytes(&self, pool: &PagePool, out: &mut Vec<u8>) {
-        for n in [self.n_past, self.n_logged] {
-            out.extend_from_slice(&(n as u64).to_le_bytes());
-        }
+    /// Writes the keys and values of positions that begin at a page, layer by layer, for [`Memory::fill`].
+    pub fn keys_to_bytes(&self, pool: &PagePool, positions: Range<usize>, out: &mut Vec<u8>) {
         for layer in &self.layers {
-            match layer {
-                LayerMemory::Attention(table) => pool.to_bytes(table, self.n_past, out),
-                LayerMemory::DeltaNet(state, log) => {
-                    state.values().into_iter().for_each(|values| out.extend_from_slice(bytemuck::cast_slice(values)));
-                    log.rows(self.n_logged)
-                        .into_iter()
-                        .for_each(|rows| out.extend_from_slice(bytemuck::cast_slice(rows)));
+            if let LayerMemory::Attention(table) = layer {
+                pool.to_bytes(table, positions.clone(), out);
+            }
+        }
+    }
+
+    /// Writes what is remembered beside keys and values, for [`Memory::resume`].
+    pub fn states_to_bytes(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.n_logged as u64).to_le_bytes());
+        for (state, log) in self.states() {
+            let [conv, s] = state.values();
+            for values in [conv, s].into_iter().chain(log.rows(self.n_logged)) {
+                out.extend_from_slice(bytemuck::cast_slice(values));
+            }
+        }
+    }
+
+    /// A memory of `n_past` rows with the states that [`Memory::states_to_bytes`] of the same model has written, which are
+    /// taken from `bytes`. Its keys and values are still to be [filled](Memory::fill). `None` if it is not that, or the pool
+    /// has too few pages.
+    pub fn resume(config: &Config, pool: &mut PagePool, n_past: usize, bytes: &mut &[u8]) -> Option<Memory> {
+        let n_logged = usize::try_from(take_u64(bytes)?).ok()?;
+        let mut memory = Memory::new(config, pool);
+        if n_logged > n_past.min(LOG_ROWS) || pool.check(memory.n_missing(n_past)).is_err() {
+            return None;
+        }
+        for layer in &mut memory.layers {
+            if let LayerMemory::DeltaNet(state, log) = layer {
+                let state = Arc::get_mut(state).expect("just made");
+                for values in state.values_mut().into_iter().chain(log.rows_mut(n_logged)) {
+                    let to: &mut [u8] = bytemuck::cast_slice_mut(values);
+                    to.copy_from_slice(bytes.split_off(..to.len())?);
                 }
             }
         }
+        memory.reserve(pool, n_past);
+        (memory.n_past, memory.n_logged) = (n_past, n_logged);
+        Some(memory)
+    }
+
+    /// Takes the keys and values of positions from `bytes`, which [`Memory::keys_to_bytes`] has written; `None` if there is
+    /// too little.
+    pub fn fill(&mut self, pool: &mut PagePool, positions: Range<usize>, bytes: &mut &[u8]) -> Option<()> {
+        for layer in &self.layers {
+            if let LayerMemory::Attention(table) = layer {
+                pool.fill(table, positions.clone(), bytes)?;
+            }
+        }
+        Some(())
+    }
+
+    /// Writes all that is remembered, for [`Memory::from_bytes`].
+    pub fn to_bytes(&self, pool: &PagePool, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.n_past as u64).to_le_bytes());
+        self.states_to_bytes(out);
+        self.keys_to_bytes(pool, 0..self.n_past, out);
     }
 
     /// Takes from `bytes` what [`Memory::to_bytes`] of the same model and storage has written, at most `n_ctx` rows; `None`
     /// if it is not that, or the pool has too few pages.
     pub fn from_bytes(config: &Config, pool: &mut PagePool, n_ctx: usize, bytes: &mut &[u8]) -> Option<Memory> {
-        let mut number = || {
-            let n = bytes.split_off(..8)?;
-            usize::try_from(u64::from_le_bytes(n.try_into().expect("eight bytes"))).ok()
-        };
-        let (n_past, n_logged) = (number()?, number()?);
-        if n_past > n_ctx || n_logged > n_past.min(LOG_ROWS) {
-            return None;
-        }
-        let mut memory = Memory::new(config, pool);
-        pool.check(memory.n_missing(n_past)).ok()?;
-        memory.reserve(pool, n_past);
-        for layer in &mut memory.layers {
-            match layer {
-                LayerMemory::Attention(table) => pool.fill(table, n_past, bytes)?,
-                LayerMemory::DeltaNet(state, log) => {
-                    let state = Arc::get_mut(state).expect("just made");
-                    for values in state.values_mut().into_iter().chain(log.rows_mut(n_logged)) {
-                        let to: &mut [u8] = bytemuck::cast_slice_mut(values);
-                        to.copy_from_slice(bytes.split_off(..to.len())?);
-                    }
-                }
-            }
-        }
-        (memory.n_past, memory.n_logged) = (n_past, n_logged);
+        let n_past = usize::try_from(take_u64(bytes)?).ok().filter(|&n| n <= n_ctx)?;
+        let mut memory = Memory::resume(config, pool, n_past, bytes)?;
+        memory.fill(pool, 0..n_past, bytes)?;
         Some(memory)
     }
 
@@ -242,4 +265,10 @@ impl Memory {
         };
         self.layers.iter().map(pages).sum()
     }
+}
+
+/// The number that `bytes` begin with.
+fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
+    let n = bytes.split_off(..8)?;
+    Some(u64::from_le_bytes(n.try_into().expect("eight bytes")))
 }
