@@ -517,6 +517,9 @@ fn options_are_taken_from_the_environment_too() {
     assert_eq!(given.status.code(), Some(2), "{given:?}");
     let wrong = program().arg("serve").arg(demo()).env("QWEN_EDGE_PORT", "x").output().unwrap();
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    let named =
+        program().arg("serve").env("QWEN_EDGE_MODEL", demo()).args(["--host", "evil.example"]).output().unwrap();
+    assert!(!named.status.success() && String::from_utf8_lossy(&named.stderr).contains("an address"), "{named:?}");
 }
 
 fn picture(name: &str) -> Vec<u8> {

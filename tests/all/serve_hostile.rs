@@ -1,9 +1,10 @@
 //! `serve` among those who mean it no good: whatever a client does is bounded, answered or closed, and the others are
 //! served meanwhile.
 
-use crate::support::chats::{demo, forever, text, user, with};
+use crate::support::chats::{demo, forever, random, text, user, with};
 use crate::support::http::{Response, Server};
 use crate::support::program::emulated;
+use crate::support::scratch::Scratch;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -349,6 +350,23 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
     let mut said = Vec::new();
     server.said.read_to_end(&mut said).unwrap();
     assert!(said.len() > 4000);
+}
+
+#[test]
+fn a_request_waits_for_a_seat_for_a_while_and_not_for_ever() {
+    let scratch = Scratch::new("serve_hostile");
+    // Three seconds, that is.
+    let server = Server::start(&random(&scratch), &["--parallel", "1", "--ctx", "16k", "--hurry", "200"]);
+    let mut stream = server.chat_stream(&with(forever(), json!({"stream": true})));
+    stream.read_exact(&mut [0; 64]).unwrap();
+    let reader = thread::spawn(move || stream.read_to_end(&mut Vec::new()));
+    let start = Instant::now();
+    let late = server.chat(&user("b"));
+    assert!(late.status == 503 && late.head.contains("retry-after: "), "{late:?}");
+    assert!(start.elapsed() > Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(!reader.is_finished(), "the seat was free");
+    drop(server);
+    let _ = reader.join();
 }
 
 /// Ticks of the clock (1/100 s) that the process has computed for.
