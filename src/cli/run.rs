@@ -460,8 +460,14 @@ impl Talk {
             messages.push(outcome.clone().into());
             self.keep(&messages)?;
         }
-        self.keep_state()?;
-        self.report(&outcome, as_json)
+        if signals::interrupted() {
+            self.keep_state()?;
+            return self.report(&outcome, as_json);
+        }
+        // Whoever waits for the answer has it; the next one will be faster.
+        self.report(&outcome, as_json)?;
+        self.session.read_history(&messages)?;
+        self.keep_state()
     }
 
     /// Writes the messages into the file of the conversation, if there is one.

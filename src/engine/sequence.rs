@@ -134,6 +134,11 @@ impl Sequence {
         self.keys.iter().zip(rows).take_while(|(have, row)| **have == key(row)).count()
     }
 
+    /// Whether it has all of `rows` at its beginning.
+    pub(super) fn begins_with(&self, rows: &[InputRow]) -> bool {
+        self.common_prefix(rows) == rows.len()
+    }
+
     /// Goes back to the latest known point that `rows` also begin with, and returns how many of them are therefore read
     /// already. At most all but one, so that there is something to read.
     pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow]) -> usize {

@@ -223,8 +223,9 @@ fn a_conversation_in_a_file_goes_on_and_only_what_is_new_is_read() {
     let state = scratch.0.join("talk.json.state");
     let (messages, kept) = (fs::read(&file).unwrap(), fs::read(&state).unwrap());
     let (second, _) = say("What is my name?", &[]);
-    // All up to the answer, before which the template has put an empty thinking that it leaves out of the history.
-    assert!(number(&second, "reused_tokens") + 10 >= number(&first, "prompt_tokens"), "{second}");
+    // The first answer was read again as the history has it, without the empty thinking before it: the question is new.
+    assert!(number(&second, "prompt_tokens_read") < 20, "{second}");
+    assert!(number(&second, "reused_tokens") > number(&first, "prompt_tokens"), "{second}");
     assert_eq!(
         serde_json::from_slice::<Value>(&fs::read(&file).unwrap()).unwrap()["messages"].as_array().unwrap().len(),
         5
