@@ -284,6 +284,14 @@ impl Answer {
         runner.check_inputs(&self.prompt)
     }
 
+    /// Decides how it is drafted, before any of its rows is computed.
+    pub fn begin_drafts(&mut self, drafting: &mut Drafting) {
+        if !self.has_begun() {
+            let n_prompt = self.n_unread();
+            drafting.begin(&mut self.track, n_prompt, self.n_max);
+        }
+    }
+
     /// Whether any of its rows was computed.
     pub fn has_begun(&self) -> bool {
         self.outcome.n_read > 0
@@ -304,8 +312,7 @@ impl Answer {
                 let rows = &self.prompt[*done..self.prompt.len().min(done + n_prompt)];
                 let checkpoint_at = self.checkpoint_at.checked_sub(*done).filter(|at| (1..rows.len()).contains(at));
                 let left = self.prompt.len() - done - rows.len();
-                // An answer of one token is not drafted.
-                let shown = if self.n_max == 1 { 0 } else { SHOWN.saturating_sub(left).min(rows.len()) };
+                let shown = if self.track.shows() { SHOWN.saturating_sub(left).min(rows.len()) } else { 0 };
                 Some(Wanted { rows, way: Way::Prompt, want: usize::from(left == 0), shown, checkpoint_at })
             }
             Stage::Writing => {
@@ -398,7 +405,9 @@ impl Answer {
         chosen?;
         let ids = &self.outcome.ids[before..];
         if is_written {
-            runner.keep_hidden(sequence, outputs.start..outputs.start + n_kept);
+            if self.track.shows() {
+                runner.keep_hidden(sequence, outputs.start..outputs.start + n_kept);
+            }
             drafting.settle(&mut self.track, ids);
         }
         let n_chosen = ids.len();
@@ -502,6 +511,7 @@ pub fn generate(
     let mut tools = Tools { tokenizer, sampler, audience };
     let (runner, sequence, drafting) = context.drafting_parts();
     answer.check(runner, sequence)?;
+    answer.begin_drafts(drafting);
     loop {
         if let Some(talk) = answer.talk(sequence, tools.sampler, runner.settings().n_ctx) {
             drafting.propose(runner, Some(tokenizer), &mut [talk]);
@@ -519,6 +529,9 @@ pub fn generate(
             }
             outputs => outputs?.remove(0),
         };
+        if way == Way::Prompt {
+            drafting.read(n, start.elapsed());
+        }
         answer.read(n, sequence, &mut tools);
         if pause == Some(sequence.n_past()) && way == Way::Prompt {
             tools.audience.paused(runner, sequence);

@@ -177,6 +177,17 @@ impl Sequence {
         (self.keys, self.next, self.n_prompt) = (keys, next, n_prompt);
     }
 
+    /// The latest checkpoint.
+    pub(super) fn last_checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoints.last()
+    }
+
+    /// Gives it a checkpoint that comes from elsewhere with its memory, if it may have any.
+    pub(super) fn set_checkpoint(&mut self, checkpoint: Option<Checkpoint>) {
+        self.checkpoints.clear();
+        self.keep(checkpoint.into_iter().collect());
+    }
+
     /// Notes rows that a pass has added to the memory, and the checkpoints it has made inside.
     pub(super) fn went_on(&mut self, rows: &[InputRow], way: Way, checkpoints: Vec<Checkpoint>) {
         if way == Way::Prompt && self.n_prompt == self.n_past() {

@@ -11,8 +11,10 @@ use super::prompt_cache::{self, PromptCache, Reuse};
 use super::ready::Ready;
 use super::runner::Runner;
 use super::sequence::Sequence;
+use super::snapshot::SnapshotError;
 use crate::chat::thinking::{Channel, Thinking};
 use crate::chat::{self, Request, Template};
+use crate::gguf::Fingerprint;
 use crate::model::input::InputRow;
 use crate::sampler::{Sampler, Settings};
 use crate::tokenizer::{Special, Tokenizer};
@@ -190,6 +192,25 @@ impl Session {
     /// Where what was read of prompts is kept.
     pub fn cache(&mut self) -> Option<&mut PromptCache> {
         self.cache.as_mut()
+    }
+
+    /// Writes all that is remembered of the conversation, for [`Session::restore`]; `model` is the fingerprint of its model.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn save(&self, model: &Fingerprint, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        self.context.runner().save_to(self.context.sequence(), model, out)
+    }
+
+    /// Remembers again what [`Session::save`] has written: what the next messages have in common with those is not read.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; the session is as good as new then.
+    pub fn restore(&mut self, model: &Fingerprint, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let (runner, sequence) = self.context.parts();
+        sequence.clear();
+        *sequence = runner.restore(bytes, model)?;
+        Ok(())
     }
 
     /// Why no more of the last prompt was known.
