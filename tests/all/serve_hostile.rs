@@ -24,6 +24,15 @@ const A_WHILE: Duration = Duration::from_secs(20);
 
 const POST: &str = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
 
+/// Says that something is done, also when it failed: nobody waits for it any longer then.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Asks again and again while `deed` is done, and some more while what it returns is held; answers come soon.
 fn meanwhile<T>(server: &Server, deed: impl FnOnce() -> T) -> T {
     let is_done = AtomicBool::new(false);
@@ -42,8 +51,9 @@ fn meanwhile<T>(server: &Server, deed: impl FnOnce() -> T) -> T {
             times.sort();
             times
         });
+        let done = Done(&is_done);
         let held = deed();
-        is_done.store(true, Ordering::Relaxed);
+        drop(done);
         let times = asking.join().unwrap();
         let (n, median, slowest) = (times.len(), times[times.len() / 2], times[times.len() - 1]);
         println!("{n} answers meanwhile, median {median:?}, slowest {slowest:?}");
