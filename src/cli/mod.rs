@@ -12,11 +12,13 @@ pub mod batch;
 pub mod bench;
 mod bench_drafts;
 mod bench_passes;
+pub mod cache;
 mod chat;
 pub mod completions;
 mod drafting;
 pub mod fitting;
 pub mod inspect;
+pub mod kept;
 pub mod logits;
 mod marks;
 mod pasted;
@@ -29,6 +31,9 @@ pub mod sampling;
 mod screen;
 #[cfg(feature = "serve")]
 pub mod serve;
+#[cfg(feature = "serve")]
+mod server_log;
+mod session_file;
 pub mod sight;
 mod signals;
 mod spellings;
@@ -40,8 +45,9 @@ pub mod tower_file;
 #[cfg(feature = "vision")]
 pub mod vision;
 
+use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
@@ -60,6 +66,7 @@ enum Command {
     Batch(Box<batch::Args>),
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
+    Cache(cache::Args),
     Inspect(inspect::Args),
     Bench(bench::Args),
     Logits(logits::Args),
@@ -79,6 +86,7 @@ impl Command {
             Command::Batch(args) => batch::run(*args),
             #[cfg(feature = "serve")]
             Command::Serve(args) => serve::run(*args),
+            Command::Cache(args) => cache::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
@@ -133,8 +141,13 @@ fn arguments() -> Cli {
         say!("{}", text.trim_end());
         std::process::exit(error.exit_code())
     });
-    if !matches!(&cli.command, Command::Run(args) if args.quiet) {
-        notes.iter().for_each(|note| say!("note: {note}"));
+    for note in notes.iter().map(|note| format!("note: {note}")) {
+        match &cli.command {
+            Command::Run(args) if args.quiet => {}
+            #[cfg(feature = "serve")]
+            Command::Serve(args) => args.note(&note),
+            _ => say!("{note}"),
+        }
     }
     cli
 }
@@ -159,6 +172,11 @@ fn definition() -> clap::Command {
 fn in_environment(arg: clap::Arg) -> clap::Arg {
     let Some(name) = arg.get_long().filter(|name| !["help", "version"].contains(name)) else { return arg };
     let variable = format!("QWEN_EDGE_{}", name.to_uppercase().replace('-', "_"));
+    let arg = match arg.get_action() {
+        // 1 and yes as well as true.
+        ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()),
+        _ => arg,
+    };
     arg.env(variable).hide_env(true)
 }
 

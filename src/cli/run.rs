@@ -1,11 +1,13 @@
 //! `run`: answer a prompt, or chat.
 
 use super::fitting::{self, Fitting, Progress};
+use super::kept::{self, Kept};
 use super::marks::Typed;
 use super::prompt::{PromptArgs, Question};
 use super::runtime::Runtime;
 use super::sampling::{Sampling, at_most};
 use super::screen::Screen;
+use super::session_file::SessionFile;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
 use super::{advice, chat, drafting, marks, pasted, printable, signals, text};
@@ -16,6 +18,7 @@ use qwen_edge::engine::draft::Draft;
 use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
 use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions, vision_ids};
+use qwen_edge::engine::prompt_cache::CacheFolder;
 use qwen_edge::engine::session::{AnswerOptions, Session, SessionError};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model;
@@ -23,7 +26,7 @@ use qwen_edge::sampler::Settings;
 use qwen_edge::vision::eyes::Seen;
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Answer a prompt, or chat.
@@ -98,6 +101,14 @@ pub struct Args {
     pub fitting: Fitting,
 
     /// How to compute.
+    /// Go on with the conversation in this file, and keep it there; a new file begins one. What the model remembers of it
+    /// lies beside it in FILE.state, so that nothing is read again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "image", "video"])]
+    pub session: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub kept: Kept,
+
     #[command(flatten)]
     pub runtime: Runtime,
 }
@@ -144,6 +155,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
     let path = args.input.model();
+    let folder = args.sight.cache.as_deref().map(CacheFolder::open).transpose()?;
     let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;
     let looks = interactive || !args.sight.is_empty();
     let found = tower_file::find(&args.sight, path, (file.gguf(), file.config().n_embd), looks)?;
@@ -155,10 +167,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let has_tower = tower.is_some();
     let (thinking, budget) = args.thinking(file.config().thinks_by_default());
+    let kept = args.session.as_deref().map(|path| SessionFile::open(path, file.fingerprint())).transpose()?;
+    let (session_file, mut messages) = kept.map_or_else(Default::default, |(file, messages)| (Some(file), messages));
     // The prompt is known before the plan, which makes room for it.
     let system = args.system.as_deref().map(text::without_mark);
+    ensure!(system.is_none() || messages.is_empty(), "--system begins a conversation, and that of --session has begun");
+    if session_file.is_some() && messages.is_empty() {
+        messages.extend(system.map(Message::system));
+    }
     let question = asked.map(|asked| asked.finish(&screen)).transpose()?;
+    if let (Some(_), Some(question)) = (&session_file, &question) {
+        messages.push(Message::user(question.whole()));
+    }
     let ids = question.as_ref().map(|question| match args.raw {
+        _ if session_file.is_some() => {
+            let messages: Vec<Value> = messages.iter().map(Message::to_json).collect();
+            Ok(file.prompt_ids(&messages, thinking)?)
+        }
         true => Ok(file.tokenizer().encode(&question.whole(), qwen_edge::tokenizer::Special::None)),
         false => args.first_turn(question, system).and_then(|turn| Ok(file.prompt_ids(&turn, thinking)?)),
     });
@@ -187,11 +212,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         answers: Some(answers),
         seed,
     };
+    let cache = folder.map(|folder| args.kept.cache(folder, file.fingerprint(), name.clone()));
     let mut progress = Progress::new();
     let session = file.start(options, &mut |done, total| progress.show(done, total));
     progress.end();
     let mut session = session.map_err(|error| start_error(error, path))?;
     session.cancel_by(signals::canceller());
+    if let Some(cache) = cache {
+        session.keep_prompts(cache);
+    }
+    if let Some(file) = session_file.as_ref().filter(|_| messages.len() > 1) {
+        file.restore(&mut session).iter().for_each(|note| screen.note(&format!("note: {note}")));
+    }
     if has_tower && session.viewer().is_none() {
         no_tower = NoTower::NoMemory;
     }
@@ -237,6 +269,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         no_tower,
         quiet: args.quiet,
         reports: Vec::new(),
+        file: session_file,
     };
     let looked = |talk: &mut Talk, specs: &[String], kind| -> anyhow::Result<Vec<Seen>> {
         let parts = specs.iter().map(|spec| talk.look(spec, kind));
@@ -253,12 +286,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let whole = question.whole();
             talk.finish(|session, on_event| session.continue_text(&whole, on_event), args.json)
         }
+        (Some(_), _) if talk.file.is_some() => talk.go_on(messages, args.json),
         (Some(ids), _) => {
             talk.finish(|session, on_event| session.answer_ids(ids, &images, &clips, on_event), args.json)
         }
         (None, _) => {
             let shown = images.into_iter().map(Part::Image).chain(clips.into_iter().map(Part::Clip)).collect();
-            chat::chat(&mut talk, system, shown)
+            let fresh = system.map(Message::system).into_iter().collect();
+            let messages = if talk.file.is_some() { messages } else { Vec::new() };
+            chat::chat(&mut talk, fresh, messages, shown)
         }
     };
     done.map_err(|error| match not_finite(&error) {
@@ -335,6 +371,8 @@ pub(super) struct Talk {
     quiet: bool,
     /// What was looked at so far.
     reports: Vec<Value>,
+    /// Where the conversation is kept.
+    file: Option<SessionFile>,
 }
 
 /// What is looked at.
@@ -405,14 +443,46 @@ impl Talk {
         let seed = (self.seed_given || options.sampling.is_random()).then_some(self.seed);
         let bytes_per_token = self.session.context().model().bytes_per_token();
         self.screen.summary(&outcome, bytes_per_token, seed, options.max_tokens);
+        kept::tell(&mut self.session, &outcome, &self.screen);
         Ok(outcome)
     }
 
     /// Makes the one answer of a run, and prints the result.
     fn finish(&mut self, make: impl FnOnce(&mut Session, OnEvent<'_>) -> Made, as_json: bool) -> anyhow::Result<()> {
         let outcome = self.follow(make)?;
+        self.report(&outcome, as_json)
+    }
+
+    /// Answers the last of the messages, and keeps them with the answer.
+    fn go_on(&mut self, mut messages: Vec<Message>, as_json: bool) -> anyhow::Result<()> {
+        let outcome = self.answer(&messages)?;
+        if !outcome.is_stopped_before_answer() {
+            messages.push(outcome.clone().into());
+            self.keep(&messages)?;
+        }
+        self.keep_state()?;
+        self.report(&outcome, as_json)
+    }
+
+    /// Writes the messages into the file of the conversation, if there is one.
+    pub fn keep(&self, messages: &[Message]) -> anyhow::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| file.keep(messages))
+    }
+
+    /// Writes what the model remembers beside that file.
+    pub fn keep_state(&self) -> anyhow::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| file.keep_state(&self.session))
+    }
+
+    /// Whether the conversation is kept in a file.
+    pub fn is_kept(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Prints the result of a run.
+    fn report(&self, outcome: &Outcome, as_json: bool) -> anyhow::Result<()> {
         if as_json {
-            let result = printable::json(&self.json(&outcome).to_string());
+            let result = printable::json(&self.json(outcome).to_string());
             writeln!(std::io::stdout(), "{result}").context("cannot write to standard output")?;
         }
         if outcome.stop == Stop::Interrupted && signals::interrupted() {
@@ -432,6 +502,8 @@ impl Talk {
             "thinking_tokens": outcome.n_thinking,
             "prompt_tokens": outcome.n_prompt,
             "prompt_tokens_read": outcome.n_read,
+            "reused_tokens": outcome.n_reused,
+            "reuse": self.session.reuse().to_string(),
             "tokens": outcome.ids.len(),
             "ids": outcome.ids,
             "seed": self.seed,

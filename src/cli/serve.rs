@@ -4,6 +4,7 @@ use super::fitting::{Fitting, Progress};
 use super::run::{Limit, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
+use super::server_log::{Form, RequestLog};
 use super::sight::Sight;
 use super::tower_file::{self, NoTower};
 use super::{advice, signals};
@@ -13,10 +14,10 @@ use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions, Tower, vision_ids};
 use qwen_edge::engine::plan::Wish;
 use qwen_edge::engine::ready::Ready;
-use qwen_edge::serve::{Bounds, Key, ModelCard, Server, ServerOptions, Serving};
-use std::net::{SocketAddr, ToSocketAddrs};
+use qwen_edge::serve::{Bounds, Key, ModelCard, Server, ServerOptions, Serving, seconds};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// Answers at a time where nobody says how many; fewer where memory is short.
 const PARALLEL: [u16; 3] = [4, 2, 1];
@@ -37,10 +38,12 @@ const PARALLEL: [u16; 3] = [4, 2, 1];
     Memory: --ctx is the length of one conversation, and there is room for --parallel of them.")]
 pub struct Args {
     /// GGUF file
+    #[arg(env = "QWEN_EDGE_MODEL", hide_env = true)]
     model: PathBuf,
 
-    /// Address or name of this machine to listen at; others than 127.0.0.1 and localhost need a key, or --no-key
-    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    /// Address of this machine to listen at, such as 0.0.0.0 for all; others than 127.0.0.1, ::1 and localhost need a key, or
+    /// --no-key
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: String,
 
     /// Port to listen at; 0 is any that is free
@@ -104,6 +107,16 @@ pub struct Args {
     #[arg(long, value_name = "USER", hide = true)]
     fault: Option<String>,
 
+    /// All limits of time that clients have, so many times shorter, to test them
+    #[arg(long, value_name = "TIMES", hide = true, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    hurry: u32,
+
+    /// How standard error tells of requests and of the server: line by line in words, or as JSON, an object a line:
+    /// {"time", "id", "method", "path", "status", "ms", "prompt_tokens", "cached_tokens", "completion_tokens"} for a
+    /// request, {"time", "message"} for the rest; never with what was asked or answered
+    #[arg(long, value_name = "FORM", value_enum, default_value_t = Form::Text)]
+    log: Form,
+
     /// Say nothing on standard error but errors and where it listens
     #[arg(short, long)]
     quiet: bool,
@@ -136,22 +149,21 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         );
         std::process::exit(super::WRONG_USAGE);
     }
-    let bounds = Bounds {
-        body: usize::try_from(args.max_body.0).unwrap_or(usize::MAX),
-        waiting: 4 * usize::from(args.parallel.unwrap_or(PARALLEL[0])) + 16,
-        grace: Duration::from_secs(args.grace.into()),
-        ..Bounds::default()
-    };
-    let options = ServerOptions { key, allowed_hosts: args.allowed_host.clone(), bounds };
-    let quiet = args.quiet;
-    let server = Server::bind(&addresses, options, move |line| {
+    let options = ServerOptions { key, allowed_hosts: args.allowed_host.clone(), bounds: args.bounds() };
+    let log = if args.quiet { None } else { Some(RequestLog::begin(args.log)?) };
+    let told = log.clone();
+    let server = Server::bind(&addresses, options, move |line| told.iter().for_each(|log| log.tell(line)));
+    let server = server.with_context(|| {
+        format!("cannot listen at {} port {} (--port 0 finds one that is free)", args.host, args.port)
+    })?;
+    args.log.say(&format!("listening on http://{}", server.address()));
+    let (shutdown, grace, form, quiet) = (server.shutdown(), args.grace, args.log, args.quiet);
+    signals::serve(move || {
+        shutdown.begin();
         if !quiet {
-            say!("{line}");
+            form.say(&format!("ending: answers in the making have {grace} s, and a second signal ends them now"));
         }
     });
-    let server = server.with_context(|| format!("cannot listen at {} port {}", args.host, args.port))?;
-    say!("listening on http://{}", server.address());
-    signals::serve(server.shutdown());
 
     let about = args.about(&file);
     let thinking = match args.think {
@@ -164,27 +176,48 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let ready = args.ready(file)?;
     signals::loaded();
-    note(&args, &advice::plan_line(&ready.plan));
-    ready.notes.iter().for_each(|text| note(&args, &format!("note: {text}")));
-    notes.iter().for_each(|text| note(&args, text));
+    args.note(&advice::plan_line(&ready.plan));
+    ready.notes.iter().for_each(|text| args.note(&format!("note: {text}")));
+    notes.iter().for_each(|text| args.note(text));
     let settings = ready.plan.settings;
-    note(&args, &format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
+    args.note(&format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
     let think_budget = args.think_budget.and_then(Limit::tokens);
     server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget, fault: args.fault });
+    log.iter().for_each(RequestLog::end);
     Ok(())
 }
 
-fn note(args: &Args, line: &str) {
-    if !args.quiet {
-        say!("{line}");
-    }
-}
-
 impl Args {
+    /// Says what is good to know of the arguments.
+    pub fn note(&self, message: &str) {
+        if !self.quiet {
+            self.log.say(message);
+        }
+    }
+
+    fn bounds(&self) -> Bounds {
+        let bounds = Bounds {
+            body: usize::try_from(self.max_body.0).unwrap_or(usize::MAX),
+            waiting: 4 * usize::from(self.parallel.unwrap_or(PARALLEL[0])) + 16,
+            grace: Duration::from_secs(self.grace.into()),
+            ..Bounds::default()
+        };
+        bounds.hurried(self.hurry)
+    }
+
+    /// Where to listen: the first of these that can be had. No name is looked up: a static program has no sure way to.
     fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let found = (host, self.port).to_socket_addrs();
-        Ok(found.with_context(|| format!("--host {}: not a name or address of this machine", self.host))?.collect())
+        let addresses = match host.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) if host.eq_ignore_ascii_case("localhost") => {
+                vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+            }
+            Err(_) => {
+                bail!("--host {host}: expected an address of this machine, such as 127.0.0.1 or 0.0.0.0, or localhost")
+            }
+        };
+        Ok(addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect())
     }
 
     fn key(&self) -> anyhow::Result<Option<Key>> {
@@ -210,7 +243,7 @@ impl Args {
         ModelCard {
             id,
             fingerprint: format!("qwen-edge-{}-{}", env!("CARGO_PKG_VERSION"), &file.fingerprint().to_string()[..12]),
-            created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+            created: seconds(SystemTime::now()) as u64,
             n_vocab: file.tokenizer().n_vocab(),
             n_ctx_train: config.n_ctx_train,
             size: file.gguf().file_bytes(),
@@ -247,7 +280,7 @@ impl Args {
             let (tower, no_tower) = self.tower(&opened, n.into())?;
             let options = StartOptions {
                 tower,
-                wish: Wish { n_sequence: Some(n.into()), ..self.fitting.wish(0) },
+                wish: Wish { n_sequence: Some(n.into()), beside: self.bounds().bytes(), ..self.fitting.wish(0) },
                 residence: self.fitting.residence(),
                 yarn: self.fitting.yarn,
                 isa: self.runtime.isa,
@@ -266,7 +299,7 @@ impl Args {
                     }
                     let no_tower = no_tower.or(ready.viewer.is_none().then_some(NoTower::NoMemory));
                     if let Some(why) = no_tower.filter(NoTower::is_news) {
-                        note(self, &format!("note: {why}"));
+                        self.note(&format!("note: {why}"));
                     }
                     return Ok(ready);
                 }

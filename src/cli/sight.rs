@@ -51,7 +51,8 @@ pub struct Sight {
     #[arg(long, value_name = "HOW", value_enum, default_value_t)]
     pub alpha: Transparency,
 
-    /// Remember what pictures and clips look like in this directory
+    /// Remember in this folder what pictures and clips look like, and, where prompts are answered, what was read of them, so
+    /// that it is not read again: for long system messages and documents. `qwen-edge cache` shows and empties it
     #[arg(long, value_name = "DIR")]
     pub cache: Option<PathBuf>,
 }

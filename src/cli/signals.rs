@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Ends the server, if there is one.
 #[cfg(feature = "serve")]
-static SERVER: std::sync::OnceLock<qwen_edge::serve::Shutdown> = std::sync::OnceLock::new();
+static SERVER: std::sync::OnceLock<Box<dyn Fn() + Send + Sync>> = std::sync::OnceLock::new();
 
 /// Whether the server's model is loaded: before that there is nothing to complete.
 #[cfg(feature = "serve")]
@@ -46,11 +46,11 @@ pub(super) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// From now on the first signal has the server complete what it has begun.
+/// From now on the first signal has the server complete what it has begun, which `begin` does.
 #[cfg(feature = "serve")]
-pub(super) fn serve(shutdown: qwen_edge::serve::Shutdown) {
+pub(super) fn serve(begin: impl Fn() + Send + Sync + 'static) {
     // There is one server.
-    let _ = SERVER.set(shutdown);
+    let _ = SERVER.set(Box::new(begin));
 }
 
 /// The server's model is loaded.
@@ -62,14 +62,14 @@ pub(super) fn loaded() {
 /// Whether a signal was for the server: the first one that it gets.
 #[cfg(feature = "serve")]
 fn ends_server() -> bool {
-    let Some(shutdown) = SERVER.get() else { return false };
+    let Some(begin_end) = SERVER.get() else { return false };
     if INTERRUPTED.swap(true, Ordering::Relaxed) {
         return false;
     }
     if !LOADED.load(Ordering::Relaxed) {
         std::process::exit(0);
     }
-    shutdown.begin();
+    begin_end();
     true
 }
 

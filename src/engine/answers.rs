@@ -86,7 +86,8 @@ impl<'a> Answers<'a> {
     }
 
     /// Gives a conversation a seat.
-    pub fn sit(&mut self, seat: usize, conversation: Conversation<'a>) {
+    pub fn sit(&mut self, seat: usize, mut conversation: Conversation<'a>) {
+        conversation.answer.begin_drafts(&mut self.drafting);
         self.seats[seat] = Some(conversation);
         self.scheduler.replace(seat);
     }
@@ -143,7 +144,9 @@ impl<'a> Answers<'a> {
                 }
             }
         }
-        if n_written > 0 && n_written == n_passed {
+        if n_written == 0 && n_row > 0 {
+            self.drafting.read(n_row, time);
+        } else if n_written > 0 && n_written == n_passed {
             self.drafting.passed(n_written, n_row - n_written, n_chosen, time);
         }
         let ended = failed.into_iter().enumerate().filter_map(|(seat, failed)| {

@@ -143,6 +143,12 @@ pub trait Audience {
     fn chosen(&mut self, _id: u32, _logits: &[f32]) {}
     /// The model ended the answer with this token, from these logits; told to those who follow choices.
     fn ended(&mut self, _id: u32, _logits: &[f32]) {}
+    /// A row of the prompt, behind the `done` first, at which reading alone is to pause, so that it can look at what was read.
+    fn pause_at(&self, _done: usize) -> Option<usize> {
+        None
+    }
+    /// Reading has paused: the sequence has the rows up to there.
+    fn paused(&mut self, _runner: &Runner, _sequence: &Sequence) {}
     /// Whether it can take more now. An answer among [several](super::answers::Answers) waits until it can.
     fn is_ready(&self) -> bool {
         true
@@ -278,6 +284,14 @@ impl Answer {
         runner.check_inputs(&self.prompt)
     }
 
+    /// Decides how it is drafted, before any of its rows is computed.
+    pub fn begin_drafts(&mut self, drafting: &mut Drafting) {
+        if !self.has_begun() {
+            let n_prompt = self.n_unread();
+            drafting.begin(&mut self.track, n_prompt, self.n_max);
+        }
+    }
+
     /// Whether any of its rows was computed.
     pub fn has_begun(&self) -> bool {
         self.outcome.n_read > 0
@@ -298,8 +312,7 @@ impl Answer {
                 let rows = &self.prompt[*done..self.prompt.len().min(done + n_prompt)];
                 let checkpoint_at = self.checkpoint_at.checked_sub(*done).filter(|at| (1..rows.len()).contains(at));
                 let left = self.prompt.len() - done - rows.len();
-                // An answer of one token is not drafted.
-                let shown = if self.n_max == 1 { 0 } else { SHOWN.saturating_sub(left).min(rows.len()) };
+                let shown = if self.track.shows() { SHOWN.saturating_sub(left).min(rows.len()) } else { 0 };
                 Some(Wanted { rows, way: Way::Prompt, want: usize::from(left == 0), shown, checkpoint_at })
             }
             Stage::Writing => {
@@ -392,7 +405,9 @@ impl Answer {
         chosen?;
         let ids = &self.outcome.ids[before..];
         if is_written {
-            runner.keep_hidden(sequence, outputs.start..outputs.start + n_kept);
+            if self.track.shows() {
+                runner.keep_hidden(sequence, outputs.start..outputs.start + n_kept);
+            }
             drafting.settle(&mut self.track, ids);
         }
         let n_chosen = ids.len();
@@ -496,12 +511,15 @@ pub fn generate(
     let mut tools = Tools { tokenizer, sampler, audience };
     let (runner, sequence, drafting) = context.drafting_parts();
     answer.check(runner, sequence)?;
+    answer.begin_drafts(drafting);
     loop {
         if let Some(talk) = answer.talk(sequence, tools.sampler, runner.settings().n_ctx) {
             drafting.propose(runner, Some(tokenizer), &mut [talk]);
             answer.take_drafts();
         }
-        let Some(wanted) = answer.wanted(n_batch) else { break };
+        let n_past = sequence.n_past();
+        let pause = tools.audience.pause_at(n_past).filter(|&at| n_past < at && at <= n_past + n_batch);
+        let Some(wanted) = answer.wanted(pause.map_or(n_batch, |at| at - n_past)) else { break };
         let (n, want, way) = (wanted.rows.len(), wanted.want, wanted.way);
         let start = Instant::now();
         let outputs = match runner.run(&mut [wanted.step(sequence)]) {
@@ -511,7 +529,13 @@ pub fn generate(
             }
             outputs => outputs?.remove(0),
         };
+        if way == Way::Prompt {
+            drafting.read(n, start.elapsed());
+        }
         answer.read(n, sequence, &mut tools);
+        if pause == Some(sequence.n_past()) && way == Way::Prompt {
+            tools.audience.paused(runner, sequence);
+        }
         if want > 0 && !answer.is_done() {
             runner.logits(outputs.clone());
             let time = start.elapsed();

@@ -9,6 +9,7 @@ pub mod load;
 pub mod message;
 pub mod model_file;
 pub mod plan;
+pub mod prompt_cache;
 pub mod ready;
 pub mod run_error;
 pub mod runner;

@@ -90,6 +90,9 @@ impl RunnerBytes {
     }
 }
 
+/// Pairs that are shown to the block for a guess, from which on the last of them goes apart.
+const LEAST_APART: usize = 4;
+
 /// Pages of `n_sequence` sequences of `n_ctx` positions.
 fn n_page(config: &Config, n_ctx: usize, n_sequence: usize) -> usize {
     pages_of(n_ctx).saturating_mul(n_sequence).saturating_mul(config.n_attention())
@@ -134,7 +137,9 @@ pub struct Runner {
     spare_logs: Vec<Log>,
     scratch: Scratch,
     head: Batch,
+    /// Logits, and behind the first `n_logit` room for more.
     logits: Vec<f32>,
+    n_logit: usize,
     /// Outputs of the last pass.
     n_output: usize,
     drafter: Option<Box<Drafter>>,
@@ -163,6 +168,7 @@ impl Runner {
             scratch: Scratch::new(config, n_ctx, limits),
             head: Batch::new(head(config, limits.written)),
             logits: vec![0.0; model.n_vocab],
+            n_logit: 0,
             n_output: 0,
             drafter: None,
             trail: Vec::new(),
@@ -276,7 +282,7 @@ impl Runner {
         drop(parts);
         self.show_trails(steps);
         let finish = |(step, passed): (&mut Step<'_>, forward::Passed)| {
-            step.sequence.went_on(step.rows, passed.checkpoints);
+            step.sequence.went_on(step.rows, step.way, passed.checkpoints);
             passed.outputs
         };
         let outputs: Vec<Range<usize>> = steps.iter_mut().zip(passed).map(finish).collect();
@@ -348,9 +354,9 @@ impl Runner {
     pub fn logits(&mut self, outputs: Range<usize>) -> &mut [f32] {
         self.check_outputs(&outputs);
         let n_vocab = self.model.n_vocab;
-        self.logits.resize(outputs.len() * n_vocab, 0.0);
+        self.make_room(outputs.len() * n_vocab);
         let at_once = self.settings.limits().written;
-        for (i, logits) in self.logits.chunks_mut(at_once * n_vocab).enumerate() {
+        for (i, logits) in self.logits[..self.n_logit].chunks_mut(at_once * n_vocab).enumerate() {
             let first = outputs.start + i * at_once;
             normalize(
                 &self.model,
@@ -362,7 +368,16 @@ impl Runner {
             let head = (self.model.output.matrix(), Exactness::Plain, logits);
             products(&mut self.compute, &self.head, Phase::Head, [head]);
         }
-        &mut self.logits
+        self.last_logits()
+    }
+
+    /// Makes room for so many logits in place of those that are there. The memory stays: to clear it anew for every pass of several
+    /// rows would take a part of the time that the pass saves.
+    fn make_room(&mut self, n_logit: usize) {
+        if self.logits.len() < n_logit {
+            self.logits.resize(n_logit, 0.0);
+        }
+        self.n_logit = n_logit;
     }
 
     /// The final hidden states of `outputs` of the last pass, after the final norm: `[n, n_embd]`.
@@ -392,13 +407,13 @@ impl Runner {
 
     /// The logits that the last call that computes some has left.
     pub fn last_logits(&mut self) -> &mut [f32] {
-        &mut self.logits
+        &mut self.logits[..self.n_logit]
     }
 
     /// Whether the final hidden states behind the last logits are numbers, and with `logits_too` those logits. A damaged row
     /// of the head shows in every logit vector, so that to look at one of a text will do.
     pub fn is_finite(&self, logits_too: bool) -> bool {
-        finite::is_finite(&self.head.x) && (!logits_too || finite::is_finite(&self.logits))
+        finite::is_finite(&self.head.x) && (!logits_too || finite::is_finite(&self.logits[..self.n_logit]))
     }
 
     /// Buffers are larger than the outputs in them: what lies behind is of passes before.
@@ -433,13 +448,13 @@ impl Runner {
     /// # Panics
     /// If the last pass did not have those outputs.
     pub fn keep_hidden(&mut self, sequence: &mut Sequence, outputs: Range<usize>) {
-        if sequence.drafts.is_some() {
-            let first = sequence.n_past() - outputs.len();
-            let n_embd = self.model.config.n_embd;
-            let hidden = self.hidden(outputs);
-            if let Some(memory) = &mut sequence.drafts {
-                memory.keep_waiting(first, hidden, n_embd);
-            }
+        self.check_outputs(&outputs);
+        let (first, config) = (sequence.n_past() - outputs.len(), &self.model.config);
+        let Some(memory) = &mut sequence.drafts else { return };
+        let x = &self.scratch.x[outputs.start * config.n_embd..outputs.end * config.n_embd];
+        let hidden = memory.keep_waiting(first, outputs.len(), config.n_embd);
+        for (x, hidden) in x.chunks(config.n_embd).zip(hidden.chunks_mut(config.n_embd)) {
+            self.compute.kernels.rms_norm(x, &self.model.output_norm, config.rms_eps, hidden);
         }
     }
 
@@ -470,9 +485,18 @@ impl Runner {
             Some(known) => (0, [&known[..], &[newest]].concat()),
             None => (n - 1, vec![newest]),
         };
-        let pairs =
-            Pairs { first: first + skipped, hidden: &hidden[skipped * n_embd..], next: &next, way: Way::Written };
-        drafter.run(&self.model, &self.rope, &mut self.compute, memory, pairs, outputs)?;
+        let (first, hidden, way) = (first + skipped, &hidden[skipped * n_embd..], Way::Written);
+        let mut run = |memory: &mut DraftMemory, pairs: Pairs<'_>, outputs| {
+            drafter.run(&self.model, &self.rope, &mut self.compute, memory, pairs, outputs)
+        };
+        // Of many pairs most of the layer is left out for all but the last, though some weights are then read twice.
+        let n_apart = if outputs == Outputs::All && next.len() >= LEAST_APART { next.len() - 1 } else { 0 };
+        let (known, last) = next.split_at(n_apart);
+        let (hidden, hidden_last) = hidden.split_at(n_apart * n_embd);
+        if n_apart > 0 {
+            run(memory, Pairs { first, hidden, next: known, way }, Outputs::None)?;
+        }
+        run(memory, Pairs { first: first + n_apart, hidden: hidden_last, next: last, way }, outputs)?;
         let y = drafter.outputs();
         Ok((outputs == Outputs::All).then(|| y[y.len() - n_embd..].to_vec()))
     }
@@ -503,7 +527,7 @@ impl Runner {
             }
             let (known, last) = hidden.split_at((*shown - 1) * n_embd);
             show(memory, Pairs { first, hidden: known, next: &rows[rows.len() - *shown + 1..], way: *way });
-            memory.keep_waiting(n_past + rows.len() - 1, last, n_embd);
+            memory.keep_waiting(n_past + rows.len() - 1, 1, n_embd).copy_from_slice(last);
         }
     }
 
@@ -543,11 +567,11 @@ impl Runner {
     /// If `y` is not one output.
     pub fn shortlist_logits(&mut self, y: &[f32], shortlist: &Shortlist) -> &mut [f32] {
         let (core, more) = (shortlist.n_core(), shortlist.more());
-        self.logits.resize(core + more.len(), 0.0);
+        self.make_room(core + more.len());
         self.head.reshape(written(1), self.model.config.n_embd);
         self.head.fill(&mut self.compute, |_, h| h.copy_from_slice(y));
         let head = self.model.output.matrix();
-        let (logits, rest) = self.logits.split_at_mut(core);
+        let (logits, rest) = self.logits[..self.n_logit].split_at_mut(core);
         products(&mut self.compute, &self.head, Phase::Head, [(head.slice_rows(0..core), Exactness::Plain, logits)]);
         let Compute { kernels, ref mut team } = self.compute;
         team.split_with(rest, MORE_AT_ONCE, |arena, i, logits| {
@@ -556,7 +580,7 @@ impl Runner {
                 self.head.multiply(kernels, arena, row, Exactness::Plain, &mut Tile::new(logit, 1));
             }
         });
-        &mut self.logits
+        self.last_logits()
     }
 
     /// The logits behind outputs of the block (or of the trunk) `y [n, n_embd]`, as they come from [`Runner::draft`]:
@@ -567,15 +591,16 @@ impl Runner {
     pub fn logits_behind(&mut self, y: &[f32]) -> &mut [f32] {
         let (n_embd, n_vocab) = (self.model.config.n_embd, self.model.n_vocab);
         assert!(y.len().is_multiple_of(n_embd), "whole rows");
-        self.logits.resize(y.len() / n_embd * n_vocab, 0.0);
+        self.make_room(y.len() / n_embd * n_vocab);
         let at_once = self.settings.limits().written;
-        for (y, logits) in y.chunks(at_once * n_embd).zip(self.logits.chunks_mut(at_once * n_vocab)) {
+        let logits = self.logits[..self.n_logit].chunks_mut(at_once * n_vocab);
+        for (y, logits) in y.chunks(at_once * n_embd).zip(logits) {
             self.head.reshape(written(y.len() / n_embd), n_embd);
             self.head.fill(&mut self.compute, |r, h| h.copy_from_slice(&y[r * n_embd..][..n_embd]));
             let head = (self.model.output.matrix(), Exactness::Plain, logits);
             products(&mut self.compute, &self.head, Phase::Head, [head]);
         }
-        &mut self.logits
+        self.last_logits()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::model::input::{Input, InputRow};
 use crate::model::memory::{Checkpoint, Memory};
 use crate::model::mtp::DraftMemory;
 use crate::model::pages::PagePool;
+use kernels::Way;
 use sha2::{Digest, Sha256};
 
 /// A conversation. What stands for it in the pools of its runner is given back when it is dropped.
@@ -18,6 +19,8 @@ pub struct Sequence {
     keys: Vec<u64>,
     /// The position that a text token would get behind each.
     next: Vec<u32>,
+    /// Rows at its beginning that were computed as prompt rows.
+    n_prompt: usize,
     /// Ascending.
     checkpoints: Vec<Checkpoint>,
     /// Checkpoints kept at most.
@@ -36,6 +39,7 @@ impl Sequence {
             memory,
             keys: Vec::new(),
             next: Vec::new(),
+            n_prompt: 0,
             checkpoints: Vec::new(),
             n_checkpoint,
             drafts: None,
@@ -75,6 +79,7 @@ impl Sequence {
             memory: self.memory.fork(),
             keys: self.keys.clone(),
             next: self.next.clone(),
+            n_prompt: self.n_prompt,
             checkpoints: self.checkpoints.clone(),
             n_checkpoint: self.n_checkpoint,
             drafts: self.drafts.clone(),
@@ -104,6 +109,7 @@ impl Sequence {
     fn cut(&mut self, n_past: usize) {
         self.keys.truncate(n_past);
         self.next.truncate(n_past);
+        self.n_prompt = self.n_prompt.min(n_past);
         self.checkpoints.retain(|point| point.n_past() <= n_past);
         if let Some(drafts) = &mut self.drafts {
             drafts.cut(n_past, self.n_embd);
@@ -160,13 +166,33 @@ impl Sequence {
         (&self.keys, &self.next)
     }
 
-    /// Says what stands at the positions of a memory that comes from elsewhere.
-    pub(super) fn set_rows(&mut self, keys: Vec<u64>, next: Vec<u32>) {
-        (self.keys, self.next) = (keys, next);
+    /// Rows at its beginning that were computed as prompt rows.
+    pub(super) fn n_prompt(&self) -> usize {
+        self.n_prompt
+    }
+
+    /// Says what stands at the positions of a memory that comes from elsewhere, and how many of them, the first ones, were
+    /// computed as prompt rows.
+    pub(super) fn set_rows(&mut self, keys: Vec<u64>, next: Vec<u32>, n_prompt: usize) {
+        (self.keys, self.next, self.n_prompt) = (keys, next, n_prompt);
+    }
+
+    /// The latest checkpoint.
+    pub(super) fn last_checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoints.last()
+    }
+
+    /// Gives it a checkpoint that comes from elsewhere with its memory, if it may have any.
+    pub(super) fn set_checkpoint(&mut self, checkpoint: Option<Checkpoint>) {
+        self.checkpoints.clear();
+        self.keep(checkpoint.into_iter().collect());
     }
 
     /// Notes rows that a pass has added to the memory, and the checkpoints it has made inside.
-    pub(super) fn went_on(&mut self, rows: &[InputRow], checkpoints: Vec<Checkpoint>) {
+    pub(super) fn went_on(&mut self, rows: &[InputRow], way: Way, checkpoints: Vec<Checkpoint>) {
+        if way == Way::Prompt && self.n_prompt == self.n_past() {
+            self.n_prompt += rows.len();
+        }
         for row in rows {
             let behind = row.position.into_iter().max().unwrap_or(0).saturating_add(1);
             self.next.push(self.next_position().max(behind));
@@ -194,7 +220,7 @@ const HASHED: u64 = 1 << 63;
 
 /// What tells a row from others: its token or embedding, and its position. A token of a text has both in its key, any other
 /// row the start of a SHA-256 hash of them.
-fn key(row: &InputRow) -> u64 {
+pub(super) fn key(row: &InputRow) -> u64 {
     let [t, h, w] = row.position;
     let hash = |kind: &[u8], values: &[u8]| {
         let mut hash = Sha256::new();

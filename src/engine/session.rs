@@ -7,9 +7,15 @@ use super::generate::{self, Audience, Outcome, Task, generate};
 use super::message::{Message, shown};
 use super::model_file::{ModelFile, StartError, StartOptions};
 use super::plan::Plan;
+use super::prompt_cache::{self, PromptCache, Reuse};
 use super::ready::Ready;
+use super::runner::Runner;
+use super::sequence::Sequence;
+use super::snapshot::SnapshotError;
 use crate::chat::thinking::{Channel, Thinking};
 use crate::chat::{self, Request, Template};
+use crate::gguf::Fingerprint;
+use crate::model::input::InputRow;
 use crate::sampler::{Sampler, Settings};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::vision::eyes::Seen;
@@ -113,6 +119,8 @@ pub struct Session {
     plan: Plan,
     notes: Vec<String>,
     canceller: Canceller,
+    cache: Option<PromptCache>,
+    reuse: Reuse,
     /// How answers are made.
     pub options: AnswerOptions,
 }
@@ -123,7 +131,8 @@ impl Session {
         let sampler = ready.sampler(ready.answers.sampling, seed);
         let Ready { runner, tokenizer, template, viewer, answers: options, plan, notes, .. } = ready;
         let (context, canceller) = (Context::of(runner), Canceller::default());
-        Session { context, tokenizer, template, sampler, viewer, plan, notes, canceller, options }
+        let (cache, reuse) = (None, Reuse::NoCache);
+        Session { context, tokenizer, template, sampler, viewer, plan, notes, canceller, cache, reuse, options }
     }
 
     /// Makes the system give all memory now that the conversation will take.
@@ -173,6 +182,40 @@ impl Session {
     /// Has `canceller` stop the answers of this session from now on.
     pub fn cancel_by(&mut self, canceller: Canceller) {
         self.canceller = canceller;
+    }
+
+    /// Keeps in `cache` what is read of prompts from now on, and takes from it what was read before.
+    pub fn keep_prompts(&mut self, cache: PromptCache) {
+        self.cache = Some(cache);
+    }
+
+    /// Where what was read of prompts is kept.
+    pub fn cache(&mut self) -> Option<&mut PromptCache> {
+        self.cache.as_mut()
+    }
+
+    /// Writes all that is remembered of the conversation, for [`Session::restore`]; `model` is the fingerprint of its model.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn save(&self, model: &Fingerprint, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        self.context.runner().save_to(self.context.sequence(), model, out)
+    }
+
+    /// Remembers again what [`Session::save`] has written: what the next messages have in common with those is not read.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; the session is as good as new then.
+    pub fn restore(&mut self, model: &Fingerprint, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let (runner, sequence) = self.context.parts();
+        sequence.clear();
+        *sequence = runner.restore(bytes, model)?;
+        Ok(())
+    }
+
+    /// Why no more of the last prompt was known.
+    pub fn reuse(&self) -> &Reuse {
+        &self.reuse
     }
 
     /// Looks at a picture, which can then be a part of a message. `progress` is told how many of the tower's blocks are
@@ -272,14 +315,39 @@ impl Session {
             }
             _ => text_rows(&prompt.ids, 0),
         };
+        let points = self.recall(&prompt.ids, &rows);
         self.sampler.set(self.options.sampling);
         let task = Task { prompt: rows, checkpoint_at, n_max: self.options.max_tokens, thinking };
-        let mut follower = Follower { on_event, canceller: &self.canceller };
+        let keeping = Keeping { cache: self.cache.as_mut(), points };
+        let mut follower = Follower { on_event, canceller: &self.canceller, keeping };
         let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);
         self.canceller.rearm();
         let outcome = outcome?;
         on_event(Event::Done(&outcome));
         Ok(outcome)
+    }
+}
+
+impl Session {
+    /// Takes from the cache what was read of a prompt before, if that is more than the sequence has of it, and returns the rows
+    /// behind which it is worth to be kept.
+    fn recall(&mut self, ids: &[u32], rows: &[InputRow]) -> Vec<usize> {
+        let n_have = self.context.rewind_to_common_prefix(rows);
+        let Some(cache) = &mut self.cache else {
+            self.reuse = if n_have > 0 { Reuse::End } else { Reuse::NoCache };
+            return Vec::new();
+        };
+        let (runner, sequence) = self.context.parts();
+        let (known, reuse) = cache.recall(runner, rows, n_have);
+        self.reuse = reuse;
+        if let Some(known) = known {
+            *sequence = known;
+        }
+        let turn = self.tokenizer.added_token("<|im_start|>");
+        let user = self.tokenizer.encode("user", Special::None);
+        let turns: Vec<usize> = (0..ids.len()).filter(|&at| turn == Some(ids[at])).collect();
+        let first_user = turns.iter().copied().find(|at| ids[at + 1..].starts_with(&user));
+        prompt_cache::points(ids.len(), &turns, first_user)
     }
 }
 
@@ -298,6 +366,14 @@ pub(super) fn prompt_ids(
 struct Follower<'a> {
     on_event: &'a mut dyn FnMut(Event<'_>),
     canceller: &'a Canceller,
+    keeping: Keeping<'a>,
+}
+
+/// What is kept of a prompt while it is read.
+struct Keeping<'a> {
+    cache: Option<&'a mut PromptCache>,
+    /// Rows behind which it is, ascending.
+    points: Vec<usize>,
 }
 
 impl Audience for Follower<'_> {
@@ -314,5 +390,16 @@ impl Audience for Follower<'_> {
 
     fn proceed(&mut self) -> bool {
         !self.canceller.is_cancelled()
+    }
+
+    fn pause_at(&self, done: usize) -> Option<usize> {
+        self.keeping.cache.as_ref()?;
+        self.keeping.points.iter().copied().find(|&at| at > done)
+    }
+
+    fn paused(&mut self, runner: &Runner, sequence: &Sequence) {
+        if let Some(cache) = &mut self.keeping.cache {
+            cache.keep(runner, sequence);
+        }
     }
 }

@@ -80,15 +80,17 @@ impl DraftMemory {
         self.waiting.truncate(n_past.saturating_sub(self.first_waiting) * n_embd);
     }
 
-    /// Keeps the hidden states `[n, n_embd]` of the rows from `first` on until the rows behind them are known.
-    pub fn keep_waiting(&mut self, first: usize, hidden: &[f32], n_embd: usize) {
+    /// Room for the hidden states `[n, n_embd]` of the rows from `first` on, which wait there until the rows behind them are known.
+    pub fn keep_waiting(&mut self, first: usize, n: usize, n_embd: usize) -> &mut [f32] {
         if self.first_waiting + self.waiting.len() / n_embd != first {
             self.waiting.clear();
         }
         if self.waiting.is_empty() {
             self.first_waiting = first;
         }
-        self.waiting.extend_from_slice(hidden);
+        let before = self.waiting.len();
+        self.waiting.resize(before + n * n_embd, 0.0);
+        &mut self.waiting[before..]
     }
 
     /// The row of the first hidden state that waits, and how many wait.

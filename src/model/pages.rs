@@ -9,6 +9,7 @@ use crate::platform::machine::commit_memory;
 use half::f16;
 use kernels::Kernels;
 use kernels::attention::{KvBlock, KvPages, KvRows, PAGE, Run};
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -210,20 +211,26 @@ impl PagePool {
 }
 
 impl PagePool {
-    /// The stored keys and values of the first `n` positions of a table, page by page: `[2, n_head_kv, rows, head_dim]`.
-    pub(super) fn to_bytes(&self, table: &PageTable, n: usize, out: &mut Vec<u8>) {
-        for (range, _) in self.runs(table, n) {
-            out.extend_from_slice(match &self.store {
+    /// The stored keys and values of positions of a table, which begin at a page, page by page:
+    /// `[2, n_head_kv, rows, head_dim]`.
+    pub(super) fn write_rows(
+        &self,
+        table: &PageTable,
+        positions: Range<usize>,
+        out: &mut impl io::Write,
+    ) -> io::Result<()> {
+        self.runs(table, positions).into_iter().try_for_each(|(range, _)| {
+            out.write_all(match &self.store {
                 Store::F16(data) => bytemuck::cast_slice(&data[range]),
                 Store::Q8_0(data) => bytemuck::cast_slice(&data[range]),
-            });
-        }
+            })
+        })
     }
 
-    /// Fills a table of `n` positions, whose pages are its own, with what [`PagePool::to_bytes`] has written, and takes that
-    /// from `bytes`; `None`, with the rest of the pages as they were, if there is too little.
-    pub(super) fn fill(&mut self, table: &PageTable, n: usize, bytes: &mut &[u8]) -> Option<()> {
-        for (range, len) in self.runs(table, n) {
+    /// Fills positions of a table, whose pages are its own, with what [`PagePool::write_rows`] has written of them, and takes
+    /// that from `bytes`; `None`, with the rest of the pages as they were, if there is too little.
+    pub(super) fn fill(&mut self, table: &PageTable, positions: Range<usize>, bytes: &mut &[u8]) -> Option<()> {
+        for (range, len) in self.runs(table, positions) {
             let from = bytes.split_off(..len)?;
             let to: &mut [u8] = match &mut self.store {
                 Store::F16(data) => bytemuck::cast_slice_mut(&mut data[range]),
@@ -234,12 +241,13 @@ impl PagePool {
         Some(())
     }
 
-    /// Where the rows of the first `n` positions are, in units and in bytes.
-    fn runs(&self, table: &PageTable, n: usize) -> Vec<(Range<usize>, usize)> {
+    /// Where the rows of positions that begin at a page are, in units and in bytes.
+    fn runs(&self, table: &PageTable, positions: Range<usize>) -> Vec<(Range<usize>, usize)> {
         let PageShape { row_units, heads, .. } = self.shape;
         let (mut runs, unit_bytes) = (Vec::new(), self.shape.bytes() / self.shape.units().max(1));
-        for (i, &page) in table.numbers.iter().enumerate().take(pages_of(n)) {
-            let units = (n - i * PAGE).min(PAGE) * row_units;
+        for i in positions.start / PAGE..pages_of(positions.end) {
+            let page = table.numbers[i];
+            let units = (positions.end - i * PAGE).min(PAGE) * row_units;
             for run in 0..2 * heads {
                 let start = page as usize * self.shape.units() + run * PAGE * row_units;
                 runs.push((start..start + units, units * unit_bytes));

@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,11 +35,26 @@ impl AtomicFile {
     /// # Errors
     /// If the folder does not exist or cannot be written to.
     pub fn create(path: &Path) -> io::Result<AtomicFile> {
+        AtomicFile::with(path, File::options().write(true).create(true).truncate(true))
+    }
+
+    /// The same for a file that no other user can read.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::create`].
+    pub fn create_private(path: &Path) -> io::Result<AtomicFile> {
+        let mut options = File::options();
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        AtomicFile::with(path, options.write(true).create(true).truncate(true))
+    }
+
+    fn with(path: &Path, options: &OpenOptions) -> io::Result<AtomicFile> {
         let mut name = path.file_name().ok_or_else(|| named(path, io::ErrorKind::InvalidFilename.into()))?.to_owned();
         name.push(format!(".{}.part", std::process::id()));
         let special = fs::metadata(path).is_ok_and(|m| !m.is_file());
         let temporary = if special { path.to_owned() } else { path.with_file_name(name) };
-        let file = File::create(&temporary).map_err(|error| named(path, error))?;
+        let file = options.open(&temporary).map_err(|error| named(path, error))?;
         if !special {
             unfinished().push(temporary.clone());
         }
@@ -50,14 +65,29 @@ impl AtomicFile {
     ///
     /// # Errors
     /// If the last bytes cannot be written or the file not be moved.
-    pub fn commit(mut self) -> io::Result<()> {
+    pub fn commit(self) -> io::Result<()> {
+        self.finish(true)
+    }
+
+    /// Moves the file to its place, without waiting for the disk: after a power cut there may be a file there that is not
+    /// whole.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::commit`].
+    pub fn commit_unsynced(self) -> io::Result<()> {
+        self.finish(false)
+    }
+
+    fn finish(mut self, sync: bool) -> io::Result<()> {
         let writer = self.writer.take().expect("taken here only");
         let finish = || -> io::Result<()> {
             let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
             if self.temporary == self.path {
                 return Ok(());
             }
-            file.sync_data()?;
+            if sync {
+                file.sync_data()?;
+            }
             // Under the lock: a file is either unfinished or at its place, whoever looks.
             let mut unfinished = unfinished();
             fs::rename(&self.temporary, &self.path)?;

@@ -1,6 +1,10 @@
 //! What is wrong with a request, or why it cannot be served: a status and the body that clients of OpenAI's API expect.
 
+use super::http::{LARGEST_HEADER, MOST_HEADERS};
 use serde_json::{Value, json};
+
+/// Characters of a message, or of the name of a field, at most: both may repeat what a client sent.
+const LONGEST_WORDS: usize = 1000;
 
 /// Why there is no answer, or no more of it.
 #[derive(Clone, PartialEq, Debug)]
@@ -23,7 +27,7 @@ pub(super) struct ApiError {
 
 impl ApiError {
     fn new(status: u16, kind: &'static str, message: impl Into<String>) -> ApiError {
-        let message = message.into().into();
+        let message = shortened(message.into()).into();
         let (param, code, lengths, retry_after, allow) = (None, None, None, None, None);
         ApiError { status, kind, message, param, code, lengths, retry_after, allow }
     }
@@ -35,8 +39,8 @@ impl ApiError {
 
     /// A field of another type or range than it may have.
     pub fn field(param: impl Into<String>, message: impl Into<String>) -> ApiError {
-        let param = param.into();
-        let message = format!("{param}: {}", message.into());
+        let param = shortened(param.into());
+        let message = format!("{param}: {}", shortened(message.into()));
         ApiError { param: Some(param.into()), ..ApiError::invalid(message) }
     }
 
@@ -94,6 +98,19 @@ impl ApiError {
         ApiError::new(413, "invalid_request_error", format!("the body is larger than {most} bytes"))
     }
 
+    /// A header that is too large.
+    pub fn large_header() -> ApiError {
+        let message = format!("the header has more than {MOST_HEADERS} fields or {LARGEST_HEADER} bytes");
+        ApiError::new(431, "invalid_request_error", message)
+    }
+
+    /// A body that would take too much memory once it is parsed.
+    pub fn too_dear(most: usize) -> ApiError {
+        let message =
+            format!("the values in the body would take more than {most} bytes of memory: send less of them, or a text");
+        ApiError::new(413, "invalid_request_error", message)
+    }
+
     /// A body of another kind.
     pub fn media_type() -> ApiError {
         ApiError::new(415, "invalid_request_error", "expected a body with content-type: application/json")
@@ -132,4 +149,14 @@ impl ApiError {
         }
         json!({ "error": error })
     }
+}
+
+/// The beginning of a text that is too long.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_WORDS) {
+        text.truncate(end);
+        text.push_str("...");
+        text.shrink_to_fit();
+    }
+    text
 }

@@ -1,12 +1,13 @@
 //! Connections: accepted by hand, so that every wait has a limit, and ended one by one.
 
-use super::body::ResponseBody;
+use super::account::Account;
+use super::body::{self, Content, ResponseBody};
 use super::error::ApiError;
-use super::patient::Patient;
+use super::patient::{Answering, Patience, Patient};
 use super::routes;
-use super::shared::{Account, Shared};
+use super::shared::Shared;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -22,10 +23,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 /// Bytes of a header at most.
-const LARGEST_HEADER: usize = 64 << 10;
+pub(super) const LARGEST_HEADER: usize = 32 << 10;
 
 /// Headers of a request at most.
-const MOST_HEADERS: usize = 100;
+pub(super) const MOST_HEADERS: usize = 100;
 
 /// Time for the last bytes once all answers are ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -57,19 +58,37 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 /// Says that there are too many, without waiting for anything.
 fn turn_away(stream: &TcpStream) {
-    let body = ApiError::unavailable("too many connections").to_json().to_string();
-    let head =
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\nconnection: close";
-    let _ = stream.try_write(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+    let _ = stream.try_write(bare(&ApiError::unavailable("too many connections")).as_bytes());
+}
+
+/// An error as it is said where no request was read, and the end of the connection.
+pub(super) fn bare(error: &ApiError) -> String {
+    let body = error.to_json().to_string();
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let retry_after = error.retry_after.map_or_else(String::new, |seconds| format!("retry-after: {seconds}\r\n"));
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n{retry_after}connection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     // Events are small, and someone waits for each.
     let _ = stream.set_nodelay(true);
-    let io = TokioIo::new(Patient::new(stream, shared.bounds.write_time));
-    let service = service_fn(|request| respond(Arc::clone(&shared), peer, request));
+    let patience = Patience { header: shared.bounds.header_time, write: shared.bounds.write_time };
+    let answering = Answering::default();
+    let io = TokioIo::new(Patient::new(stream, patience, answering.clone()));
+    let service = service_fn(|request| {
+        let answered = answering.begin();
+        let (shared, place) = (Arc::clone(&shared), peer);
+        async move {
+            let response = respond(shared, place, request).await;
+            Ok::<_, Infallible>(response.map(|content| ResponseBody::new(content, answered)))
+        }
+    });
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(shared.bounds.header_time);
+    // What a client sends too early of a header counts as a part of this time.
+    builder.timer(TokioTimer::new()).header_read_timeout(shared.bounds.idle_time);
     builder.max_buf_size(LARGEST_HEADER).max_headers(MOST_HEADERS);
     let mut connection = pin!(builder.serve_connection(io, service));
     tokio::select! {
@@ -91,28 +110,31 @@ pub(super) enum Reply {
     Allow(&'static str),
 }
 
-async fn respond(
-    shared: Arc<Shared>,
-    peer: SocketAddr,
-    request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
-    let mut account = Some(Account::new(&shared, request.method().as_str(), request.uri().path()));
-    let reply = routes::reply(&shared, peer.ip(), request, &mut account).await;
-    let mut response = Response::new(ResponseBody::Whole(Bytes::new()));
+async fn respond(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incoming>) -> Response<Content> {
+    let account = Account::new(&shared, request.method().as_str(), request.uri().path());
+    let id = account.line.id.clone();
+    let mut account = Some(account);
+    let (request, mut body) = request.into_parts();
+    let reply = routes::reply(&shared, peer.ip(), &request, &mut body, &mut account).await;
+    // Who waits to be asked for the body sends none.
+    if reply.as_ref().is_err_and(|error| error.status != 408) && !request.headers.contains_key(EXPECT) {
+        body::drain(&mut body).await;
+    }
+    let mut response = Response::new(Content::Whole(Bytes::new()));
     let headers = response.headers_mut();
     let mut set = |name: &'static str, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
     };
-    set("x-request-id", &super::random::id("req_"));
+    set("x-request-id", &id);
     set("x-content-type-options", "nosniff");
     set("referrer-policy", "no-referrer");
     set("cross-origin-resource-policy", "same-origin");
     match reply {
         Ok(Reply::Text(kind, text)) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-            *response.body_mut() = ResponseBody::Whole(text.into());
+            *response.body_mut() = Content::Whole(text.into());
         }
         Ok(Reply::Allow(methods)) => {
             set("allow", methods);
@@ -122,7 +144,7 @@ async fn respond(
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
             headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
             headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-            *response.body_mut() = ResponseBody::Events(events);
+            *response.body_mut() = Content::Events(events);
         }
         Err(error) => {
             if let Some(seconds) = error.retry_after {
@@ -136,11 +158,11 @@ async fn respond(
             }
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            *response.body_mut() = ResponseBody::Whole(error.to_json().to_string().into());
+            *response.body_mut() = Content::Whole(error.to_json().to_string().into());
         }
     }
     if let Some(account) = &mut account {
         account.line.status = response.status().as_u16();
     }
-    Ok(response)
+    response
 }

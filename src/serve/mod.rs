@@ -8,12 +8,15 @@
 //! Nothing here opens a file or fetches an address that a request names.
 
 mod access;
+mod account;
 mod body;
+mod bounds;
 mod error;
 mod event;
 mod follower;
 mod http;
 mod job;
+mod json_cost;
 mod logprobs;
 mod looker;
 mod metrics;
@@ -32,26 +35,34 @@ mod told;
 mod worker;
 
 pub use access::Key;
-pub use shared::{Bounds, ModelCard, RequestLine};
+pub use account::{RequestLine, seconds};
+pub use bounds::Bounds;
+pub use shared::ModelCard;
 pub use shutdown::Shutdown;
 
 use crate::engine::ready::Ready;
 use crate::engine::runner::Runner;
 use crate::sampler::Settings;
+use crate::tokenizer::Tokenizer;
 use crate::vision::Viewer;
 use crate::vision::positions::VisionIds;
 use access::Access;
+use bounds::BODY_UNIT;
 use looker::Looker;
 use metrics::Metrics;
 use pictures::PictureDesk;
 use queue::Queue;
-use shared::{BODY_UNIT, Served, Shared};
+use shared::{Served, Shared};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use tokio::sync::Semaphore;
 use worker::{Sight, Worker};
+
+/// Bytes of text of which composition makes one, at most: a Hangul syllable of three bytes comes in nine, and four are
+/// assumed for three.
+const COMPOSED: usize = 4;
 
 /// Requests that are parsed at a time.
 const PARSERS: usize = 2;
@@ -91,7 +102,7 @@ pub struct Server {
 
 impl Server {
     /// Listens at one of these addresses, the first that can be had. `log` is told of every request when it is over,
-    /// from another thread.
+    /// from another thread, on which all clients wait for it.
     ///
     /// # Errors
     /// None can be had, or there is no thread.
@@ -110,7 +121,8 @@ impl Server {
             shutdown: Shutdown::new(Arc::clone(&queue)),
             metrics: Arc::new(Metrics::default()),
             served: OnceLock::new(),
-            body_memory: Arc::new(Semaphore::new(bounds.bodies.max(bounds.body).div_ceil(BODY_UNIT))),
+            body_memory: Arc::new(Semaphore::new(bounds.bodies().div_ceil(BODY_UNIT).min(Semaphore::MAX_PERMITS))),
+            dear: Arc::new(Semaphore::new(1)),
             log: Box::new(log),
             queue,
             bounds,
@@ -147,6 +159,7 @@ impl Server {
         let tokenizer = Arc::new(tokenizer);
         let Serving { about, sampling, thinking, think_budget, fault } = serving;
         let (n_ctx, n_seat) = (runner.settings().n_ctx, runner.settings().n_sequence);
+        let longest_text = n_ctx.saturating_mul(longest_token(&tokenizer));
         let (sight, pictures) = match viewer {
             Some((viewer, ids)) => self.sight(viewer, ids, &mut runner).unzip(),
             None => (None, None),
@@ -162,6 +175,7 @@ impl Server {
             fault,
             n_ctx,
             n_seat,
+            longest_text,
         };
         // Nobody else sets it.
         let _ = self.shared.served.set(Arc::new(served));
@@ -181,4 +195,10 @@ impl Server {
         let looker = Looker::new(viewer, reader, queue, metrics).ok()?;
         Some((Sight { looker, ids, most_tokens }, PictureDesk { reader, ids, most_tokens }))
     }
+}
+
+/// Bytes of text that a token stands for at most.
+fn longest_token(tokenizer: &Tokenizer) -> usize {
+    let longest = (0..tokenizer.n_vocab()).filter_map(|id| tokenizer.token_text(id as u32)).map(str::len).max();
+    longest.unwrap_or(1) * COMPOSED
 }

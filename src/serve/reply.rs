@@ -1,9 +1,9 @@
 //! Answers, streamed and whole: two folds of the same events.
 
+use super::account::Account;
 use super::error::ApiError;
 use super::event::{Event, EventsOf, Finish, Reason};
 use super::logprobs::TokenLogprob;
-use super::shared::Account;
 use serde_json::Value;
 use std::future::Future;
 use std::pin::Pin;

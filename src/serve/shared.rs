@@ -1,6 +1,9 @@
 //! What the threads of a server have in common.
 
 use super::access::Access;
+use super::account::RequestLine;
+use super::bounds::Bounds;
+use super::error::ApiError;
 use super::metrics::Metrics;
 use super::pictures::PictureDesk;
 use super::queue::Queue;
@@ -8,13 +11,8 @@ use super::shutdown::Shutdown;
 use crate::chat::Template;
 use crate::sampler::Settings;
 use crate::tokenizer::Tokenizer;
-use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
-
-/// Bytes that a permit of [`Shared::body_memory`] stands for.
-pub(super) const BODY_UNIT: usize = 4096;
 
 /// What the threads of a server have in common.
 pub(super) struct Shared {
@@ -27,43 +25,9 @@ pub(super) struct Shared {
     pub served: OnceLock<Arc<Served>>,
     /// Memory for bodies, in units.
     pub body_memory: Arc<Semaphore>,
+    /// Had by the one body that is being parsed of those that are dear.
+    pub dear: Arc<Semaphore>,
     pub log: Box<dyn Fn(&RequestLine) + Send + Sync>,
-}
-
-/// How much a client may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Bytes of a body.
-    pub body: usize,
-    /// Bytes of all bodies that are being read.
-    pub bodies: usize,
-    /// Open connections.
-    pub connections: usize,
-    /// Requests that wait for a seat.
-    pub waiting: usize,
-    /// Time for the header of a request.
-    pub header_time: Duration,
-    /// Time for the body of a request.
-    pub body_time: Duration,
-    /// Time for which a client may take nothing of what is sent.
-    pub write_time: Duration,
-    /// Time for which answers go on after the server was asked to end.
-    pub grace: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds {
-            body: 32 << 20,
-            bodies: 64 << 20,
-            connections: 512,
-            waiting: 32,
-            header_time: Duration::from_secs(10),
-            body_time: Duration::from_secs(60),
-            write_time: Duration::from_secs(30),
-            grace: Duration::from_secs(8),
-        }
-    }
 }
 
 /// The model that is served, and how.
@@ -84,6 +48,22 @@ pub(super) struct Served {
     pub n_ctx: usize,
     /// Answers in the making at a time.
     pub n_seat: usize,
+    /// Bytes of a text that may fit in a conversation: of a longer one, the tokens need not be counted.
+    pub longest_text: usize,
+}
+
+impl Served {
+    /// Whether a text of so many bytes, that of the field `param`, may fit in a conversation.
+    ///
+    /// # Errors
+    /// It does not, whatever it says.
+    pub fn check_length(&self, param: &str, n_byte: usize) -> Result<(), ApiError> {
+        if n_byte <= self.longest_text {
+            return Ok(());
+        }
+        let at_least = n_byte / (self.longest_text / self.n_ctx).max(1);
+        Err(ApiError::too_long(param, at_least, self.n_ctx))
+    }
 }
 
 /// What clients are told of the model.
@@ -101,54 +81,4 @@ pub struct ModelCard {
     pub n_ctx_train: usize,
     /// Bytes of its weights.
     pub size: u64,
-}
-
-/// What became of a request, without what it said.
-#[derive(Clone, Debug)]
-pub struct RequestLine {
-    /// Its method.
-    pub method: String,
-    /// Its path, without the query.
-    pub path: String,
-    /// The status it was answered with; 499 where the client left first.
-    pub status: u16,
-    /// Tokens of the prompt, of those the ones that were read before, and tokens written; of requests that have any.
-    pub tokens: Option<(usize, usize, usize)>,
-    /// From the header to the last byte.
-    pub time: Duration,
-}
-
-impl fmt::Display for RequestLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RequestLine { method, path, status, tokens, time } = self;
-        write!(f, "{method} {path} {status} {} ms", time.as_millis())?;
-        match tokens {
-            Some((prompt, cached, written)) => write!(f, ", {prompt} tokens ({cached} cached) + {written}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Tells the log of a request when it is over, however it ends.
-pub(super) struct Account {
-    shared: Arc<Shared>,
-    pub line: RequestLine,
-    since: Instant,
-}
-
-impl Account {
-    /// Of a request that begins; without further notice its client has left.
-    pub fn new(shared: &Arc<Shared>, method: &str, path: &str) -> Account {
-        let (method, path) = (method.to_owned(), path.to_owned());
-        let line = RequestLine { method, path, status: 499, tokens: None, time: Duration::ZERO };
-        Account { shared: Arc::clone(shared), line, since: Instant::now() }
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        self.line.time = self.since.elapsed();
-        self.shared.metrics.responded(self.line.status);
-        (self.shared.log)(&self.line);
-    }
 }

@@ -18,10 +18,13 @@ mod manners;
 mod memory;
 mod model_files;
 mod mtp;
+mod prompt_cache;
 mod recall;
 mod sequences;
 #[cfg(target_os = "linux")]
 mod serve;
+#[cfg(target_os = "linux")]
+mod serve_hostile;
 #[cfg(target_os = "linux")]
 mod signals;
 mod support;

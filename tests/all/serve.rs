@@ -1,46 +1,15 @@
 //! `serve`: what programs are told over HTTP, and what nobody can do to others by it.
 
+use crate::support::chats::{demo, forever, random, text, user, with};
 use crate::support::http::{PATIENCE, Response, Server};
 use crate::support::program::program;
 use crate::support::scratch::Scratch;
-use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, Vocab};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-fn demo() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo-q8_0.gguf")
-}
-
-/// A model of random weights.
-fn random(scratch: &Scratch) -> PathBuf {
-    let n_vocab = Vocab::published_cut(1088).tokens.len();
-    let dims = Dims { n_embd: 256, n_layer: 4, n_ff: 512, n_vocab, ..Dims::of(Size::B0_8) };
-    let synth = Synth::text(&Options { dims, quant: Quant::Q8_0, mtp: false, newer: false, seed: 1 });
-    scratch.write("model.gguf", synth.to_bytes())
-}
-
-fn user(text: &str) -> Value {
-    json!({"messages": [{"role": "user", "content": text}]})
-}
-
-/// A question whose answer repeats itself until the context is full.
-fn forever() -> Value {
-    with(user("a"), json!({"temperature": 0, "frequency_penalty": -2}))
-}
-
-fn with(mut body: Value, more: Value) -> Value {
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
-}
-
-fn text(response: &Response) -> String {
-    assert_eq!(response.status, 200, "{response:?}");
-    response.json()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
-}
 
 /// Questions that the demo model was taught, asked in several ways.
 fn questions() -> Vec<Value> {
@@ -230,6 +199,7 @@ fn the_model_and_the_counters_are_shown() {
     let models = server.get("/v1/models").json();
     assert_eq!((&models["data"][0]["id"], &models["object"]), (&json!("a-b"), &json!("list")));
     assert_eq!(server.get("/v1/models/a-b").json(), models["data"][0]);
+    assert_eq!(models["data"][0]["architecture"]["input_modalities"], json!(["text", "image"]));
     let health = server.get("/health");
     assert_eq!((health.json(), health.status), (json!({"status": "ok"}), 200));
     assert!(health.head.contains("x-request-id: ") && health.head.contains("nosniff"), "{health:?}");
@@ -282,49 +252,6 @@ fn a_full_queue_says_when_to_come_again() {
 }
 
 #[test]
-fn nobody_keeps_others_waiting() {
-    let server = Server::start(&demo(), &["--max-body", "100000"]);
-    let quick = |what: &str| {
-        let start = Instant::now();
-        assert_eq!(server.get("/health").status, 200, "{what}");
-        assert_eq!(text(&server.chat(&with(user("What is 2 + 3?"), json!({"temperature": 0})))), "2+3=5", "{what}");
-        assert!(start.elapsed() < Duration::from_secs(20), "{what}: {:?}", start.elapsed());
-    };
-    let slow_headers: Vec<TcpStream> =
-        (0..100).map(|_| server.connect(b"POST /v1/chat/completions HTTP/1.1\r\nhost: loc")).collect();
-    quick("slow headers");
-    let head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
-        content-type: application/json\r\ncontent-length: 5000\r\n\r\n{";
-    let slow_bodies: Vec<TcpStream> = (0..100).map(|_| server.connect(head)).collect();
-    quick("slow bodies");
-    let json_type = "content-type: application/json";
-    let large = server.ask("POST /v1/chat/completions", &[json_type], &"x".repeat(100_001));
-    assert_eq!(large.status, 413);
-    let chunk = format!("186A1\r\n{}\r\n0\r\n\r\n", "x".repeat(0x186A1));
-    let mut chunked = server.connect(
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n\
-          content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n",
-    );
-    let _ = chunked.write_all(chunk.as_bytes());
-    let mut said = [0; 12];
-    chunked.read_exact(&mut said).unwrap();
-    assert_eq!(&said, b"HTTP/1.1 413");
-    let many: Vec<TcpStream> = (0..200).map(|_| server.connect(b"")).collect();
-    quick("connections");
-    let headers: String = (0..200).map(|i| format!("x-{i}: y\r\n")).collect();
-    assert_eq!(Response::read(server.connect(format!("GET /health HTTP/1.1\r\n{headers}\r\n").as_bytes())).status, 431);
-    assert_eq!(Response::read(server.connect(b"\x16\x03\x01\x02\x00\x01\r\n\r\n")).status, 400);
-    let half = server.send("POST /v1/chat/completions", &[json_type], "{");
-    half.shutdown(Shutdown::Write).unwrap();
-    quick("half-closed");
-    // A header that does not come is not waited for.
-    let mut stream = &slow_headers[0];
-    assert_eq!(stream.read(&mut [0; 64]).unwrap_or(0), 0, "the connection is closed");
-    drop((slow_headers, slow_bodies, many));
-    quick("all of it");
-}
-
-#[test]
 fn a_signal_ends_streams_with_their_last_event_and_the_server_with_0() {
     let scratch = Scratch::new("serve");
     let mut server = Server::start(&random(&scratch), &["--ctx", "16k", "--grace", "1"]);
@@ -366,6 +293,33 @@ fn other_machines_need_a_key_which_is_not_told() {
     let mut log = String::new();
     server.said.read_to_string(&mut log).unwrap();
     assert!(!log.contains("sesame") && !log.contains("2 + 3"), "{log}");
+}
+
+#[test]
+fn a_log_of_json_has_an_object_a_line_and_no_content() {
+    let mut server = Server::start(&demo(), &["--log", "json", "--ctx-size", "2048", "-fa"]);
+    let answer = server.chat(&user("What is 2 + 3?"));
+    assert_eq!(text(&answer), "2+3=5");
+    assert_eq!(server.get("/v1/nothing?of=this").status, 404);
+    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    let mut log = String::new();
+    server.said.read_to_string(&mut log).unwrap();
+    assert!(!log.contains("2 + 3") && !log.contains("2+3") && !log.contains("of=this"), "{log}");
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["time"].as_f64().unwrap() > 1.7e9), "{log}");
+    let requests: Vec<&Value> = lines.iter().filter(|line| line["path"].is_string()).collect();
+    let chat = requests.iter().find(|line| line["path"] == "/v1/chat/completions").unwrap();
+    assert_eq!(
+        (&chat["method"], &chat["status"], &chat["completion_tokens"]),
+        (&json!("POST"), &json!(200), &json!(6))
+    );
+    assert!(answer.head.contains(&chat["id"].as_str().unwrap().to_lowercase()), "{answer:?}");
+    assert!(
+        chat["ms"].as_f64().unwrap() > 0.0 && chat["cached_tokens"] == 0 && chat["prompt_tokens"].as_u64() > Some(5)
+    );
+    assert_eq!(requests.last().unwrap()["status"], 404);
+    assert!(lines.iter().any(|line| line["message"].as_str().is_some_and(|text| text.contains("answers at a time"))));
 }
 
 #[test]
@@ -557,11 +511,15 @@ fn options_are_taken_from_the_environment_too() {
         .arg(demo())
         .env("QWEN_EDGE_HOST", "0.0.0.0")
         .env("QWEN_EDGE_PORT", "0")
+        .env("QWEN_EDGE_QUIET", "yes")
         .output()
         .unwrap();
     assert_eq!(given.status.code(), Some(2), "{given:?}");
     let wrong = program().arg("serve").arg(demo()).env("QWEN_EDGE_PORT", "x").output().unwrap();
     assert_eq!(wrong.status.code(), Some(2), "{wrong:?}");
+    let named =
+        program().arg("serve").env("QWEN_EDGE_MODEL", demo()).args(["--host", "evil.example"]).output().unwrap();
+    assert!(!named.status.success() && String::from_utf8_lossy(&named.stderr).contains("an address"), "{named:?}");
 }
 
 fn picture(name: &str) -> Vec<u8> {

@@ -7,11 +7,15 @@
 //! R(d) = T₁·(1 + Σ Aᵢ) / (d·D + T₍d+1₎)
 //! ```
 //!
+//! Before that the block must have been shown the prompt, which has a price too: it is paid where an answer as long as answers are
+//! is expected to win more.
+//!
 //! All of it is measured: times of passes as they come, acceptance by phase of the answer and by source. Where no `R` is above
 //! [`WORTH`] there are no drafts, and now and then a guess in the shadow keeps the acceptance known. Whatever the model says,
 //! drafting that turns out slower than plain decoding is given up for a while.
 
-use super::{MOST_BLOCK, MOST_COPY, Phase, Source};
+use super::cost::Cost;
+use super::{MOST_BLOCK, MOST_COPY, Phase, SHOWN, Source};
 use std::time::Duration;
 
 /// Drafting must be expected to be faster by this factor.
@@ -38,12 +42,23 @@ const SHADOW_SHARE: [f64; 2] = [0.01, 0.005];
 /// Of an observation so much is left after another one.
 const FADING: f64 = 1.0 - 1.0 / 48.0;
 
+/// The same of the copies of one answer: texts differ more than answers do from each other on average.
+const FADING_OF_ANSWER: f64 = 1.0 - 1.0 / 8.0;
+
+/// What is known of all answers counts as much as so many observations of this one.
+const WEIGHT_OF_ALL: f64 = 3.0;
+
 /// The weight of the latest time.
 const LATEST: f64 = 0.2;
 
-/// What a draft step takes, and each row more, as parts of a pass of one row, until they are measured.
-const STEP_GUESS: f64 = 0.1;
+/// What each row more takes, as a part of a pass of one row, until it is measured.
 const ROW_GUESS: f64 = 0.15;
+
+/// Tokens that an answer is expected to have before any was seen.
+const LENGTH_GUESS: f64 = 128.0;
+
+/// Of the lengths of earlier answers so much is left after another one.
+const LENGTHS_FADING: f64 = 1.0 - 1.0 / 16.0;
 
 /// Extra rows of a pass at most, those of all conversations together.
 const MOST_EXTRA: usize = 15;
@@ -69,14 +84,27 @@ struct Rate {
 }
 
 impl Rate {
-    fn note(&mut self, happened: bool) {
-        self.seen = self.seen * FADING + 1.0;
-        self.happened = self.happened * FADING + f64::from(u8::from(happened));
+    fn note(&mut self, happened: bool, fading: f64) {
+        self.seen = self.seen * fading + 1.0;
+        self.happened = self.happened * fading + f64::from(u8::from(happened));
     }
 
     /// Its probability, where `prior` counts as much as `weight` observations.
     fn estimate(self, prior: f64, weight: f64) -> f64 {
         (self.happened + prior * weight) / (self.seen + weight)
+    }
+}
+
+/// How the copies of one answer have fared: the first draft of each, and the later ones.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Luck([Rate; 2]);
+
+impl Luck {
+    /// Of `drafted` copied drafts the first `accepted` were.
+    pub(super) fn note(&mut self, drafted: usize, accepted: usize) {
+        for i in 0..drafted.min(accepted + 1) {
+            self.0[usize::from(i > 0)].note(i < accepted, FADING_OF_ANSWER);
+        }
     }
 }
 
@@ -117,28 +145,37 @@ impl Times {
         });
     }
 
-    /// The time of a pass with so many rows more. What was not seen twice is hoped to be as fast as is usual, or faster if times
-    /// of more rows say so: it takes a pass or two to know better.
-    fn of(&self, extra: usize, n_conversation: usize) -> Option<f64> {
-        let (base, _) = self.0[0]?;
+    /// The time of a pass of one row for each conversation.
+    fn base(&self) -> Option<f64> {
+        self.0[0].map(|(time, _)| time)
+    }
+
+    /// The times of passes by rows more, once one without is known. What was not seen twice is hoped to be as fast as is usual, or
+    /// faster if times of more rows say so: it takes a pass or two to know better.
+    fn all(&self, n_conversation: usize) -> Option<[f64; MOST_EXTRA + 1]> {
+        let base = self.base()?;
         let slope = base * ROW_GUESS / (1.0 + ROW_GUESS * (n_conversation - 1) as f64);
-        let hope = base + slope * extra as f64;
-        let known = |i: usize| match self.0[i] {
-            Some((time, 2..)) => Some((i, time.max(base))),
-            Some((time, _)) => (i == 0).then_some((i, time)),
-            None => None,
-        };
-        let (below, time) = (0..=extra).rev().find_map(known)?;
-        if below == extra {
-            return Some(time);
+        let mut times = [base; MOST_EXTRA + 1];
+        let (mut below, mut above) = (0, 0);
+        for extra in 1..=MOST_EXTRA {
+            let known = |i: usize| self.0[i].filter(|(_, n)| *n >= 2).map(|(time, _)| time.max(base));
+            if let Some(time) = known(extra) {
+                (times[extra], below) = (time, extra);
+                continue;
+            }
+            above = (extra.max(above)..=MOST_EXTRA).find(|&i| known(i).is_some()).unwrap_or(MOST_EXTRA + 1);
+            let (time, rest, hope) = (times[below], (extra - below) as f64, base + slope * extra as f64);
+            times[extra] = match self.0.get(above) {
+                Some(_) => {
+                    let more = known(above).map_or(time, |more| more.max(time));
+                    hope.max(time).min(time + (more - time) * rest / (above - below) as f64)
+                }
+                // Each row takes at least half as long as those before it did on average.
+                None if below > 0 => time + ((time - base) / below as f64).max(0.5 * slope) * rest,
+                None => hope,
+            };
         }
-        let rest = (extra - below) as f64;
-        Some(match (extra + 1..=MOST_EXTRA).find_map(known) {
-            Some((above, more)) => hope.max(time).min(time + (more.max(time) - time) * rest / (above - below) as f64),
-            // Each row takes at least half as long as those before it did on average.
-            None if below > 0 => time + ((time - base) / below as f64).max(0.5 * slope) * rest,
-            None => hope,
-        })
+        Some(times)
     }
 }
 
@@ -151,6 +188,8 @@ pub(super) struct Chance {
     pub block: usize,
     /// Tokens that a copy offers, and its class.
     pub copy: (usize, usize),
+    /// How copies have fared so far.
+    pub luck: Luck,
     /// Tokens it has written since the block guessed last, accepted drafts or in the shadow.
     pub since_guess: usize,
 }
@@ -171,8 +210,16 @@ pub(super) enum Choice {
 pub struct Controller {
     /// By the number of conversations in a pass, from one on.
     times: Vec<Times>,
+    /// What the block takes by its weights.
+    cost: Cost,
     /// Seconds of a draft step.
     step: Option<f64>,
+    /// Seconds of a prompt row.
+    prompt_row: Option<f64>,
+    /// Tokens that were written, and answers that began, the older ones fading.
+    written: (f64, f64),
+    /// Seconds of all passes since a prompt was last shown to the block.
+    since_shown: f64,
     phases: [Rates; Phase::COUNT],
     all: Rates,
     /// Tokens left without drafts.
@@ -183,24 +230,71 @@ pub struct Controller {
     window: (usize, f64),
 }
 
-impl Default for Controller {
-    fn default() -> Controller {
-        let (times, phases, all) = (Vec::new(), [Rates::default(); Phase::COUNT], Rates::default());
-        Controller { times, step: None, phases, all, rest: 0, since_plain: 0, window: (0, 0.0) }
-    }
-}
-
 impl Controller {
+    /// One that knows nothing yet but what the block's weights say.
+    pub fn new(cost: Cost) -> Controller {
+        Controller {
+            times: Vec::new(),
+            cost,
+            step: None,
+            prompt_row: None,
+            written: (LENGTH_GUESS, 1.0),
+            since_shown: 0.0,
+            phases: [Rates::default(); Phase::COUNT],
+            all: Rates::default(),
+            rest: 0,
+            since_plain: 0,
+            window: (0, 0.0),
+        }
+    }
+
+    /// Whether the block is to be shown the `n_prompt` rows that an answer of up to `n_max` tokens begins with: whether drafts are
+    /// expected to save more time than that takes, or it is so long since it was shown any that to look again costs next to
+    /// nothing.
+    pub(super) fn shows(&mut self, n_prompt: usize, n_max: usize) -> bool {
+        self.written = (self.written.0 * LENGTHS_FADING, self.written.1 * LENGTHS_FADING + 1.0);
+        // The first token comes with the prompt, and the last one needs no draft.
+        let Some(most) = n_max.checked_sub(2).filter(|&most| most > 0) else { return false };
+        let length = (self.written.0 / self.written.1).min(most as f64);
+        let base = self.times.first().and_then(Times::base);
+        let (Some(base), Some(row)) = (base, self.prompt_row) else { return true };
+        let price = self.cost.showing * row * n_prompt.min(SHOWN) as f64;
+        let shows = self.gain(base) * length > price || self.since_shown * SHADOW_SHARE[1] > price;
+        if shows {
+            self.since_shown = 0.0;
+        }
+        shows
+    }
+
+    /// Seconds that the block's drafts are expected to save for each token of one conversation.
+    fn gain(&mut self, base: f64) -> f64 {
+        let Some(times) = self.times.first().and_then(|times| times.all(1)) else { return 0.0 };
+        let known = |phase: &Phase| self.phases[*phase as usize].block[0].seen >= FEW;
+        let phases: Vec<Phase> = Phase::ALL.into_iter().filter(known).collect();
+        let phases = if phases.is_empty() { vec![Phase::Answer] } else { phases };
+        let best = phases.into_iter().filter_map(|phase| {
+            let chance = Chance { phase, block: MOST_BLOCK, copy: (0, 0), luck: Luck::default(), since_guess: 0 };
+            self.best_of_one(&chance, base, &times, MOST_EXTRA)
+        });
+        best.map(|(r, _)| base * (1.0 - 1.0 / r)).fold(0.0, f64::max)
+    }
+
     /// What the conversations of a pass are to do, where rows beside one of each are at most `most_extra`.
     pub(super) fn choose(&mut self, chances: &[Chance], most_extra: usize) -> Vec<Choice> {
         let n = chances.len();
         let mut choices = vec![Choice::Plain; n];
         let Some(times) = n.checked_sub(1).and_then(|i| self.times.get(i)).copied() else { return choices };
-        let Some(base) = times.of(0, n) else { return choices };
+        let Some(base) = times.base() else { return choices };
+        if chances.iter().all(|chance| chance.block == 0 && chance.copy.0 == 0) {
+            return choices;
+        }
         let most_extra = most_extra.min(MOST_EXTRA);
-        if self.rest == 0 && self.since_plain < REFRESH {
+        if self.rest == 0
+            && self.since_plain < REFRESH
+            && let Some(times) = times.all(n)
+        {
             let best = match chances {
-                [chance] => self.best_of_one(chance, base, &times, most_extra),
+                [chance] => self.best_of_one(chance, base, &times, most_extra).map(|(_, choice)| vec![choice]),
                 _ => self.best_of_several(chances, base, &times, most_extra),
             };
             if let Some(best) = best {
@@ -220,7 +314,7 @@ impl Controller {
     }
 
     fn step(&self, base: f64) -> f64 {
-        self.step.unwrap_or(STEP_GUESS * base)
+        self.step.unwrap_or(self.cost.step * base)
     }
 
     /// Tokens from one guess in the shadow to the next, where a step takes this part of a pass.
@@ -229,21 +323,26 @@ impl Controller {
         SHADOW[known].max((step / SHADOW_SHARE[known]).min(1e6) as usize)
     }
 
-    /// The source and number of drafts with the best `R` for one conversation, if that is worth it.
-    fn best_of_one(&mut self, chance: &Chance, base: f64, times: &Times, most_extra: usize) -> Option<Vec<Choice>> {
+    /// The best `R` for one conversation, and the source and number of drafts that has it, if that is worth it.
+    fn best_of_one(&mut self, chance: &Chance, base: f64, times: &[f64], most_extra: usize) -> Option<(f64, Choice)> {
         let mut best = (WORTH, Choice::Plain);
         for (source, most, step) in self.sources(chance, base) {
             let (mut reached, mut tokens) = (1.0, 1.0);
-            for d in 1..=most.min(most_extra) {
-                reached *= self.acceptance(chance.phase, source, d - 1);
+            let most = most.min(most_extra);
+            for d in 1..=most {
+                reached *= self.acceptance(chance, source, d - 1);
                 tokens += reached;
-                let r = base * tokens / (step * d as f64 + times.of(d, 1)?);
-                if r > best.0 {
-                    best = (r, Choice::Draft(source, d));
+                let time = step * d as f64 + times[d];
+                if base * tokens > best.0 * time {
+                    best = (base * tokens / time, Choice::Draft(source, d));
+                }
+                // Even if all others were accepted as often as this one they would not be worth it.
+                if base * (tokens + reached * (most - d) as f64) < best.0 * time {
+                    break;
                 }
             }
         }
-        (best.1 != Choice::Plain).then(|| vec![best.1])
+        (best.1 != Choice::Plain).then_some(best)
     }
 
     /// As for one, for all together: row by row, the draft that is likeliest to be of use for its time.
@@ -251,7 +350,7 @@ impl Controller {
         &mut self,
         chances: &[Chance],
         base: f64,
-        times: &Times,
+        times: &[f64],
         most_extra: usize,
     ) -> Option<Vec<Choice>> {
         struct Next {
@@ -266,8 +365,8 @@ impl Controller {
         for chance in chances {
             let mut best: Option<Next> = None;
             for (source, most, step) in self.sources(chance, base) {
-                let reached = self.acceptance(chance.phase, source, 0);
-                let cost = |step: f64| step + times.of(1, n).unwrap_or(base) - base;
+                let reached = self.acceptance(chance, source, 0);
+                let cost = |step: f64| step + times[1] - base;
                 if best.as_ref().is_none_or(|best| reached * cost(best.step) > best.reached * cost(step)) {
                     best = Some(Next { source, most, step, reached, n: 0 });
                 }
@@ -276,8 +375,8 @@ impl Controller {
         }
         let (mut tokens, mut steps, mut best) = (n as f64, 0.0, (WORTH, None));
         for extra in 1..=most_extra {
-            let pass = times.of(extra, n)?;
-            let cost = pass - times.of(extra - 1, n)?;
+            let pass = times[extra];
+            let cost = pass - times[extra - 1];
             let worth = |next: &Next| next.reached / (cost + next.step).max(1e-9);
             let open = (0..n).filter(|&i| nexts[i].as_ref().is_some_and(|next| next.n < next.most));
             let likeliest = open.max_by(|&a, &b| {
@@ -290,7 +389,7 @@ impl Controller {
             steps += next.step;
             next.n += 1;
             let (source, at) = (next.source, next.n);
-            next.reached *= self.acceptance(chances[i].phase, source, at);
+            next.reached *= self.acceptance(&chances[i], source, at);
             let r = base * tokens / n as f64 / (steps + pass);
             if r > best.0 {
                 let choice = |next: &Option<Next>| match next {
@@ -311,10 +410,27 @@ impl Controller {
     }
 
     /// The probability that draft `i` is accepted, from 0, if those before it were.
-    pub(super) fn acceptance(&mut self, phase: Phase, source: Source, i: usize) -> f64 {
+    fn acceptance(&mut self, chance: &Chance, source: Source, i: usize) -> f64 {
         let (all, prior) = self.all.of(source, i);
         let all = all.estimate(prior, 2.0);
-        self.phases[phase as usize].of(source, i).0.estimate(all, 4.0)
+        let known = self.phases[chance.phase as usize].of(source, i).0.estimate(all, 4.0);
+        match source {
+            Source::Block => known,
+            Source::Copy { .. } => chance.luck.0[usize::from(i > 0)].estimate(known, WEIGHT_OF_ALL),
+        }
+    }
+
+    /// So many tokens of an answer were written.
+    pub fn wrote(&mut self, tokens: usize) {
+        self.written.0 += tokens as f64;
+    }
+
+    /// A pass took so long for so many rows of a prompt alone.
+    pub fn read(&mut self, rows: usize, time: Duration) {
+        let seconds = time.as_secs_f64() / rows.max(1) as f64;
+        self.prompt_row =
+            Some(self.prompt_row.map_or(seconds, |known| known + LATEST * (seconds.min(2.0 * known) - known)));
+        self.since_shown += time.as_secs_f64();
     }
 
     /// A pass of written rows alone took so long: one row of each of `n_conversation`, and `extra` more.
@@ -340,17 +456,17 @@ impl Controller {
     /// Of `drafted` drafts in this phase the first `accepted` were.
     pub(super) fn settled(&mut self, phase: Phase, source: Source, drafted: usize, accepted: usize) {
         for i in 0..drafted.min(accepted + 1) {
-            self.all.of(source, i).0.note(i < accepted);
-            self.phases[phase as usize].of(source, i).0.note(i < accepted);
+            self.all.of(source, i).0.note(i < accepted, FADING);
+            self.phases[phase as usize].of(source, i).0.note(i < accepted, FADING);
         }
     }
 
     /// All drafts and the pass of `n_conversation` gave so many tokens in this time; `extra` of its rows were drafts.
     pub fn gained(&mut self, n_conversation: usize, extra: usize, tokens: usize, time: Duration) {
-        let plain =
-            n_conversation.checked_sub(1).and_then(|i| self.times.get(i)).and_then(|times| times.of(0, n_conversation));
+        let plain = n_conversation.checked_sub(1).and_then(|i| self.times.get(i)).and_then(Times::base);
         let Some(plain) = plain else { return };
         self.rest = self.rest.saturating_sub(tokens);
+        self.since_shown += time.as_secs_f64();
         if extra > 0 {
             self.window.0 += tokens;
             self.window.1 += time.as_secs_f64() - plain * tokens as f64 / n_conversation as f64;
@@ -368,6 +484,11 @@ impl Controller {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// A block of a tenth of the trunk.
+    fn controller() -> Controller {
+        Controller::new(Cost { step: 0.1, showing: 0.03 })
+    }
 
     /// Numbers that look random: a linear congruential generator.
     struct Numbers(u64);
@@ -403,7 +524,13 @@ mod tests {
             let (mut done, mut seconds, mut passes, mut drafting, mut since_guess) = (0, 0.0, 0, 0, 0);
             while done < tokens {
                 let copies = if numbers.unit() < self.copy.1 { MOST_COPY } else { 0 };
-                let chance = Chance { phase: Phase::Answer, block: MOST_BLOCK, copy: (copies, 2), since_guess };
+                let chance = Chance {
+                    phase: Phase::Answer,
+                    block: MOST_BLOCK,
+                    copy: (copies, 2),
+                    luck: Luck::default(),
+                    since_guess,
+                };
                 let choice = controller.choose(&[chance], MOST_EXTRA)[0];
                 let mut noise = || 1.0 + self.noise * numbers.unit();
                 let (n, step) = match choice {
@@ -476,7 +603,7 @@ mod tests {
             seed: u64,
         ) {
             let world = World { copy, noise, ..World::new(slope, step, block) };
-            let (mut controller, mut numbers) = (Controller::default(), Numbers(seed));
+            let (mut controller, mut numbers) = (controller(), Numbers(seed));
             let plain = 4096.0 * world.rows[0] * (1.0 + noise / 2.0);
             let (seconds, _) = world.write(&mut controller, 4096, &mut numbers);
             let gain = plain / seconds;
@@ -489,7 +616,7 @@ mod tests {
     fn a_text_that_nobody_guesses_costs_less_than_a_hundredth() {
         for slope in [0.05, 0.15, 0.3] {
             let world = World::new(slope, 0.06, vec![0.02; 4]);
-            let (seconds, drafting) = world.write(&mut Controller::default(), 512, &mut Numbers(1));
+            let (seconds, drafting) = world.write(&mut controller(), 512, &mut Numbers(1));
             assert!(seconds < 1.01 * 512.0 * world.rows[0], "{} at {slope}", seconds / 512.0 / world.rows[0]);
             assert!(drafting < 0.05, "{drafting}");
         }
@@ -498,9 +625,10 @@ mod tests {
     #[test]
     fn the_depth_follows_acceptance_and_times() {
         let depth = |world: &World| {
-            let mut controller = Controller::default();
+            let mut controller = controller();
             world.write(&mut controller, 2000, &mut Numbers(3));
-            let chance = Chance { phase: Phase::Answer, block: MOST_BLOCK, copy: (0, 0), since_guess: 0 };
+            let chance =
+                Chance { phase: Phase::Answer, block: MOST_BLOCK, copy: (0, 0), luck: Luck::default(), since_guess: 0 };
             controller.since_plain = 0;
             match controller.choose(&[chance], MOST_EXTRA)[0] {
                 Choice::Draft(Source::Block, n) => n,
@@ -515,10 +643,44 @@ mod tests {
     }
 
     #[test]
+    fn prompts_are_shown_to_the_block_where_answers_are_long_enough_to_pay_for_it() {
+        let answer = |controller: &mut Controller, tokens: usize| {
+            for _ in 0..tokens {
+                controller.passed(1, 0, Duration::from_millis(20));
+                controller.passed(1, 1, Duration::from_millis(21));
+                controller.gained(1, 0, 1, Duration::from_millis(20));
+                controller.wrote(1);
+                controller.settled(Phase::Answer, Source::Block, 1, 1);
+            }
+        };
+        let mut controller = controller();
+        // Nothing is known yet, and then nothing of drafts.
+        assert!(controller.shows(1000, 200));
+        assert!(!controller.shows(1000, 1) && !controller.shows(1000, 2));
+        controller.read(1000, Duration::from_secs(2));
+        for _ in 0..60 {
+            answer(&mut controller, 200);
+            assert!(controller.shows(1000, 1000));
+        }
+        assert!(!controller.shows(1000, 4));
+        // Short answers cannot save what it takes; but one prompt in many is shown all the same.
+        let mut shown = |answers: usize| {
+            let begins = (0..answers).filter(|_| {
+                answer(&mut controller, 2);
+                controller.shows(1000, 1000)
+            });
+            begins.count()
+        };
+        shown(100);
+        let shown = shown(1000);
+        assert!((1..10).contains(&shown), "{shown}");
+    }
+
+    #[test]
     fn a_slow_window_ends_drafting_for_a_while() {
-        let mut controller = Controller::default();
+        let mut controller = controller();
         controller.passed(1, 0, Duration::from_millis(20));
-        let chance = Chance { phase: Phase::Answer, block: 4, copy: (0, 0), since_guess: 0 };
+        let chance = Chance { phase: Phase::Answer, block: 4, copy: (0, 0), luck: Luck::default(), since_guess: 0 };
         assert!(matches!(controller.choose(&[chance], 15)[0], Choice::Draft(..)));
         controller.gained(1, 2, WINDOW, Duration::from_millis(20 * WINDOW as u64 + 1));
         for _ in 0..REST {
@@ -530,11 +692,14 @@ mod tests {
 
     #[test]
     fn what_is_learnt_in_one_phase_is_taken_for_another_until_more_is_known() {
-        let mut controller = Controller::default();
+        let mut controller = controller();
         for _ in 0..40 {
             controller.settled(Phase::Thinking, Source::Block, 1, 0);
         }
-        let first = |controller: &mut Controller, phase| controller.acceptance(phase, Source::Block, 0);
+        let first = |controller: &mut Controller, phase| {
+            let chance = Chance { phase, block: 4, copy: (0, 0), luck: Luck::default(), since_guess: 0 };
+            controller.acceptance(&chance, Source::Block, 0)
+        };
         assert!(first(&mut controller, Phase::Thinking) < 0.05);
         assert!(first(&mut controller, Phase::Call) < 0.1);
         for _ in 0..40 {
@@ -546,12 +711,12 @@ mod tests {
 
     #[test]
     fn conversations_in_company_share_the_rows_where_drafts_are_likeliest_accepted() {
-        let mut controller = Controller::default();
+        let mut controller = controller();
         for _ in 0..40 {
             controller.settled(Phase::Answer, Source::Block, 1, 1);
             controller.settled(Phase::Thinking, Source::Block, 1, 0);
         }
-        let chance = |phase| Chance { phase, block: 4, copy: (0, 0), since_guess: 0 };
+        let chance = |phase| Chance { phase, block: 4, copy: (0, 0), luck: Luck::default(), since_guess: 0 };
         let chances = [chance(Phase::Answer), chance(Phase::Thinking), chance(Phase::Answer)];
         controller.stepped(1, Duration::from_millis(1));
         for extra in 0..4 {

@@ -44,6 +44,11 @@ impl CopyIndex {
         self.ids.len()
     }
 
+    /// The tokens of the text from the `first` position on.
+    pub fn tokens(&self, first: usize) -> impl Iterator<Item = u32> {
+        self.ids.iter().skip(first).copied().filter(|&id| id != NONE)
+    }
+
     /// Adds a token, or what is none.
     pub fn push(&mut self, id: Option<u32>) {
         self.ids.push(id.unwrap_or(NONE));

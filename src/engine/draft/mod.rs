@@ -8,10 +8,12 @@
 mod block;
 pub mod controller;
 pub mod copy;
+pub mod cost;
 pub mod shortlist;
 
-use self::controller::{Chance, Choice, Controller, class};
+use self::controller::{Chance, Choice, Controller, Luck, class};
 use self::copy::CopyIndex;
+use self::cost::Cost;
 use self::shortlist::Shortlist;
 use super::runner::Runner;
 use super::sequence::Sequence;
@@ -66,7 +68,8 @@ pub enum Phase {
 }
 
 impl Phase {
-    const COUNT: usize = 3;
+    const ALL: [Phase; 3] = [Phase::Thinking, Phase::Answer, Phase::Call];
+    const COUNT: usize = Phase::ALL.len();
 }
 
 /// Where a draft comes from.
@@ -104,13 +107,17 @@ pub struct Drafts {
 pub struct Track {
     /// Prompt and answer, as far as they were looked at.
     index: CopyIndex,
-    shortlist: Option<Shortlist>,
+    /// The rows of the head that the block chooses from, once it does, and how many tokens of the text are on it.
+    shortlist: Option<(Shortlist, usize)>,
+    /// Whether the block is left out, and shown nothing.
+    without_block: bool,
     /// The drafts that the next pass verifies, and their source.
     drafts: Vec<u32>,
     source: Option<Source>,
     /// What the block, and what a copy would have guessed of a token that was not drafted.
     shadow: Option<u32>,
     copied: Option<(u32, usize)>,
+    luck: Luck,
     phase: Phase,
     since_guess: usize,
     tally: Drafts,
@@ -143,24 +150,38 @@ impl Track {
         self.tally
     }
 
+    /// Whether the block is shown the prompt.
+    pub(super) fn shows(&self) -> bool {
+        !self.without_block
+    }
+
     /// Looks at what has been added to prompt and answer.
-    fn follow(&mut self, prompt: &[InputRow], ids: &[u32], vocabulary: (usize, &[u32])) {
-        let (n_vocab, controls) = vocabulary;
-        let list = self.shortlist.get_or_insert_with(|| {
-            let mut list = Shortlist::new(n_vocab);
-            controls.iter().for_each(|&id| list.add(id));
-            list
-        });
+    fn follow(&mut self, prompt: &[InputRow], ids: &[u32]) {
         let known = self.index.n_token();
-        let token = |row: &InputRow| match row.input {
-            Input::Token(id) => Some(id),
-            Input::Embedding(_) => None,
-        };
         let of_prompt = prompt.iter().skip(known).map(token);
         for id in of_prompt.chain(ids.iter().skip(known.saturating_sub(prompt.len())).map(|&id| Some(id))) {
             self.index.push(id);
-            id.into_iter().for_each(|id| list.add(id));
         }
+    }
+
+    /// The rows of the head that the block chooses from, those of a vocabulary of `n_vocab` with these tokens that are no text.
+    fn shortlist(&mut self, n_vocab: usize, controls: &[u32]) -> &Shortlist {
+        let (list, n_listed) = self.shortlist.get_or_insert_with(|| {
+            let mut list = Shortlist::new(n_vocab);
+            controls.iter().for_each(|&id| list.add(id));
+            (list, 0)
+        });
+        self.index.tokens(*n_listed).for_each(|id| list.add(id));
+        *n_listed = self.index.n_token();
+        list
+    }
+}
+
+/// The token of a row, if it is one.
+fn token(row: &InputRow) -> Option<u32> {
+    match row.input {
+        Input::Token(id) => Some(id),
+        Input::Embedding(_) => None,
     }
 }
 
@@ -203,10 +224,21 @@ impl Drafting {
             mode: runner.drafting(),
             has_block: runner.has_block(),
             n_vocab: runner.model().n_vocab,
-            controller: Controller::default(),
+            controller: Controller::new(Cost::of(runner.model()).unwrap_or(Cost { step: 1.0, showing: 0.0 })),
             controls: None,
             spent: Duration::ZERO,
         }
+    }
+
+    /// An answer of up to `n_max` tokens begins, `n_prompt` rows of its prompt are to be read: decides whether the block is shown
+    /// them.
+    pub fn begin(&mut self, track: &mut Track, n_prompt: usize, n_max: usize) {
+        track.without_block = match self.mode {
+            Draft::Off => true,
+            Draft::Auto => !(self.has_block && self.controller.shows(n_prompt, n_max)),
+            // An answer of one token is not drafted.
+            Draft::Fixed(_) => !self.has_block || n_max == 1,
+        };
     }
 
     /// Makes the drafts of those answers of the next pass that have none yet.
@@ -216,21 +248,29 @@ impl Drafting {
             return;
         }
         let start = Instant::now();
-        let controls = self.controls.get_or_insert_with(|| tokenizer.map(controls_of).unwrap_or_default());
+        if self.has_block && self.controls.is_none() {
+            self.controls = Some(tokenizer.map(controls_of).unwrap_or_default());
+        }
         let mut most_extra = runner.settings().limits().written.saturating_sub(talks.len());
         let mut chances = Vec::with_capacity(talks.len());
         let mut copies = Vec::with_capacity(talks.len());
         for talk in &mut *talks {
             let Talk { track, prompt, ids, room, phase, .. } = talk;
-            track.follow(prompt, ids, (self.n_vocab, controls));
+            track.follow(prompt, ids);
             track.phase = *phase;
             let copy = match self.mode {
                 Draft::Auto => track.index.guess(MOST_COPY.min(*room)),
                 Draft::Off | Draft::Fixed(_) => None,
             };
-            let block = if self.has_block { MOST_BLOCK.min(*room) } else { 0 };
+            let block = if self.has_block && !track.without_block { MOST_BLOCK.min(*room) } else { 0 };
             let offer = copy.as_ref().map_or((0, 0), |copy| (copy.ids.len(), class(copy.matched)));
-            chances.push(Chance { phase: *phase, block, copy: offer, since_guess: track.since_guess });
+            chances.push(Chance {
+                phase: *phase,
+                block,
+                copy: offer,
+                luck: track.luck,
+                since_guess: track.since_guess,
+            });
             copies.push(copy);
         }
         let choices = match self.mode {
@@ -263,7 +303,7 @@ impl Drafting {
         };
         if n > 0 {
             let start = Instant::now();
-            let list = track.shortlist.as_ref().expect("made when the text was followed");
+            let list = track.shortlist(self.n_vocab, self.controls.as_deref().unwrap_or_default());
             // Without memory for pairs there is no guess.
             let ids = block::guess(runner, sequence, newest.clone(), n, list, *sampler).unwrap_or_default();
             self.controller.stepped(ids.len(), start.elapsed());
@@ -283,6 +323,11 @@ impl Drafting {
         }
     }
 
+    /// A pass has taken `time` to read so many rows of prompts, and nothing else.
+    pub fn read(&mut self, rows: usize, time: Duration) {
+        self.controller.read(rows, time);
+    }
+
     /// The pass has verified the drafts of an answer: `chosen` are the tokens that were chosen at its rows.
     pub fn settle(&mut self, track: &mut Track, chosen: &[u32]) {
         let drafts = std::mem::take(&mut track.drafts);
@@ -298,6 +343,9 @@ impl Drafting {
             tally.drafted += drafts.len();
             tally.accepted += accepted;
             self.controller.settled(track.phase, source, judged, accepted);
+            if source != Source::Block {
+                track.luck.note(judged, accepted);
+            }
         }
         let first = chosen.first().copied();
         if let Some(guess) = track.shadow.take() {
@@ -306,9 +354,12 @@ impl Drafting {
         if let Some((guess, class)) = track.copied.take()
             && drafts.is_empty()
         {
-            self.controller.settled(track.phase, Source::Copy { class }, 1, usize::from(first == Some(guess)));
+            let accepted = usize::from(first == Some(guess));
+            self.controller.settled(track.phase, Source::Copy { class }, 1, accepted);
+            track.luck.note(1, accepted);
         }
         track.since_guess += chosen.len();
+        self.controller.wrote(chosen.len());
     }
 
     /// A pass of written rows alone has taken `time`: one row of each of `n_talk` answers and `extra` drafts, of which came

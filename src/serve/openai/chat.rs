@@ -181,7 +181,7 @@ impl Chat {
 /// # Errors
 /// The body makes no sense, or does not fit.
 pub(in crate::serve) fn prepare(
-    body: &[u8],
+    body: Vec<u8>,
     served: &Served,
     client: IpAddr,
     since: Instant,
@@ -194,7 +194,8 @@ pub(in crate::serve) fn prepare(
     let n_max = sampling.most_tokens(1)?.unwrap_or(usize::MAX);
     let mut wish = chat.thinking()?;
     let messages = chat.messages.take().ok_or_else(|| ApiError::field("messages", "expected one or more"))?;
-    let Conversation { messages, prefill, pictures } = conversation(messages)?;
+    let Conversation { messages, prefill, pictures, n_byte } = conversation(messages)?;
+    served.check_length("messages", n_byte)?;
     if prefill.is_some() {
         if wish.on == Some(true) {
             let message = "an answer that is begun cannot be thought about first";

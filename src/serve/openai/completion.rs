@@ -68,7 +68,7 @@ impl Completion {
 /// # Errors
 /// The body makes no sense, or does not fit.
 pub(in crate::serve) fn prepare(
-    body: &[u8],
+    body: Vec<u8>,
     served: &Served,
     client: IpAddr,
     since: Instant,
@@ -79,7 +79,7 @@ pub(in crate::serve) fn prepare(
     let n = sampling.choices(served.n_seat)?;
     let n_max =
         if sampling.gives_most_tokens() { sampling.most_tokens(0)?.unwrap_or(usize::MAX) } else { DEFAULT_TOKENS };
-    let prompts = prompts(completion.prompt.as_ref(), &served.tokenizer)?;
+    let prompts = prompts(completion.prompt.as_ref(), served)?;
     for ids in &prompts {
         if ids.len() >= served.n_ctx {
             return Err(ApiError::too_long("prompt", ids.len(), served.n_ctx));
@@ -120,7 +120,8 @@ pub(in crate::serve) fn prepare(
 }
 
 /// The prompts, which are a text or its tokens, or a list of such.
-fn prompts(prompt: Option<&Value>, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, ApiError> {
+fn prompts(prompt: Option<&Value>, served: &Served) -> Result<Vec<Vec<u32>>, ApiError> {
+    let tokenizer = &served.tokenizer;
     let wrong = |message: &str| ApiError::field("prompt", message);
     let all = match prompt {
         None => return Err(wrong("expected a string, its tokens, or a list of such")),
@@ -132,7 +133,10 @@ fn prompts(prompt: Option<&Value>, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>
     }
     let one = |prompt: &Value| {
         let ids = match prompt {
-            Value::String(text) => tokenizer.encode(text, Special::Parse),
+            Value::String(text) => {
+                served.check_length("prompt", text.len())?;
+                tokenizer.encode(text, Special::Parse)
+            }
             Value::Array(ids) => {
                 let id = |id: &Value| id.as_u64().filter(|&id| id < tokenizer.n_vocab() as u64).map(|id| id as u32);
                 let ids: Option<Vec<u32>> = ids.iter().map(id).collect();

@@ -3,8 +3,8 @@
 use crate::sampler::Settings;
 use crate::serve::error::ApiError;
 use crate::serve::random;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ const MOST_CHOICES: i64 = 8;
 ///
 /// # Errors
 /// It is none.
-fn object(body: &[u8]) -> Result<Value, ApiError> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| ApiError::json(format!("no JSON: {error}")))?;
+fn object(body: Vec<u8>) -> Result<Value, ApiError> {
+    let value: Value = serde_json::from_slice(&body).map_err(|error| ApiError::json(format!("no JSON: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(ApiError::json("expected an object")) }
 }
 
@@ -33,7 +33,9 @@ fn object(body: &[u8]) -> Result<Value, ApiError> {
 ///
 /// # Errors
 /// One has another type than it may have.
-pub(super) fn read<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
+pub(super) fn read<'de, T: Deserialize<'de>>(
+    body: impl Deserializer<'de, Error = serde_json::Error>,
+) -> Result<T, ApiError> {
     serde_path_to_error::deserialize(body).map_err(|error| match error.path().to_string() {
         path if path == "." => ApiError::invalid(error.inner().to_string()),
         path => ApiError::field(path, error.inner().to_string()),
@@ -44,10 +46,11 @@ pub(super) fn read<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
 ///
 /// # Errors
 /// It is no object, or a field has another type or value than it may have.
-pub(super) fn fields<T: DeserializeOwned>(body: &[u8]) -> Result<(Sampling, T), ApiError> {
+pub(super) fn fields<T: DeserializeOwned>(body: Vec<u8>) -> Result<(Sampling, T), ApiError> {
     let body = object(body)?;
-    let (sampling, own): (Sampling, T) = (read(&body)?, read(&body)?);
+    let sampling: Sampling = read(&body)?;
     sampling.check()?;
+    let own = read(body)?;
     Ok((sampling, own))
 }
 

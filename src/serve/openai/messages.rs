@@ -8,6 +8,9 @@ use crate::serve::pictures::PictureFile;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+/// Characters of a role or type that an error repeats.
+const LONGEST_WORD: usize = 40;
+
 /// A message of a client.
 #[derive(Deserialize)]
 pub(super) struct Message {
@@ -28,6 +31,8 @@ pub(super) struct Conversation {
     pub prefill: Option<Prefill>,
     /// The pictures in them, in order.
     pub pictures: Vec<PictureFile>,
+    /// Bytes of what they say.
+    pub n_byte: usize,
 }
 
 /// Makes messages for a template.
@@ -40,37 +45,44 @@ pub(super) fn conversation(messages: Vec<Message>) -> Result<Conversation, ApiEr
     }
     let n = messages.len();
     let (mut system, mut all): (Vec<String>, Vec<Value>) = (Vec::new(), Vec::new());
-    let (mut prefill, mut pictures) = (None, Vec::new());
-    for (i, message) in messages.into_iter().enumerate() {
+    let (mut prefill, mut pictures, mut n_byte) = (None, Vec::new(), 0);
+    for (i, mut message) in messages.into_iter().enumerate() {
         let at = format!("messages[{i}]");
-        let Content { text, parts } = content_of(message.content.as_ref(), &at, &mut pictures)?;
+        let Content { text, parts } = content_of(message.content.take(), &at, &mut pictures)?;
+        n_byte += text.len();
         match &*message.role {
-            "user" if !parts.is_empty() => all.push(json!({"role": "user", "content": parts})),
-            "tool" | "function" if !parts.is_empty() => all.push(json!({"role": "tool", "content": parts})),
+            "user" if !parts.is_empty() => all.push(turn("user", parts)),
+            "tool" | "function" if !parts.is_empty() => all.push(turn("tool", parts)),
             _ if !parts.is_empty() => {
                 return Err(ApiError::unsupported(&at, "pictures are shown by the user, or by a tool"));
             }
             "system" | "developer" if all.is_empty() => system.push(text),
-            "system" | "developer" | "user" => all.push(json!({"role": "user", "content": text})),
-            "tool" | "function" => all.push(json!({"role": "tool", "content": text})),
+            "system" | "developer" | "user" => all.push(turn("user", text)),
+            "tool" | "function" => all.push(turn("tool", text)),
             "assistant" if i + 1 == n && message.tool_calls.as_ref().is_none_or(Vec::is_empty) => {
                 prefill = Some(Prefill(text));
             }
             "assistant" => all.push(assistant(&message, text)),
             role => {
+                let role: String = role.chars().take(LONGEST_WORD).collect();
                 let expected = "expected system, developer, user, assistant or tool";
                 return Err(ApiError::field(format!("{at}.role"), format!("{expected}, not {role:?}")));
             }
         }
     }
     if !system.is_empty() {
-        all.insert(0, json!({"role": "system", "content": system.join("\n\n")}));
+        all.insert(0, turn("system", system.join("\n\n")));
     }
-    Ok(Conversation { messages: all, prefill, pictures })
+    Ok(Conversation { messages: all, prefill, pictures, n_byte })
+}
+
+/// A message for a template. What it says may be long, and is not copied.
+fn turn(role: &str, content: impl Into<Value>) -> Value {
+    Map::from_iter([("role".to_owned(), role.into()), ("content".to_owned(), content.into())]).into()
 }
 
 fn assistant(message: &Message, text: String) -> Value {
-    let mut turn = json!({"role": "assistant", "content": text});
+    let mut turn = turn("assistant", text);
     let thoughts = [&message.reasoning_content, &message.reasoning, &message.thinking];
     if let Some(thought) = thoughts.into_iter().flatten().find_map(Value::as_str) {
         turn["reasoning_content"] = thought.into();
@@ -107,10 +119,10 @@ struct Content {
 }
 
 /// The content of a message: a string, parts of which each has a text or a picture, or nothing.
-fn content_of(content: Option<&Value>, at: &str, pictures: &mut Vec<PictureFile>) -> Result<Content, ApiError> {
+fn content_of(content: Option<Value>, at: &str, pictures: &mut Vec<PictureFile>) -> Result<Content, ApiError> {
     let parts = match content {
         None => return Ok(Content::default()),
-        Some(Value::String(text)) => return Ok(Content { text: text.clone(), parts: Vec::new() }),
+        Some(Value::String(text)) => return Ok(Content { text, parts: Vec::new() }),
         Some(Value::Array(parts)) => parts,
         Some(_) => return Err(ApiError::field(format!("{at}.content"), "expected a string or a list of parts")),
     };
@@ -132,6 +144,7 @@ fn content_of(content: Option<&Value>, at: &str, pictures: &mut Vec<PictureFile>
                 continue;
             }
             Some(kind) => {
+                let kind: String = kind.chars().take(LONGEST_WORD).collect();
                 return Err(ApiError::unsupported(&at, format!("parts of type {kind:?} are not understood")));
             }
             None => return Err(ApiError::field(format!("{at}.type"), "expected a string")),

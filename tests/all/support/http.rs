@@ -27,8 +27,15 @@ impl Server {
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").unwrap_or_else(|| panic!("{line}"));
+        // In words, or in JSON; notes on arguments may come before it.
+        let address = loop {
+            line.clear();
+            assert!(said.read_line(&mut line).unwrap() > 0, "it does not listen");
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                break address;
+            }
+        };
+        let address = address.trim_end().trim_end_matches("\"}");
         let server = Server { address: address.parse().unwrap(), child, said };
         while server.get("/health").status == 503 {
             std::thread::sleep(Duration::from_millis(10));

@@ -1,6 +1,8 @@
 //! What the tests of whole models share: the files of `tests/fixtures`, and the arithmetic of comparing logits.
 
 pub mod allocation;
+#[cfg(target_os = "linux")]
+pub mod chats;
 pub mod gguf_sample;
 pub mod header;
 pub mod heldout;

@@ -1,0 +1,377 @@
+//! What was read of prompts, kept in a folder: what a prompt has in common with an earlier one is not read again, in this
+//! process or in another.
+//!
+//! Keys and values are kept page by page, each page under the [key] of all rows up to its end, so that prompts share the
+//! pages of what they have in common. The states of a hybrid model cannot be cut back, so they are kept at some rows only:
+//! where the next prompt is likely to be the same up to ([`points`]), and every 8,192 rows. Rows that were written, not read,
+//! have other bits, and are not kept.
+
+mod folder;
+mod key;
+mod state;
+
+pub use folder::FolderError;
+
+use super::byte_size::ByteSize;
+use super::runner::Runner;
+use super::sequence::{self, Sequence};
+use crate::gguf::Fingerprint;
+use crate::model::input::InputRow;
+use crate::model::memory::Memory;
+use crate::model::pages::PagePool;
+use folder::{FileError, Folder, StateFile};
+use kernels::attention::PAGE;
+use key::Key;
+use state::StateHead;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// Rows from one state to the next at least, and of a prompt that is worth a look: reading fewer is soon done.
+const WORTH: usize = 128;
+
+/// Rows from one state to the next at most.
+const FAR: usize = 8192;
+
+/// States that are looked into to say where a prompt begins to differ.
+const MOST_COMPARED: usize = 32;
+
+/// Where nothing else tells, so many rows before the end of a prompt a state is kept: another may end otherwise.
+const BEFORE_END: usize = 8;
+
+/// A folder in which prompts are kept, of whatever model.
+pub struct CacheFolder(Folder);
+
+/// What was read of prompts of one model, in a folder.
+pub struct PromptCache {
+    folder: Folder,
+    most: u64,
+    model: Fingerprint,
+    name: String,
+    /// Bytes written.
+    written: u64,
+    /// Whether writing has failed: it is not tried again.
+    broken: bool,
+    /// What went wrong, until somebody asks.
+    notes: Vec<String>,
+}
+
+/// Why no more of a prompt was known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reuse {
+    /// Nobody kept anything.
+    NoCache,
+    /// It is too short to be looked up.
+    Short,
+    /// Nothing is kept of this model with these settings.
+    Nothing,
+    /// All that is kept differs from this row on.
+    Differs {
+        /// The first row that differs.
+        at: usize,
+    },
+    /// The same rows were read further, but no state was kept there.
+    NoState {
+        /// Rows that were the same.
+        known: usize,
+    },
+    /// What was kept there is damaged.
+    Damaged,
+    /// Only its end was left to be read.
+    End,
+}
+
+impl fmt::Display for Reuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reuse::NoCache => write!(f, "no cache"),
+            Reuse::Short => write!(f, "a prompt of fewer than {WORTH} tokens is not looked up"),
+            Reuse::Nothing => write!(f, "nothing is kept of this model with these settings"),
+            Reuse::Differs { at } => write!(f, "what is kept differs from token {at} on"),
+            Reuse::NoState { known } => write!(f, "{known} tokens are known, with no state kept so far along"),
+            Reuse::Damaged => write!(f, "what was kept is damaged, and was thrown away"),
+            Reuse::End => write!(f, "only the end of the prompt was new"),
+        }
+    }
+}
+
+/// Something that is kept, for a list.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Tokens that it saves the reading of.
+    pub n_token: usize,
+    /// The model's name.
+    pub model: String,
+    /// Bytes of its own, without the pages it shares.
+    pub bytes: u64,
+    /// When it was last of use.
+    pub used: SystemTime,
+}
+
+/// Rows of a prompt behind which a state is worth keeping, ascending: `turns` are the rows at which turns begin, `first_user` the
+/// first of them that is a user's.
+pub(super) fn points(n_prompt: usize, turns: &[usize], first_user: Option<usize>) -> Vec<usize> {
+    let end = n_prompt.saturating_sub(BEFORE_END);
+    let mut points: Vec<usize> = (FAR..end).step_by(FAR).collect();
+    points.extend(first_user);
+    // Where the last question begins, and the answer to it.
+    points.extend(turns.iter().rev().take(2));
+    if turns.is_empty() {
+        points.push(end);
+    }
+    points.sort_unstable();
+    let mut last = 0;
+    points.retain(|&point| {
+        let keep = point >= last + WORTH && point < n_prompt;
+        last = if keep { point } else { last };
+        keep
+    });
+    points
+}
+
+impl CacheFolder {
+    /// The folder at `path`, which is made where there is none.
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn open(path: &Path) -> Result<CacheFolder, FolderError> {
+        Folder::open(path).map(CacheFolder)
+    }
+
+    /// What is kept, the latest used first, and the bytes of it all.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn list(&self) -> io::Result<(Vec<Kept>, ByteSize)> {
+        let mut states = self.0.states()?;
+        states.sort_by_key(|state| Reverse(state.used));
+        let kept = states.iter().map(|state| Kept {
+            n_token: state.n,
+            model: head_of(&self.0, state).map_or_else(|| "damaged".to_owned(), |head| head.model),
+            bytes: state.bytes,
+            used: state.used,
+        });
+        Ok((kept.collect(), ByteSize(self.0.bytes()?)))
+    }
+
+    /// Forgets everything, and returns how many bytes that were. What others have put there stays.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    pub fn clear(&self) -> io::Result<ByteSize> {
+        self.0.clear().map(ByteSize)
+    }
+}
+
+fn head_of(folder: &Folder, state: &StateFile) -> Option<StateHead> {
+    StateHead::parse(&folder.peek(state, StateHead::most_bytes(state.n)).ok()?, state.n)
+}
+
+impl PromptCache {
+    /// That of the model with this fingerprint and name, which keeps to `most` bytes of the folder.
+    pub fn new(folder: CacheFolder, most: ByteSize, model: Fingerprint, name: String) -> PromptCache {
+        PromptCache { folder: folder.0, most: most.0, model, name, written: 0, broken: false, notes: Vec::new() }
+    }
+
+    /// Bytes written since it was opened.
+    pub fn written(&self) -> ByteSize {
+        ByteSize(self.written)
+    }
+
+    /// What went wrong since this was last asked.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// A sequence of `runner` with as many of `rows` as are kept, if those are more than `n_have`, and why they are no more.
+    pub(super) fn recall(
+        &mut self,
+        runner: &mut Runner,
+        rows: &[InputRow],
+        n_have: usize,
+    ) -> (Option<Sequence>, Reuse) {
+        if rows.len() < WORTH {
+            return (None, Reuse::Short);
+        }
+        let base = Key::of(runner, &self.model);
+        let row_keys: Vec<u64> = rows.iter().map(sequence::key).collect();
+        let mut states = match self.folder.states() {
+            Ok(states) => states,
+            Err(error) => {
+                self.notes.push(format!("the cache cannot be read: {error}"));
+                return (None, Reuse::Nothing);
+            }
+        };
+        // The last row is read in any case: an answer begins with the logits behind it.
+        states.retain(|state| (n_have + 1..rows.len()).contains(&state.n));
+        states.sort_by_key(|state| Reverse(state.n));
+        let mut keys: HashMap<usize, Key> = states.iter().map(|state| (state.n, base)).collect();
+        let mut key = base;
+        for (i, &row) in row_keys.iter().enumerate() {
+            key = key.then(row);
+            keys.entry(i + 1).and_modify(|known| *known = key);
+        }
+        let mut reuse = None;
+        for state in &states {
+            let key = keys[&state.n];
+            if key.to_string() != state.key {
+                continue;
+            }
+            match self.restore(runner, base, &row_keys[..state.n], &key) {
+                Ok(Some(sequence)) => {
+                    self.folder.has_state(state.n, &key);
+                    let reuse =
+                        if rows.len() - state.n <= WORTH { Reuse::End } else { self.why(base, &row_keys, state.n) };
+                    return (Some(sequence), reuse);
+                }
+                // There is no room for it.
+                Ok(None) => {}
+                Err(error) => {
+                    self.notes.push(format!("what is kept of {} tokens is not used: {error}", state.n));
+                    self.folder.remove_state(state.n, &state.key);
+                    reuse = Some(Reuse::Damaged);
+                }
+            }
+        }
+        let reuse = reuse.unwrap_or_else(|| if n_have > 0 { Reuse::End } else { self.why(base, &row_keys, 0) });
+        (None, reuse)
+    }
+
+    /// Why nothing was found that is kept of more than the first `n` rows.
+    fn why(&self, base: Key, row_keys: &[u64], n: usize) -> Reuse {
+        let mut states = self.folder.states().unwrap_or_default();
+        states.sort_by_key(|state| Reverse(state.used));
+        let mut most = None;
+        for state in states.iter().take(MOST_COMPARED) {
+            let Some(head) = head_of(&self.folder, state).filter(|head| head.base == base.0) else { continue };
+            let same = head.row_keys.iter().zip(row_keys).take_while(|(a, b)| a == b).count();
+            most = most.max(Some(same));
+        }
+        match most {
+            None => Reuse::Nothing,
+            Some(same) if same > n => Reuse::NoState { known: same },
+            Some(same) => Reuse::Differs { at: same.max(n) },
+        }
+    }
+
+    /// The sequence of these rows; `None` if there is no room for it.
+    fn restore(
+        &self,
+        runner: &mut Runner,
+        base: Key,
+        row_keys: &[u64],
+        key: &Key,
+    ) -> Result<Option<Sequence>, FileError> {
+        let n = row_keys.len();
+        let (model, page_bytes) = (runner.model().clone(), page_bytes(runner));
+        let most = StateHead::most_bytes(n) + 8 + page_bytes + Memory::bytes(&model.config);
+        let bytes = self.folder.read_state(n, key, most)?;
+        let mut rest = &bytes[..];
+        let head = StateHead::take(&mut rest, n).ok_or(FileError::Damaged)?;
+        if head.base != base.0 || head.row_keys != row_keys {
+            return Err(FileError::Damaged);
+        }
+        if n > runner.settings().n_ctx || runner.pool().check(runner.sequence().memory.n_missing(n)).is_err() {
+            return Ok(None);
+        }
+        let memory = Memory::resume(&model.config, runner.pool_mut(), n, &mut rest);
+        let mut memory = memory.ok_or(FileError::Damaged)?;
+        for (i, key) in head.pages.iter().enumerate() {
+            let page = self.folder.read_page(&Key(*key), page_bytes)?;
+            let filled = memory.fill(runner.pool_mut(), i * PAGE..(i + 1) * PAGE, &mut &page[..]);
+            filled.ok_or(FileError::Damaged)?;
+        }
+        memory.fill(runner.pool_mut(), n / PAGE * PAGE..n, &mut rest).ok_or(FileError::Damaged)?;
+        if !rest.is_empty() {
+            return Err(FileError::Damaged);
+        }
+        let mut sequence = runner.sequence();
+        sequence.memory = memory;
+        sequence.set_rows(head.row_keys, head.next, n);
+        Ok(Some(sequence))
+    }
+
+    /// Keeps what a sequence has read, if all of its rows were read and not written.
+    pub(super) fn keep(&mut self, runner: &Runner, sequence: &Sequence) {
+        let n = sequence.n_past();
+        if self.broken || n < WORTH || sequence.n_prompt() < n {
+            return;
+        }
+        if let Err(error) = self.write(runner, sequence) {
+            self.notes.push(format!("what is read cannot be kept: {error}"));
+            self.broken = true;
+        }
+    }
+
+    fn write(&mut self, runner: &Runner, sequence: &Sequence) -> io::Result<()> {
+        let (row_keys, next) = sequence.rows();
+        let n = row_keys.len();
+        let base = Key::of(runner, &self.model);
+        let mut pages = Vec::with_capacity(n / PAGE);
+        let mut key = base;
+        for (i, &row) in row_keys.iter().enumerate() {
+            key = key.then(row);
+            if (i + 1).is_multiple_of(PAGE) {
+                pages.push(key);
+            }
+        }
+        if self.folder.has_state(n, &key) {
+            return Ok(());
+        }
+        let mut content = Vec::new();
+        let head = StateHead {
+            base: base.0,
+            model: self.name.clone(),
+            pages: pages.iter().map(|key| key.0).collect(),
+            row_keys: row_keys.to_vec(),
+            next: next.to_vec(),
+        };
+        head.to_bytes(&mut content);
+        sequence.memory.write_states(&mut content)?;
+        sequence.memory.write_keys(runner.pool(), n / PAGE * PAGE..n, &mut content)?;
+        if page_bytes(runner).saturating_mul(pages.len()).saturating_add(content.len()) as u64 > self.most {
+            return Ok(());
+        }
+        let mut page = Vec::new();
+        for (i, key) in pages.iter().enumerate() {
+            if !self.folder.has_page(key) {
+                page.clear();
+                sequence.memory.write_keys(runner.pool(), i * PAGE..(i + 1) * PAGE, &mut page)?;
+                self.written += self.folder.write_page(key, &page)?;
+            }
+        }
+        self.written += self.folder.write_state(n, &key, &content)?;
+        self.folder.sweep(self.most, |state| {
+            let pages = head_of(&self.folder, state)?.pages;
+            Some(pages.iter().map(|&page| Key(page).to_string()).collect())
+        })
+    }
+}
+
+/// Bytes of the keys and values of 64 rows.
+fn page_bytes(runner: &Runner) -> usize {
+    let config = &runner.model().config;
+    PagePool::bytes(config, runner.settings().kv, config.n_attention())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_kept_where_the_next_prompt_may_begin_to_differ_and_not_too_close() {
+        // A system message of 700 rows, a question of 300 and the start of an answer.
+        assert_eq!(points(1_010, &[0, 700, 1_000], Some(700)), [700, 1_000]);
+        // No system message.
+        assert_eq!(points(305, &[0, 300], Some(0)), [300]);
+        // Short ones.
+        assert_eq!(points(120, &[0, 30, 115], Some(30)), [0; 0]);
+        assert_eq!(points(905, &[0, 700, 780, 850, 900], Some(700)), [700, 850]);
+        // A plain text, and a long one.
+        assert_eq!(points(1_000, &[], None), [992]);
+        assert_eq!(points(20_000, &[], None), [8_192, 16_384, 19_992]);
+    }
+}

@@ -1,0 +1,60 @@
+//! What a kept state says of itself before the numbers: whose it is, and which rows and pages it stands for.
+//!
+//! ```text
+//! key of no rows                 32 bytes
+//! the model's name               u16, and so many bytes of UTF-8
+//! pages                          32 bytes each, as many as there are whole ones
+//! rows                           for each a key u64, then for each the next position u32
+//! ```
+//!
+//! Numbers are little-endian; the number of rows is that of the file's name.
+
+use kernels::attention::PAGE;
+
+/// Bytes of a model's name that are kept at most.
+const LONGEST_NAME: usize = 256;
+
+/// See the top of this file.
+pub(super) struct StateHead {
+    pub base: [u8; 32],
+    pub model: String,
+    pub pages: Vec<[u8; 32]>,
+    pub row_keys: Vec<u64>,
+    pub next: Vec<u32>,
+}
+
+impl StateHead {
+    /// Bytes of that of `n` rows at most; sizes beyond the address space count as all of it.
+    pub fn most_bytes(n: usize) -> usize {
+        (n / PAGE).saturating_mul(32).saturating_add(n.saturating_mul(12)).saturating_add(34 + LONGEST_NAME)
+    }
+
+    pub fn to_bytes(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.base);
+        let end = self.model.floor_char_boundary(LONGEST_NAME);
+        out.extend_from_slice(&(end as u16).to_le_bytes());
+        out.extend_from_slice(&self.model.as_bytes()[..end]);
+        self.pages.iter().for_each(|page| out.extend_from_slice(page));
+        self.row_keys.iter().for_each(|key| out.extend_from_slice(&key.to_le_bytes()));
+        self.next.iter().for_each(|next| out.extend_from_slice(&next.to_le_bytes()));
+    }
+
+    /// That of `n` rows, taken from `bytes`; `None` if they begin with something else.
+    pub fn take(bytes: &mut &[u8], n: usize) -> Option<StateHead> {
+        let (base, mut rest) = bytes.split_first_chunk()?;
+        let (len, after) = rest.split_first_chunk()?;
+        rest = after;
+        let mut part = |len: usize| rest.split_off(..len);
+        let model = std::str::from_utf8(part(u16::from_le_bytes(*len).into())?).ok()?.to_owned();
+        let pages = part((n / PAGE).checked_mul(32)?)?.as_chunks().0.to_vec();
+        let row_keys = part(n.checked_mul(8)?)?.as_chunks().0.iter().map(|&key| u64::from_le_bytes(key)).collect();
+        let next = part(n.checked_mul(4)?)?.as_chunks().0.iter().map(|&next| u32::from_le_bytes(next)).collect();
+        *bytes = rest;
+        Some(StateHead { base: *base, model, pages, row_keys, next })
+    }
+
+    /// That of `n` rows at the beginning of `bytes`.
+    pub fn parse(mut bytes: &[u8], n: usize) -> Option<StateHead> {
+        StateHead::take(&mut bytes, n)
+    }
+}
