@@ -5,7 +5,7 @@ use super::fitting::{self, Fitting, Progress};
 use super::run::{Limit, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
-use super::{advice, drafting, printable, signals, text};
+use super::{advice, drafting, named, printable, signals, text};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -131,7 +131,8 @@ struct Entry {
 /// # Errors
 /// If the model cannot be loaded, the prompts not be read, or the answers not be written.
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let file = ModelFile::open(&args.model).map_err(|error| open_error(error, &args.model))?;
+    let model = named::file(&args.model)?;
+    let file = ModelFile::open(&model).map_err(|error| open_error(error, &model))?;
     let thinking = match args.think {
         Think::On => true,
         Think::Off => false,
@@ -164,7 +165,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut progress = Progress::new();
     let ready = file.make_ready(options, |done, total| progress.show(done, total));
     progress.end();
-    let mut ready = ready.map_err(|error| start_error(error, &args.model))?;
+    let mut ready = ready.map_err(|error| start_error(error, &model))?;
     if args.fitting.touch {
         ready.runner.commit_memory();
     }

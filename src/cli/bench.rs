@@ -4,7 +4,7 @@ use super::bench_passes::{self, Kind};
 use super::fitting::MOST_TOKENS;
 use super::printable;
 use super::runtime::Runtime;
-use super::{bench_drafts, drafting, text};
+use super::{bench_drafts, drafting, named, text};
 use anyhow::{Context as _, ensure};
 use clap::Args as ClapArgs;
 use qwen_edge::compute::team::{Phase, Profile, Team};
@@ -117,6 +117,7 @@ fn up_to(text: &str, most: usize) -> Result<usize, String> {
 pub fn run(args: Args) -> anyhow::Result<()> {
     // The parser asks for one of them.
     let path = args.model.as_ref().or(args.model_option.as_ref()).context("no model")?;
+    let path = &named::file(path)?;
     let gguf = Gguf::open(path)?;
     let model = Arc::new(Model::bind(&gguf).with_context(|| path.display().to_string())?);
     let deepest = args.depth.iter().max().copied().unwrap_or(0);

@@ -1,6 +1,6 @@
 //! `inspect`: what a GGUF file holds, whether it runs, and the memory it will take, before any weight is read.
 
-use super::printable;
+use super::{named, printable};
 use anyhow::Result;
 use qwen_edge::chat::{self, Template};
 use qwen_edge::engine::byte_size::ByteSize;
@@ -44,8 +44,9 @@ pub struct Args {
 /// # Errors
 /// If the file is not a sound GGUF. One that is, but does not run, is described all the same.
 pub fn run(args: Args) -> Result<()> {
-    let gguf = Gguf::open(&args.model)?;
-    let report = Report::new(&args.model, &gguf);
+    let model = named::file(&args.model)?;
+    let gguf = Gguf::open(&model)?;
+    let report = Report::new(&model, &gguf);
     let text =
         if args.json { printable::json(&serde_json::to_string_pretty(&report)?) + "\n" } else { report.to_string() };
     Ok(std::io::stdout().write_all(text.as_bytes())?)

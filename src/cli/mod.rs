@@ -19,8 +19,10 @@ mod drafting;
 pub mod fitting;
 pub mod inspect;
 pub mod kept;
+pub mod list;
 pub mod logits;
 mod marks;
+mod named;
 mod pasted;
 mod piped;
 mod printable;
@@ -68,6 +70,7 @@ enum Command {
     Serve(Box<serve::Args>),
     Cache(cache::Args),
     Inspect(inspect::Args),
+    List(list::Args),
     Bench(bench::Args),
     Logits(logits::Args),
     #[cfg(feature = "vision")]
@@ -88,6 +91,7 @@ impl Command {
             Command::Serve(args) => serve::run(*args),
             Command::Cache(args) => cache::run(args),
             Command::Inspect(args) => inspect::run(args),
+            Command::List(args) => list::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
             #[cfg(feature = "vision")]

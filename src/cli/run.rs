@@ -10,7 +10,7 @@ use super::screen::Screen;
 use super::session_file::SessionFile;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
-use super::{advice, chat, drafting, marks, pasted, printable, signals, text};
+use super::{advice, chat, drafting, marks, named, pasted, printable, signals, text};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use qwen_edge::engine::byte_size::ByteSize;
@@ -154,7 +154,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(!args.raw || args.sight.is_empty(), "--raw takes no pictures: their places are part of the chat template");
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
-    let path = args.input.model();
+    let path = &named::file(args.input.model())?;
     let folder = args.sight.cache.as_deref().map(CacheFolder::open).transpose()?;
     let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;
     let looks = interactive || !args.sight.is_empty();

@@ -7,7 +7,7 @@ use super::sampling::Sampling;
 use super::server_log::{Form, RequestLog};
 use super::sight::Sight;
 use super::tower_file::{self, NoTower};
-use super::{advice, signals};
+use super::{advice, named, signals};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
 use qwen_edge::engine::byte_size::ByteSize;
@@ -135,7 +135,8 @@ pub struct Args {
 ///
 /// # Errors
 /// If the model cannot be loaded, or nothing be listened at.
-pub fn run(args: Args) -> anyhow::Result<()> {
+pub fn run(mut args: Args) -> anyhow::Result<()> {
+    args.model = named::file(&args.model)?;
     let file = ModelFile::open(&args.model).map_err(|error| open_error(error, &args.model))?;
     let sampling = |thinking| args.sampling.settings(file.gguf(), file.published_answers(thinking).sampling);
     let (off, notes) = sampling(false)?;

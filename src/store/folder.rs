@@ -90,6 +90,11 @@ fn vision_file(folder: &Path, files: &[String], model: &str) -> Option<PathBuf> 
     vision_of(there, model).map(|file| folder.join(file))
 }
 
+/// The models of a folder that has the files of one repository.
+pub fn of_repo(folder: &Path, repo: &Repo, source: Source) -> Vec<Entry> {
+    models(folder, &files(folder), Some(repo), source)
+}
+
 /// The models of a folder that is laid out as PUBLISHER/REPOSITORY/FILE, as LM Studio's is.
 pub fn by_publisher(root: &Path, source: Source) -> Vec<Entry> {
     let mut repos: BTreeMap<Option<Repo>, Vec<String>> = BTreeMap::new();

@@ -2,6 +2,10 @@
 
 pub mod entry;
 pub mod folder;
+pub mod found;
+pub mod hub_cache;
 pub mod name;
+pub mod ollama;
 pub mod places;
 pub mod quant;
+pub mod table;

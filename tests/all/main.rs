@@ -18,6 +18,7 @@ mod manners;
 mod memory;
 mod model_files;
 mod mtp;
+mod names;
 mod prompt_cache;
 mod recall;
 mod sequences;

@@ -1,0 +1,126 @@
+//! Models by name: those in the folders of other programs are found, and used where they lie.
+
+use crate::support::program::program;
+use crate::support::scratch::Scratch;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// The program with a home of its own.
+fn at_home(home: &Scratch) -> Command {
+    let mut command = program();
+    for variable in
+        ["HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "OLLAMA_MODELS", "LLAMA_CACHE", "QWEN_EDGE_HOME"]
+    {
+        command.env_remove(variable);
+    }
+    let paths = [("HOME", ""), ("XDG_CACHE_HOME", ".cache"), ("XDG_DATA_HOME", ".local/share")];
+    command.envs(paths.map(|(name, path)| (name, home.0.join(path)))).stdin(Stdio::null());
+    command
+}
+
+fn list(home: &Scratch) -> Vec<Value> {
+    let output = at_home(home).args(["list", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn run(home: &Scratch, model: &str) -> Output {
+    at_home(home).args(["run", model, "-p", "What is 2+3?", "--greedy", "-n", "8", "--ctx", "256"]).output().unwrap()
+}
+
+fn demo(file: &str) -> PathBuf {
+    fs::canonicalize(Path::new("models").join(file)).unwrap()
+}
+
+/// Puts the demo model where the hub's client would have put a repository.
+#[cfg(unix)]
+fn fill_hub(home: &Scratch, repo: &str, files: &[(&str, PathBuf)]) {
+    let folder = home.0.join(".cache/huggingface/hub").join(format!("models--{}", repo.replace('/', "--")));
+    let snapshot = folder.join("snapshots").join(COMMIT);
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(folder.join("refs")).unwrap();
+    fs::write(folder.join("refs/main"), COMMIT).unwrap();
+    for (name, target) in files {
+        std::os::unix::fs::symlink(target, snapshot.join(name)).unwrap();
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn models_of_other_programs_are_found_and_run_by_name() {
+    let home = Scratch::new("names");
+    assert_eq!(list(&home), [] as [Value; 0]);
+    let files = [
+        ("Qwen3.5-0.8B-Q4_K_M.gguf", demo("demo-q4_k_m.gguf")),
+        ("Qwen3.5-0.8B-Q8_0.gguf", demo("demo-q8_0.gguf")),
+        ("Qwen3.5-0.8B-BF16.gguf", home.0.join("gone")),
+        ("mmproj-F16.gguf", demo("mmproj-demo.gguf")),
+    ];
+    fill_hub(&home, "unsloth/Qwen3.5-0.8B-GGUF", &files);
+    // Ollama's store.
+    let store = home.0.join(".ollama/models");
+    let hash = "a".repeat(64);
+    fs::create_dir_all(store.join("blobs")).unwrap();
+    std::os::unix::fs::symlink(demo("demo-q8_0.gguf"), store.join("blobs").join(format!("sha256-{hash}"))).unwrap();
+    let manifests = store.join("manifests/registry.ollama.ai/library/qwen3.5");
+    fs::create_dir_all(&manifests).unwrap();
+    let layer = |digest: &str| json!({"mediaType": "application/vnd.ollama.image.model", "digest": digest, "size": 0});
+    fs::write(manifests.join("9b"), json!({"layers": [layer(&format!("sha256:{hash}"))]}).to_string()).unwrap();
+    fs::write(manifests.join("out"), json!({"layers": [layer("sha256:../../../../etc/passwd")]}).to_string()).unwrap();
+    fs::write(manifests.join("broken"), "{").unwrap();
+    // LM Studio's folder.
+    let studio = home.0.join(".lmstudio/models/someone/Small-GGUF");
+    fs::create_dir_all(&studio).unwrap();
+    fs::copy(demo("demo-q4_k_m.gguf"), studio.join("small-Q4_K_M.gguf")).unwrap();
+
+    let models = list(&home);
+    let names: Vec<&str> = models.iter().map(|model| model["name"].as_str().unwrap()).collect();
+    let hub = "unsloth/Qwen3.5-0.8B-GGUF";
+    let expected = [
+        "ollama:qwen3.5:9b",
+        "someone/Small-GGUF:Q4_K_M",
+        &format!("{hub}:BF16"),
+        &format!("{hub}:Q4_K_M"),
+        &format!("{hub}:Q8_0"),
+    ];
+    assert_eq!(names, expected);
+    let sources: Vec<&str> = models.iter().map(|model| model["source"].as_str().unwrap()).collect();
+    assert_eq!(sources, ["ollama", "lmstudio", "huggingface", "huggingface", "huggingface"]);
+    assert_eq!((models[2]["complete"].clone(), models[4]["complete"].clone()), (json!(false), json!(true)));
+    assert_eq!(models[4]["bytes"], json!(fs::metadata("models/demo-q8_0.gguf").unwrap().len()));
+    assert!(models[4]["mmproj"].as_str().unwrap().ends_with("mmproj-F16.gguf"), "{}", models[4]);
+    for name in ["ollama:qwen3.5:9b", "qwen3.5:9b", "someone/small-gguf", "qwen3.5:0.8b", &format!("{hub}:q4_k_m")] {
+        let output = run(&home, name);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "2+3=5", "{name}: {told}");
+        // Of two the larger is taken, as both fit.
+        assert_eq!(
+            told.contains("of 3 files for qwen3.5:0.8b") && told.contains(":Q8_0 is taken"),
+            name == "qwen3.5:0.8b"
+        );
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn what_is_not_there_is_told_and_a_path_is_a_path() {
+    let home = Scratch::new("names");
+    fill_hub(&home, "a/b", &[("c-Q8_0.gguf", home.0.join("gone"))]);
+    for (model, why) in [
+        ("qwen3.5:4b", "qwen3.5:4b is not on this machine"),
+        ("a/b:Q4_0", "a/b:Q4_0 is not on this machine"),
+        ("a/b", "a/b is not complete"),
+        ("ollama:x:y", "ollama:x:y is not on this machine"),
+        ("a/../b:c", "No such file"),
+        ("nobody/model.gguf", "No such file"),
+        ("model", "No such file"),
+    ] {
+        let output = run(&home, model);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && told.contains(why), "{model}: {told}");
+    }
+}
