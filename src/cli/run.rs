@@ -25,7 +25,7 @@ use qwen_edge::sampler::Settings;
 use qwen_edge::vision::eyes::Seen;
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Answer a prompt, or chat.
@@ -78,6 +78,10 @@ pub struct Args {
     /// every pass, off is none. The text is the same
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = drafting::parse)]
     pub draft: Draft,
+
+    /// GGUF file that has the model's block for multi-token prediction, where the model's own lacks it (mtp-NAME.gguf)
+    #[arg(long, value_name = "FILE")]
+    pub draft_model: Option<PathBuf>,
 
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
@@ -189,6 +193,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         threads: Some(args.runtime.n_threads()),
         commit_memory: args.fitting.touch,
         draft: args.draft,
+        draft_file: drafting::open(args.draft_model.as_deref())?,
         tower,
         answers: Some(answers),
         seed,
