@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 kind=${1:-}
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 flags="--remap-path-prefix=$PWD=. --remap-path-prefix=$cargo_home=cargo --remap-path-prefix=$(rustc --print sysroot)=rust"
+# Cargo.toml overrides a setting for one package, and then cargo takes no `strip` from the environment.
+flags+=" -C strip=symbols"
 case $kind in
   x86_64)
     # The C library of the machine, linked in; --target keeps the flag away from proc macros, which cannot be static.
@@ -29,7 +31,7 @@ unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS # cargo would take these instead of the 
 # A crate that asks for the time of the build is told that of the commit.
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || echo 0)
 export SOURCE_DATE_EPOCH
-CARGO_PROFILE_RELEASE_STRIP=symbols cargo build --release --locked --target "$target"
+cargo build --release --locked --target "$target"
 
 mkdir -p dist
 out=dist/qwen-edge-$kind

@@ -38,6 +38,7 @@
 //! | [`vision`] | pictures and clips to rows of a prompt |
 //! | [`engine`] | a model at work: its plan, the runner, sequences that share its passes, answers, and the session |
 //! | `serve` | the model over HTTP: requests, their queue, and answers as they are made |
+//! | `store` | what a model is called, and which ones other programs have on this machine |
 //!
 //! # Features
 //!
@@ -61,6 +62,8 @@ pub mod platform;
 pub mod sampler;
 #[cfg(feature = "serve")]
 pub mod serve;
+#[cfg(feature = "cli")]
+pub mod store;
 #[cfg(feature = "synth")]
 pub mod synth;
 pub mod tokenizer;

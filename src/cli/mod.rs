@@ -33,6 +33,7 @@ mod screen;
 pub mod serve;
 #[cfg(feature = "serve")]
 mod server_log;
+mod session_file;
 pub mod sight;
 mod signals;
 mod spellings;

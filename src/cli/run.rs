@@ -7,6 +7,7 @@ use super::prompt::{PromptArgs, Question};
 use super::runtime::Runtime;
 use super::sampling::{Sampling, at_most};
 use super::screen::Screen;
+use super::session_file::SessionFile;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
 use super::{advice, chat, drafting, marks, pasted, printable, signals, text};
@@ -104,6 +105,11 @@ pub struct Args {
     pub fitting: Fitting,
 
     /// How to compute.
+    /// Go on with the conversation in this file, and keep it there; a new file begins one. What the model remembers of it
+    /// lies beside it in FILE.state, so that nothing is read again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "image", "video"])]
+    pub session: Option<PathBuf>,
+
     #[command(flatten)]
     pub kept: Kept,
 
@@ -165,10 +171,23 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let has_tower = tower.is_some();
     let (thinking, budget) = args.thinking(file.config().thinks_by_default());
+    let kept = args.session.as_deref().map(|path| SessionFile::open(path, file.fingerprint())).transpose()?;
+    let (session_file, mut messages) = kept.map_or_else(Default::default, |(file, messages)| (Some(file), messages));
     // The prompt is known before the plan, which makes room for it.
     let system = args.system.as_deref().map(text::without_mark);
+    ensure!(system.is_none() || messages.is_empty(), "--system begins a conversation, and that of --session has begun");
+    if session_file.is_some() && messages.is_empty() {
+        messages.extend(system.map(Message::system));
+    }
     let question = asked.map(|asked| asked.finish(&screen)).transpose()?;
+    if let (Some(_), Some(question)) = (&session_file, &question) {
+        messages.push(Message::user(question.whole()));
+    }
     let ids = question.as_ref().map(|question| match args.raw {
+        _ if session_file.is_some() => {
+            let messages: Vec<Value> = messages.iter().map(Message::to_json).collect();
+            Ok(file.prompt_ids(&messages, thinking)?)
+        }
         true => Ok(file.tokenizer().encode(&question.whole(), qwen_edge::tokenizer::Special::None)),
         false => args.first_turn(question, system).and_then(|turn| Ok(file.prompt_ids(&turn, thinking)?)),
     });
@@ -206,6 +225,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     session.cancel_by(signals::canceller());
     if let Some(cache) = cache {
         session.keep_prompts(cache);
+    }
+    if let Some(file) = session_file.as_ref().filter(|_| messages.len() > 1) {
+        file.restore(&mut session).iter().for_each(|note| screen.note(&format!("note: {note}")));
     }
     if has_tower && session.viewer().is_none() {
         no_tower = NoTower::NoMemory;
@@ -252,6 +274,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         no_tower,
         quiet: args.quiet,
         reports: Vec::new(),
+        file: session_file,
     };
     let looked = |talk: &mut Talk, specs: &[String], kind| -> anyhow::Result<Vec<Seen>> {
         let parts = specs.iter().map(|spec| talk.look(spec, kind));
@@ -268,12 +291,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let whole = question.whole();
             talk.finish(|session, on_event| session.continue_text(&whole, on_event), args.json)
         }
+        (Some(_), _) if talk.file.is_some() => talk.go_on(messages, args.json),
         (Some(ids), _) => {
             talk.finish(|session, on_event| session.answer_ids(ids, &images, &clips, on_event), args.json)
         }
         (None, _) => {
             let shown = images.into_iter().map(Part::Image).chain(clips.into_iter().map(Part::Clip)).collect();
-            chat::chat(&mut talk, system, shown)
+            let fresh = system.map(Message::system).into_iter().collect();
+            let messages = if talk.file.is_some() { messages } else { Vec::new() };
+            chat::chat(&mut talk, fresh, messages, shown)
         }
     };
     done.map_err(|error| match not_finite(&error) {
@@ -350,6 +376,8 @@ pub(super) struct Talk {
     quiet: bool,
     /// What was looked at so far.
     reports: Vec<Value>,
+    /// Where the conversation is kept.
+    file: Option<SessionFile>,
 }
 
 /// What is looked at.
@@ -427,8 +455,45 @@ impl Talk {
     /// Makes the one answer of a run, and prints the result.
     fn finish(&mut self, make: impl FnOnce(&mut Session, OnEvent<'_>) -> Made, as_json: bool) -> anyhow::Result<()> {
         let outcome = self.follow(make)?;
+        self.report(&outcome, as_json)
+    }
+
+    /// Answers the last of the messages, and keeps them with the answer.
+    fn go_on(&mut self, mut messages: Vec<Message>, as_json: bool) -> anyhow::Result<()> {
+        let outcome = self.answer(&messages)?;
+        if !outcome.is_stopped_before_answer() {
+            messages.push(outcome.clone().into());
+            self.keep(&messages)?;
+        }
+        if signals::interrupted() {
+            self.keep_state()?;
+            return self.report(&outcome, as_json);
+        }
+        // Whoever waits for the answer has it; the next one will be faster.
+        self.report(&outcome, as_json)?;
+        self.session.read_history(&messages)?;
+        self.keep_state()
+    }
+
+    /// Writes the messages into the file of the conversation, if there is one.
+    pub fn keep(&self, messages: &[Message]) -> anyhow::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| file.keep(messages))
+    }
+
+    /// Writes what the model remembers beside that file.
+    pub fn keep_state(&self) -> anyhow::Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| file.keep_state(&self.session))
+    }
+
+    /// Whether the conversation is kept in a file.
+    pub fn is_kept(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Prints the result of a run.
+    fn report(&self, outcome: &Outcome, as_json: bool) -> anyhow::Result<()> {
         if as_json {
-            let result = printable::json(&self.json(&outcome).to_string());
+            let result = printable::json(&self.json(outcome).to_string());
             writeln!(std::io::stdout(), "{result}").context("cannot write to standard output")?;
         }
         if outcome.stop == Stop::Interrupted && signals::interrupted() {

@@ -15,7 +15,7 @@ use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions, Tower, 
 use qwen_edge::engine::plan::Wish;
 use qwen_edge::engine::ready::Ready;
 use qwen_edge::serve::{Bounds, Key, ModelCard, Server, ServerOptions, Serving, seconds};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -41,8 +41,9 @@ pub struct Args {
     #[arg(env = "QWEN_EDGE_MODEL", hide_env = true)]
     model: PathBuf,
 
-    /// Address or name of this machine to listen at; others than 127.0.0.1 and localhost need a key, or --no-key
-    #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
+    /// Address of this machine to listen at, such as 0.0.0.0 for all; others than 127.0.0.1, ::1 and localhost need a key, or
+    /// --no-key
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     host: String,
 
     /// Port to listen at; 0 is any that is free
@@ -204,10 +205,19 @@ impl Args {
         bounds.hurried(self.hurry)
     }
 
+    /// Where to listen: the first of these that can be had. No name is looked up: a static program has no sure way to.
     fn addresses(&self) -> anyhow::Result<Vec<SocketAddr>> {
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
-        let found = (host, self.port).to_socket_addrs();
-        Ok(found.with_context(|| format!("--host {}: not a name or address of this machine", self.host))?.collect())
+        let addresses = match host.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) if host.eq_ignore_ascii_case("localhost") => {
+                vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+            }
+            Err(_) => {
+                bail!("--host {host}: expected an address of this machine, such as 127.0.0.1 or 0.0.0.0, or localhost")
+            }
+        };
+        Ok(addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect())
     }
 
     fn key(&self) -> anyhow::Result<Option<Key>> {

@@ -68,6 +68,20 @@ impl Message {
         Message::text(Role::Assistant, text)
     }
 
+    /// What is said, without what is shown.
+    pub fn plain_text(&self) -> String {
+        let text = |part: &Part| match part {
+            Part::Text(text) => Some(text.clone()),
+            Part::Image(_) | Part::Clip(_) => None,
+        };
+        self.parts.iter().filter_map(text).collect()
+    }
+
+    /// Whether a picture or a clip is a part of it.
+    pub fn shows_something(&self) -> bool {
+        self.parts.iter().any(|part| !matches!(part, Part::Text(_)))
+    }
+
     /// The message as chat templates take it: a text as it is, anything else as a list of parts.
     pub fn to_json(&self) -> Value {
         let role = match self.role {

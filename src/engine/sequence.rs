@@ -134,6 +134,11 @@ impl Sequence {
         self.keys.iter().zip(rows).take_while(|(have, row)| **have == key(row)).count()
     }
 
+    /// Whether it has all of `rows` at its beginning.
+    pub(super) fn begins_with(&self, rows: &[InputRow]) -> bool {
+        self.common_prefix(rows) == rows.len()
+    }
+
     /// Goes back to the latest known point that `rows` also begin with, and returns how many of them are therefore read
     /// already. At most all but one, so that there is something to read.
     pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow]) -> usize {
@@ -175,6 +180,17 @@ impl Sequence {
     /// computed as prompt rows.
     pub(super) fn set_rows(&mut self, keys: Vec<u64>, next: Vec<u32>, n_prompt: usize) {
         (self.keys, self.next, self.n_prompt) = (keys, next, n_prompt);
+    }
+
+    /// The latest checkpoint.
+    pub(super) fn last_checkpoint(&self) -> Option<&Checkpoint> {
+        self.checkpoints.last()
+    }
+
+    /// Gives it a checkpoint that comes from elsewhere with its memory, if it may have any.
+    pub(super) fn set_checkpoint(&mut self, checkpoint: Option<Checkpoint>) {
+        self.checkpoints.clear();
+        self.keep(checkpoint.into_iter().collect());
     }
 
     /// Notes rows that a pass has added to the memory, and the checkpoints it has made inside.

@@ -11,8 +11,10 @@ use super::prompt_cache::{self, PromptCache, Reuse};
 use super::ready::Ready;
 use super::runner::Runner;
 use super::sequence::Sequence;
+use super::snapshot::SnapshotError;
 use crate::chat::thinking::{Channel, Thinking};
 use crate::chat::{self, Request, Template};
+use crate::gguf::Fingerprint;
 use crate::model::input::InputRow;
 use crate::sampler::{Sampler, Settings};
 use crate::tokenizer::{Special, Tokenizer};
@@ -24,6 +26,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// What happens while an answer is made.
 #[derive(Clone, Copy, Debug)]
@@ -192,6 +195,25 @@ impl Session {
         self.cache.as_mut()
     }
 
+    /// Writes all that is remembered of the conversation, for [`Session::restore`]; `model` is the fingerprint of its model.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn save(&self, model: &Fingerprint, out: &mut impl std::io::Write) -> std::io::Result<()> {
+        self.context.runner().save_to(self.context.sequence(), model, out)
+    }
+
+    /// Remembers again what [`Session::save`] has written: what the next messages have in common with those is not read.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]; the session is as good as new then.
+    pub fn restore(&mut self, model: &Fingerprint, bytes: &[u8]) -> Result<(), SnapshotError> {
+        let (runner, sequence) = self.context.parts();
+        sequence.clear();
+        *sequence = runner.restore(bytes, model)?;
+        Ok(())
+    }
+
     /// Why no more of the last prompt was known.
     pub fn reuse(&self) -> &Reuse {
         &self.reuse
@@ -236,6 +258,40 @@ impl Session {
         let checkpoint_at = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
         let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
         self.write(&prompt, checkpoint_at, thinking, &mut on_event)
+    }
+
+    /// Reads what templates make of the messages so far in the prompts to come, which is not all that was written: they leave
+    /// out earlier thinking. The next answer then begins with its question. Returns the rows read; none where pictures are
+    /// shown, or when the context is full.
+    ///
+    /// # Errors
+    /// As [`Session::answer`].
+    pub fn read_history(&mut self, messages: &[Message]) -> Result<usize, SessionError> {
+        if messages.iter().any(Message::shows_something) {
+            return Ok(0);
+        }
+        let next = Message::user("?");
+        let messages: Vec<Value> = messages.iter().chain([&next]).map(Message::to_json).collect();
+        let ids = prompt_ids(&self.tokenizer, &self.template, &messages, self.options.thinking)?;
+        let turn = self.tokenizer.added_token("<|im_start|>");
+        let mut turns = (0..ids.len()).rev().filter(|&at| turn == Some(ids[at]));
+        // The last turn is the answer's, the one before it the question's.
+        let end = turns.nth(1).unwrap_or(0);
+        let rows = text_rows(&ids[..end], 0);
+        if rows.is_empty() || rows.len() >= self.context.settings().n_ctx || self.context.sequence().begins_with(&rows)
+        {
+            return Ok(0);
+        }
+        let n_have = self.context.rewind_to_common_prefix(&rows);
+        let canceller = &self.canceller;
+        let read = self.context.prefill(&rows[n_have..], None, |_| !canceller.is_cancelled());
+        self.canceller.rearm();
+        let n = read.map_err(generate::Error::from)?;
+        self.context.checkpoint();
+        if let Some(cache) = &mut self.cache {
+            cache.keep(self.context.runner(), self.context.sequence());
+        }
+        Ok(n)
     }
 
     /// Writes the one answer to a prompt that has been made into ids ([`super::model_file::ModelFile::prompt_ids`]), with a
@@ -294,14 +350,17 @@ impl Session {
             }
             _ => text_rows(&prompt.ids, 0),
         };
+        let since = Instant::now();
         let points = self.recall(&prompt.ids, &rows);
+        let recalled = since.elapsed();
         self.sampler.set(self.options.sampling);
         let task = Task { prompt: rows, checkpoint_at, n_max: self.options.max_tokens, thinking };
         let keeping = Keeping { cache: self.cache.as_mut(), points };
         let mut follower = Follower { on_event, canceller: &self.canceller, keeping };
         let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);
         self.canceller.rearm();
-        let outcome = outcome?;
+        let mut outcome = outcome?;
+        outcome.prefill += recalled;
         on_event(Event::Done(&outcome));
         Ok(outcome)
     }

@@ -4,19 +4,22 @@
 //! "qwen-edge sequence 2\n"                     another way to write them has another number
 //! fingerprint of the model                     32 bytes
 //! storage of keys and values                   8 bytes, its name and zeros
-//! rows                                         u64, then for each a key u64 and the next position u32
+//! rows                                         u64; those at the beginning that are prompt rows u64; for each a key u64,
+//!                                              then for each the next position u32
 //! memory                                       rows, states and logs, then keys and values, each layer by layer
+//! checkpoints                                  u64, 0 or 1; the latest one
 //! SHA-256 of all before                        32 bytes
 //! ```
 //!
-//! Numbers are little-endian, and floats are written as they lie in memory. Checkpoints and what a block for drafting
+//! Numbers are little-endian, and floats are written as they lie in memory. Earlier checkpoints and what a block for drafting
 //! remembers are left out: they are made again.
 
 use super::runner::Runner;
 use super::sequence::Sequence;
 use crate::gguf::Fingerprint;
-use crate::model::memory::Memory;
+use crate::model::memory::{Checkpoint, Memory};
 use sha2::{Digest, Sha256};
+use std::io::{self, Write};
 
 /// What the bytes of a sequence begin with.
 const MAGIC: &[u8] = b"qwen-edge sequence 2\n";
@@ -54,17 +57,31 @@ pub enum SnapshotError {
 impl Runner {
     /// A sequence as bytes, for [`Runner::restore`]; `model` is the fingerprint of this runner's model.
     pub fn save(&self, sequence: &Sequence, model: &Fingerprint) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        out.extend_from_slice(model.as_bytes());
-        out.extend_from_slice(&self.kv_name());
-        let (keys, next) = sequence.rows();
-        out.extend_from_slice(&(keys.len() as u64).to_le_bytes());
-        keys.iter().for_each(|key| out.extend_from_slice(&key.to_le_bytes()));
-        next.iter().for_each(|next| out.extend_from_slice(&next.to_le_bytes()));
-        sequence.memory.to_bytes(self.pool(), &mut out);
-        let hash: [u8; HASH] = Sha256::digest(&out).into();
-        out.extend_from_slice(&hash);
+        let mut out = Vec::new();
+        self.save_to(sequence, model, &mut out).expect("a list takes all that is written");
         out
+    }
+
+    /// As [`Runner::save`], into `out`.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn save_to(&self, sequence: &Sequence, model: &Fingerprint, out: &mut impl Write) -> io::Result<()> {
+        let mut out = Hashing { out, hash: Sha256::new() };
+        out.write_all(MAGIC)?;
+        out.write_all(model.as_bytes())?;
+        out.write_all(&self.kv_name())?;
+        let (keys, next) = sequence.rows();
+        out.write_all(&(keys.len() as u64).to_le_bytes())?;
+        out.write_all(&(sequence.n_prompt() as u64).to_le_bytes())?;
+        out.write_all(&keys.iter().flat_map(|key| key.to_le_bytes()).collect::<Vec<u8>>())?;
+        out.write_all(&next.iter().flat_map(|next| next.to_le_bytes()).collect::<Vec<u8>>())?;
+        sequence.memory.write(self.pool(), &mut out)?;
+        let checkpoint = sequence.last_checkpoint();
+        out.write_all(&u64::from(checkpoint.is_some()).to_le_bytes())?;
+        checkpoint.map_or(Ok(()), |checkpoint| checkpoint.write(&mut out))?;
+        let Hashing { out, hash } = out;
+        out.write_all(&hash.finalize())
     }
 
     /// The sequence that [`Runner::save`] has written.
@@ -85,8 +102,8 @@ impl Runner {
         if bytes[body..] != hash {
             return Err(SnapshotError::Damaged);
         }
-        let n = take(8)?;
-        let n = u64::from_le_bytes(n.try_into().expect("eight bytes")) as usize;
+        let mut number = || Ok(u64::from_le_bytes(take(8)?.try_into().expect("eight bytes")) as usize);
+        let (n, n_prompt) = (number()?, number()?);
         let keys = take(n.checked_mul(8).ok_or(SnapshotError::Damaged)?)?.as_chunks().0;
         let next = take(n.checked_mul(4).ok_or(SnapshotError::Damaged)?)?.as_chunks().0;
         let (n_ctx, model) = (self.settings().n_ctx, self.model().clone());
@@ -95,13 +112,20 @@ impl Runner {
         if n > n_ctx || self.pool().check(missing).is_err() {
             return Err(SnapshotError::NoRoom { n_past: n });
         }
-        let memory_of = Memory::from_bytes(&model.config, self.pool_mut(), n_ctx, &mut memory);
-        let restored = memory_of.filter(|restored| memory.is_empty() && restored.n_past() == n);
+        let restored = Memory::from_bytes(&model.config, self.pool_mut(), n_ctx, &mut memory);
+        let restored = restored.filter(|restored| restored.n_past() == n && n_prompt <= n);
         let mut sequence = self.sequence();
         sequence.memory = restored.ok_or(SnapshotError::Damaged)?;
+        let checkpoint = match memory.split_off(..8).ok_or(SnapshotError::Damaged)? {
+            [0, ..] => None,
+            _ => Some(Checkpoint::read(&model.config, &mut memory).ok_or(SnapshotError::Damaged)?),
+        };
+        if !memory.is_empty() || checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.n_past() > n) {
+            return Err(SnapshotError::Damaged);
+        }
         let keys = keys.iter().map(|&key| u64::from_le_bytes(key)).collect();
-        // How its rows were computed is not written: none is taken for a prompt row.
-        sequence.set_rows(keys, next.iter().map(|&next| u32::from_le_bytes(next)).collect(), 0);
+        sequence.set_rows(keys, next.iter().map(|&next| u32::from_le_bytes(next)).collect(), n_prompt);
+        sequence.set_checkpoint(checkpoint);
         Ok(sequence)
     }
 
@@ -110,5 +134,23 @@ impl Runner {
         let kv = self.settings().kv.name().as_bytes();
         name[..kv.len()].copy_from_slice(kv);
         name
+    }
+}
+
+/// Passes on what is written, and hashes it.
+struct Hashing<'a, W> {
+    out: &'a mut W,
+    hash: Sha256,
+}
+
+impl<W: Write> Write for Hashing<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.out.write(bytes)?;
+        self.hash.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }

@@ -3,6 +3,7 @@
 use super::pages::{PagePool, PageTable, PoolId};
 use super::state::{LOG_ROWS, Log, State};
 use super::{Config, LayerKind};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -37,6 +38,35 @@ impl Checkpoint {
     /// Rows before it.
     pub fn n_past(&self) -> usize {
         self.n_past
+    }
+
+    /// Writes it, for [`Checkpoint::read`].
+    pub fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
+        for n in [self.n_past, self.n_logged] {
+            out.write_all(&(n as u64).to_le_bytes())?;
+        }
+        self.states.iter().try_for_each(|(state, log)| {
+            let rows = log.as_ref().map(|log| log.rows(self.n_logged));
+            write_state(state, rows.into_iter().flatten(), out)
+        })
+    }
+
+    /// Takes from `bytes` what [`Checkpoint::write`] has written of the same model; `None` if it is not that.
+    pub fn read(config: &Config, bytes: &mut &[u8]) -> Option<Checkpoint> {
+        let mut number = || usize::try_from(take_u64(bytes)?).ok();
+        let (n_past, n_logged) = (number()?, number()?);
+        if n_logged > n_past.min(LOG_ROWS) {
+            return None;
+        }
+        let mut states = Vec::new();
+        for _ in 0..config.n_deltanet() {
+            let mut state = State::new(config);
+            let mut log = (n_logged > 0).then(|| Log::new(config));
+            let rows = log.as_mut().map(|log| log.rows_mut(n_logged));
+            read_state(&mut state, rows.into_iter().flatten(), bytes)?;
+            states.push((Arc::new(state), log));
+        }
+        Some(Checkpoint { n_past, n_logged, states })
     }
 
     /// Of the states behind `n_past` rows, all of them committed, in the order of the layers.
@@ -182,26 +212,20 @@ impl Memory {
     }
 
     /// Writes the keys and values of positions that begin at a page, layer by layer, for [`Memory::fill`].
-    pub fn keys_to_bytes(&self, pool: &PagePool, positions: Range<usize>, out: &mut Vec<u8>) {
-        for layer in &self.layers {
-            if let LayerMemory::Attention(table) = layer {
-                pool.to_bytes(table, positions.clone(), out);
-            }
-        }
+    pub fn write_keys(&self, pool: &PagePool, positions: Range<usize>, out: &mut impl io::Write) -> io::Result<()> {
+        self.layers.iter().try_for_each(|layer| match layer {
+            LayerMemory::Attention(table) => pool.write_rows(table, positions.clone(), out),
+            LayerMemory::DeltaNet(..) => Ok(()),
+        })
     }
 
     /// Writes what is remembered beside keys and values, for [`Memory::resume`].
-    pub fn states_to_bytes(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&(self.n_logged as u64).to_le_bytes());
-        for (state, log) in self.states() {
-            let [conv, s] = state.values();
-            for values in [conv, s].into_iter().chain(log.rows(self.n_logged)) {
-                out.extend_from_slice(bytemuck::cast_slice(values));
-            }
-        }
+    pub fn write_states(&self, out: &mut impl io::Write) -> io::Result<()> {
+        out.write_all(&(self.n_logged as u64).to_le_bytes())?;
+        self.states().try_for_each(|(state, log)| write_state(state, log.rows(self.n_logged), out))
     }
 
-    /// A memory of `n_past` rows with the states that [`Memory::states_to_bytes`] of the same model has written, which are
+    /// A memory of `n_past` rows with the states that [`Memory::write_states`] of the same model has written, which are
     /// taken from `bytes`. Its keys and values are still to be [filled](Memory::fill). `None` if it is not that, or the pool
     /// has too few pages.
     pub fn resume(config: &Config, pool: &mut PagePool, n_past: usize, bytes: &mut &[u8]) -> Option<Memory> {
@@ -212,11 +236,7 @@ impl Memory {
         }
         for layer in &mut memory.layers {
             if let LayerMemory::DeltaNet(state, log) = layer {
-                let state = Arc::get_mut(state).expect("just made");
-                for values in state.values_mut().into_iter().chain(log.rows_mut(n_logged)) {
-                    let to: &mut [u8] = bytemuck::cast_slice_mut(values);
-                    to.copy_from_slice(bytes.split_off(..to.len())?);
-                }
+                read_state(Arc::get_mut(state).expect("just made"), log.rows_mut(n_logged), bytes)?;
             }
         }
         memory.reserve(pool, n_past);
@@ -224,7 +244,7 @@ impl Memory {
         Some(memory)
     }
 
-    /// Takes the keys and values of positions from `bytes`, which [`Memory::keys_to_bytes`] has written; `None` if there is
+    /// Takes the keys and values of positions from `bytes`, which [`Memory::write_keys`] has written; `None` if there is
     /// too little.
     pub fn fill(&mut self, pool: &mut PagePool, positions: Range<usize>, bytes: &mut &[u8]) -> Option<()> {
         for layer in &self.layers {
@@ -236,13 +256,13 @@ impl Memory {
     }
 
     /// Writes all that is remembered, for [`Memory::from_bytes`].
-    pub fn to_bytes(&self, pool: &PagePool, out: &mut Vec<u8>) {
-        out.extend_from_slice(&(self.n_past as u64).to_le_bytes());
-        self.states_to_bytes(out);
-        self.keys_to_bytes(pool, 0..self.n_past, out);
+    pub fn write(&self, pool: &PagePool, out: &mut impl io::Write) -> io::Result<()> {
+        out.write_all(&(self.n_past as u64).to_le_bytes())?;
+        self.write_states(out)?;
+        self.write_keys(pool, 0..self.n_past, out)
     }
 
-    /// Takes from `bytes` what [`Memory::to_bytes`] of the same model and storage has written, at most `n_ctx` rows; `None`
+    /// Takes from `bytes` what [`Memory::write`] of the same model and storage has written, at most `n_ctx` rows; `None`
     /// if it is not that, or the pool has too few pages.
     pub fn from_bytes(config: &Config, pool: &mut PagePool, n_ctx: usize, bytes: &mut &[u8]) -> Option<Memory> {
         let n_past = usize::try_from(take_u64(bytes)?).ok().filter(|&n| n <= n_ctx)?;
@@ -271,4 +291,22 @@ impl Memory {
 fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
     let n = bytes.split_off(..8)?;
     Some(u64::from_le_bytes(n.try_into().expect("eight bytes")))
+}
+
+/// Writes a layer's state and the rows of its log.
+fn write_state<'a>(
+    state: &'a State,
+    log: impl IntoIterator<Item = &'a [f32]>,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
+    state.values().into_iter().chain(log).try_for_each(|values| out.write_all(bytemuck::cast_slice(values)))
+}
+
+/// Takes from `bytes` what [`write_state`] has written; `None` if there is too little.
+fn read_state<'a>(state: &'a mut State, log: impl IntoIterator<Item = &'a mut [f32]>, bytes: &mut &[u8]) -> Option<()> {
+    for values in state.values_mut().into_iter().chain(log) {
+        let to: &mut [u8] = bytemuck::cast_slice_mut(values);
+        to.copy_from_slice(bytes.split_off(..to.len())?);
+    }
+    Some(())
 }

@@ -9,6 +9,7 @@ use crate::platform::machine::commit_memory;
 use half::f16;
 use kernels::Kernels;
 use kernels::attention::{KvBlock, KvPages, KvRows, PAGE, Run};
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -212,16 +213,21 @@ impl PagePool {
 impl PagePool {
     /// The stored keys and values of positions of a table, which begin at a page, page by page:
     /// `[2, n_head_kv, rows, head_dim]`.
-    pub(super) fn to_bytes(&self, table: &PageTable, positions: Range<usize>, out: &mut Vec<u8>) {
-        for (range, _) in self.runs(table, positions) {
-            out.extend_from_slice(match &self.store {
+    pub(super) fn write_rows(
+        &self,
+        table: &PageTable,
+        positions: Range<usize>,
+        out: &mut impl io::Write,
+    ) -> io::Result<()> {
+        self.runs(table, positions).into_iter().try_for_each(|(range, _)| {
+            out.write_all(match &self.store {
                 Store::F16(data) => bytemuck::cast_slice(&data[range]),
                 Store::Q8_0(data) => bytemuck::cast_slice(&data[range]),
-            });
-        }
+            })
+        })
     }
 
-    /// Fills positions of a table, whose pages are its own, with what [`PagePool::to_bytes`] has written of them, and takes
+    /// Fills positions of a table, whose pages are its own, with what [`PagePool::write_rows`] has written of them, and takes
     /// that from `bytes`; `None`, with the rest of the pages as they were, if there is too little.
     pub(super) fn fill(&mut self, table: &PageTable, positions: Range<usize>, bytes: &mut &[u8]) -> Option<()> {
         for (range, len) in self.runs(table, positions) {

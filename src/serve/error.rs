@@ -56,11 +56,21 @@ impl ApiError {
 
     /// A prompt that leaves no room for an answer.
     pub fn too_long(param: &str, n_prompt: usize, n_ctx: usize) -> ApiError {
+        ApiError::length(param, "", n_prompt, n_ctx)
+    }
+
+    /// A prompt so long that its tokens were not counted: there are `least` or more.
+    pub fn far_too_long(param: &str, least: usize, n_ctx: usize) -> ApiError {
+        ApiError::length(param, "at least ", least, n_ctx)
+    }
+
+    fn length(param: &str, about: &str, n_prompt: usize, n_ctx: usize) -> ApiError {
+        let message = format!("the prompt has {about}{n_prompt} tokens, and a conversation holds {n_ctx}");
         ApiError {
             param: Some(param.into()),
             code: Some("context_length_exceeded"),
             lengths: Some((n_prompt, n_ctx)),
-            ..ApiError::invalid(format!("the prompt has {n_prompt} tokens, and a conversation holds {n_ctx}"))
+            ..ApiError::invalid(message)
         }
     }
 

@@ -12,26 +12,32 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// Whether a request of a connection is being answered: the time for its header is over.
+/// The requests of a connection: how many headers were complete, and whether one is being answered.
 #[derive(Clone, Default)]
-pub(super) struct Answering(Arc<AtomicBool>);
+pub(super) struct Answering(Arc<(AtomicUsize, AtomicBool)>);
 
 impl Answering {
     /// A header is complete; until what this returns is dropped, its request is being answered.
     pub fn begin(&self) -> Answered {
-        self.0.store(true, Ordering::Relaxed);
+        let (n_begun, is_on) = &*self.0;
+        n_begun.fetch_add(1, Ordering::Relaxed);
+        is_on.store(true, Ordering::Relaxed);
         Answered(self.clone())
     }
 
+    fn n_begun(&self) -> usize {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
     fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.1.load(Ordering::Relaxed)
     }
 }
 
@@ -40,7 +46,7 @@ pub(super) struct Answered(Answering);
 
 impl Drop for Answered {
     fn drop(&mut self) {
-        self.0.0.store(false, Ordering::Relaxed);
+        self.0.0.1.store(false, Ordering::Relaxed);
     }
 }
 
@@ -60,6 +66,8 @@ pub(super) struct Patient {
     answering: Answering,
     /// Runs while a header is being read.
     header: Option<Pin<Box<Sleep>>>,
+    /// Headers that were complete when it was last read from.
+    n_seen: usize,
     /// Runs while a write waits.
     write: Option<Pin<Box<Sleep>>>,
     /// What is said in place of an answer without a body, as far as it is not sent.
@@ -69,7 +77,7 @@ pub(super) struct Patient {
 impl Patient {
     /// `stream`, with so much patience.
     pub fn new(stream: TcpStream, patience: Patience, answering: Answering) -> Patient {
-        Patient { stream, patience, answering, header: None, write: None, instead: Vec::new() }
+        Patient { stream, patience, answering, header: None, n_seen: 0, write: None, instead: Vec::new() }
     }
 
     /// `progress` of a write, or an error if there was none for too long.
@@ -112,11 +120,16 @@ fn instead_of(head: &[u8]) -> Option<Vec<u8>> {
 impl AsyncRead for Patient {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        let n_before = buf.filled().len();
+        let n_byte = buf.filled().len();
         let progress = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if this.answering.is_on() {
+        let n_begun = this.answering.n_begun();
+        if std::mem::replace(&mut this.n_seen, n_begun) < n_begun || this.answering.is_on() {
             this.header = None;
-        } else if buf.filled().len() > n_before && this.header.is_none() {
+        }
+        if this.answering.is_on() {
+            return progress;
+        }
+        if buf.filled().len() > n_byte && this.header.is_none() {
             this.header = Some(Box::pin(sleep(this.patience.header)));
         } else if progress.is_pending() && this.header.is_some() {
             return late(&mut this.header, this.patience.header, cx);

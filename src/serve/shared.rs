@@ -62,7 +62,7 @@ impl Served {
             return Ok(());
         }
         let at_least = n_byte / (self.longest_text / self.n_ctx).max(1);
-        Err(ApiError::too_long(param, at_least, self.n_ctx))
+        Err(ApiError::far_too_long(param, at_least, self.n_ctx))
     }
 }
 

@@ -203,3 +203,50 @@ fn a_run_that_is_killed_leaves_no_wrong_answers() {
 fn three_hundred_runs_that_are_killed_leave_no_wrong_answers() {
     kill(300);
 }
+
+#[test]
+fn a_conversation_in_a_file_goes_on_and_only_what_is_new_is_read() {
+    let scratch = Scratch::new("prompt-cache");
+    let file = scratch.0.join("talk.json");
+    let say = |question: &str, more: &[&str]| {
+        let output = program()
+            .args(["run", DEMO, "--greedy", "-n", "16", "--json", "--ctx", "4096", "--threads", "2", "-p", question])
+            .args(["--session", file.to_str().unwrap()])
+            .args(more)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (json(&output), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (first, _) = say("My name is Tom.", &["--system", &rules()]);
+    assert_eq!(number(&first, "reused_tokens"), 0);
+    let state = scratch.0.join("talk.json.state");
+    let (messages, kept) = (fs::read(&file).unwrap(), fs::read(&state).unwrap());
+    let (second, _) = say("What is my name?", &[]);
+    // The first answer was read again as the history has it, without the empty thinking before it: the question is new.
+    assert!(number(&second, "prompt_tokens_read") < 20, "{second}");
+    assert!(number(&second, "reused_tokens") > number(&first, "prompt_tokens"), "{second}");
+    assert_eq!(
+        serde_json::from_slice::<Value>(&fs::read(&file).unwrap()).unwrap()["messages"].as_array().unwrap().len(),
+        5
+    );
+
+    // Without the state, or with a damaged one, the messages are read again; the answer may differ in no more than rounding.
+    for damaged in [None, Some(&kept[..kept.len() / 2])] {
+        fs::write(&file, &messages).unwrap();
+        let _ = fs::remove_file(&state);
+        damaged.inspect(|bytes| fs::write(&state, bytes).unwrap());
+        let (again, told) = say("What is my name?", &[]);
+        assert!(told.contains("the messages are read again"), "{told}");
+        assert_eq!((number(&again, "reused_tokens"), &again["text"]), (0, &second["text"]));
+    }
+    // The same conversation with its state gives the same bits.
+    fs::write(&file, &messages).unwrap();
+    fs::write(&state, &kept).unwrap();
+    assert_eq!(say("What is my name?", &[]).0["ids"], second["ids"]);
+
+    // A file that is something else stays as it is.
+    fs::write(&file, "a letter").unwrap();
+    let output = program().args(["run", DEMO, "-p", "Hello", "--session"]).arg(&file).output().unwrap();
+    assert_eq!((output.status.code(), fs::read_to_string(&file).unwrap().as_str()), (Some(1), "a letter"));
+}

@@ -29,15 +29,18 @@ class Server:
         self.base_url = f"{self.address}/v1"
 
     def __enter__(self):
-        end = time.monotonic() + 60
-        while not self.is_healthy():
-            assert self.process.poll() is None and time.monotonic() < end, "the server does not get ready"
-            time.sleep(0.02)
+        self.becomes_ready()
         return self
 
     def __exit__(self, *_):
         self.process.terminate()
         assert self.process.wait(timeout=30) == 0
+
+    def becomes_ready(self):
+        end = time.monotonic() + 60
+        while not self.is_healthy():
+            assert self.process.poll() is None and time.monotonic() < end, "the server does not get ready"
+            time.sleep(0.02)
 
     def is_healthy(self):
         try:

@@ -10,56 +10,40 @@ import argparse
 import base64
 import http.client
 import json
-import os
 import pathlib
 import queue
 import random
 import re
-import subprocess
-import sys
 import threading
 import time
 
+import served
+
 CLIENTS = 6
+HEADERS = {"content-type": "application/json", "authorization": f"Bearer {served.KEY}"}
 ALLOWED_GROWTH = 8 << 20
 PROBE = {"messages": [{"role": "user", "content": "What is 4 + 3?"}], "temperature": 0}
 WORDS = "river stone seven lamp garden north paper blue winter clock".split()
 CHECKED_TIME = 120
 
 
-class Server:
-    def __init__(self, program, model, options):
-        command = [program, "serve", model, "--port", "0", "--parallel", "4", "--quiet", *options]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        line = self.process.stderr.readline()
-        found = re.search(r"http://([^:]+):(\d+)", line)
-        assert found, line
-        self.place = (found[1], int(found[2]))
+class Server(served.Server):
+    def __init__(self, program, model, *options):
+        super().__init__(program, model, "--parallel", "4", *options)
         # What else it says is of interest where it fails.
         self.said = []
         threading.Thread(target=lambda: self.said.extend(self.process.stderr), daemon=True).start()
-        while self.get("/health")[0] != 200:
-            assert self.process.poll() is None, self.said
-            time.sleep(0.05)
+        self.becomes_ready()
 
     def connect(self):
-        return http.client.HTTPConnection(*self.place, timeout=CHECKED_TIME)
-
-    def get(self, path):
-        connection = self.connect()
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
+        return http.client.HTTPConnection(self.address.removeprefix("http://"), timeout=CHECKED_TIME)
 
     def post(self, body):
         """The status and the body of a whole answer."""
         connection = self.connect()
         try:
             body = body if isinstance(body, bytes) else json.dumps(body).encode()
-            connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
+            connection.request("POST", "/v1/chat/completions", body, HEADERS)
             response = connection.getresponse()
             return response.status, response.read()
         finally:
@@ -70,7 +54,7 @@ class Server:
         connection = self.connect()
         try:
             body = json.dumps({**body, "stream": True})
-            connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
+            connection.request("POST", "/v1/chat/completions", body, HEADERS)
             response = connection.getresponse()
             assert response.status == 200, response.read()
             assert response.read(n_bytes)
@@ -105,13 +89,13 @@ def stream(server, numbers, _):
 
 def cut(server, numbers, _):
     # An answer that repeats itself until the context is full.
-    server.cut(ask("Count from 1 to 9.", temperature=0, frequency_penalty=-2), numbers.randrange(1, 30_000))
+    server.cut(ask(served.ENDLESS, **served.REPEATING), numbers.randrange(1, 30_000))
 
 
 def cut_reading(server, numbers, _):
     connection = server.connect()
     body = json.dumps(ask(" ".join(numbers.choices(WORDS, k=1500)), max_tokens=4))
-    connection.request("POST", "/v1/chat/completions", body, {"content-type": "application/json"})
+    connection.request("POST", "/v1/chat/completions", body, HEADERS)
     time.sleep(numbers.random() / 4)
     connection.close()
 
@@ -159,7 +143,7 @@ def main():
     pictures = [path.read_bytes() for path in sorted(images.glob("*.png"))]
     assert pictures, f"no pictures in {images}"
 
-    server = Server(args.program, args.model, ["--ctx", "4096"])
+    server = Server(args.program, args.model, "--ctx", "4096")
     expected = server.post(PROBE)
     text = lambda answer: json.loads(answer[1])["choices"][0]["message"]["content"]
     lines, failures, lock = [], [], threading.Lock()
@@ -201,7 +185,7 @@ def main():
     if args.log:
         pathlib.Path(args.log).write_text("".join(f"{kind} {seconds:.3f} {memory}\n" for kind, seconds, memory in lines))
     alive = server.process.poll() is None
-    panics = re.search(rb"qwen_edge_panics_total (\d+)", server.get("/metrics")[1])[1] if alive else b"?"
+    panics = server.value("qwen_edge_panics_total") if alive else None
     server.process.terminate()
     status = server.process.wait(30)
     tenth = max(1, args.requests // 10)
@@ -214,7 +198,7 @@ def main():
     )
     for failure in failures[:20]:
         print(failure)
-    assert alive and status == 0 and panics == b"0", (alive, status, panics, server.said)
+    assert alive and status == 0 and panics == 0, (alive, status, panics, server.said)
     assert len(lines) == args.requests and not failures
     assert late - early <= ALLOWED_GROWTH, "the memory grows"
 

@@ -15,7 +15,7 @@
 //! drafting that turns out slower than plain decoding is given up for a while.
 
 use super::cost::Cost;
-use super::{MOST_BLOCK, MOST_COPY, Phase, SHOWN, Source};
+use super::{MOST_BLOCK, MOST_COPY, Phase, Source};
 use std::time::Duration;
 
 /// Drafting must be expected to be faster by this factor.
@@ -258,7 +258,7 @@ impl Controller {
         let length = (self.written.0 / self.written.1).min(most as f64);
         let base = self.times.first().and_then(Times::base);
         let (Some(base), Some(row)) = (base, self.prompt_row) else { return true };
-        let price = self.cost.showing * row * n_prompt.min(SHOWN) as f64;
+        let price = self.cost.showing * row * n_prompt as f64;
         let shows = self.gain(base) * length > price || self.since_shown * SHADOW_SHARE[1] > price;
         if shows {
             self.since_shown = 0.0;
@@ -329,10 +329,10 @@ impl Controller {
         for (source, most, step) in self.sources(chance, base) {
             let (mut reached, mut tokens) = (1.0, 1.0);
             let most = most.min(most_extra);
-            for d in 1..=most {
+            for (d, &pass) in times.iter().enumerate().skip(1).take(most) {
                 reached *= self.acceptance(chance, source, d - 1);
                 tokens += reached;
-                let time = step * d as f64 + times[d];
+                let time = step * d as f64 + pass;
                 if base * tokens > best.0 * time {
                     best = (base * tokens / time, Choice::Draft(source, d));
                 }

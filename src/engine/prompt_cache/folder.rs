@@ -17,6 +17,7 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -120,12 +121,12 @@ impl Folder {
     }
 
     /// The content of a page, which is to have so many bytes.
-    pub fn read_page(&self, key: &Key, bytes: usize) -> Result<Vec<u8>, FileError> {
+    pub fn read_page(&self, key: &Key, bytes: usize) -> Result<Content, FileError> {
         self.read(&page_name(&key.to_string()), key, bytes)
     }
 
     /// The content of a state, of `most` bytes at most.
-    pub fn read_state(&self, n: usize, key: &Key, most: usize) -> Result<Vec<u8>, FileError> {
+    pub fn read_state(&self, n: usize, key: &Key, most: usize) -> Result<Content, FileError> {
         self.read(&state_name(n, &key.to_string()), key, most)
     }
 
@@ -139,16 +140,16 @@ impl Folder {
     }
 
     /// The content of a file, which is removed if it is damaged: it is then written again.
-    fn read(&self, name: &str, key: &Key, most: usize) -> Result<Vec<u8>, FileError> {
+    fn read(&self, name: &str, key: &Key, most: usize) -> Result<Content, FileError> {
         let frame = MAGIC.len() + 2 * HASH;
         let mut bytes = Vec::new();
         // A file that has grown is not followed to its end.
         File::open(self.path.join(name))?.take((most + frame + 1) as u64).read_to_end(&mut bytes)?;
-        let content = content(&bytes, key).filter(|content| content.len() <= most);
-        if content.is_none() {
+        if content(&bytes, key).is_none_or(|content| content.len() > most) {
             self.remove(name);
+            return Err(FileError::Damaged);
         }
-        content.map(<[u8]>::to_vec).ok_or(FileError::Damaged)
+        Ok(Content(bytes))
     }
 
     /// Whether the page is there, and notes that it is of use.
@@ -315,6 +316,18 @@ impl Entry {
     fn state(&self) -> Option<StateFile> {
         let (n, key) = parse_state(&self.name)?;
         Some(StateFile { n, key: key.to_owned(), bytes: self.bytes, used: self.used })
+    }
+}
+
+/// A file that is as it was written.
+pub(super) struct Content(Vec<u8>);
+
+impl Deref for Content {
+    type Target = [u8];
+
+    /// What it holds.
+    fn deref(&self) -> &[u8] {
+        &self.0[MAGIC.len() + HASH..self.0.len() - HASH]
     }
 }
 

@@ -330,8 +330,8 @@ impl PromptCache {
             next: next.to_vec(),
         };
         head.to_bytes(&mut content);
-        sequence.memory.states_to_bytes(&mut content);
-        sequence.memory.keys_to_bytes(runner.pool(), n / PAGE * PAGE..n, &mut content);
+        sequence.memory.write_states(&mut content)?;
+        sequence.memory.write_keys(runner.pool(), n / PAGE * PAGE..n, &mut content)?;
         if page_bytes(runner).saturating_mul(pages.len()).saturating_add(content.len()) as u64 > self.most {
             return Ok(());
         }
@@ -339,7 +339,7 @@ impl PromptCache {
         for (i, key) in pages.iter().enumerate() {
             if !self.folder.has_page(key) {
                 page.clear();
-                sequence.memory.keys_to_bytes(runner.pool(), i * PAGE..(i + 1) * PAGE, &mut page);
+                sequence.memory.write_keys(runner.pool(), i * PAGE..(i + 1) * PAGE, &mut page)?;
                 self.written += self.folder.write_page(key, &page)?;
             }
         }
