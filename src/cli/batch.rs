@@ -87,6 +87,10 @@ pub struct Args {
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = drafting::parse)]
     draft: Draft,
 
+    /// GGUF file that has the model's block for multi-token prediction, where the model's own lacks it (mtp-NAME.gguf)
+    #[arg(long, value_name = "FILE")]
+    draft_model: Option<PathBuf>,
+
     /// Say nothing on standard error but errors
     #[arg(short, long)]
     quiet: bool,
@@ -160,6 +164,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         isa: args.runtime.isa,
         threads: Some(args.runtime.n_threads()),
         draft: args.draft,
+        draft_file: drafting::open(args.draft_model.as_deref())?,
         ..StartOptions::default()
     };
     let mut progress = Progress::new();

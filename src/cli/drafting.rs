@@ -1,7 +1,15 @@
 //! The option that says how tokens are drafted, and the report of what came of it.
 
+use anyhow::Context as _;
 use qwen_edge::engine::draft::{Draft, Drafts, MOST_BLOCK, Tally};
+use qwen_edge::gguf::Gguf;
 use serde_json::{Value, json};
+use std::path::Path;
+
+/// The file that `--draft-model` names, if it was given.
+pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Option<Gguf>> {
+    path.map(|path| Gguf::open(path).with_context(|| path.display().to_string())).transpose()
+}
 
 /// The mode that `--draft` names.
 pub(super) fn parse(text: &str) -> Result<Draft, String> {

@@ -80,6 +80,10 @@ pub struct Args {
     #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = drafting::parse)]
     pub draft: Draft,
 
+    /// GGUF file that has the model's block for multi-token prediction, where the model's own lacks it (mtp-NAME.gguf)
+    #[arg(long, value_name = "FILE")]
+    pub draft_model: Option<PathBuf>,
+
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
     pub json: bool,
@@ -208,6 +212,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         threads: Some(args.runtime.n_threads()),
         commit_memory: args.fitting.touch,
         draft: args.draft,
+        draft_file: drafting::open(args.draft_model.as_deref())?,
         tower,
         answers: Some(answers),
         seed,

@@ -12,6 +12,7 @@ use crate::chat::{self, Template};
 use crate::compute::Compute;
 use crate::gguf::{self, Fingerprint, Gguf, Note};
 use crate::model::config::YarnConfig;
+use crate::model::draft_file::DraftFile;
 use crate::model::kv_type::HeadSize;
 use crate::model::{self, Config, Model};
 use crate::platform::machine::Machine;
@@ -63,6 +64,9 @@ pub enum StartError {
     /// A weight is missing, or not what it should be.
     #[error(transparent)]
     Model(#[from] model::Error),
+    /// The file of the block for drafting has none for this model.
+    #[error("the file of the block for drafting cannot be used")]
+    DraftFile(#[source] model::Error),
     /// The file cannot be read.
     #[error(transparent)]
     Gguf(#[from] gguf::Error),
@@ -171,6 +175,8 @@ pub struct StartOptions {
     pub commit_memory: bool,
     /// How tokens are drafted, as far as there is memory for it.
     pub draft: Draft,
+    /// A file with the block for drafting, which takes the place of the model's own.
+    pub draft_file: Option<Gguf>,
     /// What looks at pictures.
     pub tower: Option<Tower>,
     /// How answers are made; as published for the model's size if `None`.
@@ -261,11 +267,23 @@ impl ModelFile {
         if let Some(factor) = options.yarn {
             stretch(&mut self.config, factor);
         }
-        let plan = self.plan(&options, threads)?;
+        let draft_file = options.draft_file.take();
+        let draft_file = draft_file.as_ref().map(|file| DraftFile::new(file, &self.gguf, &self.config));
+        let draft_file = draft_file.transpose().map_err(StartError::DraftFile)?;
+        if let Some(file) = &draft_file {
+            self.config.n_mtp = 1;
+            self.config.forms = file.forms(self.config.forms);
+        }
+        let plan = self.plan(&options, draft_file.as_ref(), threads)?;
         self.load(&mut options, &plan, &mut progress)?;
         let mut model = Model::bind(&self.gguf)?;
         model.stream_feed_forwards(&plan.streaming);
         model.config.rope.yarn.clone_from(&self.config.rope.yarn);
+        model.config.forms = self.config.forms;
+        if let Some(file) = &draft_file {
+            model.mtp = Some(file.block(&self.config).map_err(StartError::DraftFile)?);
+            model.config.n_mtp = 1;
+        }
         let (n_tokens, n_vocab) = (self.tokenizer.n_vocab(), model.n_vocab);
         if n_tokens > n_vocab {
             return Err(StartError::Vocabulary { n_tokens, n_vocab });
@@ -300,13 +318,18 @@ impl ModelFile {
         Ok((viewer, ids))
     }
 
-    fn plan(&self, options: &StartOptions, threads: usize) -> Result<Plan, StartError> {
+    fn plan(
+        &self,
+        options: &StartOptions,
+        draft_file: Option<&DraftFile<'_>>,
+        threads: usize,
+    ) -> Result<Plan, StartError> {
         self.gguf.evict_headers();
         // Before the plan: what is planned is there.
         Model::check(&self.gguf)?;
         options.wish.kv.unwrap_or_default().check(self.config.head_dim)?;
         let held = options.residence != Residence::Mapped;
-        let Some(tower) = &options.tower else { return Ok(self.plan_with(options, None, threads)?) };
+        let Some(tower) = &options.tower else { return Ok(self.plan_with(options, draft_file, None, threads)?) };
         let file = tower.file.gguf(&self.gguf);
         file.evict_headers();
         let (config, _) = VisionModel::check(file, self.config.n_embd)?;
@@ -326,9 +349,9 @@ impl ModelFile {
             n_input: tower.n_input,
             clips: tower.clips,
         };
-        match self.plan_with(options, Some(&vision), threads) {
+        match self.plan_with(options, draft_file, Some(&vision), threads) {
             // A tower that only happens to be there is left out when it does not fit.
-            Err(_) if !tower.needed => Ok(self.plan_with(options, None, threads)?),
+            Err(_) if !tower.needed => Ok(self.plan_with(options, draft_file, None, threads)?),
             plan => Ok(plan?),
         }
     }
@@ -336,17 +359,24 @@ impl ModelFile {
     fn plan_with(
         &self,
         options: &StartOptions,
+        draft_file: Option<&DraftFile<'_>>,
         vision: Option<&dyn Looking>,
         threads: usize,
     ) -> Result<Plan, NotEnoughMemory> {
         let feed_forwards = feed_forwards(&self.gguf, &self.config);
         let mapped = Load { beside: options.wish.beside, ..mapped_load(&self.gguf, &self.config, threads) };
-        let drafts = draft_load(&self.gguf, &self.config, options.draft);
+        let drafts = match draft_file {
+            Some(file) if options.draft != Draft::Off => {
+                DraftLoad::Block(file.tensors().map(|tensor| tensor.bytes.len() as u64).sum())
+            }
+            _ => draft_load(&self.gguf, &self.config, options.draft),
+        };
         let load = match options.residence {
             Residence::Mapped => Load { vision, drafts, feed_forwards: &feed_forwards, ..mapped },
             // All of the file is held then, and nothing of it can be dropped.
             Residence::Copied | Residence::Locked => {
-                let drafts = if let DraftLoad::Block(_) = drafts { DraftLoad::Block(0) } else { drafts };
+                let drafts =
+                    if let (DraftLoad::Block(_), None) = (drafts, draft_file) { DraftLoad::Block(0) } else { drafts };
                 Load { vision, drafts, weights: self.gguf.file_bytes(), embedding: 0, mapped: false, ..mapped }
             }
         };

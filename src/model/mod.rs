@@ -11,6 +11,7 @@ pub mod bind;
 mod blocks;
 pub mod config;
 pub mod deltanet;
+pub mod draft_file;
 pub mod error;
 pub mod ffn;
 pub mod finite;

@@ -198,6 +198,17 @@ impl Model {
     }
 }
 
+impl Mtp {
+    /// The block whose tensors have number `il` in a file, for a trunk of these hyper-parameters. Without `read` its directory
+    /// alone is looked at.
+    ///
+    /// # Errors
+    /// The first tensor that is missing, misshapen or of an unsupported type.
+    pub(super) fn find(gguf: &Gguf, config: &Config, il: usize, read: bool) -> Result<Mtp, Error> {
+        Text { bind: Bind::new(gguf, read, |name: &str| Spelling::in_text(name, il)), config }.mtp(il)
+    }
+}
+
 /// The tensors of a text model, by layer.
 struct Text<'g, 'c, S> {
     bind: Bind<'g, S>,
