@@ -29,7 +29,7 @@ fn list(home: &Scratch) -> Vec<Value> {
 }
 
 fn run(home: &Scratch, model: &str) -> Output {
-    at_home(home).args(["run", model, "-p", "What is 2+3?", "--greedy", "-n", "8", "--ctx", "256"]).output().unwrap()
+    at_home(home).args(["run", model, "-p", "What is 2 + 3?", "--greedy", "-n", "8", "--ctx", "256"]).output().unwrap()
 }
 
 fn demo(file: &str) -> PathBuf {
