@@ -122,10 +122,13 @@ pub enum DraftLoad {
 }
 
 impl DraftLoad {
-    /// Bytes of it in a layout.
-    fn bytes(self, config: &Config, settings: &Settings) -> u64 {
+    /// Bytes of it in a layout, for a vocabulary of `n_vocab`.
+    fn bytes(self, config: &Config, n_vocab: usize, settings: &Settings) -> u64 {
         let Settings { n_ctx, n_sequence, n_batch, kv, .. } = *settings;
-        let copies = (draft::bytes(n_ctx) as u64).saturating_mul(n_sequence as u64);
+        // Every draft has logits of its own.
+        let most = draft::MOST_EXTRA.max(draft::MOST_BLOCK.saturating_mul(n_sequence)).min(settings.limits().written);
+        let logits = most.saturating_mul(n_vocab).saturating_mul(4) as u64;
+        let copies = (draft::bytes(n_ctx) as u64).saturating_mul(n_sequence as u64).saturating_add(logits);
         match self {
             DraftLoad::None => 0,
             DraftLoad::Copies => copies,
@@ -333,7 +336,7 @@ impl Plan {
             mapped: load.mapped,
             context,
             checkpoints: checkpoint.saturating_mul(settings.n_checkpoint as u64 * settings.n_sequence as u64),
-            drafts: load.drafts.bytes(load.config, &settings),
+            drafts: load.drafts.bytes(load.config, load.n_vocab, &settings),
             drafting: load.drafts,
             vision: load.vision.map_or(VisionMemory::default(), |v| v.memory(settings.n_ctx, load.threads)),
             program: program.into_iter().fold(room.allocated, u64::saturating_add),

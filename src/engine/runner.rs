@@ -74,7 +74,9 @@ impl RunnerBytes {
     /// What a runner of these settings takes when it is full; sizes beyond the address space count as all of it.
     pub fn of(config: &Config, n_vocab: usize, settings: &Settings) -> RunnerBytes {
         let Settings { n_ctx, n_sequence, kv, .. } = *settings;
-        let head = head(config, settings.limits().written).bytes().saturating_add(n_vocab.saturating_mul(4));
+        // Logits behind a row of every sequence; drafts have more, which are counted as theirs.
+        let logits = n_vocab.saturating_mul(n_sequence).saturating_mul(4);
+        let head = head(config, settings.limits().written).bytes().saturating_add(logits);
         // Those of every layer, and one that changes places with them.
         let logs = Log::bytes(config).saturating_mul(config.n_deltanet() + 1).saturating_mul(n_sequence);
         RunnerBytes {

@@ -30,6 +30,9 @@ pub const MOST_BLOCK: usize = 8;
 /// Drafts from copying in one pass at most: with the token before them they are what can be taken back.
 pub const MOST_COPY: usize = LOG_ROWS - 1;
 
+/// Drafts of all conversations together that `auto` makes for a pass at most.
+pub const MOST_EXTRA: usize = LOG_ROWS - 1;
+
 /// Rows of a prompt that the block is shown, the last ones.
 pub(super) const SHOWN: usize = usize::MAX;
 
