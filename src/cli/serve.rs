@@ -14,6 +14,7 @@ use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions, Tower, vision_ids};
 use qwen_edge::engine::plan::Wish;
 use qwen_edge::engine::ready::Ready;
+use qwen_edge::engine::scoring::ROWS_AT_ONCE;
 use qwen_edge::serve::{Bounds, Key, ModelCard, Server, ServerOptions, Serving, seconds};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -279,9 +280,15 @@ impl Args {
                 None => ModelFile::open(&self.model).map_err(|error| open_error(error, &self.model))?,
             };
             let (tower, no_tower) = self.tower(&opened, n.into())?;
+            // The logits of a text whose probabilities are asked for.
+            let scoring = (ROWS_AT_ONCE * opened.tokenizer().n_vocab()) as u64 * 4;
             let options = StartOptions {
                 tower,
-                wish: Wish { n_sequence: Some(n.into()), beside: self.bounds().bytes(), ..self.fitting.wish(0) },
+                wish: Wish {
+                    n_sequence: Some(n.into()),
+                    beside: self.bounds().bytes() + scoring,
+                    ..self.fitting.wish(0)
+                },
                 residence: self.fitting.residence(),
                 yarn: self.fitting.yarn,
                 isa: self.runtime.isa,
