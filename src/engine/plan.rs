@@ -637,7 +637,7 @@ mod tests {
         let start = std::time::Instant::now();
         assert!(Plan::choose_within(&load, &Wish::default(), &room(None, Some(1 << 30))).is_err());
         // A pass over the layers takes a tenth of a millisecond; one for every pair of layers would take minutes.
-        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+        assert!(start.elapsed().as_secs() < 60, "{:?}", start.elapsed());
     }
 
     #[test]
