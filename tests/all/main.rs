@@ -20,6 +20,8 @@ mod model_files;
 mod mtp;
 mod names;
 mod prompt_cache;
+#[cfg(unix)]
+mod pull;
 mod recall;
 mod sequences;
 #[cfg(target_os = "linux")]
