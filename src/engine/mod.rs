@@ -4,6 +4,7 @@ pub mod answers;
 pub mod byte_size;
 pub mod context;
 pub mod draft;
+mod draw;
 pub mod generate;
 pub mod load;
 pub mod message;

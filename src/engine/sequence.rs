@@ -142,22 +142,34 @@ impl Sequence {
     /// Goes back to the latest known point that `rows` also begin with, and returns how many of them are therefore read
     /// already. At most all but one, so that there is something to read.
     pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow]) -> usize {
-        let same = self.common_prefix(rows).min(rows.len().saturating_sub(1));
-        if self.n_past() > same && self.take_back(self.n_past() - same).is_err() {
-            self.checkpoints.retain(|point| point.n_past() <= same);
-            let n_past = match self.checkpoints.last() {
-                Some(point) => {
-                    self.memory.go_back(point);
-                    point.n_past()
-                }
-                None => {
-                    self.memory.clear();
-                    0
-                }
-            };
+        self.rewind(self.common_prefix(rows).min(rows.len().saturating_sub(1)))
+    }
+
+    /// As [`Sequence::common_prefix`], of rows that were computed as those of a prompt, and all but the last of `rows` at most.
+    pub fn common_prompt(&self, rows: &[InputRow]) -> usize {
+        self.common_prefix(&rows[..rows.len().saturating_sub(1).min(self.n_prompt)])
+    }
+
+    /// The latest point that it can go back to, of so many rows at most.
+    pub fn point_before(&self, n: usize) -> usize {
+        let n_past = self.n_past();
+        if n_past <= n + self.n_logged() {
+            return n.min(n_past);
+        }
+        self.checkpoints.iter().rev().map(Checkpoint::n_past).find(|&at| at <= n).unwrap_or(0)
+    }
+
+    /// Goes back to the latest point of so many rows at most, and returns how many they are.
+    pub fn rewind(&mut self, n: usize) -> usize {
+        let n_past = self.point_before(n);
+        if n_past < self.n_past() && self.take_back(self.n_past() - n_past).is_err() {
+            match self.checkpoints.iter().rev().find(|point| point.n_past() == n_past) {
+                Some(point) => self.memory.go_back(point),
+                None => self.memory.clear(),
+            }
             self.cut(n_past);
         }
-        self.n_past()
+        n_past
     }
 
     /// Forgets everything.
