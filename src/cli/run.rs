@@ -1,5 +1,6 @@
 //! `run`: answer a prompt, or chat.
 
+use super::drafting::{self, Drafting};
 use super::fitting::{self, Fitting, Progress};
 use super::kept::{self, Kept};
 use super::marks::Typed;
@@ -10,11 +11,10 @@ use super::screen::Screen;
 use super::session_file::SessionFile;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
-use super::{advice, chat, drafting, marks, named, pasted, printable, signals, text};
+use super::{advice, chat, marks, named, pasted, printable, signals, text};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use qwen_edge::engine::byte_size::ByteSize;
-use qwen_edge::engine::draft::Draft;
 use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
 use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions, vision_ids};
@@ -75,15 +75,6 @@ pub struct Args {
     #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = parse_limit)]
     pub n: Option<Limit>,
 
-    /// Guess tokens ahead: auto does as far as that is faster, a number is that many guesses of the model's own block in
-    /// every pass, off is none. The text is the same
-    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = drafting::parse)]
-    pub draft: Draft,
-
-    /// GGUF file that has the model's block for multi-token prediction, where the model's own lacks it (mtp-NAME.gguf)
-    #[arg(long, value_name = "FILE")]
-    pub draft_model: Option<PathBuf>,
-
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
     pub json: bool,
@@ -101,6 +92,9 @@ pub struct Args {
     pub sampling: Sampling,
 
     /// How much memory to take.
+    #[command(flatten)]
+    pub drafting: Drafting,
+
     #[command(flatten)]
     pub fitting: Fitting,
 
@@ -211,8 +205,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         isa: args.runtime.isa,
         threads: Some(args.runtime.n_threads()),
         commit_memory: args.fitting.touch,
-        draft: args.draft,
-        draft_file: drafting::open(args.draft_model.as_deref())?,
+        draft: args.drafting.draft,
+        draft_file: args.drafting.file()?,
         tower,
         answers: Some(answers),
         seed,

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// What is left to tell when the answer is over.
 pub(super) type Scan = Rc<RefCell<Told>>;
@@ -43,8 +44,8 @@ impl Follower {
     }
 
     fn tell(&self, event: Event) {
-        // There is room, or nobody listens.
-        let _ = self.events.try_send((self.choice, event));
+        let sent = self.events.try_send((self.choice, event));
+        debug_assert!(!matches!(sent, Err(TrySendError::Full(_))), "there is room, or nobody listens");
     }
 }
 

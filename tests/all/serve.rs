@@ -252,6 +252,27 @@ fn a_client_that_leaves_frees_its_seat_and_a_slow_one_holds_up_nobody() {
 }
 
 #[test]
+fn a_slow_reader_loses_nothing_of_an_answer_that_is_drafted() {
+    let server = Server::start(&demo(), &["--parallel", "1"]);
+    let asked = with(demo_forever(), json!({"max_tokens": 1500}));
+    let whole = server.chat(&asked);
+    assert!(whole.json()["timings"]["draft_n_accepted"].as_u64() > Some(100), "{whole:?}");
+    let plain = Server::start(&demo(), &["--parallel", "1", "--draft", "off"]).chat(&asked).json();
+    assert_eq!(plain["choices"], whole.json()["choices"]);
+    assert!(plain["timings"].get("draft_n").is_none() && plain["timings"]["predicted_n"] == 1500);
+    let whole = text(&whole);
+    // So much a token that what the sockets hold is soon full.
+    let streamed = server.chat_stream(&with(asked, json!({"stream": true, "logprobs": true, "top_logprobs": 20})));
+    std::thread::sleep(Duration::from_millis(1500));
+    let events = Response::read(streamed).events();
+    let contents = events.iter().filter(|event| *event != "[DONE]").filter_map(|event| {
+        let event: Value = serde_json::from_str(event).unwrap();
+        Some(event["choices"][0]["delta"]["content"].as_str()?.to_owned())
+    });
+    assert_eq!(contents.collect::<String>(), whole);
+}
+
+#[test]
 fn a_full_queue_says_when_to_come_again() {
     let scratch = Scratch::new("serve");
     let server = Server::start(&random(&scratch), &["--parallel", "1", "--ctx", "16k"]);
