@@ -364,11 +364,9 @@ impl Session {
         on_event(Event::Done(&outcome));
         Ok(outcome)
     }
-}
 
-impl Session {
-    /// Takes from the cache what was read of a prompt before, if that is more than the sequence has of it, and returns the rows
-    /// behind which it is worth to be kept.
+    /// Has the sequence begin with as much of a prompt as it was, or the cache has kept, and returns the rows behind which it is
+    /// worth to be kept.
     fn recall(&mut self, ids: &[u32], rows: &[InputRow]) -> Vec<usize> {
         let n_have = self.context.rewind_to_common_prefix(rows);
         let Some(cache) = &mut self.cache else {

@@ -18,6 +18,7 @@ use super::runner::Runner;
 use super::sequence::Sequence;
 use crate::gguf::Fingerprint;
 use crate::model::memory::{Checkpoint, Memory};
+use crate::platform::told_writer::ToldWriter;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 
@@ -67,7 +68,8 @@ impl Runner {
     /// # Errors
     /// Those of `out`.
     pub fn save_to(&self, sequence: &Sequence, model: &Fingerprint, out: &mut impl Write) -> io::Result<()> {
-        let mut out = Hashing { out, hash: Sha256::new() };
+        let mut hash = Sha256::new();
+        let mut out = ToldWriter { out, told: |bytes: &[u8]| hash.update(bytes) };
         out.write_all(MAGIC)?;
         out.write_all(model.as_bytes())?;
         out.write_all(&self.kv_name())?;
@@ -80,7 +82,7 @@ impl Runner {
         let checkpoint = sequence.last_checkpoint();
         out.write_all(&u64::from(checkpoint.is_some()).to_le_bytes())?;
         checkpoint.map_or(Ok(()), |checkpoint| checkpoint.write(&mut out))?;
-        let Hashing { out, hash } = out;
+        let ToldWriter { out, .. } = out;
         out.write_all(&hash.finalize())
     }
 
@@ -134,23 +136,5 @@ impl Runner {
         let kv = self.settings().kv.name().as_bytes();
         name[..kv.len()].copy_from_slice(kv);
         name
-    }
-}
-
-/// Passes on what is written, and hashes it.
-struct Hashing<'a, W> {
-    out: &'a mut W,
-    hash: Sha256,
-}
-
-impl<W: Write> Write for Hashing<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.hash.update(&bytes[..n]);
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

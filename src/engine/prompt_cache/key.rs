@@ -51,3 +51,64 @@ impl fmt::Display for Key {
         self.0[..16].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+/// The keys of the beginnings of the rows that were looked at last: what was hashed once is not hashed again.
+#[derive(Default)]
+pub(super) struct Chain {
+    rows: Vec<u64>,
+    /// That of no rows, then one for every row: the key of all rows up to it.
+    keys: Vec<Key>,
+}
+
+impl Chain {
+    /// Looks at these rows, behind the key of no rows.
+    pub(super) fn follow(&mut self, base: Key, rows: &[u64]) {
+        if self.keys.first() != Some(&base) {
+            self.rows.clear();
+            self.keys = vec![base];
+        }
+        let same = self.rows.iter().zip(rows).take_while(|(a, b)| a == b).count();
+        // Rows behind a beginning that is looked at again stay: the next look is likely to be at more of them.
+        if same < rows.len() {
+            self.rows.truncate(same);
+            self.keys.truncate(same + 1);
+        }
+        for &row in &rows[same..] {
+            self.rows.push(row);
+            self.keys.push(self.keys[self.keys.len() - 1].then(row));
+        }
+    }
+
+    /// The key of the first `n` of those rows.
+    pub(super) fn key(&self, n: usize) -> Key {
+        self.keys[n]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_rows_do_not_depend_on_what_was_looked_at_before() {
+        let (base, other) = (Key([1; 32]), Key([2; 32]));
+        let mut chain = Chain::default();
+        let looks: [(Key, &[u64]); 6] = [
+            (base, &[1, 2, 3]),
+            (base, &[1, 2]),
+            (base, &[1, 2, 3, 4]),
+            (base, &[1, 5]),
+            (other, &[1, 5]),
+            (base, &[]),
+        ];
+        for (base, rows) in looks {
+            chain.follow(base, rows);
+            let mut key = base;
+            assert_eq!(chain.key(0), key);
+            for (i, &row) in rows.iter().enumerate() {
+                key = key.then(row);
+                assert_eq!(chain.key(i + 1), key, "{rows:?}");
+            }
+        }
+    }
+}

@@ -10,7 +10,7 @@ mod folder;
 mod key;
 mod state;
 
-pub use folder::FolderError;
+pub use folder::{CacheFolder, FolderError, Kept};
 
 use super::byte_size::ByteSize;
 use super::runner::Runner;
@@ -19,16 +19,13 @@ use crate::gguf::Fingerprint;
 use crate::model::input::InputRow;
 use crate::model::memory::Memory;
 use crate::model::pages::PagePool;
-use folder::{FileError, Folder, StateFile};
+use folder::{FileError, StateFile, file_bytes};
 use kernels::attention::PAGE;
-use key::Key;
+use key::{Chain, Key};
 use state::StateHead;
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::path::Path;
-use std::time::SystemTime;
 
 /// Rows from one state to the next at least, and of a prompt that is worth a look: reading fewer is soon done.
 const WORTH: usize = 128;
@@ -42,15 +39,15 @@ const MOST_COMPARED: usize = 32;
 /// Where nothing else tells, so many rows before the end of a prompt a state is kept: another may end otherwise.
 const BEFORE_END: usize = 8;
 
-/// A folder in which prompts are kept, of whatever model.
-pub struct CacheFolder(Folder);
-
 /// What was read of prompts of one model, in a folder.
 pub struct PromptCache {
-    folder: Folder,
+    folder: CacheFolder,
+    /// Bytes that the folder may have.
     most: u64,
     model: Fingerprint,
     name: String,
+    /// The rows that were looked at last.
+    chain: Chain,
     /// Bytes written.
     written: u64,
     /// Whether writing has failed: it is not tried again.
@@ -98,19 +95,6 @@ impl fmt::Display for Reuse {
     }
 }
 
-/// Something that is kept, for a list.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    /// Tokens that it saves the reading of.
-    pub n_token: usize,
-    /// The model's name.
-    pub model: String,
-    /// Bytes of its own, without the pages it shares.
-    pub bytes: u64,
-    /// When it was last of use.
-    pub used: SystemTime,
-}
-
 /// Rows of a prompt behind which a state is worth keeping, ascending: `turns` are the rows at which turns begin, `first_user` the
 /// first of them that is a user's.
 pub(super) fn points(n_prompt: usize, turns: &[usize], first_user: Option<usize>) -> Vec<usize> {
@@ -132,48 +116,12 @@ pub(super) fn points(n_prompt: usize, turns: &[usize], first_user: Option<usize>
     points
 }
 
-impl CacheFolder {
-    /// The folder at `path`, which is made where there is none.
-    ///
-    /// # Errors
-    /// [`FolderError`].
-    pub fn open(path: &Path) -> Result<CacheFolder, FolderError> {
-        Folder::open(path).map(CacheFolder)
-    }
-
-    /// What is kept, the latest used first, and the bytes of it all.
-    ///
-    /// # Errors
-    /// If the folder cannot be read.
-    pub fn list(&self) -> io::Result<(Vec<Kept>, ByteSize)> {
-        let mut states = self.0.states()?;
-        states.sort_by_key(|state| Reverse(state.used));
-        let kept = states.iter().map(|state| Kept {
-            n_token: state.n,
-            model: head_of(&self.0, state).map_or_else(|| "damaged".to_owned(), |head| head.model),
-            bytes: state.bytes,
-            used: state.used,
-        });
-        Ok((kept.collect(), ByteSize(self.0.bytes()?)))
-    }
-
-    /// Forgets everything, and returns how many bytes that were. What others have put there stays.
-    ///
-    /// # Errors
-    /// If something cannot be removed.
-    pub fn clear(&self) -> io::Result<ByteSize> {
-        self.0.clear().map(ByteSize)
-    }
-}
-
-fn head_of(folder: &Folder, state: &StateFile) -> Option<StateHead> {
-    StateHead::parse(&folder.peek(state, StateHead::most_bytes(state.n)).ok()?, state.n)
-}
-
 impl PromptCache {
-    /// That of the model with this fingerprint and name, which keeps to `most` bytes of the folder.
+    /// That of the model with this fingerprint and name. The folder has no more than `most` bytes whenever this has written
+    /// something, what was not used for longest goes first.
     pub fn new(folder: CacheFolder, most: ByteSize, model: Fingerprint, name: String) -> PromptCache {
-        PromptCache { folder: folder.0, most: most.0, model, name, written: 0, broken: false, notes: Vec::new() }
+        let (chain, notes) = Default::default();
+        PromptCache { folder, most: most.0, model, name, chain, written: 0, broken: false, notes }
     }
 
     /// Bytes written since it was opened.
@@ -205,26 +153,21 @@ impl PromptCache {
                 return (None, Reuse::Nothing);
             }
         };
-        // The last row is read in any case: an answer begins with the logits behind it.
-        states.retain(|state| (n_have + 1..rows.len()).contains(&state.n));
         states.sort_by_key(|state| Reverse(state.n));
-        let mut keys: HashMap<usize, Key> = states.iter().map(|state| (state.n, base)).collect();
-        let mut key = base;
-        for (i, &row) in row_keys.iter().enumerate() {
-            key = key.then(row);
-            keys.entry(i + 1).and_modify(|known| *known = key);
-        }
+        self.chain.follow(base, &row_keys);
         let mut reuse = None;
-        for state in &states {
-            let key = keys[&state.n];
+        // The last row is read in any case: an answer begins with the logits behind it.
+        for state in states.iter().filter(|state| (n_have + 1..rows.len()).contains(&state.n)) {
+            let key = self.chain.key(state.n);
             if key.to_string() != state.key {
                 continue;
             }
             match self.restore(runner, base, &row_keys[..state.n], &key) {
                 Ok(Some(sequence)) => {
                     self.folder.has_state(state.n, &key);
-                    let reuse =
-                        if rows.len() - state.n <= WORTH { Reuse::End } else { self.why(base, &row_keys, state.n) };
+                    let n = state.n;
+                    let near_end = rows.len() - n <= WORTH;
+                    let reuse = if near_end { Reuse::End } else { self.why(base, &row_keys, n, states) };
                     return (Some(sequence), reuse);
                 }
                 // There is no room for it.
@@ -236,17 +179,16 @@ impl PromptCache {
                 }
             }
         }
-        let reuse = reuse.unwrap_or_else(|| if n_have > 0 { Reuse::End } else { self.why(base, &row_keys, 0) });
+        let reuse = reuse.unwrap_or_else(|| if n_have > 0 { Reuse::End } else { self.why(base, &row_keys, 0, states) });
         (None, reuse)
     }
 
-    /// Why nothing was found that is kept of more than the first `n` rows.
-    fn why(&self, base: Key, row_keys: &[u64], n: usize) -> Reuse {
-        let mut states = self.folder.states().unwrap_or_default();
+    /// Why nothing was found among `states` that is kept of more than the first `n` rows.
+    fn why(&self, base: Key, row_keys: &[u64], n: usize, mut states: Vec<StateFile>) -> Reuse {
         states.sort_by_key(|state| Reverse(state.used));
         let mut most = None;
         for state in states.iter().take(MOST_COMPARED) {
-            let Some(head) = head_of(&self.folder, state).filter(|head| head.base == base.0) else { continue };
+            let Some(head) = self.folder.head(state).filter(|head| head.base == base.0) else { continue };
             let same = head.row_keys.iter().zip(row_keys).take_while(|(a, b)| a == b).count();
             most = most.max(Some(same));
         }
@@ -310,14 +252,9 @@ impl PromptCache {
         let (row_keys, next) = sequence.rows();
         let n = row_keys.len();
         let base = Key::of(runner, &self.model);
-        let mut pages = Vec::with_capacity(n / PAGE);
-        let mut key = base;
-        for (i, &row) in row_keys.iter().enumerate() {
-            key = key.then(row);
-            if (i + 1).is_multiple_of(PAGE) {
-                pages.push(key);
-            }
-        }
+        self.chain.follow(base, row_keys);
+        let pages: Vec<Key> = (1..=n / PAGE).map(|page| self.chain.key(page * PAGE)).collect();
+        let key = self.chain.key(n);
         if self.folder.has_state(n, &key) {
             return Ok(());
         }
@@ -332,9 +269,11 @@ impl PromptCache {
         head.to_bytes(&mut content);
         sequence.memory.write_states(&mut content)?;
         sequence.memory.write_keys(runner.pool(), n / PAGE * PAGE..n, &mut content)?;
-        if page_bytes(runner).saturating_mul(pages.len()).saturating_add(content.len()) as u64 > self.most {
+        let (state_bytes, page_bytes) = (file_bytes(content.len()), file_bytes(page_bytes(runner)));
+        if page_bytes.saturating_mul(pages.len() as u64).saturating_add(state_bytes) > self.most {
             return Ok(());
         }
+        self.folder.make_room(self.most, state_bytes, &pages, page_bytes)?;
         let mut page = Vec::new();
         for (i, key) in pages.iter().enumerate() {
             if !self.folder.has_page(key) {
@@ -344,10 +283,7 @@ impl PromptCache {
             }
         }
         self.written += self.folder.write_state(n, &key, &content)?;
-        self.folder.sweep(self.most, |state| {
-            let pages = head_of(&self.folder, state)?.pages;
-            Some(pages.iter().map(|&page| Key(page).to_string()).collect())
-        })
+        Ok(())
     }
 }
 

@@ -52,9 +52,4 @@ impl StateHead {
         *bytes = rest;
         Some(StateHead { base: *base, model, pages, row_keys, next })
     }
-
-    /// That of `n` rows at the beginning of `bytes`.
-    pub fn parse(mut bytes: &[u8], n: usize) -> Option<StateHead> {
-        StateHead::take(&mut bytes, n)
-    }
 }
