@@ -517,6 +517,7 @@ impl Talk {
             "prompt_tokens": outcome.n_prompt,
             "prompt_tokens_read": outcome.n_read,
             "reused_tokens": outcome.n_reused,
+            "reused_written_tokens": self.session.n_reused_written(),
             "reuse": self.session.reuse().to_string(),
             "tokens": outcome.ids.len(),
             "ids": outcome.ids,

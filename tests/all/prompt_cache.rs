@@ -1,7 +1,16 @@
 //! What `run --cache` keeps: it saves reading, and never changes an answer.
 
+use crate::support::Fixture;
 use crate::support::program::program;
 use crate::support::scratch::Scratch;
+use kernels::{Kernels, Way};
+use qwen_edge::compute::Compute;
+use qwen_edge::engine::byte_size::ByteSize;
+use qwen_edge::engine::context::text_rows;
+use qwen_edge::engine::prompt_cache::{CacheFolder, PromptCache};
+use qwen_edge::engine::runner::{Runner, Settings, Step};
+use qwen_edge::engine::sequence::Sequence;
+use qwen_edge::model::kv_type::KvType;
 use serde_json::Value;
 use std::collections::HashMap;
 use std::fs;
@@ -458,4 +467,63 @@ fn mixed_requests_keep_to_the_size_at_every_moment() {
 #[ignore = "takes minutes"]
 fn five_hundred_mixed_requests_keep_to_the_size_at_every_moment() {
     requests(500);
+}
+
+/// Reads and writes rows of a text one after the other, as `ways` say.
+fn go_on(runner: &mut Runner, sequence: &mut Sequence, ways: &[Way]) {
+    for &way in ways {
+        let n = sequence.n_past();
+        let row = text_rows(&[(n * 7 % 90) as u32], n as u32);
+        runner.run(&mut [Step { way, ..Step::prompt(sequence, &row, 1) }]).unwrap();
+    }
+}
+
+#[test]
+fn a_conversation_that_was_put_away_goes_on_as_if_it_had_never_been() {
+    let fixture = Fixture::open("q4_k_m");
+    let (model, fingerprint) = (fixture.model(), fixture.gguf.fingerprint());
+    let scratch = Scratch::new("prompt-cache");
+    let settings = Settings { n_ctx: 1024, n_sequence: 1, n_batch: 64, kv: KvType::F16, n_checkpoint: 0 };
+    let level = Kernels::select(None).unwrap();
+    let runner = || Runner::new(model.clone(), Compute::new(level, 1), settings).unwrap();
+    let open = || {
+        let folder = CacheFolder::open(&folder(&scratch)).unwrap();
+        PromptCache::new(folder, ByteSize(100 << 20), fingerprint, "test".to_owned())
+    };
+    // A question, an answer that was written, a question.
+    let ways = [vec![Way::Prompt; 140], vec![Way::Written; 77], vec![Way::Prompt; 20]].concat();
+    let mut first = runner();
+    let mut sequence = first.sequence();
+    let mut cache = open();
+    go_on(&mut first, &mut sequence, &ways);
+    cache.keep(&first, &sequence);
+    assert!(cache.take_notes().is_empty());
+    go_on(&mut first, &mut sequence, &[Way::Prompt]);
+    let bits = |logits: &[f32]| logits.iter().map(|logit| logit.to_bits()).collect::<Vec<u32>>();
+    let never_put_away = bits(first.logits(0..1));
+
+    let prompt = text_rows(&(0..ways.len() + 1).map(|n| (n * 7 % 90) as u32).collect::<Vec<u32>>(), 0);
+    let mut second = runner();
+    let (known, reuse) = open().recall(&mut second, &prompt, 0);
+    let mut known = known.unwrap_or_else(|| panic!("{reuse}"));
+    assert_eq!((known.n_past(), known.ways()), (ways.len(), &ways[..]));
+    go_on(&mut second, &mut known, &[Way::Prompt]);
+    assert_eq!(bits(second.logits(0..1)), never_put_away);
+
+    // The same rows, all of them read, have pages of their own behind the last that has no written row.
+    let pages = || files(&folder(&scratch)).iter().filter(|file| file.to_str().unwrap().contains("page-")).count();
+    assert_eq!(pages(), 3);
+    let mut third = runner();
+    let mut cold = third.sequence();
+    go_on(&mut third, &mut cold, &[Way::Prompt; 200]);
+    open().keep(&third, &cold);
+    assert_eq!(pages(), 4);
+    // What is found of fewer rows is as it was read.
+    let mut fourth = runner();
+    let (known, _) = open().recall(&mut fourth, &prompt[..210], 0);
+    let mut known = known.unwrap();
+    assert!(known.n_past() == 200 && known.ways().iter().all(|&way| way == Way::Prompt));
+    go_on(&mut third, &mut cold, &[Way::Prompt]);
+    go_on(&mut fourth, &mut known, &[Way::Prompt]);
+    assert_eq!(bits(fourth.logits(0..1)), bits(third.logits(0..1)));
 }

@@ -2,8 +2,9 @@
 //! when there are too many of them.
 //!
 //! ```text
-//! page-KEY            keys and values of 64 rows, the last of those that KEY stands for
-//! state-ROWS-KEY      what is remembered behind ROWS rows beside whole pages
+//! page-KEY            keys and values of 64 rows, the last of those that KEY stands for: the rows, and how each was computed
+//! state-ROWS-KEY      what is remembered behind ROWS rows beside whole pages; here KEY stands for the rows alone, so that it
+//!                     is found by a prompt
 //! ```
 //!
 //! What pictures look like may lie beside them, and counts for nothing but a list of what there is.
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// What every file begins with.
-const MAGIC: &[u8] = b"qwen-edge kept prompt 1\n";
+const MAGIC: &[u8] = b"qwen-edge kept prompt 2\n";
 
 const HASH: usize = 32;
 

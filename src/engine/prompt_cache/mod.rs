@@ -3,8 +3,12 @@
 //!
 //! Keys and values are kept page by page, each page under the [key] of all rows up to its end, so that prompts share the
 //! pages of what they have in common. The states of a hybrid model cannot be cut back, so they are kept at some rows only:
-//! where the next prompt is likely to be the same up to ([`points`]), and every 8,192 rows. Rows that were written, not read,
-//! have other bits, and are not kept.
+//! where the next prompt is likely to be the same up to ([`points`]), and every 8,192 rows.
+//!
+//! Rows that were written have other bits than the same rows read. They are kept of conversations, with how each row was
+//! computed, and taken up by a prompt that goes on with the same rows, as if the conversation had never been put away; of one
+//! beginning that was both read and written, what was kept first stays. Where no row that was written is taken up, an answer
+//! is that of a cold run, to the bit.
 
 mod folder;
 mod key;
@@ -95,9 +99,9 @@ impl fmt::Display for Reuse {
     }
 }
 
-/// Rows of a prompt behind which a state is worth keeping, ascending: `turns` are the rows at which turns begin, `first_user` the
-/// first of them that is a user's.
-pub(super) fn points(n_prompt: usize, turns: &[usize], first_user: Option<usize>) -> Vec<usize> {
+/// Rows of a prompt behind which a state is worth [keeping](PromptCache::keep), ascending: `turns` are the rows at which turns
+/// begin, `first_user` the first of them that is a user's.
+pub fn points(n_prompt: usize, turns: &[usize], first_user: Option<usize>) -> Vec<usize> {
     let end = n_prompt.saturating_sub(BEFORE_END);
     let mut points: Vec<usize> = (FAR..end).step_by(FAR).collect();
     points.extend(first_user);
@@ -134,13 +138,9 @@ impl PromptCache {
         std::mem::take(&mut self.notes)
     }
 
-    /// A sequence of `runner` with as many of `rows` as are kept, if those are more than `n_have`, and why they are no more.
-    pub(super) fn recall(
-        &mut self,
-        runner: &mut Runner,
-        rows: &[InputRow],
-        n_have: usize,
-    ) -> (Option<Sequence>, Reuse) {
+    /// A sequence of `runner` with as many of `rows` as are kept, if those are more than `n_have`, and why they are no more. The
+    /// last row is left to be read: an answer begins with what is behind it.
+    pub fn recall(&mut self, runner: &mut Runner, rows: &[InputRow], n_have: usize) -> (Option<Sequence>, Reuse) {
         if rows.len() < WORTH {
             return (None, Reuse::Short);
         }
@@ -156,7 +156,6 @@ impl PromptCache {
         states.sort_by_key(|state| Reverse(state.n));
         self.chain.follow(base, &row_keys);
         let mut reuse = None;
-        // The last row is read in any case: an answer begins with the logits behind it.
         for state in states.iter().filter(|state| (n_have + 1..rows.len()).contains(&state.n)) {
             let key = self.chain.key(state.n);
             if key.to_string() != state.key {
@@ -232,14 +231,13 @@ impl PromptCache {
         }
         let mut sequence = runner.sequence();
         sequence.memory = memory;
-        sequence.set_rows(head.row_keys, head.next, n);
+        sequence.set_rows(head.row_keys, head.next, head.ways);
         Ok(Some(sequence))
     }
 
-    /// Keeps what a sequence has read, if all of its rows were read and not written.
-    pub(super) fn keep(&mut self, runner: &Runner, sequence: &Sequence) {
-        let n = sequence.n_past();
-        if self.broken || n < WORTH || sequence.n_prompt() < n {
+    /// Keeps what a sequence has, if that is worth it: all of its rows, and the state behind them.
+    pub fn keep(&mut self, runner: &Runner, sequence: &Sequence) {
+        if self.broken || sequence.n_past() < WORTH {
             return;
         }
         if let Err(error) = self.write(runner, sequence) {
@@ -253,11 +251,11 @@ impl PromptCache {
         let n = row_keys.len();
         let base = Key::of(runner, &self.model);
         self.chain.follow(base, row_keys);
-        let pages: Vec<Key> = (1..=n / PAGE).map(|page| self.chain.key(page * PAGE)).collect();
         let key = self.chain.key(n);
         if self.folder.has_state(n, &key) {
             return Ok(());
         }
+        let pages = self.chain.keys_in(sequence.ways(), PAGE);
         let mut content = Vec::new();
         let head = StateHead {
             base: base.0,
@@ -265,6 +263,7 @@ impl PromptCache {
             pages: pages.iter().map(|key| key.0).collect(),
             row_keys: row_keys.to_vec(),
             next: next.to_vec(),
+            ways: sequence.ways().to_vec(),
         };
         head.to_bytes(&mut content);
         sequence.memory.write_states(&mut content)?;
