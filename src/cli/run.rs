@@ -98,15 +98,16 @@ pub struct Args {
     #[command(flatten)]
     pub fitting: Fitting,
 
-    /// How to compute.
     /// Go on with the conversation in this file, and keep it there; a new file begins one. What the model remembers of it
     /// lies beside it in FILE.state, so that nothing is read again
     #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "image", "video"])]
     pub session: Option<PathBuf>,
 
+    /// How much to keep of prompts.
     #[command(flatten)]
     pub kept: Kept,
 
+    /// How to compute.
     #[command(flatten)]
     pub runtime: Runtime,
 }
@@ -165,7 +166,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let has_tower = tower.is_some();
     let (thinking, budget) = args.thinking(file.config().thinks_by_default());
-    let kept = args.session.as_deref().map(|path| SessionFile::open(path, file.fingerprint())).transpose()?;
+    let fingerprint = (folder.is_some() || args.session.is_some()).then(|| file.fingerprint());
+    let kept = args.session.as_deref().zip(fingerprint);
+    let kept = kept.map(|(path, fingerprint)| SessionFile::open(path, fingerprint)).transpose()?;
     let (session_file, mut messages) = kept.map_or_else(Default::default, |(file, messages)| (Some(file), messages));
     // The prompt is known before the plan, which makes room for it.
     let system = args.system.as_deref().map(text::without_mark);
@@ -211,7 +214,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         answers: Some(answers),
         seed,
     };
-    let cache = folder.map(|folder| args.kept.cache(folder, file.fingerprint(), name.clone()));
+    let cache = folder.zip(fingerprint).map(|(folder, model)| args.kept.cache(folder, model, name.clone()));
     let mut progress = Progress::new();
     let session = file.start(options, &mut |done, total| progress.show(done, total));
     progress.end();
@@ -508,6 +511,7 @@ impl Talk {
             "prompt_tokens": outcome.n_prompt,
             "prompt_tokens_read": outcome.n_read,
             "reused_tokens": outcome.n_reused,
+            "reused_written_tokens": self.session.n_reused_written(),
             "reuse": self.session.reuse().to_string(),
             "tokens": outcome.ids.len(),
             "ids": outcome.ids,

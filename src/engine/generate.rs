@@ -520,10 +520,13 @@ impl Answer {
     }
 }
 
-/// Reads the prompt, as far as the context does not hold it already, and writes the answer.
+/// Reads the prompt behind the rows of it that the context [has](Context::rewind_to_common_prefix), and writes the answer.
 ///
 /// # Errors
 /// [`Error`].
+///
+/// # Panics
+/// If the context has all of the prompt, or more.
 pub fn generate(
     context: &mut Context,
     tokenizer: &Tokenizer,
@@ -531,7 +534,8 @@ pub fn generate(
     task: Task,
     audience: &mut dyn Audience,
 ) -> Result<Outcome, Error> {
-    let n_reused = context.rewind_to_common_prefix(&task.prompt);
+    debug_assert_eq!(context.sequence().common_prefix(&task.prompt), context.n_past(), "rows of another prompt");
+    let n_reused = context.n_past();
     let n_batch = context.settings().n_batch;
     let mut answer = Answer::new(task, n_reused, sampler)?;
     let mut tools = Tools { tokenizer, sampler, audience };

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod load;
 pub mod message;
 pub mod model_file;
+pub mod numerics;
 pub mod plan;
 pub mod prompt_cache;
 pub mod ready;

@@ -8,3 +8,4 @@ pub mod page_cache;
 pub mod paths;
 #[cfg(feature = "cli")]
 pub mod program;
+pub(crate) mod told_writer;
