@@ -54,8 +54,9 @@ soak: build ## 10,000 mixed requests in an hour, and what they leave in memory: 
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
 	$(CARGO) test --workspace --locked -- --ignored
 
-verify: need-cargo ## the long lists, before an issue is closed: 2,000 random histories, test-long, test-arm; half an hour or more
+verify: build ## the long lists, before an issue is closed: 2,000 random histories, the release binary's server, test-long, test-arm; half an hour or more
 	QWEN_EDGE_TEST_HISTORIES=2000 $(CARGO) test --test all --locked sequences::
+	QWEN_EDGE_TEST_PROGRAM=$(CURDIR)/target/release/qwen-edge $(CARGO) test --test all --locked serve
 	$(MAKE) test-long test-arm
 
 test-arm: need-cargo ## run the tests as aarch64 programs, emulated as Cortex-A72, Cortex-A76 and max

@@ -1,4 +1,5 @@
-"""How a server does under load: bench_serve.py PROGRAM MODEL [--mmproj FILE] [--peer LLAMA_SERVER] [--isa LEVEL].
+"""How a server does under load: bench_serve.py PROGRAM MODEL [--mmproj FILE] [--peer LLAMA_SERVER]
+[--isa LEVEL] [--only rates|gaps].
 
 Tokens a second of one client and of eight, greedy and sampled, and the conversations in a pass; the gaps between the
 pieces of running answers while a prompt of 8,000 tokens is read, and while a picture of 1024 x 768 is looked at; the
@@ -200,7 +201,7 @@ def main():
     parser.add_argument("--isa")
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--rates-only", action="store_true")
+    parser.add_argument("--only", choices=["rates", "gaps"])
     args = parser.parse_args()
     sight = ["--mmproj", args.mmproj] if args.mmproj else []
     isa = ["--isa", args.isa] if args.isa else []
@@ -222,20 +223,21 @@ def main():
         return found
 
     ours, peers = [], []
-    if args.peer:
+    n_round = 0 if args.only == "gaps" else args.rounds
+    if args.peer and n_round:
         peer = [args.peer, "-m", args.model, "--device", "none", "-np", "8", "-c", str(8 * 2048)]
         peer += ["-t", str(os.cpu_count()), "--port", "18099", "--host", "127.0.0.1"]
         # Which instructions it has been built for, it says only when it is asked to say much.
         with Server([*peer, "-v"], 18099) as server:
             print("peer:", next(line.strip() for line in server.said if "AVX" in line), flush=True)
-    for _ in range(args.rounds):
+    for _ in range(n_round):
         with Server([*own, "--parallel", "8", "--ctx", "2048", "--no-mmproj"]) as server:
             ours.append(rates(server))
         if args.peer:
             with Server(peer, 18099) as server:
                 peers.append(rates(server))
     median = lambda all, key, i=0: statistics.median(found[key][i] for found in all)
-    for name in kinds:
+    for name in kinds if ours else []:
         one, eight = median(ours, (name, 1)), median(ours, (name, 8))
         line = f"{name}: 1 client {one:.1f} tok/s, 8 clients {eight:.1f} tok/s, {eight / one:.2f} x; "
         line += f"{median(ours, (name, 8), 1):.2f} conversations a pass"
@@ -244,7 +246,7 @@ def main():
             line += f"; peer {median(peers, (name, 1)):.1f} and {other:.1f}, ratio {eight / other:.2f}"
         print(line, flush=True)
 
-    if args.rates_only:
+    if args.only == "rates":
         return
     with Server([*own, *sight, "--parallel", "10", "--ctx", "9000"]) as server:
         server.whole(TEXT, answer(1, 4))

@@ -1,11 +1,12 @@
 //! `batch`: answer many prompts at once, from a file to a file.
 
 use super::answers_file::AnswersFile;
+use super::drafting::Drafting;
 use super::fitting::{self, Fitting, Progress};
 use super::run::{Limit, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
-use super::{advice, drafting, named, printable, signals, text};
+use super::{advice, named, printable, signals, text};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args as ClapArgs;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,7 +14,6 @@ use qwen_edge::chat::thinking::{Channel, Thinking};
 use qwen_edge::engine::answers::{Answers, Conversation, Waits};
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::context::text_rows;
-use qwen_edge::engine::draft::Draft;
 use qwen_edge::engine::generate::{Answer, Audience, Error, Outcome, Stop, Task};
 use qwen_edge::engine::model_file::{ModelFile, StartOptions};
 use qwen_edge::engine::plan::Wish;
@@ -82,21 +82,15 @@ pub struct Args {
     #[arg(long)]
     raw: bool,
 
-    /// Guess tokens ahead: auto does as far as that is faster, a number is that many guesses of the model's own block in
-    /// every pass, off is none. The text is the same
-    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = drafting::parse)]
-    draft: Draft,
-
-    /// GGUF file that has the model's block for multi-token prediction, where the model's own lacks it (mtp-NAME.gguf)
-    #[arg(long, value_name = "FILE")]
-    draft_model: Option<PathBuf>,
-
     /// Say nothing on standard error but errors
     #[arg(short, long)]
     quiet: bool,
 
     #[command(flatten)]
     sampling: Sampling,
+
+    #[command(flatten)]
+    drafting: Drafting,
 
     #[command(flatten)]
     fitting: Fitting,
@@ -163,8 +157,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         yarn: args.fitting.yarn,
         isa: args.runtime.isa,
         threads: Some(args.runtime.n_threads()),
-        draft: args.draft,
-        draft_file: drafting::open(args.draft_model.as_deref())?,
+        draft: args.drafting.draft,
+        draft_file: args.drafting.file()?,
         ..StartOptions::default()
     };
     let mut progress = Progress::new();

@@ -1,14 +1,35 @@
-//! The option that says how tokens are drafted, and the report of what came of it.
+//! The options that say how tokens are drafted, and the report of what came of it.
 
 use anyhow::Context as _;
+use clap::Args;
 use qwen_edge::engine::draft::{Draft, Drafts, MOST_BLOCK, Tally};
 use qwen_edge::gguf::Gguf;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::PathBuf;
 
-/// The file that `--draft-model` names, if it was given.
-pub(super) fn open(path: Option<&Path>) -> anyhow::Result<Option<Gguf>> {
-    path.map(|path| Gguf::open(path).with_context(|| path.display().to_string())).transpose()
+/// How tokens are drafted.
+#[derive(Args, Debug, Clone, Default)]
+#[command(next_help_heading = "Drafting")]
+pub struct Drafting {
+    /// Guess tokens ahead: auto does as far as that is faster, a number is that many guesses of the model's own block in
+    /// every pass, off is none. The text is the same
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = parse)]
+    pub draft: Draft,
+
+    /// GGUF file that has the model's block for multi-token prediction, where the model's own lacks it (mtp-NAME.gguf)
+    #[arg(long, value_name = "FILE")]
+    draft_model: Option<PathBuf>,
+}
+
+impl Drafting {
+    /// The file that `--draft-model` names, if it was given.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) fn file(&self) -> anyhow::Result<Option<Gguf>> {
+        let open = |path: &PathBuf| Gguf::open(path).with_context(|| path.display().to_string());
+        self.draft_model.as_ref().map(open).transpose()
+    }
 }
 
 /// The mode that `--draft` names.

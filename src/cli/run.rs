@@ -1,5 +1,6 @@
 //! `run`: answer a prompt, or chat.
 
+use super::drafting::{self, Drafting};
 use super::fitting::{self, Fitting, Progress};
 use super::kept::{self, Kept};
 use super::marks::Typed;
@@ -10,11 +11,10 @@ use super::screen::Screen;
 use super::session_file::SessionFile;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
-use super::{advice, chat, drafting, marks, named, pasted, printable, signals, text};
+use super::{advice, chat, marks, named, pasted, printable, signals, text};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use qwen_edge::engine::byte_size::ByteSize;
-use qwen_edge::engine::draft::Draft;
 use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
 use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions, vision_ids};
@@ -75,15 +75,6 @@ pub struct Args {
     #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = parse_limit)]
     pub n: Option<Limit>,
 
-    /// Guess tokens ahead: auto does as far as that is faster, a number is that many guesses of the model's own block in
-    /// every pass, off is none. The text is the same
-    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = drafting::parse)]
-    pub draft: Draft,
-
-    /// GGUF file that has the model's block for multi-token prediction, where the model's own lacks it (mtp-NAME.gguf)
-    #[arg(long, value_name = "FILE")]
-    pub draft_model: Option<PathBuf>,
-
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
     pub json: bool,
@@ -106,17 +97,21 @@ pub struct Args {
 
     /// How much memory to take.
     #[command(flatten)]
+    pub drafting: Drafting,
+
+    #[command(flatten)]
     pub fitting: Fitting,
 
-    /// How to compute.
     /// Go on with the conversation in this file, and keep it there; a new file begins one. What the model remembers of it
     /// lies beside it in FILE.state, so that nothing is read again
     #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "image", "video"])]
     pub session: Option<PathBuf>,
 
+    /// How much to keep of prompts.
     #[command(flatten)]
     pub kept: Kept,
 
+    /// How to compute.
     #[command(flatten)]
     pub runtime: Runtime,
 }
@@ -175,7 +170,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let has_tower = tower.is_some();
     let (thinking, budget) = args.thinking(file.config().thinks_by_default());
-    let kept = args.session.as_deref().map(|path| SessionFile::open(path, file.fingerprint())).transpose()?;
+    let fingerprint = (folder.is_some() || args.session.is_some()).then(|| file.fingerprint());
+    let kept = args.session.as_deref().zip(fingerprint);
+    let kept = kept.map(|(path, fingerprint)| SessionFile::open(path, fingerprint)).transpose()?;
     let (session_file, mut messages) = kept.map_or_else(Default::default, |(file, messages)| (Some(file), messages));
     // The prompt is known before the plan, which makes room for it.
     let system = args.system.as_deref().map(text::without_mark);
@@ -215,13 +212,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         isa: args.runtime.isa,
         threads: Some(args.runtime.n_threads()),
         commit_memory: args.fitting.touch,
-        draft: args.draft,
-        draft_file: drafting::open(args.draft_model.as_deref())?,
+        draft: args.drafting.draft,
+        draft_file: args.drafting.file()?,
         tower,
         answers: Some(answers),
         seed,
     };
-    let cache = folder.map(|folder| args.kept.cache(folder, file.fingerprint(), name.clone()));
+    let cache = folder.zip(fingerprint).map(|(folder, model)| args.kept.cache(folder, model, name.clone()));
     let mut progress = Progress::new();
     let session = file.start(options, &mut |done, total| progress.show(done, total));
     progress.end();
@@ -518,6 +515,7 @@ impl Talk {
             "prompt_tokens": outcome.n_prompt,
             "prompt_tokens_read": outcome.n_read,
             "reused_tokens": outcome.n_reused,
+            "reused_written_tokens": self.session.n_reused_written(),
             "reuse": self.session.reuse().to_string(),
             "tokens": outcome.ids.len(),
             "ids": outcome.ids,

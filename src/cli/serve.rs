@@ -1,5 +1,6 @@
 //! `serve`: programs speak to the model over HTTP.
 
+use super::drafting::Drafting;
 use super::fitting::{Fitting, Progress};
 use super::run::{Limit, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
@@ -124,6 +125,9 @@ pub struct Args {
 
     #[command(flatten)]
     sampling: Sampling,
+
+    #[command(flatten)]
+    drafting: Drafting,
 
     #[command(flatten)]
     fitting: Fitting,
@@ -293,6 +297,8 @@ impl Args {
                 yarn: self.fitting.yarn,
                 isa: self.runtime.isa,
                 threads: Some(self.runtime.n_threads()),
+                draft: self.drafting.draft,
+                draft_file: self.drafting.file()?,
                 ..StartOptions::default()
             };
             let mut progress = Progress::new();

@@ -1,6 +1,7 @@
 //! Several answers in the making, each in a conversation of its own, that share every pass.
 
 use super::draft::{Drafting, Talk};
+use super::draw::{Drawing, draw_all};
 use super::generate::{Answer, Audience, Error, Outcome, Stop, Tools, Wanted};
 use super::run_error::RunError;
 use super::runner::{Runner, Step};
@@ -10,6 +11,7 @@ use super::sequence::Sequence;
 use crate::model::pass::BatchLimits;
 use crate::sampler::Sampler;
 use crate::tokenizer::Tokenizer;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// An answer in the making, and what it is made with.
@@ -70,6 +72,11 @@ impl<'a> Answers<'a> {
         self.n_passed
     }
 
+    /// The conversations in the making, as they are between passes.
+    pub fn sequences(&self) -> impl Iterator<Item = &Sequence> {
+        self.seats.iter().flatten().map(|seat| &seat.sequence)
+    }
+
     /// A seat on which nobody sits.
     pub fn free_seat(&self) -> Option<usize> {
         self.seats.iter().position(Option::is_none)
@@ -125,6 +132,7 @@ impl<'a> Answers<'a> {
         let n_output = outputs.iter().map(|outputs| outputs.end).max().unwrap_or(0);
         if n_output > 0 {
             runner.logits(0..n_output);
+            draw_all(runner, self.drawings(&passed, &outputs));
         }
         let time = start.elapsed();
         let n_row_written: usize = (0..rows.len()).filter(|&who| is_written(who)).map(|who| rows[who]).sum();
@@ -159,6 +167,20 @@ impl<'a> Answers<'a> {
 }
 
 impl Answers<'_> {
+    /// The draws behind the first outputs of those who have some.
+    fn drawings(&mut self, passed: &[(usize, usize, bool)], outputs: &[Range<usize>]) -> Vec<Drawing<'_>> {
+        let mut of_seats = vec![None; self.seats.len()];
+        for ((who, ..), outputs) in passed.iter().zip(outputs).filter(|((.., logits), _)| *logits) {
+            of_seats[*who] = Some(outputs.start);
+        }
+        let seated = self.seats.iter_mut().zip(of_seats).filter_map(|(seat, output)| seat.as_mut().zip(output));
+        seated
+            .map(|(Conversation { answer, sampler, audience, .. }, output)| {
+                answer.drawing(output, sampler, &**audience)
+            })
+            .collect()
+    }
+
     /// Makes the drafts of all who are written to and ready.
     fn draft(&mut self, runner: &mut Runner, tokenizer: &Tokenizer) {
         let n_ctx = runner.settings().n_ctx;

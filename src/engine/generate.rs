@@ -6,6 +6,7 @@
 use crate::chat::thinking::{Channel, Thinking, Thought};
 use crate::engine::context::{Context, text_rows};
 use crate::engine::draft::{Drafting, Drafts, Phase, SHOWN, Talk, Track};
+use crate::engine::draw::{Draw, Drawing, Drawn};
 use crate::engine::run_error::RunError;
 use crate::engine::runner::{Runner, Step};
 use crate::engine::sequence::Sequence;
@@ -183,6 +184,8 @@ pub struct Answer {
     track: Track,
     /// Behind the prompt: the token that comes next, and the drafts behind it.
     rows: Vec<InputRow>,
+    /// The token that was drawn behind the first of the outputs that come, if one was.
+    drawn: Option<Drawn>,
 }
 
 /// Where an answer stands.
@@ -272,6 +275,7 @@ impl Answer {
             in_call: false,
             track: Track::default(),
             rows: Vec::new(),
+            drawn: None,
         })
     }
 
@@ -373,6 +377,18 @@ impl Answer {
         }
     }
 
+    /// Has the token behind the first of its outputs drawn together with those of other answers, before it [takes](Answer::take)
+    /// them. What is drawn behind drafts depends on it, and is drawn then.
+    pub(super) fn drawing<'t>(
+        &'t mut self,
+        output: usize,
+        sampler: &'t mut Sampler,
+        audience: &dyn Audience,
+    ) -> Drawing<'t> {
+        let draw = self.draw(sampler, audience);
+        Drawing { output, draw, drawn: &mut self.drawn }
+    }
+
     /// Takes the outputs behind the rows wanted, whose logits are [computed](Runner::logits): chooses the next token, and
     /// goes on with the drafts as long as they are what is chosen. The rest of the rows is taken back. Returns the number of
     /// tokens that were chosen.
@@ -418,18 +434,28 @@ impl Answer {
         Ok(n_chosen)
     }
 
+    /// How the next token is to be drawn.
+    fn draw<'s>(&mut self, sampler: &'s mut Sampler, audience: &dyn Audience) -> Draw<'s> {
+        Draw {
+            sampler,
+            prescribed: self.thinking.prescribed(),
+            keeps_logits: audience.follows_choices(),
+            // A damaged row of the head shows in every vector of logits, so that to look at the first will do.
+            checks: self.outcome.ids.is_empty(),
+        }
+    }
+
     /// Chooses the next token by the logits behind an output `hidden`.
     fn choose(&mut self, hidden: &[f32], logits: &mut [f32], tools: &mut Tools<'_>) -> Result<(), Error> {
-        // A damaged row of the head shows in every vector of logits, so that to look at the first will do.
-        let first = self.outcome.ids.is_empty();
-        if !finite::is_finite(hidden) || first && !finite::is_finite(logits) {
+        let drawn = self.drawn.take();
+        let Drawn { id, raw, is_finite } =
+            drawn.unwrap_or_else(|| self.draw(tools.sampler, tools.audience).from(logits));
+        if !is_finite || !finite::is_finite(hidden) {
             return Err(Error::NotFinite { found: None });
         }
-        if first {
+        if self.outcome.ids.is_empty() {
             self.since = Instant::now();
         }
-        let raw = tools.audience.follows_choices().then(|| logits.to_vec());
-        let id = self.thinking.prescribed().unwrap_or_else(|| tools.sampler.sample(logits));
         if self.outcome.ids.len() == self.n_max {
             self.end(Stop::Length, tools);
         } else if tools.tokenizer.is_end(id) {
@@ -494,10 +520,13 @@ impl Answer {
     }
 }
 
-/// Reads the prompt, as far as the context does not hold it already, and writes the answer.
+/// Reads the prompt behind the rows of it that the context [has](Context::rewind_to_common_prefix), and writes the answer.
 ///
 /// # Errors
 /// [`Error`].
+///
+/// # Panics
+/// If the context has all of the prompt, or more.
 pub fn generate(
     context: &mut Context,
     tokenizer: &Tokenizer,
@@ -505,7 +534,8 @@ pub fn generate(
     task: Task,
     audience: &mut dyn Audience,
 ) -> Result<Outcome, Error> {
-    let n_reused = context.rewind_to_common_prefix(&task.prompt);
+    debug_assert_eq!(context.sequence().common_prefix(&task.prompt), context.n_past(), "rows of another prompt");
+    let n_reused = context.n_past();
     let n_batch = context.settings().n_batch;
     let mut answer = Answer::new(task, n_reused, sampler)?;
     let mut tools = Tools { tokenizer, sampler, audience };

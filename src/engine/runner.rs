@@ -402,6 +402,21 @@ impl Runner {
         (&self.scratch.x[output * n_embd..][..n_embd], &mut self.logits[output * n_vocab..][..n_vocab])
     }
 
+    /// Calls `f` with each of `askers` and the logits behind its output, `[n_vocab]`, on all threads. The logits are the last
+    /// that [`Runner::logits`] has computed, from output 0 on; who asks for others, or for those of another, is not called.
+    pub(super) fn share_logits<T: Send>(&mut self, mut askers: Vec<(usize, T)>, f: impl Fn(&mut T, &mut [f32]) + Sync) {
+        let of_outputs = self.logits[..self.n_logit].chunks_mut(self.model.n_vocab).enumerate();
+        let mut shares: Vec<(T, &mut [f32])> = of_outputs
+            .filter_map(|(output, logits)| {
+                let asker = askers.iter().position(|(of, _)| *of == output)?;
+                Some((askers.swap_remove(asker).1, logits))
+            })
+            .collect();
+        self.compute
+            .team
+            .split(&mut shares, 1, |_, shares| shares.iter_mut().for_each(|(asker, logits)| f(asker, logits)));
+    }
+
     /// The outputs of the last pass before the final norm, `[n, n_embd]`.
     pub fn outputs(&self) -> &[f32] {
         &self.scratch.x[..self.n_output * self.model.config.n_embd]

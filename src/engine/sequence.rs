@@ -19,8 +19,8 @@ pub struct Sequence {
     keys: Vec<u64>,
     /// The position that a text token would get behind each.
     next: Vec<u32>,
-    /// Rows at its beginning that were computed as prompt rows.
-    n_prompt: usize,
+    /// How each was computed.
+    ways: Vec<Way>,
     /// Ascending.
     checkpoints: Vec<Checkpoint>,
     /// Checkpoints kept at most.
@@ -39,7 +39,7 @@ impl Sequence {
             memory,
             keys: Vec::new(),
             next: Vec::new(),
-            n_prompt: 0,
+            ways: Vec::new(),
             checkpoints: Vec::new(),
             n_checkpoint,
             drafts: None,
@@ -79,7 +79,7 @@ impl Sequence {
             memory: self.memory.fork(),
             keys: self.keys.clone(),
             next: self.next.clone(),
-            n_prompt: self.n_prompt,
+            ways: self.ways.clone(),
             checkpoints: self.checkpoints.clone(),
             n_checkpoint: self.n_checkpoint,
             drafts: self.drafts.clone(),
@@ -109,7 +109,7 @@ impl Sequence {
     fn cut(&mut self, n_past: usize) {
         self.keys.truncate(n_past);
         self.next.truncate(n_past);
-        self.n_prompt = self.n_prompt.min(n_past);
+        self.ways.truncate(n_past);
         self.checkpoints.retain(|point| point.n_past() <= n_past);
         if let Some(drafts) = &mut self.drafts {
             drafts.cut(n_past, self.n_embd);
@@ -142,22 +142,35 @@ impl Sequence {
     /// Goes back to the latest known point that `rows` also begin with, and returns how many of them are therefore read
     /// already. At most all but one, so that there is something to read.
     pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow]) -> usize {
-        let same = self.common_prefix(rows).min(rows.len().saturating_sub(1));
-        if self.n_past() > same && self.take_back(self.n_past() - same).is_err() {
-            self.checkpoints.retain(|point| point.n_past() <= same);
-            let n_past = match self.checkpoints.last() {
-                Some(point) => {
-                    self.memory.go_back(point);
-                    point.n_past()
-                }
-                None => {
-                    self.memory.clear();
-                    0
-                }
-            };
+        self.rewind(self.common_prefix(rows).min(rows.len().saturating_sub(1)))
+    }
+
+    /// As [`Sequence::common_prefix`], of rows that were computed as those of a prompt, and all but the last of `rows` at most.
+    pub fn common_prompt(&self, rows: &[InputRow]) -> usize {
+        let n_prompt = self.ways.iter().take_while(|&&way| way == Way::Prompt).count();
+        self.common_prefix(&rows[..rows.len().saturating_sub(1).min(n_prompt)])
+    }
+
+    /// The latest point that it can go back to, of so many rows at most.
+    pub fn point_before(&self, n: usize) -> usize {
+        let n_past = self.n_past();
+        if n_past <= n + self.n_logged() {
+            return n.min(n_past);
+        }
+        self.checkpoints.iter().rev().map(Checkpoint::n_past).find(|&at| at <= n).unwrap_or(0)
+    }
+
+    /// Goes back to the latest point of so many rows at most, and returns how many they are.
+    pub fn rewind(&mut self, n: usize) -> usize {
+        let n_past = self.point_before(n);
+        if n_past < self.n_past() && self.take_back(self.n_past() - n_past).is_err() {
+            match self.checkpoints.iter().rev().find(|point| point.n_past() == n_past) {
+                Some(point) => self.memory.go_back(point),
+                None => self.memory.clear(),
+            }
             self.cut(n_past);
         }
-        self.n_past()
+        n_past
     }
 
     /// Forgets everything.
@@ -171,15 +184,14 @@ impl Sequence {
         (&self.keys, &self.next)
     }
 
-    /// Rows at its beginning that were computed as prompt rows.
-    pub(super) fn n_prompt(&self) -> usize {
-        self.n_prompt
+    /// How each row was computed.
+    pub fn ways(&self) -> &[Way] {
+        &self.ways
     }
 
-    /// Says what stands at the positions of a memory that comes from elsewhere, and how many of them, the first ones, were
-    /// computed as prompt rows.
-    pub(super) fn set_rows(&mut self, keys: Vec<u64>, next: Vec<u32>, n_prompt: usize) {
-        (self.keys, self.next, self.n_prompt) = (keys, next, n_prompt);
+    /// Says what stands at the positions of a memory that comes from elsewhere, and how it was computed.
+    pub(super) fn set_rows(&mut self, keys: Vec<u64>, next: Vec<u32>, ways: Vec<Way>) {
+        (self.keys, self.next, self.ways) = (keys, next, ways);
     }
 
     /// The latest checkpoint.
@@ -195,9 +207,7 @@ impl Sequence {
 
     /// Notes rows that a pass has added to the memory, and the checkpoints it has made inside.
     pub(super) fn went_on(&mut self, rows: &[InputRow], way: Way, checkpoints: Vec<Checkpoint>) {
-        if way == Way::Prompt && self.n_prompt == self.n_past() {
-            self.n_prompt += rows.len();
-        }
+        self.ways.extend(std::iter::repeat_n(way, rows.len()));
         for row in rows {
             let behind = row.position.into_iter().max().unwrap_or(0).saturating_add(1);
             self.next.push(self.next_position().max(behind));
@@ -218,6 +228,21 @@ pub struct NotLogged {
     pub n: usize,
     /// Rows that can be.
     pub n_logged: usize,
+}
+
+/// Ways as bytes: 0 for a prompt row, 1 for a written one.
+pub(super) fn ways_to_bytes(ways: &[Way]) -> Vec<u8> {
+    ways.iter().map(|way| u8::from(*way == Way::Written)).collect()
+}
+
+/// The ways that [`ways_to_bytes`] has made into bytes; `None` if these are others.
+pub(super) fn ways_from_bytes(bytes: &[u8]) -> Option<Vec<Way>> {
+    let way = |byte: &u8| match byte {
+        0 => Some(Way::Prompt),
+        1 => Some(Way::Written),
+        _ => None,
+    };
+    bytes.iter().map(way).collect()
 }
 
 /// The mark of a key that is a hash.

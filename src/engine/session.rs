@@ -22,6 +22,7 @@ use crate::vision::eyes::Seen;
 use crate::vision::positions::{VisionIds, Walk};
 use crate::vision::prompt::{self, Prompt};
 use crate::vision::{self, Look, Source, Viewer};
+use kernels::Way;
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -122,6 +123,7 @@ pub struct Session {
     canceller: Canceller,
     cache: Option<PromptCache>,
     reuse: Reuse,
+    n_reused_written: usize,
     /// How answers are made.
     pub options: AnswerOptions,
 }
@@ -132,8 +134,21 @@ impl Session {
         let sampler = ready.sampler(ready.answers.sampling, seed);
         let Ready { runner, tokenizer, template, viewer, answers: options, plan, notes, .. } = ready;
         let (context, canceller) = (Context::of(runner), Canceller::default());
-        let (cache, reuse) = (None, Reuse::NoCache);
-        Session { context, tokenizer, template, sampler, viewer, plan, notes, canceller, cache, reuse, options }
+        let (cache, reuse, n_reused_written) = (None, Reuse::NoCache, 0);
+        Session {
+            context,
+            tokenizer,
+            template,
+            sampler,
+            viewer,
+            plan,
+            notes,
+            canceller,
+            cache,
+            reuse,
+            n_reused_written,
+            options,
+        }
     }
 
     /// Makes the system give all memory now that the conversation will take.
@@ -217,6 +232,12 @@ impl Session {
     /// Why no more of the last prompt was known.
     pub fn reuse(&self) -> &Reuse {
         &self.reuse
+    }
+
+    /// Of the tokens of the last prompt that were known, those that were written and not read. Where there are none, the answer is
+    /// that of a session that knew nothing.
+    pub fn n_reused_written(&self) -> usize {
+        self.n_reused_written
     }
 
     /// Looks at a picture, which can then be a part of a message. `progress` is told how many of the tower's blocks are
@@ -364,22 +385,24 @@ impl Session {
         on_event(Event::Done(&outcome));
         Ok(outcome)
     }
-}
 
-impl Session {
-    /// Takes from the cache what was read of a prompt before, if that is more than the sequence has of it, and returns the rows
-    /// behind which it is worth to be kept.
+    /// Has the sequence begin with as much of a prompt as it was, or the cache has kept, and returns the rows behind which it is
+    /// worth to be kept.
     fn recall(&mut self, ids: &[u32], rows: &[InputRow]) -> Vec<usize> {
         let n_have = self.context.rewind_to_common_prefix(rows);
-        let Some(cache) = &mut self.cache else {
-            self.reuse = if n_have > 0 { Reuse::End } else { Reuse::NoCache };
-            return Vec::new();
-        };
         let (runner, sequence) = self.context.parts();
-        let (known, reuse) = cache.recall(runner, rows, n_have);
-        self.reuse = reuse;
-        if let Some(known) = known {
-            *sequence = known;
+        self.reuse = match &mut self.cache {
+            Some(cache) => {
+                let (known, reuse) = cache.recall(runner, rows, n_have);
+                known.into_iter().for_each(|known| *sequence = known);
+                reuse
+            }
+            None if n_have > 0 => Reuse::End,
+            None => Reuse::NoCache,
+        };
+        self.n_reused_written = sequence.ways().iter().filter(|&&way| way == Way::Written).count();
+        if self.cache.is_none() {
+            return Vec::new();
         }
         let turn = self.tokenizer.added_token("<|im_start|>");
         let user = self.tokenizer.encode("user", Special::None);

@@ -3,6 +3,7 @@
 
 use super::metadata::{Value, ValueType};
 use super::{DEFAULT_ALIGNMENT, TensorType};
+use crate::platform::told_writer::ToldWriter;
 use std::io::{self, Write};
 
 /// A GGUF version 3 file to be written. Declare keys and tensors, then [`Writer::write`].
@@ -204,9 +205,8 @@ impl Writer {
     ) -> io::Result<()> {
         out.write_all(&self.header())?;
         for tensor in &self.tensors {
-            let mut counted = Counted { out: &mut *out, bytes: 0 };
-            fill(tensor, &mut counted)?;
-            let bytes = counted.bytes;
+            let mut bytes = 0;
+            fill(tensor, &mut ToldWriter { out: &mut *out, told: |written: &[u8]| bytes += written.len() })?;
             assert_eq!(bytes, tensor.bytes(), "bytes written for tensor {}", tensor.name);
             out.write_all(&vec![0; bytes.next_multiple_of(self.alignment) - bytes])?;
         }
@@ -242,23 +242,5 @@ fn put_value(out: &mut Vec<u8>, value: Value<'_>) {
         Value::I64(v) => out.extend(v.to_le_bytes()),
         Value::F64(v) => out.extend(v.to_le_bytes()),
         Value::Array(array) => array.encode(out),
-    }
-}
-
-/// Passes bytes on and counts them.
-struct Counted<'a, W> {
-    out: &'a mut W,
-    bytes: usize,
-}
-
-impl<W: Write> Write for Counted<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.out.write(bytes)?;
-        self.bytes += n;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 }

@@ -10,3 +10,4 @@ pub mod page_cache;
 pub mod paths;
 #[cfg(feature = "cli")]
 pub mod program;
+pub(crate) mod told_writer;

@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::logprobs::TokenLogprob;
+use crate::engine::draft::{Drafts, MOST_EXTRA};
 use crate::engine::generate::{Outcome, Stop};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -9,8 +10,9 @@ use tokio::sync::mpsc;
 /// Events that wait for a reader before its answer does, at least.
 const CHANNEL: usize = 64;
 
-/// Events that one choice sends between two questions whether there is room, at most.
-pub(super) const BURST: usize = 5;
+/// Events that one choice sends between two questions whether there is room, at most: a text for each token of a pass, and what
+/// begins and ends an answer.
+pub(super) const BURST: usize = MOST_EXTRA + 1 + 4;
 
 /// Something that happens to a choice of a request.
 #[derive(Debug)]
@@ -54,10 +56,14 @@ pub(super) struct Finish {
     pub n_reasoning: usize,
     pub prefill: Duration,
     pub decode: Duration,
+    /// Tokens that were drafted, and those of them that were right.
+    pub n_drafted: usize,
+    pub n_accepted: usize,
 }
 
 impl Finish {
     pub fn new(outcome: &Outcome, reason: Reason) -> Finish {
+        let Drafts { block, copy, .. } = outcome.drafts;
         Finish {
             reason,
             n_prompt: outcome.n_prompt,
@@ -66,6 +72,8 @@ impl Finish {
             n_reasoning: outcome.n_thinking,
             prefill: outcome.prefill,
             decode: outcome.decode,
+            n_drafted: block.drafted + copy.drafted,
+            n_accepted: block.accepted + copy.accepted,
         }
     }
 }

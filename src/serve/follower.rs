@@ -1,6 +1,7 @@
 //! Follows one answer in the making and tells its request: ends it at a stop string, or when nobody listens any more.
 
 use super::event::{BURST, Event, Events};
+use super::job::Fault;
 use super::logprobs::{self, Wanted};
 use super::metrics::Metrics;
 use super::shutdown::{Phase, Shutdown};
@@ -12,6 +13,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// What is left to tell when the answer is over.
 pub(super) type Scan = Rc<RefCell<Told>>;
@@ -28,8 +30,8 @@ pub(super) struct Follower {
     pub tokenizer: Arc<Tokenizer>,
     pub shutdown: Shutdown,
     pub metrics: Arc<Metrics>,
-    /// Whether a test asks for a fault.
-    pub fault: bool,
+    /// A fault that a test asks for.
+    pub fault: Option<Fault>,
     /// When the request came.
     pub since: Instant,
     /// When the last token came.
@@ -42,8 +44,8 @@ impl Follower {
     }
 
     fn tell(&self, event: Event) {
-        // There is room, or nobody listens.
-        let _ = self.events.try_send((self.choice, event));
+        let sent = self.events.try_send((self.choice, event));
+        debug_assert!(!matches!(sent, Err(TrySendError::Full(_))), "there is room, or nobody listens");
     }
 }
 
@@ -71,7 +73,7 @@ impl Audience for Follower {
     }
 
     fn proceed(&mut self) -> bool {
-        assert!(!self.fault, "a test asked for a fault in a pass");
+        assert!(self.fault != Some(Fault::InPass), "a test asked for a fault in a pass");
         self.is_wanted() && !self.scan.borrow().is_stopped()
     }
 

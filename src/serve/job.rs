@@ -45,8 +45,8 @@ pub(super) struct Job {
     pub logprobs: Option<Wanted>,
     /// When it came.
     pub since: Instant,
-    /// Whether a test asks for a fault of the engine.
-    pub fault: bool,
+    /// A fault of the engine that a test asks for.
+    pub fault: Option<Fault>,
     /// Where the answers go.
     pub events: Events,
 }
@@ -68,4 +68,13 @@ impl Thinks {
             Thinks::Marked(budget) => Thinking::after(prompt, tokenizer, budget),
         }
     }
+}
+
+/// Where the engine is to fail, if a test asks for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fault {
+    /// Where the vision tower is at a picture.
+    AtPicture,
+    /// In a pass.
+    InPass,
 }

@@ -3,7 +3,7 @@
 //! memory.
 
 use super::error::ApiError;
-use super::job::Job;
+use super::job::{Fault, Job};
 use super::metrics::Metrics;
 use super::pictures::PictureFile;
 use super::queue::Queue;
@@ -106,9 +106,8 @@ impl Looker {
         std::mem::take(&mut self.line).into_iter().map(|shown| shown.job)
     }
 
-    /// Gives up what the tower is at, if it is at something, and the request.
+    /// Gives up the picture at hand, and the request that is first in line.
     pub fn abandon(&mut self) -> Option<Job> {
-        let Stage::Looking(_) = self.stage else { return None };
         self.give_up();
         self.line.pop_front().map(|shown| shown.job)
     }
@@ -144,6 +143,7 @@ impl Looker {
         }
         let shown = self.line.front_mut()?;
         if let Stage::Looking(looking) = &mut self.stage {
+            assert!(shown.job.fault != Some(Fault::AtPicture), "a test asked for a fault at a picture");
             let Look { seen, .. } = self.viewer.go_on(looking, compute)?;
             shown.seen.push(seen);
             self.stage = Stage::None;

@@ -18,6 +18,8 @@ pub(super) struct Metrics {
     prompt_micros: AtomicU64,
     predicted_tokens: AtomicU64,
     predicted_micros: AtomicU64,
+    drafted: AtomicU64,
+    accepted: AtomicU64,
     answers: AtomicU64,
     passes: AtomicU64,
     busy: AtomicU64,
@@ -105,6 +107,8 @@ impl Metrics {
         add(&self.prompt_micros, finish.prefill.as_micros() as u64);
         add(&self.predicted_tokens, finish.n_completion as u64);
         add(&self.predicted_micros, finish.decode.as_micros() as u64);
+        add(&self.drafted, finish.n_drafted as u64);
+        add(&self.accepted, finish.n_accepted as u64);
     }
 
     /// A request was answered with this status; 499 is that of a client that left.
@@ -139,6 +143,8 @@ impl Metrics {
             "Prompt tokens that were read before.",
             get(&self.cached_tokens) as f64,
         );
+        one("counter", "qwen_edge_drafted_tokens_total", "Tokens that were drafted.", get(&self.drafted) as f64);
+        one("counter", "qwen_edge_accepted_tokens_total", "Drafts that were right.", get(&self.accepted) as f64);
         one("counter", "qwen_edge_panics_total", "Faults of the program that were caught.", get(&self.panics) as f64);
         one("gauge", "qwen_edge_connections", "Open connections.", get(&self.connections) as f64);
         let usage = Machine::default().usage();

@@ -89,7 +89,7 @@ pub struct Serving {
     /// Most tokens of thinking, where a request does not say.
     pub think_budget: Option<usize>,
     /// For tests of what a fault of the program does to others: requests whose field `user` is this word fail where
-    /// they are read, those with ` in a pass` behind it where they are computed.
+    /// they are read, those with ` at a picture` or ` in a pass` behind it where that is computed.
     pub fault: Option<String>,
 }
 

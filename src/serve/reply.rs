@@ -49,6 +49,8 @@ pub(super) struct Usage {
     pub n_reasoning: usize,
     pub prefill: Duration,
     pub decode: Duration,
+    pub n_drafted: usize,
+    pub n_accepted: usize,
 }
 
 impl Usage {
@@ -62,6 +64,8 @@ impl Usage {
         self.n_reasoning += finish.n_reasoning;
         self.prefill = self.prefill.max(finish.prefill);
         self.decode = self.decode.max(finish.decode);
+        self.n_drafted += finish.n_drafted;
+        self.n_accepted += finish.n_accepted;
     }
 
     /// For the log.

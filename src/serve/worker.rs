@@ -1,9 +1,9 @@
 //! The engine's thread: seats requests, runs the passes that all of them share, and keeps what was read for the next
 //! turn.
 //!
-//! A seat keeps the conversation of its last answer. The next prompt that begins alike goes on from there, as far as
-//! the rows were read as rows of a prompt: what an answer has written was computed in another way and is read again,
-//! so that an answer has the same bits whatever was served before it.
+//! A seat keeps the conversation of its last answer. The next prompt that begins alike goes on from there, or from a
+//! conversation that is still at work, as far as the rows were read as rows of a prompt: what an answer has written was
+//! computed in another way and is read again, so that an answer has the same bits whatever was served before it.
 
 use super::error::ApiError;
 use super::event::{Event, Finish, Reason};
@@ -75,16 +75,9 @@ struct Seat {
     /// Who sits here.
     at_work: Option<AtWork>,
     /// The last conversation.
-    kept: Option<Kept>,
+    kept: Option<Sequence>,
     /// The answers begun when it was taken last.
     used: u64,
-}
-
-/// A conversation that is over.
-struct Kept {
-    sequence: Sequence,
-    /// So many of its rows it has read as a prompt.
-    n_read: usize,
 }
 
 /// What is made on a seat.
@@ -130,9 +123,6 @@ impl<'a> Worker<'a> {
                     self.shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
                     let error = ApiError::server("a fault of the program ended this answer");
                     self.fail_all(&error);
-                    // What the tower was at, if it was at something.
-                    let looked = self.sight.as_mut().and_then(|sight| sight.looker.abandon());
-                    looked.iter().for_each(|job| fail(job, &error));
                     drop(answers);
                     runner = anew(runner);
                     answers = Answers::new(self.seats.len(), &runner, WAITS);
@@ -224,16 +214,23 @@ impl<'a> Worker<'a> {
         scores
     }
 
-    /// Goes on looking at a picture, if there is one to look at, and seats a request all of whose pictures are seen.
+    /// Goes on looking at a picture, if there is one to look at, and seats a request all of whose pictures are seen. A fault
+    /// there ends that request alone: the tower has touched nobody's conversation.
     fn look(&mut self, answers: &mut Answers<'static>, runner: &mut Runner) {
         let at_work = self.seats.iter().filter_map(|seat| seat.at_work.as_ref());
         let n_token: usize = at_work.map(|AtWork { job, .. }| job.pictures.n_token / job.n).sum();
         let Some(Sight { looker, most_tokens, .. }) = &mut self.sight else { return };
         looker.drop_gone();
-        match looker.go_on(runner.compute(), most_tokens.saturating_sub(n_token)) {
-            None => {}
-            Some((job, Ok(seen))) => self.seat(job, seen, answers, runner),
-            Some((job, Err(error))) => fail(&job, &error),
+        let room = most_tokens.saturating_sub(n_token);
+        match catch_unwind(AssertUnwindSafe(|| looker.go_on(runner.compute(), room))) {
+            Ok(None) => {}
+            Ok(Some((job, Ok(seen)))) => self.seat(job, seen, answers, runner),
+            Ok(Some((job, Err(error)))) => fail(&job, &error),
+            Err(_) => {
+                self.shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
+                let error = ApiError::server("a fault of the program ended the looking at a picture");
+                looker.abandon().iter().for_each(|job| fail(job, &error));
+            }
         }
     }
 
@@ -259,14 +256,13 @@ impl<'a> Worker<'a> {
             Err(error) => return fail(&job, &ApiError::field("messages", error.to_string())),
         };
         let job = Rc::new(job);
-        let seats: Vec<usize> = (0..job.n).map(|_| self.take_seat(&job)).collect();
-        // There is memory for one conversation a seat.
-        seats[1..].iter().for_each(|&seat| self.seats[seat].kept = None);
         let scores = job.logprobs.is_some_and(|wanted| wanted.of_prompt);
-        let (sequence, n_cached) = match self.seats[seats[0]].kept.take() {
-            Some(kept) if !scores => reuse(kept, &job.rows),
-            _ => (runner.sequence(), 0),
-        };
+        let (first, sequence) = if scores { (self.take_seat(&job, None), None) } else { self.resume(&job, answers) };
+        let seats: Vec<usize> = (0..job.n).map(|i| if i == 0 { first } else { self.take_seat(&job, None) }).collect();
+        // There is memory for one conversation a seat.
+        seats.iter().for_each(|&seat| self.seats[seat].kept = None);
+        let sequence = sequence.unwrap_or_else(|| runner.sequence());
+        let n_cached = sequence.n_past();
         for choice in 0..job.n {
             let _ = job.events.try_send((job.first_choice + choice, Event::Started { n_cached }));
         }
@@ -274,7 +270,7 @@ impl<'a> Worker<'a> {
             self.at_work(seat).n_cached = n_cached;
         }
         self.count();
-        let (n, first) = (job.ids.len() - 1, seats[0]);
+        let n = job.ids.len() - 1;
         if n > 0 && scores {
             let score = Box::new(Score::new(&job, runner));
             self.at_work(first).stage = Stage::Scoring(seats, score);
@@ -294,17 +290,37 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Takes the free seat whose conversation begins most like this prompt, or else the one that is unused for longest.
-    fn take_seat(&mut self, job: &Rc<Job>) -> usize {
-        self.n_begun += 1;
-        let common = |kept: &Kept| kept.sequence.common_prefix(&job.rows[..kept.n_read.min(job.rows.len())]);
+    /// Takes a seat for a request, and finds the conversation that has read most of its prompt: the last one of a free
+    /// seat, or one at work.
+    fn resume(&mut self, job: &Rc<Job>, answers: &Answers<'_>) -> (usize, Option<Sequence>) {
+        let known = |sequence: &Sequence| sequence.point_before(sequence.common_prompt(&job.rows));
         let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].at_work.is_none());
-        let best = free.max_by_key(|&i| {
-            let seat = &self.seats[i];
-            let n = seat.kept.as_ref().map(common).filter(|&n| n >= LEAST_COMMON).unwrap_or(0);
-            (n, seat.kept.is_none(), std::cmp::Reverse(seat.used))
+        let kept = free.filter_map(|seat| Some((known(self.seats[seat].kept.as_ref()?), seat))).max();
+        let at_work = answers.sequences().map(|sequence| (known(sequence), sequence)).max_by_key(|(n, _)| *n);
+        let most = kept.map_or(0, |(n, _)| n);
+        match (kept, at_work) {
+            (_, Some((n, sequence))) if n > most && n >= LEAST_COMMON => {
+                let mut sequence = sequence.fork();
+                sequence.rewind(n);
+                (self.take_seat(job, None), Some(sequence))
+            }
+            (Some((n, seat)), _) if n >= LEAST_COMMON => {
+                let mut sequence = self.seats[seat].kept.take();
+                sequence.iter_mut().for_each(|sequence| _ = sequence.rewind(n));
+                (self.take_seat(job, Some(seat)), sequence)
+            }
+            _ => (self.take_seat(job, None), None),
+        }
+    }
+
+    /// Takes this free seat, or else the one whose conversation is unused for longest.
+    fn take_seat(&mut self, job: &Rc<Job>, seat: Option<usize>) -> usize {
+        self.n_begun += 1;
+        let seat = seat.unwrap_or_else(|| {
+            let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].at_work.is_none());
+            let longest = free.min_by_key(|&seat| (self.seats[seat].kept.is_some(), self.seats[seat].used));
+            longest.expect("a free seat")
         });
-        let seat = best.expect("a free seat");
         self.seats[seat].used = self.n_begun;
         self.seats[seat].at_work = Some(AtWork { job: Rc::clone(job), stage: Stage::Waiting, n_cached: 0 });
         seat
@@ -435,7 +451,7 @@ impl<'a> Worker<'a> {
                 let mut finish = finish_of(&outcome, found);
                 finish.n_cached = n_cached;
                 self.shared.metrics.finished(&finish);
-                self.keep(seat, sequence, &outcome);
+                self.keep(seat, sequence);
                 let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
             }
             Stage::Reading(_) | Stage::Scoring(..) | Stage::Waiting => {
@@ -444,15 +460,15 @@ impl<'a> Worker<'a> {
                     let finish = Finish { n_cached, ..finish };
                     let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
                 }
-                self.keep(seat, sequence, &outcome);
+                self.keep(seat, sequence);
             }
         }
     }
 
     /// Keeps what an answer leaves for the next turn.
-    fn keep(&mut self, seat: usize, sequence: Sequence, outcome: &Outcome) {
+    fn keep(&mut self, seat: usize, sequence: Sequence) {
         self.leave(seat);
-        self.seats[seat].kept = Some(Kept { sequence, n_read: outcome.n_reused + outcome.n_read });
+        self.seats[seat].kept = Some(sequence);
     }
 
     fn fail_all(&mut self, error: &ApiError) {
@@ -474,14 +490,6 @@ fn anew(old: Runner) -> Runner {
     let mut runner = Runner::new(model, Compute::new(kernels, threads), settings).expect("settings that did before");
     runner.enable_drafts(draft);
     runner
-}
-
-/// The conversation as far as it read what this prompt begins with, and how many tokens that are.
-fn reuse(kept: Kept, rows: &[InputRow]) -> (Sequence, usize) {
-    let Kept { mut sequence, n_read } = kept;
-    // All but the last of the rows it is shown can be reused.
-    let n = sequence.rewind_to_common_prefix(&rows[..rows.len().min(n_read + 1)]);
-    (sequence, n)
 }
 
 fn fail(job: &Job, error: &ApiError) {

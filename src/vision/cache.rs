@@ -125,7 +125,7 @@ fn write(path: &Path, key: &Key, rows: &[f32], n_out: usize) -> io::Result<()> {
     let bytes = bytemuck::cast_slice(rows);
     let tensor = TensorView::new(Dtype::F32, vec![rows.len() / n_out, n_out], bytes).map_err(io::Error::other)?;
     let metadata = HashMap::from([("sha256".to_owned(), checksum(key, bytes))]);
-    let mut file = AtomicFile::create(path)?;
+    let mut file = AtomicFile::create_private(path)?;
     let bytes = safetensors::serialize([("embeddings", tensor)], Some(metadata)).map_err(io::Error::other)?;
     file.write_all(&bytes)?;
     file.commit()

@@ -13,8 +13,8 @@ fn ask(nth: usize) {
     let order: Vec<usize> = (0..prompts.len()).collect();
     let shuffled = shuffled(prompts.len());
     for settings in [Settings::greedy(), Settings { temperature: 0.9, top_k: 20, ..Settings::default() }] {
-        let alone = answers(&mut ready, &prompts, &order, 1, settings);
-        let together = answers(&mut ready, &prompts, &shuffled, 8, settings);
+        let alone = answers(&mut ready, &prompts, &order, 1, (settings, 0));
+        let together = answers(&mut ready, &prompts, &shuffled, 8, (settings, 0));
         let differing: Vec<usize> = order.iter().copied().filter(|&i| alone[i] != together[i]).collect();
         assert!(differing.is_empty(), "{} of {} answers: {differing:?}", differing.len(), prompts.len());
         assert!(alone.iter().filter(|answer| !answer.ids.is_empty()).count() > prompts.len() * 9 / 10);

@@ -27,6 +27,8 @@ mod sequences;
 #[cfg(target_os = "linux")]
 mod serve;
 #[cfg(target_os = "linux")]
+mod serve_company;
+#[cfg(target_os = "linux")]
 mod serve_hostile;
 #[cfg(target_os = "linux")]
 mod signals;

@@ -281,24 +281,36 @@ fn what_a_runner_cannot_do_is_an_error_and_changes_nothing() {
 fn bytes_that_are_no_sequence_of_the_model_are_refused() {
     let fixture = Fixture::open("micro-f32");
     let (model, ours) = (fixture.model(), fixture.gguf.fingerprint());
-    let mut runner = runner(&model, levels()[0], 1, KvType::F16, 2);
-    let mut sequence = runner.sequence();
+    let mut whole = runner(&model, levels()[0], 1, KvType::F16, 2);
+    let mut sequence = whole.sequence();
     let rows = text_rows(&[1, 2, 3], 0);
-    runner.run(&mut [Step::prompt(&mut sequence, &rows, 1)]).unwrap();
-    let bytes = runner.save(&sequence, &ours);
-    assert!(runner.restore(&bytes, &ours).is_ok());
+    whole.run(&mut [Step::prompt(&mut sequence, &rows, 1)]).unwrap();
+    let bytes = whole.save(&sequence, &ours);
+    assert!(whole.restore(&bytes, &ours).is_ok());
 
-    let mut refused = |bytes: &[u8], model: &Fingerprint| runner.restore(bytes, model).err().expect("it is none");
+    let mut refused = |bytes: &[u8], model: &Fingerprint| whole.restore(bytes, model).err().expect("it is none");
     assert_eq!(refused(b"GGUF", &ours), SnapshotError::Magic);
     assert_eq!(refused(&bytes, &Fixture::open("q4_k_m").gguf.fingerprint()), SnapshotError::Model);
-    // Cut anywhere, changed anywhere.
+    // Cut anywhere, changed anywhere behind the settings.
     for n in (22..bytes.len()).step_by(97) {
         assert_eq!(refused(&bytes[..n], &ours), SnapshotError::Damaged, "cut to {n}");
         let mut changed = bytes.clone();
-        changed[n.max(70)] ^= 4;
+        changed[n.max(400)] ^= 4;
         assert_eq!(refused(&changed, &ours), SnapshotError::Damaged, "changed at {n}");
     }
+    // Computed in another way.
+    let other =
+        |kernels, kv| runner(&model, kernels, 1, kv, 2).restore(&bytes, &ours).err().map(|error| error.to_string());
+    let kv = other(levels()[0], KvType::Q8_0).unwrap();
+    assert_eq!(kv, "the sequence was computed with another storage of keys and values: expected q8_0");
+    let level = *levels().last().unwrap();
+    let isa = format!("the sequence was computed with another instruction-set level: expected {}", level.isa());
+    assert_eq!(other(level, KvType::F16), (level.isa() != levels()[0].isa()).then_some(isa));
+    let mut stretched = fixture.model();
+    Arc::get_mut(&mut stretched).unwrap().config.rope.freq_base *= 2.0;
+    let rope = runner(&stretched, levels()[0], 1, KvType::F16, 2).restore(&bytes, &ours).err().unwrap();
+    assert!(rope.to_string().contains("another setting of rotary positions"), "{rope}");
     let settings = Settings { n_ctx: 2, n_sequence: 1, n_batch: 2, kv: KvType::F16, n_checkpoint: 0 };
-    let mut small = Runner::new(model, Compute::new(levels()[0], 1), settings).unwrap();
+    let mut small = Runner::new(model.clone(), Compute::new(levels()[0], 1), settings).unwrap();
     assert_eq!(small.restore(&bytes, &ours).err(), Some(SnapshotError::NoRoom { n_past: 3 }));
 }

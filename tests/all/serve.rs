@@ -1,6 +1,6 @@
 //! `serve`: what programs are told over HTTP, and what nobody can do to others by it.
 
-use crate::support::chats::{demo, forever, random, text, user, with};
+use crate::support::chats::{demo, demo_forever, forever, random, text, user, with};
 use crate::support::http::{PATIENCE, Response, Server};
 use crate::support::program::program;
 use crate::support::scratch::Scratch;
@@ -108,6 +108,20 @@ fn a_second_turn_reads_only_what_is_new_and_says_the_same() {
     let fresh = Server::start(&demo(), &["--parallel", "1"]).chat(&turns(2)).json();
     assert_eq!(cached(&fresh), 0);
     assert_eq!((&second["choices"], &again["choices"]), (&fresh["choices"], &fresh["choices"]));
+}
+
+#[test]
+fn a_prompt_that_an_answer_at_work_has_read_is_not_read_again() {
+    let server = Server::start(&demo(), &["--parallel", "2"]);
+    let short = with(demo_forever(), json!({"frequency_penalty": 0, "max_tokens": 20}));
+    let alone = Server::start(&demo(), &["--parallel", "1"]).chat(&short).json();
+    let mut running = server.chat_stream(&with(demo_forever(), json!({"stream": true})));
+    running.read_exact(&mut [0; 2000]).unwrap();
+    let beside = server.chat(&short).json();
+    let cached = beside["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
+    assert!(cached + 20 > beside["usage"]["prompt_tokens"].as_u64().unwrap(), "{beside}");
+    assert!(server.get("/metrics").body.contains("requests_processing 1\n"));
+    assert_eq!(beside["choices"], alone["choices"]);
 }
 
 #[test]
@@ -238,6 +252,27 @@ fn a_client_that_leaves_frees_its_seat_and_a_slow_one_holds_up_nobody() {
 }
 
 #[test]
+fn a_slow_reader_loses_nothing_of_an_answer_that_is_drafted() {
+    let server = Server::start(&demo(), &["--parallel", "1"]);
+    let asked = with(demo_forever(), json!({"max_tokens": 1500}));
+    let whole = server.chat(&asked);
+    assert!(whole.json()["timings"]["draft_n_accepted"].as_u64() > Some(100), "{whole:?}");
+    let plain = Server::start(&demo(), &["--parallel", "1", "--draft", "off"]).chat(&asked).json();
+    assert_eq!(plain["choices"], whole.json()["choices"]);
+    assert!(plain["timings"].get("draft_n").is_none() && plain["timings"]["predicted_n"] == 1500);
+    let whole = text(&whole);
+    // So much a token that what the sockets hold is soon full.
+    let streamed = server.chat_stream(&with(asked, json!({"stream": true, "logprobs": true, "top_logprobs": 20})));
+    std::thread::sleep(Duration::from_millis(1500));
+    let events = Response::read(streamed).events();
+    let contents = events.iter().filter(|event| *event != "[DONE]").filter_map(|event| {
+        let event: Value = serde_json::from_str(event).unwrap();
+        Some(event["choices"][0]["delta"]["content"].as_str()?.to_owned())
+    });
+    assert_eq!(contents.collect::<String>(), whole);
+}
+
+#[test]
 fn a_full_queue_says_when_to_come_again() {
     let scratch = Scratch::new("serve");
     let server = Server::start(&random(&scratch), &["--parallel", "1", "--ctx", "16k"]);
@@ -340,6 +375,19 @@ fn a_fault_ends_one_request_or_pass_and_not_the_server() {
         assert_eq!(text(&server.chat(&question)), "2+3=5");
         assert!(server.get("/metrics").body.contains(&format!("\nqwen_edge_panics_total {panics}\n")));
     }
+    // Those who are written to while a picture is looked at do not notice.
+    let mut running = server.chat_stream(&with(demo_forever(), json!({"stream": true})));
+    running.read_exact(&mut [0; 64]).unwrap();
+    let failed = server.chat(&with(about(&[picture("00.png")], "?"), json!({"user": "mallory at a picture"})));
+    assert_eq!((failed.status, &failed.json()["error"]["type"]), (500, &json!("server_error")));
+    let metrics = server.get("/metrics").body;
+    assert!(
+        metrics.contains("\nqwen_edge_panics_total 4\n") && metrics.contains("requests_processing 1\n"),
+        "{metrics}"
+    );
+    assert!(running.read(&mut [0; 64]).unwrap() > 0);
+    drop(running);
+    assert_eq!(text(&server.chat(&about(&[picture("00.png")], "Describe the image."))), described("00.png"));
     assert!(server.child.try_wait().unwrap().is_none());
 }
 
@@ -544,20 +592,25 @@ fn about(pictures: &[Vec<u8>], question: &str) -> Value {
     json!({"messages": [{"role": "user", "content": parts}], "temperature": 0})
 }
 
+/// What `run` says of a picture.
+fn described(name: &str) -> String {
+    let file = format!("{}/models/demo/images/{name}", env!("CARGO_MANIFEST_DIR"));
+    let mut run = program();
+    run.arg("run").arg(demo()).args(["--image", &file, "-p", "Describe the image.", "--greedy", "-q"]);
+    String::from_utf8(run.output().unwrap().stdout).unwrap().trim().to_owned()
+}
+
 #[test]
 fn a_picture_in_a_request_gives_the_text_that_run_gives_and_is_read_once() {
     let server = Server::start(&demo(), &["--parallel", "4"]);
     for name in ["00.png", "04.png"] {
-        let file = format!("{}/models/demo/images/{name}", env!("CARGO_MANIFEST_DIR"));
-        let mut run = program();
-        run.arg("run").arg(demo()).args(["--image", &file, "-p", "Describe the image.", "--greedy", "-q"]);
-        let run = String::from_utf8(run.output().unwrap().stdout).unwrap();
+        let run = described(name);
         let question = about(&[picture(name)], "Describe the image.");
         let first = server.chat(&question);
-        assert_eq!(text(&first), run.trim());
+        assert_eq!(text(&first), run);
         // The same again is known, all but the turn of the answer; another picture of that size is not.
         let again = server.chat(&with(question, json!({"n": 2}))).json();
-        assert_eq!(again["choices"][1]["message"]["content"], run.trim());
+        assert_eq!(again["choices"][1]["message"]["content"], run);
         let prompt = again["usage"]["prompt_tokens"].as_u64().unwrap();
         let cached = again["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
         assert!(cached + 20 > prompt && prompt > 64, "{cached} of {prompt}");

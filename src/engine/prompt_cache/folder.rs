@@ -2,8 +2,9 @@
 //! when there are too many of them.
 //!
 //! ```text
-//! page-KEY            keys and values of 64 rows, the last of those that KEY stands for
-//! state-ROWS-KEY      what is remembered behind ROWS rows beside whole pages
+//! page-KEY            keys and values of 64 rows, the last of those that KEY stands for: the rows, and how each was computed
+//! state-ROWS-KEY      what is remembered behind ROWS rows beside whole pages; here KEY stands for the rows alone, so that it
+//!                     is found by a prompt
 //! ```
 //!
 //! What pictures look like may lie beside them, and counts for nothing but a list of what there is.
@@ -11,7 +12,10 @@
 //! A file is a line that says what it is, the 32 bytes of its key, its content, and the SHA-256 hash of all that.
 
 use super::key::Key;
+use super::state::StateHead;
+use crate::engine::byte_size::ByteSize;
 use crate::platform::atomic_file::AtomicFile;
+use crate::platform::told_writer::ToldWriter;
 use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -22,15 +26,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// What every file begins with.
-const MAGIC: &[u8] = b"qwen-edge kept prompt 1\n";
+const MAGIC: &[u8] = b"qwen-edge kept prompt 2\n";
 
 const HASH: usize = 32;
 
 /// Pages that no state refers to are given up after this time: another program may be about to write the state.
 const ORPHANED: Duration = Duration::from_secs(600);
 
-/// Unfinished files are given up after this time.
-const ABANDONED: Duration = Duration::from_secs(3600);
+/// Unfinished files are given up after this time: whoever writes one needs seconds.
+const ABANDONED: Duration = Duration::from_secs(600);
 
 /// Why a folder is not used.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +73,22 @@ pub(super) enum FileError {
     Damaged,
 }
 
-/// A folder that belongs to this user alone.
-pub(super) struct Folder {
+/// A folder in which prompts are kept, of whatever model; it belongs to this user alone.
+pub struct CacheFolder {
     path: PathBuf,
+}
+
+/// Something that is kept, for a list.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Tokens that it saves the reading of.
+    pub n_token: usize,
+    /// The model's name.
+    pub model: String,
+    /// Bytes of its own, without the pages it shares.
+    pub bytes: u64,
+    /// When it was last of use.
+    pub used: SystemTime,
 }
 
 /// A state that is there.
@@ -99,9 +116,12 @@ fn page_name(key: &str) -> String {
     format!("page-{key}")
 }
 
-impl Folder {
+impl CacheFolder {
     /// The folder at `path`, which is made where there is none.
-    pub fn open(path: &Path) -> Result<Folder, FolderError> {
+    ///
+    /// # Errors
+    /// [`FolderError`].
+    pub fn open(path: &Path) -> Result<CacheFolder, FolderError> {
         let io = |error| FolderError::Io { path: path.to_owned(), error };
         make_private(path).map_err(io)?;
         let metadata = fs::metadata(path).map_err(io)?;
@@ -111,32 +131,65 @@ impl Folder {
         if let Some(why) = open_to_others(&metadata) {
             return Err(FolderError::NotPrivate { path: path.to_owned(), why });
         }
-        Ok(Folder { path: path.to_owned() })
+        Ok(CacheFolder { path: path.to_owned() })
+    }
+
+    /// What is kept, the latest used first, and the bytes of it all.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn list(&self) -> io::Result<(Vec<Kept>, ByteSize)> {
+        let mut states = self.states()?;
+        states.sort_by_key(|state| Reverse(state.used));
+        let kept = states.iter().map(|state| Kept {
+            n_token: state.n,
+            model: self.head(state).map_or_else(|| "damaged".to_owned(), |head| head.model),
+            bytes: state.bytes,
+            used: state.used,
+        });
+        let bytes = self.files()?.iter().filter(|file| file.kind() != Kind::Other).map(|file| file.bytes).sum();
+        Ok((kept.collect(), ByteSize(bytes)))
+    }
+
+    /// Removes all that is kept, and returns how many bytes that were. What else lies there stays.
+    ///
+    /// # Errors
+    /// If something cannot be removed.
+    pub fn clear(&self) -> io::Result<ByteSize> {
+        let mut freed = 0;
+        for file in self.files()?.iter().filter(|file| file.kind() != Kind::Other) {
+            match fs::remove_file(self.path.join(&file.name)) {
+                // Another program was faster.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map(|()| freed += file.bytes)?,
+            }
+        }
+        Ok(ByteSize(freed))
     }
 
     /// The states that are there.
-    pub fn states(&self) -> io::Result<Vec<StateFile>> {
+    pub(super) fn states(&self) -> io::Result<Vec<StateFile>> {
         let files = self.files()?;
         Ok(files.into_iter().filter_map(|file| file.state()).collect())
     }
 
-    /// The content of a page, which is to have so many bytes.
-    pub fn read_page(&self, key: &Key, bytes: usize) -> Result<Content, FileError> {
+    /// What a state says of itself, unchecked: for a list, and for the pages it refers to.
+    pub(super) fn head(&self, state: &StateFile) -> Option<StateHead> {
+        let mut file = File::open(self.path.join(state.name())).ok()?;
+        io::copy(&mut (&mut file).take((MAGIC.len() + HASH) as u64), &mut io::sink()).ok()?;
+        let mut bytes = Vec::new();
+        file.take(StateHead::most_bytes(state.n) as u64).read_to_end(&mut bytes).ok()?;
+        StateHead::take(&mut &bytes[..], state.n)
+    }
+
+    /// The content of a page of so many bytes.
+    pub(super) fn read_page(&self, key: &Key, bytes: usize) -> Result<Content, FileError> {
         self.read(&page_name(&key.to_string()), key, bytes)
     }
 
-    /// The content of a state, of `most` bytes at most.
-    pub fn read_state(&self, n: usize, key: &Key, most: usize) -> Result<Content, FileError> {
+    /// The content of a state, which has no more than `most` bytes.
+    pub(super) fn read_state(&self, n: usize, key: &Key, most: usize) -> Result<Content, FileError> {
         self.read(&state_name(n, &key.to_string()), key, most)
-    }
-
-    /// The beginning of a state's content, unchecked: for what is shown of it, and for what it refers to.
-    pub fn peek(&self, state: &StateFile, most: usize) -> io::Result<Vec<u8>> {
-        let mut file = File::open(self.path.join(state.name()))?;
-        io::copy(&mut (&mut file).take((MAGIC.len() + HASH) as u64), &mut io::sink())?;
-        let mut bytes = Vec::new();
-        file.take(most as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
     }
 
     /// The content of a file, which is removed if it is damaged: it is then written again.
@@ -153,12 +206,12 @@ impl Folder {
     }
 
     /// Whether the page is there, and notes that it is of use.
-    pub fn has_page(&self, key: &Key) -> bool {
+    pub(super) fn has_page(&self, key: &Key) -> bool {
         self.touch(&page_name(&key.to_string()))
     }
 
     /// Whether the state is there, and notes that it is of use.
-    pub fn has_state(&self, n: usize, key: &Key) -> bool {
+    pub(super) fn has_state(&self, n: usize, key: &Key) -> bool {
         self.touch(&state_name(n, &key.to_string()))
     }
 
@@ -170,92 +223,72 @@ impl Folder {
     }
 
     /// Writes a page; returns the bytes of the file.
-    pub fn write_page(&self, key: &Key, content: &[u8]) -> io::Result<u64> {
+    pub(super) fn write_page(&self, key: &Key, content: &[u8]) -> io::Result<u64> {
         self.write(&page_name(&key.to_string()), key, content)
     }
 
     /// Writes a state; returns the bytes of the file.
-    pub fn write_state(&self, n: usize, key: &Key, content: &[u8]) -> io::Result<u64> {
+    pub(super) fn write_state(&self, n: usize, key: &Key, content: &[u8]) -> io::Result<u64> {
         self.write(&state_name(n, &key.to_string()), key, content)
     }
 
     fn write(&self, name: &str, key: &Key, content: &[u8]) -> io::Result<u64> {
-        let mut file = AtomicFile::create_private(&self.path.join(name))?;
         let mut hash = Sha256::new();
-        let mut n = HASH;
-        for bytes in [MAGIC, &key.0, content] {
-            file.write_all(bytes)?;
-            hash.update(bytes);
-            n += bytes.len();
-        }
+        let file = AtomicFile::create_private(&self.path.join(name))?;
+        let mut out = ToldWriter { out: file, told: |bytes: &[u8]| hash.update(bytes) };
+        [MAGIC, &key.0, content].into_iter().try_for_each(|bytes| out.write_all(bytes))?;
+        let ToldWriter { out: mut file, .. } = out;
         file.write_all(&hash.finalize())?;
         // Not synced: what a power cut leaves of it is found out when it is read.
         file.commit_unsynced()?;
-        Ok(n as u64)
+        Ok(file_bytes(content.len()))
     }
 
     /// Removes a state.
-    pub fn remove_state(&self, n: usize, key: &str) {
+    pub(super) fn remove_state(&self, n: usize, key: &str) {
         let _ = fs::remove_file(self.path.join(state_name(n, key)));
     }
 
-    /// Gives up what was not used for longest until no more than `most` bytes are left, and what is of no use. `pages_of` names
-    /// the pages that a state refers to.
-    pub fn sweep(&self, most: u64, pages_of: impl Fn(&StateFile) -> Option<Vec<String>>) -> io::Result<()> {
-        let files = self.files()?;
+    /// Gives up what was not used for longest until a state of `new` bytes and those of its `pages` that are missing, of
+    /// `page_bytes` each, can be written and no more than `most` bytes are there; and what is of no use.
+    pub(super) fn make_room(&self, most: u64, new: u64, pages: &[Key], page_bytes: u64) -> io::Result<()> {
         let now = SystemTime::now();
         let older = |file: &Entry, than: Duration| now.duration_since(file.used).is_ok_and(|age| age > than);
-        let mut total = 0;
-        let (mut states, mut pages) = (Vec::new(), Vec::new());
-        for file in files {
+        let mut wanted: HashSet<String> = pages.iter().map(|key| page_name(&key.to_string())).collect();
+        let mut total = new.saturating_add(page_bytes.saturating_mul(pages.len() as u64));
+        let (mut states, mut there) = (Vec::new(), Vec::new());
+        for file in self.files()? {
             match file.kind() {
                 Kind::State => states.extend(file.state()),
-                Kind::Page => pages.push(file),
+                Kind::Page => there.push(file),
                 Kind::Unfinished if older(&file, ABANDONED) => self.remove(&file.name),
-                Kind::Unfinished | Kind::Picture | Kind::Other => continue,
+                Kind::Unfinished => total += file.bytes,
+                Kind::Picture | Kind::Other => {}
             }
         }
         // The latest first: a page is kept for the latest state that refers to it.
         states.sort_by_key(|state| Reverse(state.used));
-        let page_bytes: HashMap<&str, u64> = pages.iter().map(|page| (&page.name[..], page.bytes)).collect();
-        let page_bytes = |name: &String| page_bytes.get(&name[..]).copied().unwrap_or(0);
-        let mut wanted: HashSet<String> = HashSet::new();
-        for (i, state) in states.iter().enumerate() {
-            let its: Vec<String> = pages_of(state).unwrap_or_default().iter().map(|key| page_name(key)).collect();
-            let more = state.bytes + its.iter().filter(|name| !wanted.contains(*name)).map(page_bytes).sum::<u64>();
-            // The newest stays whatever it takes: it has just been checked against the limit.
-            if total + more > most && i > 0 {
+        let bytes_of: HashMap<&str, u64> = there.iter().map(|page| (&page.name[..], page.bytes)).collect();
+        for state in &states {
+            let pages = self.head(state).map_or_else(Vec::new, |head| head.pages);
+            let its: Vec<String> = pages.iter().map(|&key| page_name(&Key(key).to_string())).collect();
+            let own = its.iter().filter(|name| !wanted.contains(*name));
+            let more = state.bytes + own.map(|name| bytes_of.get(&name[..]).copied().unwrap_or(0)).sum::<u64>();
+            if total.saturating_add(more) > most {
                 self.remove(&state.name());
                 continue;
             }
             total += more;
             wanted.extend(its);
         }
-        for page in pages.iter().filter(|page| !wanted.contains(&page.name)) {
-            if older(page, ORPHANED) || total + page.bytes > most {
+        for page in there.iter().filter(|page| !wanted.contains(&page.name)) {
+            if older(page, ORPHANED) || total.saturating_add(page.bytes) > most {
                 self.remove(&page.name);
             } else {
                 total += page.bytes;
             }
         }
         Ok(())
-    }
-
-    /// Removes all files of a cache and returns how many bytes they had; what else lies there stays.
-    pub fn clear(&self) -> io::Result<u64> {
-        let mut freed = 0;
-        for file in self.files()? {
-            if file.kind() != Kind::Other {
-                fs::remove_file(self.path.join(&file.name))?;
-                freed += file.bytes;
-            }
-        }
-        Ok(freed)
-    }
-
-    /// Bytes of all its files.
-    pub fn bytes(&self) -> io::Result<u64> {
-        Ok(self.files()?.iter().filter(|file| file.kind() != Kind::Other).map(|file| file.bytes).sum())
     }
 
     fn remove(&self, name: &str) {
@@ -336,6 +369,11 @@ fn content<'a>(file: &'a [u8], key: &Key) -> Option<&'a [u8]> {
     let (written, hash) = file.split_last_chunk::<HASH>()?;
     let (its_key, content) = written.strip_prefix(MAGIC)?.split_first_chunk::<HASH>()?;
     (*its_key == key.0 && Sha256::digest(written)[..] == *hash).then_some(content)
+}
+
+/// Bytes of a file with so many bytes of content.
+pub(super) fn file_bytes(content: usize) -> u64 {
+    (MAGIC.len() + 2 * HASH).saturating_add(content) as u64
 }
 
 /// Rows and key of the name of a state.

@@ -3,14 +3,18 @@
 //!
 //! Keys and values are kept page by page, each page under the [key] of all rows up to its end, so that prompts share the
 //! pages of what they have in common. The states of a hybrid model cannot be cut back, so they are kept at some rows only:
-//! where the next prompt is likely to be the same up to ([`points`]), and every 8,192 rows. Rows that were written, not read,
-//! have other bits, and are not kept.
+//! where the next prompt is likely to be the same up to ([`points`]), and every 8,192 rows.
+//!
+//! Rows that were written have other bits than the same rows read. They are kept of conversations, with how each row was
+//! computed, and taken up by a prompt that goes on with the same rows, as if the conversation had never been put away; of one
+//! beginning that was both read and written, what was kept first stays. Where no row that was written is taken up, an answer
+//! is that of a cold run, to the bit.
 
 mod folder;
 mod key;
 mod state;
 
-pub use folder::FolderError;
+pub use folder::{CacheFolder, FolderError, Kept};
 
 use super::byte_size::ByteSize;
 use super::runner::Runner;
@@ -19,16 +23,13 @@ use crate::gguf::Fingerprint;
 use crate::model::input::InputRow;
 use crate::model::memory::Memory;
 use crate::model::pages::PagePool;
-use folder::{FileError, Folder, StateFile};
+use folder::{FileError, StateFile, file_bytes};
 use kernels::attention::PAGE;
-use key::Key;
+use key::{Chain, Key};
 use state::StateHead;
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::path::Path;
-use std::time::SystemTime;
 
 /// Rows from one state to the next at least, and of a prompt that is worth a look: reading fewer is soon done.
 const WORTH: usize = 128;
@@ -42,15 +43,15 @@ const MOST_COMPARED: usize = 32;
 /// Where nothing else tells, so many rows before the end of a prompt a state is kept: another may end otherwise.
 const BEFORE_END: usize = 8;
 
-/// A folder in which prompts are kept, of whatever model.
-pub struct CacheFolder(Folder);
-
 /// What was read of prompts of one model, in a folder.
 pub struct PromptCache {
-    folder: Folder,
+    folder: CacheFolder,
+    /// Bytes that the folder may have.
     most: u64,
     model: Fingerprint,
     name: String,
+    /// The rows that were looked at last.
+    chain: Chain,
     /// Bytes written.
     written: u64,
     /// Whether writing has failed: it is not tried again.
@@ -98,22 +99,9 @@ impl fmt::Display for Reuse {
     }
 }
 
-/// Something that is kept, for a list.
-#[derive(Clone, Debug)]
-pub struct Kept {
-    /// Tokens that it saves the reading of.
-    pub n_token: usize,
-    /// The model's name.
-    pub model: String,
-    /// Bytes of its own, without the pages it shares.
-    pub bytes: u64,
-    /// When it was last of use.
-    pub used: SystemTime,
-}
-
-/// Rows of a prompt behind which a state is worth keeping, ascending: `turns` are the rows at which turns begin, `first_user` the
-/// first of them that is a user's.
-pub(super) fn points(n_prompt: usize, turns: &[usize], first_user: Option<usize>) -> Vec<usize> {
+/// Rows of a prompt behind which a state is worth [keeping](PromptCache::keep), ascending: `turns` are the rows at which turns
+/// begin, `first_user` the first of them that is a user's.
+pub fn points(n_prompt: usize, turns: &[usize], first_user: Option<usize>) -> Vec<usize> {
     let end = n_prompt.saturating_sub(BEFORE_END);
     let mut points: Vec<usize> = (FAR..end).step_by(FAR).collect();
     points.extend(first_user);
@@ -132,48 +120,12 @@ pub(super) fn points(n_prompt: usize, turns: &[usize], first_user: Option<usize>
     points
 }
 
-impl CacheFolder {
-    /// The folder at `path`, which is made where there is none.
-    ///
-    /// # Errors
-    /// [`FolderError`].
-    pub fn open(path: &Path) -> Result<CacheFolder, FolderError> {
-        Folder::open(path).map(CacheFolder)
-    }
-
-    /// What is kept, the latest used first, and the bytes of it all.
-    ///
-    /// # Errors
-    /// If the folder cannot be read.
-    pub fn list(&self) -> io::Result<(Vec<Kept>, ByteSize)> {
-        let mut states = self.0.states()?;
-        states.sort_by_key(|state| Reverse(state.used));
-        let kept = states.iter().map(|state| Kept {
-            n_token: state.n,
-            model: head_of(&self.0, state).map_or_else(|| "damaged".to_owned(), |head| head.model),
-            bytes: state.bytes,
-            used: state.used,
-        });
-        Ok((kept.collect(), ByteSize(self.0.bytes()?)))
-    }
-
-    /// Forgets everything, and returns how many bytes that were. What others have put there stays.
-    ///
-    /// # Errors
-    /// If something cannot be removed.
-    pub fn clear(&self) -> io::Result<ByteSize> {
-        self.0.clear().map(ByteSize)
-    }
-}
-
-fn head_of(folder: &Folder, state: &StateFile) -> Option<StateHead> {
-    StateHead::parse(&folder.peek(state, StateHead::most_bytes(state.n)).ok()?, state.n)
-}
-
 impl PromptCache {
-    /// That of the model with this fingerprint and name, which keeps to `most` bytes of the folder.
+    /// That of the model with this fingerprint and name. The folder has no more than `most` bytes whenever this has written
+    /// something, what was not used for longest goes first.
     pub fn new(folder: CacheFolder, most: ByteSize, model: Fingerprint, name: String) -> PromptCache {
-        PromptCache { folder: folder.0, most: most.0, model, name, written: 0, broken: false, notes: Vec::new() }
+        let (chain, notes) = Default::default();
+        PromptCache { folder, most: most.0, model, name, chain, written: 0, broken: false, notes }
     }
 
     /// Bytes written since it was opened.
@@ -186,13 +138,9 @@ impl PromptCache {
         std::mem::take(&mut self.notes)
     }
 
-    /// A sequence of `runner` with as many of `rows` as are kept, if those are more than `n_have`, and why they are no more.
-    pub(super) fn recall(
-        &mut self,
-        runner: &mut Runner,
-        rows: &[InputRow],
-        n_have: usize,
-    ) -> (Option<Sequence>, Reuse) {
+    /// A sequence of `runner` with as many of `rows` as are kept, if those are more than `n_have`, and why they are no more. The
+    /// last row is left to be read: an answer begins with what is behind it.
+    pub fn recall(&mut self, runner: &mut Runner, rows: &[InputRow], n_have: usize) -> (Option<Sequence>, Reuse) {
         if rows.len() < WORTH {
             return (None, Reuse::Short);
         }
@@ -205,26 +153,20 @@ impl PromptCache {
                 return (None, Reuse::Nothing);
             }
         };
-        // The last row is read in any case: an answer begins with the logits behind it.
-        states.retain(|state| (n_have + 1..rows.len()).contains(&state.n));
         states.sort_by_key(|state| Reverse(state.n));
-        let mut keys: HashMap<usize, Key> = states.iter().map(|state| (state.n, base)).collect();
-        let mut key = base;
-        for (i, &row) in row_keys.iter().enumerate() {
-            key = key.then(row);
-            keys.entry(i + 1).and_modify(|known| *known = key);
-        }
+        self.chain.follow(base, &row_keys);
         let mut reuse = None;
-        for state in &states {
-            let key = keys[&state.n];
+        for state in states.iter().filter(|state| (n_have + 1..rows.len()).contains(&state.n)) {
+            let key = self.chain.key(state.n);
             if key.to_string() != state.key {
                 continue;
             }
             match self.restore(runner, base, &row_keys[..state.n], &key) {
                 Ok(Some(sequence)) => {
                     self.folder.has_state(state.n, &key);
-                    let reuse =
-                        if rows.len() - state.n <= WORTH { Reuse::End } else { self.why(base, &row_keys, state.n) };
+                    let n = state.n;
+                    let near_end = rows.len() - n <= WORTH;
+                    let reuse = if near_end { Reuse::End } else { self.why(base, &row_keys, n, states) };
                     return (Some(sequence), reuse);
                 }
                 // There is no room for it.
@@ -236,17 +178,16 @@ impl PromptCache {
                 }
             }
         }
-        let reuse = reuse.unwrap_or_else(|| if n_have > 0 { Reuse::End } else { self.why(base, &row_keys, 0) });
+        let reuse = reuse.unwrap_or_else(|| if n_have > 0 { Reuse::End } else { self.why(base, &row_keys, 0, states) });
         (None, reuse)
     }
 
-    /// Why nothing was found that is kept of more than the first `n` rows.
-    fn why(&self, base: Key, row_keys: &[u64], n: usize) -> Reuse {
-        let mut states = self.folder.states().unwrap_or_default();
+    /// Why nothing was found among `states` that is kept of more than the first `n` rows.
+    fn why(&self, base: Key, row_keys: &[u64], n: usize, mut states: Vec<StateFile>) -> Reuse {
         states.sort_by_key(|state| Reverse(state.used));
         let mut most = None;
         for state in states.iter().take(MOST_COMPARED) {
-            let Some(head) = head_of(&self.folder, state).filter(|head| head.base == base.0) else { continue };
+            let Some(head) = self.folder.head(state).filter(|head| head.base == base.0) else { continue };
             let same = head.row_keys.iter().zip(row_keys).take_while(|(a, b)| a == b).count();
             most = most.max(Some(same));
         }
@@ -290,14 +231,13 @@ impl PromptCache {
         }
         let mut sequence = runner.sequence();
         sequence.memory = memory;
-        sequence.set_rows(head.row_keys, head.next, n);
+        sequence.set_rows(head.row_keys, head.next, head.ways);
         Ok(Some(sequence))
     }
 
-    /// Keeps what a sequence has read, if all of its rows were read and not written.
-    pub(super) fn keep(&mut self, runner: &Runner, sequence: &Sequence) {
-        let n = sequence.n_past();
-        if self.broken || n < WORTH || sequence.n_prompt() < n {
+    /// Keeps what a sequence has, if that is worth it: all of its rows, and the state behind them.
+    pub fn keep(&mut self, runner: &Runner, sequence: &Sequence) {
+        if self.broken || sequence.n_past() < WORTH {
             return;
         }
         if let Err(error) = self.write(runner, sequence) {
@@ -310,17 +250,12 @@ impl PromptCache {
         let (row_keys, next) = sequence.rows();
         let n = row_keys.len();
         let base = Key::of(runner, &self.model);
-        let mut pages = Vec::with_capacity(n / PAGE);
-        let mut key = base;
-        for (i, &row) in row_keys.iter().enumerate() {
-            key = key.then(row);
-            if (i + 1).is_multiple_of(PAGE) {
-                pages.push(key);
-            }
-        }
+        self.chain.follow(base, row_keys);
+        let key = self.chain.key(n);
         if self.folder.has_state(n, &key) {
             return Ok(());
         }
+        let pages = self.chain.keys_in(sequence.ways(), PAGE);
         let mut content = Vec::new();
         let head = StateHead {
             base: base.0,
@@ -328,13 +263,16 @@ impl PromptCache {
             pages: pages.iter().map(|key| key.0).collect(),
             row_keys: row_keys.to_vec(),
             next: next.to_vec(),
+            ways: sequence.ways().to_vec(),
         };
         head.to_bytes(&mut content);
         sequence.memory.write_states(&mut content)?;
         sequence.memory.write_keys(runner.pool(), n / PAGE * PAGE..n, &mut content)?;
-        if page_bytes(runner).saturating_mul(pages.len()).saturating_add(content.len()) as u64 > self.most {
+        let (state_bytes, page_bytes) = (file_bytes(content.len()), file_bytes(page_bytes(runner)));
+        if page_bytes.saturating_mul(pages.len() as u64).saturating_add(state_bytes) > self.most {
             return Ok(());
         }
+        self.folder.make_room(self.most, state_bytes, &pages, page_bytes)?;
         let mut page = Vec::new();
         for (i, key) in pages.iter().enumerate() {
             if !self.folder.has_page(key) {
@@ -344,10 +282,7 @@ impl PromptCache {
             }
         }
         self.written += self.folder.write_state(n, &key, &content)?;
-        self.folder.sweep(self.most, |state| {
-            let pages = head_of(&self.folder, state)?.pages;
-            Some(pages.iter().map(|&page| Key(page).to_string()).collect())
-        })
+        Ok(())
     }
 }
 

@@ -4,11 +4,14 @@
 //! key of no rows                 32 bytes
 //! the model's name               u16, and so many bytes of UTF-8
 //! pages                          32 bytes each, as many as there are whole ones
-//! rows                           for each a key u64, then for each the next position u32
+//! rows                           for each a key u64, then for each the next position u32, then for each a byte, 0 for a
+//!                                prompt row and 1 for a written one
 //! ```
 //!
 //! Numbers are little-endian; the number of rows is that of the file's name.
 
+use crate::engine::sequence::{ways_from_bytes, ways_to_bytes};
+use kernels::Way;
 use kernels::attention::PAGE;
 
 /// Bytes of a model's name that are kept at most.
@@ -21,12 +24,13 @@ pub(super) struct StateHead {
     pub pages: Vec<[u8; 32]>,
     pub row_keys: Vec<u64>,
     pub next: Vec<u32>,
+    pub ways: Vec<Way>,
 }
 
 impl StateHead {
     /// Bytes of that of `n` rows at most; sizes beyond the address space count as all of it.
     pub fn most_bytes(n: usize) -> usize {
-        (n / PAGE).saturating_mul(32).saturating_add(n.saturating_mul(12)).saturating_add(34 + LONGEST_NAME)
+        (n / PAGE).saturating_mul(32).saturating_add(n.saturating_mul(13)).saturating_add(34 + LONGEST_NAME)
     }
 
     pub fn to_bytes(&self, out: &mut Vec<u8>) {
@@ -37,6 +41,7 @@ impl StateHead {
         self.pages.iter().for_each(|page| out.extend_from_slice(page));
         self.row_keys.iter().for_each(|key| out.extend_from_slice(&key.to_le_bytes()));
         self.next.iter().for_each(|next| out.extend_from_slice(&next.to_le_bytes()));
+        out.extend(ways_to_bytes(&self.ways));
     }
 
     /// That of `n` rows, taken from `bytes`; `None` if they begin with something else.
@@ -49,12 +54,8 @@ impl StateHead {
         let pages = part((n / PAGE).checked_mul(32)?)?.as_chunks().0.to_vec();
         let row_keys = part(n.checked_mul(8)?)?.as_chunks().0.iter().map(|&key| u64::from_le_bytes(key)).collect();
         let next = part(n.checked_mul(4)?)?.as_chunks().0.iter().map(|&next| u32::from_le_bytes(next)).collect();
+        let ways = ways_from_bytes(part(n)?)?;
         *bytes = rest;
-        Some(StateHead { base: *base, model, pages, row_keys, next })
-    }
-
-    /// That of `n` rows at the beginning of `bytes`.
-    pub fn parse(mut bytes: &[u8], n: usize) -> Option<StateHead> {
-        StateHead::take(&mut bytes, n)
+        Some(StateHead { base: *base, model, pages, row_keys, next, ways })
     }
 }

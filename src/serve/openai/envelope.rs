@@ -44,7 +44,7 @@ pub(super) fn usage_json(usage: &Usage) -> Value {
 pub(super) fn timings(usage: &Usage) -> Value {
     let rate = |n: usize, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };
     let n_read = usage.n_prompt - usage.n_cached;
-    json!({
+    let mut timings = json!({
         "cache_n": usage.n_cached,
         "prompt_n": n_read,
         "prompt_ms": millis(usage.prefill),
@@ -52,7 +52,12 @@ pub(super) fn timings(usage: &Usage) -> Value {
         "predicted_n": usage.n_completion,
         "predicted_ms": millis(usage.decode),
         "predicted_per_second": rate(usage.n_completion.saturating_sub(1), usage.decode),
-    })
+    });
+    if usage.n_drafted > 0 {
+        timings["draft_n"] = usage.n_drafted.into();
+        timings["draft_n_accepted"] = usage.n_accepted.into();
+    }
+    timings
 }
 
 /// Milliseconds.

@@ -2,6 +2,7 @@
 
 use crate::sampler::Settings;
 use crate::serve::error::ApiError;
+use crate::serve::job::Fault;
 use crate::serve::random;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
@@ -222,14 +223,18 @@ impl Sampling {
         self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
     }
 
-    /// Fails where a test of the server asks for it; whether the engine is to fail.
+    /// Fails where a test of the server asks for it; where the engine is to fail, if it is.
     ///
     /// # Panics
     /// If the user is `word`.
-    pub fn fault(&self, word: Option<&str>) -> bool {
-        let (Some(word), Some(user)) = (word, self.user.as_ref().and_then(Value::as_str)) else { return false };
-        assert!(user != word, "a test asked for a fault");
-        user.strip_suffix(" in a pass") == Some(word)
+    pub fn fault(&self, word: Option<&str>) -> Option<Fault> {
+        let place = self.user.as_ref()?.as_str()?.strip_prefix(word?)?;
+        assert!(!place.is_empty(), "a test asked for a fault");
+        match place {
+            " at a picture" => Some(Fault::AtPicture),
+            " in a pass" => Some(Fault::InPass),
+            _ => None,
+        }
     }
 
     /// Refuses what is asked for and not done.

@@ -23,9 +23,14 @@ pub fn user(text: &str) -> Value {
     json!({"messages": [{"role": "user", "content": text}]})
 }
 
-/// A question whose answer repeats itself until the context is full.
+/// A question whose answer by random weights repeats itself until the context is full.
 pub fn forever() -> Value {
     with(user("a"), json!({"temperature": 0, "frequency_penalty": -2}))
+}
+
+/// A long question whose answer by the demo model does.
+pub fn demo_forever() -> Value {
+    with(user(&"a ".repeat(300)), json!({"temperature": 0, "frequency_penalty": -2}))
 }
 
 pub fn with(mut body: Value, more: Value) -> Value {

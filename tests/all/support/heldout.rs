@@ -93,13 +93,13 @@ impl PartialEq for Answered {
     }
 }
 
-/// The answers to these questions, asked in this order with so many seats.
+/// The answers to these questions, asked in this order with so many seats; `seed` is that of the first.
 pub fn answers(
     ready: &mut Ready,
     prompts: &[Prompt],
     order: &[usize],
     seats: usize,
-    settings: Settings,
+    (settings, seed): (Settings, u64),
 ) -> Vec<Answered> {
     let (_, vision_ids) = *ready.viewer.as_ref().unwrap();
     let n_embd = ready.runner.model().config.n_embd;
@@ -117,7 +117,7 @@ pub fn answers(
                 false => prompt.rows(vision_ids, n_embd, &mut Walk::default()).unwrap(),
             };
             let thinking = Thinking::after(&prompt.ids, &ready.tokenizer, None);
-            let mut sampler = ready.sampler(settings, i as u64);
+            let mut sampler = ready.sampler(settings, seed + i as u64);
             let task = Task { prompt: rows, checkpoint_at: 0, n_max: 160, thinking };
             let answer = Answer::new(task, 0, &mut sampler).unwrap();
             let sequence = ready.runner.sequence();

@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
-/// The program, through the emulator that `QWEN_EDGE_RUNNER` names when the tests are for another CPU.
+/// The program that cargo has built, or the one at `QWEN_EDGE_TEST_PROGRAM`; through the emulator that `QWEN_EDGE_RUNNER` names
+/// when the tests are for another CPU.
 pub fn program() -> Command {
-    let program = env!("CARGO_BIN_EXE_qwen-edge");
+    let built = || env!("CARGO_BIN_EXE_qwen-edge").to_owned();
+    let program = std::env::var("QWEN_EDGE_TEST_PROGRAM").unwrap_or_else(|_| built());
     match std::env::var("QWEN_EDGE_RUNNER") {
         Err(_) => Command::new(program),
         Ok(runner) => {
