@@ -46,6 +46,7 @@
 //! | feature | what it adds |
 //! |---|---|
 //! | `cli` (default) | the program; no library needs it |
+//! | `pull` (default, with `cli`) | TLS for what is fetched, and the crates it needs; without it the system's `curl` does that |
 //! | `vision` (default) | pictures and clips, and the crates that decode them |
 //! | `serve` (default) | a server that speaks HTTP, and the crates it needs |
 //! | `synth` (with `cli`) | models of random weights, to measure and test with |

@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::fetch::client::Client;
 use qwen_edge::fetch::error::FetchError;
+use qwen_edge::fetch::tls;
 use qwen_edge::store::hub::cache::Folder;
 use qwen_edge::store::hub::choice::{self, Choice};
 use qwen_edge::store::hub::error::HubError;
@@ -37,7 +38,8 @@ Examples:
   qwen-edge pull --dir . user/repo:Q8_0
   qwen-edge pull --print qwen3.5:2b                addresses and hashes, for another program
 
-Environment: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, QWEN_EDGE_MODELS_TABLE.")]
+Environment: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, SSL_CERT_FILE;
+QWEN_EDGE_MODELS_TABLE names a file of lines NAME USER/REPO[:QUANT]; QWEN_EDGE_TLS=curl leaves TLS to curl.")]
 pub struct Args {
     /// What to fetch: qwen3.5:0.8b, user/repo or user/repo:QUANT
     name: String,
@@ -122,6 +124,9 @@ impl Found {
         let Some(mut hub_name) = names.next() else {
             bail!("{name} is not in the table of models; a repository of the hub is given as user/repo");
         };
+        if let Some(why) = tls::why_curl(&settings.endpoint.origin) {
+            say!("note: the system's curl is asked for TLS: {why}");
+        }
         let client = Client::new(settings.of_client());
         let listing = loop {
             let mut tell = |error: &FetchError, wait: Duration| {

@@ -5,6 +5,7 @@ use super::body::Body;
 use super::connection::{Connection, Head, Stream, failed};
 use super::error::FetchError;
 use super::retry;
+use super::tls::Tls;
 use super::url::{Origin, Url};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
@@ -34,6 +35,7 @@ pub struct Client {
     settings: Settings,
     /// Whether the endpoint is in a private network, once that is known.
     private: OnceLock<bool>,
+    tls: Tls,
 }
 
 /// Connections of one thread: one at a time, which is used again.
@@ -56,7 +58,7 @@ pub struct Answer<'s, 'c> {
 impl Client {
     /// A client that has asked nothing yet.
     pub fn new(settings: Settings) -> Client {
-        Client { settings, private: OnceLock::new() }
+        Client { settings, private: OnceLock::new(), tls: Tls::default() }
     }
 
     /// Whom it asks.
@@ -88,20 +90,19 @@ impl Client {
     }
 
     fn connect(&self, origin: &Origin) -> Result<Connection, FetchError> {
-        let host = || origin.host.clone();
-        let resolve = |reason| FetchError::Resolve { host: host(), reason };
+        // The address is the proxy's to find, and to look at.
+        if let Some(stream) = self.tls.through_proxy(origin, self.settings.patience) {
+            return Ok(Connection::new(origin.clone(), stream, self.settings.patience));
+        }
+        let resolve = |reason| FetchError::Resolve { host: origin.host.clone(), reason };
         let addresses: Vec<SocketAddr> =
             (origin.host.as_str(), origin.port).to_socket_addrs().map_err(resolve)?.collect();
         let mut last = resolve(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
         for address in addresses {
             // The address that is connected to is the one that was looked at.
-            let tried = self.check(origin, address.ip()).and_then(|()| {
-                let connect = |reason| FetchError::Connect { host: host(), reason };
-                let stream = TcpStream::connect_timeout(&address, self.settings.patience).map_err(connect)?;
-                stream.set_patience(self.settings.patience).map_err(connect)?;
-                stream.set_nodelay(true).map_err(connect)?;
-                self.secure(origin, stream)
-            });
+            let tried = self
+                .check(origin, address.ip())
+                .and_then(|()| self.open(origin, address).map_err(|reason| FetchError::connect(origin, reason)));
             match tried {
                 Ok(stream) => return Ok(Connection::new(origin.clone(), stream, self.settings.patience)),
                 Err(error) => last = error,
@@ -110,9 +111,16 @@ impl Client {
         Err(last)
     }
 
-    /// The stream, within TLS where the address says so.
-    fn secure(&self, origin: &Origin, stream: TcpStream) -> Result<Box<dyn Stream>, FetchError> {
-        if origin.secure { Err(FetchError::NoTls { url: origin.clone() }) } else { Ok(Box::new(stream)) }
+    /// A stream to an address, within TLS where the origin says so.
+    fn open(&self, origin: &Origin, address: SocketAddr) -> io::Result<Box<dyn Stream>> {
+        let patience = self.settings.patience;
+        let connect = || {
+            let stream = TcpStream::connect_timeout(&address, patience)?;
+            stream.set_patience(patience)?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        };
+        if origin.secure { self.tls.open(origin, address, patience, connect) } else { Ok(Box::new(connect()?)) }
     }
 }
 
@@ -271,5 +279,46 @@ impl<'s, 'c> Answer<'s, 'c> {
             message: message.trim().trim_end_matches('.').to_owned(),
             retry_after: retry::asked_for(&self.head),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_public_place_leads_to_no_private_one_and_to_nothing_unencrypted() {
+        let client = |endpoint: &str| {
+            let endpoint = Url::parse(endpoint).unwrap();
+            Client::new(Settings { endpoint, token: None, patience: Duration::from_secs(1) })
+        };
+        let check = |client: &Client, url: &str, address: &str| {
+            client.check(&Url::parse(url).unwrap().origin, address.parse().unwrap()).is_ok()
+        };
+        let public = client("https://hub.example");
+        assert!(check(&public, "https://hub.example/x", "1.1.1.1"));
+        for (url, address, fine) in [
+            ("https://cdn.example/x", "1.1.1.1", true),
+            ("http://cdn.example/x", "1.1.1.1", false),
+            ("http://hub.example/x", "1.1.1.1", false),
+            ("https://cdn.example/x", "127.0.0.1", false),
+            ("https://cdn.example/x", "::ffff:10.0.0.1", false),
+            ("http://localhost/x", "127.0.0.1", false),
+            ("https://hub.example:8443/x", "192.168.0.1", false),
+        ] {
+            assert_eq!(check(&public, url, address), fine, "{url} {address}");
+        }
+        // A house may have a hub of its own, and that lead about the house, or out.
+        let private = client("http://localhost:8000");
+        assert!(check(&private, "http://localhost:8000", "127.0.0.1"));
+        for (url, address, fine) in [
+            ("http://localhost:8001", "127.0.0.1", true),
+            ("https://nas", "192.168.0.2", true),
+            ("https://cdn.example", "1.1.1.1", true),
+            ("http://cdn.example", "1.1.1.1", false),
+        ] {
+            assert_eq!(check(&private, url, address), fine, "{url} {address}");
+        }
+        assert!(!check(&client("http://hub.example"), "http://hub.example", "1.1.1.1"));
     }
 }

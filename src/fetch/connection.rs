@@ -157,6 +157,7 @@ fn parse(bytes: &[u8]) -> io::Result<Head> {
 pub fn failed(origin: &Origin, error: io::Error) -> FetchError {
     match error.kind() {
         io::ErrorKind::InvalidData => FetchError::answer(origin, error.to_string()),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => FetchError::connect(origin, error),
         _ => FetchError::connection(origin, error),
     }
 }

@@ -48,13 +48,6 @@ pub enum FetchError {
         url: Origin,
     },
 
-    /// The program was built without TLS.
-    #[error("{url} needs TLS, which this program was built without (feature pull)")]
-    NoTls {
-        /// Where that is.
-        url: Origin,
-    },
-
     /// The connection ended, or nothing came for too long.
     #[error("{host}: {reason}")]
     Connection {
@@ -140,8 +133,11 @@ impl FetchError {
     pub fn may_pass(&self) -> bool {
         match self {
             FetchError::Resolve { .. } | FetchError::Connection { .. } => true,
-            // Not a certificate that does not hold.
-            FetchError::Connect { reason, .. } => reason.kind() != io::ErrorKind::InvalidData,
+            // Not a certificate that does not hold, nor a program that is not there.
+            FetchError::Connect { reason, .. } => {
+                use io::ErrorKind::{InvalidData, NotFound, PermissionDenied};
+                ![InvalidData, NotFound, PermissionDenied].contains(&reason.kind())
+            }
             FetchError::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502..=504),
             _ => false,
         }
@@ -157,14 +153,22 @@ impl FetchError {
         FetchError::Answer { host: host.host.clone(), what: what.into() }
     }
 
+    pub(super) fn connect(host: &Origin, reason: io::Error) -> FetchError {
+        FetchError::Connect { host: host.host.clone(), reason: plain(reason) }
+    }
+
     pub(super) fn connection(host: &Origin, reason: io::Error) -> FetchError {
-        let reason = match reason.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                io::Error::new(io::ErrorKind::TimedOut, "nothing came for too long")
-            }
-            io::ErrorKind::UnexpectedEof => io::Error::new(reason.kind(), "the connection ended too early"),
-            _ => reason,
-        };
-        FetchError::Connection { host: host.host.clone(), reason }
+        FetchError::Connection { host: host.host.clone(), reason: plain(reason) }
+    }
+}
+
+/// What a system says in words of its own, in plain ones.
+fn plain(reason: io::Error) -> io::Error {
+    match reason.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::new(io::ErrorKind::TimedOut, "nothing came for too long")
+        }
+        io::ErrorKind::UnexpectedEof => io::Error::new(reason.kind(), "the connection ended too early"),
+        _ => reason,
     }
 }

@@ -6,7 +6,8 @@ use crate::support::scratch::Scratch;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -282,6 +283,8 @@ fn other_bytes_than_were_announced_are_refused_and_leave_nothing_that_looks_like
         ("not HTTP", Box::new(|reply| reply.with("x y", "z"))),
         ("nowhere", Box::new(|_| Reply::of(302, ""))),
         ("one redirect after another", Box::new(|_| Reply::of(302, "").with("location", "/blob/x"))),
+        // Not connected to.
+        ("http://1.1.1.1 is not encrypted", Box::new(|_| Reply::of(302, "").with("location", "http://1.1.1.1/x"))),
         ("is no address", Box::new(|_| Reply::of(302, "").with("location", "file:///etc/passwd"))),
     ];
     for (why, answer) in cases {
@@ -613,4 +616,125 @@ fn a_new_commit_keeps_what_is_the_same_in_it() {
     assert!(new != old && fs::read(&new).unwrap() == hub.bytes(FILE));
     assert!(new.with_file_name("small-Q8_0.gguf").exists());
     assert_eq!(hub.log().iter().filter(|request| request.of_content).count(), sent);
+}
+
+/// Whether TLS can be tried here: the hub's is the program's own, which some CPUs lack.
+fn has_tls() -> bool {
+    qwen_edge::fetch::tls::is_built_in()
+}
+
+/// Pulls with TLS, by the program's own and by the system's `curl` where there is one.
+fn pull_tls(home: &Scratch, hub: &Hub, authority: &str) -> Vec<Output> {
+    let curl = Command::new("curl").arg("--version").output().is_ok();
+    let ways = [("", true), ("curl", curl)].into_iter().filter(|&(_, there)| there);
+    let pulled = ways.map(|(way, _)| {
+        let _ = fs::remove_dir_all(cache(home));
+        let mut command = at_home(home, hub);
+        command.args(["pull", REPO]).env("QWEN_EDGE_TLS", way).env("SSL_CERT_FILE", authority);
+        let output = command.output().unwrap();
+        assert_eq!(told(&output).contains("the system's curl is asked for TLS"), way == "curl", "{}", told(&output));
+        output
+    });
+    pulled.collect()
+}
+
+#[test]
+fn a_server_that_the_authority_vouches_for_is_believed() {
+    if !has_tls() {
+        return;
+    }
+    let home = Scratch::new("pull");
+    let hub = Hub::start_tls(REPO, &[(FILE, noise(9 << 20, 1))], "here");
+    for output in pull_tls(&home, &hub, "tests/hub/authority.pem") {
+        assert!(fs::read(path(&output)).unwrap() == hub.bytes(FILE));
+    }
+    // The name of the host counts, and not the address alone.
+    let endpoint = format!("https://localhost:{}", hub.address.port());
+    let mut command = at_home(&home, &hub);
+    command.args(["pull", REPO]).env("SSL_CERT_FILE", "tests/hub/authority.pem").env("HF_ENDPOINT", endpoint);
+    path(&command.output().unwrap());
+}
+
+#[test]
+fn a_server_that_nobody_vouches_for_or_that_is_another_is_not_believed() {
+    if !has_tls() {
+        return;
+    }
+    let home = Scratch::new("pull");
+    let files = [(FILE, noise(1000, 1))];
+    let (here, elsewhere) = (Hub::start_tls(REPO, &files, "here"), Hub::start_tls(REPO, &files, "elsewhere"));
+    for (hub, authority) in [(&here, ""), (&here, "tests/hub/elsewhere.pem"), (&elsewhere, "tests/hub/authority.pem")] {
+        for output in pull_tls(&home, hub, authority) {
+            refused(&output, "cert");
+            // Tried once, and told nothing.
+            assert!(hub.log().is_empty() && !told(&output).contains("trying again"), "{}", told(&output));
+        }
+    }
+    // Nor one that does not speak TLS at all.
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("https://{}", plain.local_addr().unwrap());
+    thread::spawn(move || {
+        for mut stream in plain.incoming().map_while(Result::ok) {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let output = at_home(&home, &here).args(["pull", REPO]).env("HF_ENDPOINT", endpoint).output().unwrap();
+    refused(&output, "cannot connect to 127.0.0.1");
+}
+
+/// A proxy that connects to whom it is asked to, and how often it was asked.
+fn proxy() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, asked) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = asked.clone();
+    thread::spawn(move || {
+        for ours in listener.incoming().map_while(Result::ok) {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let mut reader = BufReader::new(ours.try_clone().unwrap());
+            let mut lines = reader.by_ref().lines().map_while(Result::ok);
+            let first = lines.next().unwrap_or_default();
+            lines.find(String::is_empty);
+            let Some(Ok(theirs)) = first.split(' ').nth(1).map(TcpStream::connect) else { continue };
+            (&ours).write_all(b"HTTP/1.1 200 Connected\r\n\r\n").unwrap();
+            let ends = (ours.try_clone().unwrap(), theirs.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut reader, &mut &theirs));
+            thread::spawn(move || std::io::copy(&mut &ends.1, &mut &ends.0));
+        }
+    });
+    (address, asked)
+}
+
+#[test]
+fn a_proxy_is_gone_through_with_the_systems_curl() {
+    if !has_tls() || Command::new("curl").arg("--version").output().is_err() {
+        return;
+    }
+    let home = Scratch::new("pull");
+    let hub = Hub::start_tls(REPO, &[(FILE, noise(5 << 20, 1))], "here");
+    let (address, asked) = proxy();
+    let mut command = at_home(&home, &hub);
+    command.args(["pull", REPO]).env("HTTPS_PROXY", format!("http://{address}"));
+    let output = command.env("SSL_CERT_FILE", "tests/hub/authority.pem").output().unwrap();
+    assert!(fs::read(path(&output)).unwrap() == hub.bytes(FILE));
+    assert!(told(&output).contains("curl is asked for TLS: there is a proxy"), "{}", told(&output));
+    // Refs, the listing, and for each of two blocks the hub's and the other server.
+    assert!((4..=6).contains(&asked.load(Ordering::Relaxed)), "{asked:?}");
+}
+
+/// See `make test-clients`, which names the Python that has the hub's client.
+#[test]
+#[ignore = "needs the hub's client for Python: make test-clients"]
+fn the_hubs_own_client_and_this_program_share_a_cache() {
+    let Some(python) = std::env::var_os("QWEN_EDGE_PYTHON") else { return };
+    let home = Scratch::new("pull");
+    let hub = demo();
+    let mut command = Command::new(python);
+    command.env("HOME", &home.0).env("HF_ENDPOINT", hub.endpoint()).env_remove("HF_HOME").env_remove("HF_TOKEN");
+    command.args(["tests/clients/with_huggingface.py", env!("CARGO_BIN_EXE_qwen-edge"), REPO, "small-Q8_0.gguf"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    // Each of them fetched it once.
+    let fetched = hub.log().iter().filter(|request| request.of_content && request.method == "GET").count();
+    let blocks = hub.bytes("small-Q8_0.gguf").len().div_ceil(BLOCK as usize);
+    assert_eq!(fetched, 1 + blocks);
 }

@@ -1,10 +1,13 @@
 //! A hub on loopback that answers as the Hugging Face hub does, or as badly as a test wants: listings, redirects to a second
 //! server with links that expire, ranges, and headers that its own client reads.
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -71,6 +74,8 @@ struct Shared {
     files: BTreeMap<String, Vec<u8>>,
     hashes: BTreeMap<String, String>,
     content: SocketAddr,
+    /// What its certificates make of it, where it speaks TLS.
+    tls: Option<Arc<ServerConfig>>,
     hook: Mutex<Box<Hook>>,
     log: Mutex<Vec<Request>>,
     /// Bytes of bodies that were sent.
@@ -105,6 +110,20 @@ pub fn noise(n: usize, seed: u64) -> Vec<u8> {
 impl Hub {
     /// A hub with these files in a repository.
     pub fn start(repo: &str, files: &[(&str, Vec<u8>)]) -> Hub {
+        Hub::with(repo, files, None)
+    }
+
+    /// The same with TLS, by a certificate of `tests/hub`.
+    pub fn start_tls(repo: &str, files: &[(&str, Vec<u8>)], certificate: &str) -> Hub {
+        let path = |kind| format!("tests/hub/{certificate}.{kind}");
+        let chain = CertificateDer::pem_file_iter(path("pem")).unwrap().map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_file(path("key")).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls_graviola::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        Hub::with(repo, files, Some(Arc::new(config.with_single_cert(chain, key).unwrap())))
+    }
+
+    fn with(repo: &str, files: &[(&str, Vec<u8>)], tls: Option<Arc<ServerConfig>>) -> Hub {
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
         let (hub, content) = (listen(), listen());
         let files: BTreeMap<String, Vec<u8>> =
@@ -115,6 +134,7 @@ impl Hub {
             files,
             hashes,
             content: content.local_addr().unwrap(),
+            tls,
             hook: Mutex::new(Box::new(|_, reply| reply)),
             log: Mutex::default(),
             sent: AtomicU64::new(0),
@@ -138,7 +158,7 @@ impl Hub {
 
     /// Its address, for `HF_ENDPOINT`.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.shared.scheme(), self.address)
     }
 
     /// The address of the second server.
@@ -185,8 +205,22 @@ impl Drop for Hub {
 }
 
 impl Shared {
+    fn scheme(&self) -> &str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     fn serve(&self, stream: TcpStream, of_content: bool) {
         let _ = stream.set_nodelay(true);
+        match &self.tls {
+            None => self.talk(stream, of_content),
+            Some(config) => {
+                let connection = ServerConnection::new(config.clone()).unwrap();
+                self.talk(StreamOwned::new(connection, stream), of_content);
+            }
+        }
+    }
+
+    fn talk(&self, stream: impl Read + Write, of_content: bool) {
         let mut reader = BufReader::new(stream);
         while let Some(request) = read(&mut reader, of_content) {
             let reply = if of_content { self.content(&request) } else { self.hub(&request) };
@@ -223,7 +257,7 @@ impl Shared {
         };
         let hash = &self.hashes[file];
         Reply::of(302, "Found. Redirecting")
-            .with("location", format!("http://{}/blob/{file}?key=1", self.content))
+            .with("location", format!("{}://{}/blob/{file}?key=1", self.scheme(), self.content))
             .with("x-repo-commit", COMMIT)
             .with("etag", "\"0123456789abcdef\"")
             .with("x-linked-etag", format!("\"{hash}\""))
@@ -255,7 +289,7 @@ impl Shared {
         }
     }
 
-    fn write(&self, stream: &mut TcpStream, request: &Request, reply: &Reply) -> std::io::Result<()> {
+    fn write(&self, stream: &mut impl Write, request: &Request, reply: &Reply) -> std::io::Result<()> {
         let mut head = format!("HTTP/1.1 {} x\r\n", reply.status);
         for (name, value) in &reply.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
@@ -283,11 +317,13 @@ impl Shared {
                 }
                 _ => stream.write_all(piece)?,
             }
+            stream.flush()?;
             self.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
         if reply.framing == Framing::Chunks {
             stream.write_all(b"0\r\ntrailer: x\r\n\r\n")?;
         }
+        stream.flush()?;
         match reply.cut.is_some() || reply.framing == Framing::Close {
             true => Err(std::io::ErrorKind::BrokenPipe.into()),
             false => Ok(()),
@@ -295,7 +331,7 @@ impl Shared {
     }
 }
 
-fn read(reader: &mut BufReader<TcpStream>, of_content: bool) -> Option<Request> {
+fn read(reader: &mut BufReader<impl Read>, of_content: bool) -> Option<Request> {
     let mut line = || {
         let mut line = String::new();
         (reader.read_line(&mut line).ok()? > 0).then(|| line.trim_end().to_owned())
