@@ -43,9 +43,10 @@ clients: ## fetch the packages for Python that test-clients needs
 	@test -e $(CLIENTS)/bin/python || python3 -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --requirement tests/clients/requirements.txt
 
-test-clients: build clients ## the openai and langchain-openai packages for Python talk to the server
+test-clients: build clients ## packages for Python: openai and langchain-openai talk to the server, huggingface_hub shares its cache
 	$(CLIENTS)/bin/python tests/clients/with_openai.py target/release/qwen-edge models/demo-q8_0.gguf
 	$(CLIENTS)/bin/python tests/clients/with_langchain.py target/release/qwen-edge models/demo-q8_0.gguf
+	QWEN_EDGE_PYTHON=$(CLIENTS)/bin/python $(CARGO) test --locked --test all pull::the_hubs_own_client -- --ignored
 
 SOAK_SECONDS ?= 3600
 soak: build ## 10,000 mixed requests in an hour, and what they leave in memory: make soak [SOAK_SECONDS=3600] [ARGS="--requests 10000"]
@@ -64,6 +65,9 @@ test-arm: need-cargo ## run the tests as aarch64 programs, emulated as Cortex-A7
 
 test-arm-short: need-cargo ## the part of test-arm that a check of every commit can afford
 	scripts/test-arm.sh short
+
+test-names: static ## the static binary finds a hub by its name where there is nothing but /etc/resolv.conf
+	python3 scripts/test_names.py dist/qwen-edge-x86_64
 
 test-amx: need-cargo ## run the tests of the AMX level on an emulated CPU with tiles: ten minutes or more
 	scripts/test-amx.sh
@@ -134,4 +138,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run serve install test clients test-clients soak check lint test-long test-arm test-arm-short test-amx bench bench-peer bench-vision bench-batch bench-serve synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: build run serve install test clients test-clients soak check lint test-long test-arm test-arm-short test-names test-amx bench bench-peer bench-vision bench-batch bench-serve synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
