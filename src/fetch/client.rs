@@ -7,8 +7,9 @@ use super::error::FetchError;
 use super::retry;
 use super::tls::Tls;
 use super::url::{Origin, Url};
+use crate::platform::names::addresses;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::ops::Range;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -95,8 +96,7 @@ impl Client {
             return Ok(Connection::new(origin.clone(), stream, self.settings.patience));
         }
         let resolve = |reason| FetchError::Resolve { host: origin.host.clone(), reason };
-        let addresses: Vec<SocketAddr> =
-            (origin.host.as_str(), origin.port).to_socket_addrs().map_err(resolve)?.collect();
+        let addresses = addresses(&origin.host, origin.port).map_err(resolve)?;
         let mut last = resolve(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
         for address in addresses {
             // The address that is connected to is the one that was looked at.

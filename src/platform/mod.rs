@@ -6,6 +6,8 @@ pub mod atomic_file;
 pub mod disk;
 pub(crate) mod file_bytes;
 pub mod machine;
+#[cfg(feature = "cli")]
+pub mod names;
 pub mod page_cache;
 pub mod paths;
 #[cfg(feature = "cli")]
