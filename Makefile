@@ -90,6 +90,9 @@ bench-batch: build ## eight prompts together and one by one in turn: make bench-
 bench-serve: build ## how a server does under load: make bench-serve [MODEL=file.gguf] [ARGS="--mmproj FILE --peer LLAMA_SERVER --isa avx2"]
 	python3 scripts/bench_serve.py target/release/qwen-edge "$(MODEL)" $(ARGS)
 
+bench-drafts: build ## what drafting does for each task of the demo model: make bench-drafts [ARGS="--rounds 5"]
+	python3 scripts/bench_drafts.py target/release/qwen-edge models/demo-q8_0.gguf models/demo/heldout.jsonl $(ARGS)
+
 SIZE ?= 0.8b
 QUANT ?= q4_k_m
 OUT ?= models/synth-qwen35-$(SIZE)-$(QUANT)$(if $(MTP),-mtp).gguf
