@@ -111,6 +111,9 @@ pub enum SessionError {
     Generate(#[from] generate::Error),
 }
 
+/// Rows of a history that are read before it is asked whether to go on.
+const AT_ONCE: usize = 64;
+
 /// A conversation with a model, or one after the other: an answer is given all messages of its own.
 pub struct Session {
     context: Context,
@@ -124,6 +127,8 @@ pub struct Session {
     cache: Option<PromptCache>,
     reuse: Reuse,
     n_reused_written: usize,
+    /// Functions that the model may call, as JSON schemas.
+    pub tools: Option<Value>,
     /// How answers are made.
     pub options: AnswerOptions,
 }
@@ -147,6 +152,7 @@ impl Session {
             cache,
             reuse,
             n_reused_written,
+            tools: None,
             options,
         }
     }
@@ -270,7 +276,7 @@ impl Session {
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Outcome, SessionError> {
         let messages_json: Vec<Value> = messages.iter().map(Message::to_json).collect();
-        let ids = prompt_ids(&self.tokenizer, &self.template, &messages_json, self.options.thinking)?;
+        let ids = self.prompt_ids(&messages_json)?;
         let (images, clips) = shown(messages);
         let prompt = self.arrange(ids, &images, &clips)?;
         // The answer begins a turn of its own: up to there the next prompt will be the same. What the template puts
@@ -283,17 +289,21 @@ impl Session {
 
     /// Reads what templates make of the messages so far in the prompts to come, which is not all that was written: they leave
     /// out earlier thinking. The next answer then begins with its question. Returns the rows read; none where pictures are
-    /// shown, or when the context is full.
+    /// shown, or when the context is full. `proceed` is asked after every few rows whether to go on; what is read by then stays.
     ///
     /// # Errors
     /// As [`Session::answer`].
-    pub fn read_history(&mut self, messages: &[Message]) -> Result<usize, SessionError> {
+    pub fn read_history(
+        &mut self,
+        messages: &[Message],
+        mut proceed: impl FnMut() -> bool,
+    ) -> Result<usize, SessionError> {
         if messages.iter().any(Message::shows_something) {
             return Ok(0);
         }
         let next = Message::user("?");
         let messages: Vec<Value> = messages.iter().chain([&next]).map(Message::to_json).collect();
-        let ids = prompt_ids(&self.tokenizer, &self.template, &messages, self.options.thinking)?;
+        let ids = self.prompt_ids(&messages)?;
         let turn = self.tokenizer.added_token("<|im_start|>");
         let mut turns = (0..ids.len()).rev().filter(|&at| turn == Some(ids[at]));
         // The last turn is the answer's, the one before it the question's.
@@ -305,11 +315,16 @@ impl Session {
         }
         let n_have = self.context.rewind_to_common_prefix(&rows);
         let canceller = &self.canceller;
-        let read = self.context.prefill(&rows[n_have..], None, |_| !canceller.is_cancelled());
+        let mut n = 0;
+        for rows in rows[n_have..].chunks(AT_ONCE) {
+            n += self.context.prefill(rows, None, |_| true).map_err(generate::Error::from)?;
+            if canceller.is_cancelled() || !proceed() {
+                break;
+            }
+        }
         self.canceller.rearm();
-        let n = read.map_err(generate::Error::from)?;
         self.context.checkpoint();
-        if let Some(cache) = &mut self.cache {
+        if let Some(cache) = self.cache.as_mut().filter(|_| n_have + n == rows.len()) {
             cache.keep(self.context.runner(), self.context.sequence());
         }
         Ok(n)
@@ -339,6 +354,11 @@ impl Session {
     pub fn continue_text(&mut self, text: &str, mut on_event: impl FnMut(Event<'_>)) -> Result<Outcome, SessionError> {
         let ids = self.tokenizer.encode(text, Special::None);
         self.write(&Prompt { ids, seen: Vec::new() }, 0, Thinking::ignored(), &mut on_event)
+    }
+
+    fn prompt_ids(&self, messages: &[Value]) -> Result<Vec<u32>, chat::Error> {
+        let (tools, thinking) = (self.tools.as_ref(), self.options.thinking);
+        prompt_ids(&self.tokenizer, &self.template, messages, tools, thinking)
     }
 
     /// Puts pictures and clips in their places.
@@ -417,9 +437,11 @@ pub(super) fn prompt_ids(
     tokenizer: &Tokenizer,
     template: &Template,
     messages: &[Value],
+    tools: Option<&Value>,
     thinking: bool,
 ) -> Result<Vec<u32>, chat::Error> {
-    let prompt = template.prompt(&Request::new(messages.to_vec(), thinking), tokenizer)?;
+    let request = Request { tools: tools.cloned(), ..Request::new(messages.to_vec(), thinking) };
+    let prompt = template.prompt(&request, tokenizer)?;
     Ok(tokenizer.encode_prompt(&prompt))
 }
 

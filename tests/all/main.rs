@@ -2,6 +2,7 @@
 //! for each subject. `cargo test --test all golden::` runs one of them.
 
 mod allocations;
+mod baked;
 mod batch;
 mod chat;
 mod cli_logits;
