@@ -4,7 +4,8 @@ use super::{named, printable};
 use anyhow::Result;
 use qwen_edge::chat::{self, Template};
 use qwen_edge::engine::byte_size::ByteSize;
-use qwen_edge::engine::load::mapped_load;
+use qwen_edge::engine::draft::Draft;
+use qwen_edge::engine::load::{draft_load, mapped_load};
 use qwen_edge::engine::plan::{Load, Plan};
 use qwen_edge::engine::runner::{DEFAULT_BATCH, Settings};
 use qwen_edge::gguf::{Gguf, Note, TensorType};
@@ -193,6 +194,8 @@ struct Need {
     state: u64,
     buffers: u64,
     program: u64,
+    /// The block for drafting and what it remembers, and the index for copying.
+    drafts: u64,
     total: u64,
 }
 
@@ -270,10 +273,10 @@ impl Report {
     }
 
     fn text(&mut self, gguf: &Gguf) {
-        let config = self.check(Config::from_gguf(gguf));
+        let config = self.check(Model::config(gguf));
         let n_vocab = gguf.tensor("token_embd.weight").and_then(|tensor| tensor.shape.first().copied()).unwrap_or(0);
         if let Some(config) = config {
-            let load = mapped_load(gguf, &config, 1);
+            let load = Load { drafts: draft_load(gguf, &config, Draft::Auto), ..mapped_load(gguf, &config, 1) };
             let of_mtp = gguf.tensors().filter(|tensor| Role::of(tensor.name, config.n_layer()) == Role::Drafting);
             let mtp_bytes = of_mtp.map(|tensor| tensor.bytes.len() as u64).sum();
             let mtp = config.n_mtp > 0;
@@ -394,6 +397,7 @@ impl Need {
             state: plan.context.state as u64,
             buffers: plan.context.scratch as u64,
             program: plan.program,
+            drafts: plan.drafts,
             total: plan.total(),
         }
     }
@@ -480,9 +484,18 @@ impl Display for Report {
             line("rope", &rope)?;
             line("context", &format!("{} tokens in training", m.n_ctx_train))?;
             line("head", if m.tied_head { "the embedding table (tied)" } else { "its own matrix (untied)" })?;
-            let mtp = format!("one block, {}, for drafting", ByteSize(m.mtp_bytes));
+            let mtp = match (m.mtp, m.mtp_bytes) {
+                (true, bytes) => format!("one block for drafting, whole, {}", ByteSize(bytes)),
+                (false, 0) => {
+                    "no block for drafting in this file; some publishers have it in mtp-NAME.gguf (--draft-model)"
+                        .to_owned()
+                }
+                (false, _) => {
+                    "a block for drafting that is not whole; --draft-model takes one from another file".to_owned()
+                }
+            };
             line("thinking", if m.thinks_by_default { "on unless --think off" } else { "off unless --think on" })?;
-            line("mtp", if m.mtp { &mtp } else { "none in this file: no drafting" })?;
+            line("mtp", &mtp)?;
         }
         if let Some(v) = self.vision.as_ref().filter(|v| v.inside) {
             let VisionTower { n_layer, n_embd, n_ff, n_head, .. } = v;
@@ -521,14 +534,14 @@ impl Display for Report {
             line("does not run", problem)?;
         }
         if !self.memory.is_empty() {
-            let header = ["context", "weights", "KV f16", "state", "buffers", "program", "total"];
-            let row = |cells: [String; 7]| cells.map(|cell| format!("{cell:>10}")).concat();
+            let header = ["context", "weights", "KV f16", "state", "buffers", "program", "drafts", "total"];
+            let row = |cells: [String; 8]| cells.map(|cell| format!("{cell:>10}")).concat();
             line("\nmemory", &row(header.map(str::to_owned)))?;
             for need in &self.memory {
-                let Need { n_ctx, weights, kv, state, buffers, program, total } = *need;
-                let bytes = [weights, kv, state, buffers, program, total].map(|n| ByteSize(n).to_string());
-                let [weights, kv, state, buffers, program, total] = bytes;
-                let cells = [n_ctx.to_string(), weights, kv, state, buffers, program, total];
+                let Need { n_ctx, weights, kv, state, buffers, program, drafts, total } = *need;
+                let bytes = [weights, kv, state, buffers, program, drafts, total].map(|n| ByteSize(n).to_string());
+                let [weights, kv, state, buffers, program, drafts, total] = bytes;
+                let cells = [n_ctx.to_string(), weights, kv, state, buffers, program, drafts, total];
                 line("", &row(cells))?;
             }
         }

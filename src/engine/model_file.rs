@@ -193,7 +193,7 @@ impl ModelFile {
     pub fn open(path: impl AsRef<Path>) -> Result<ModelFile, OpenError> {
         let gguf = Gguf::open(path.as_ref())?;
         // A file of another kind is told so before anything that only a model has is missed.
-        let config = Config::from_gguf(&gguf)?;
+        let config = Model::config(&gguf)?;
         let tokenizer = Tokenizer::from_gguf(&gguf)?;
         let template = Template::from_gguf(&gguf)?;
         let notes = [&config.notes[..], tokenizer.notes()].concat();

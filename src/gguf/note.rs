@@ -21,6 +21,11 @@ impl Note {
         Note { what: format!("key {key}"), why: why.into() }
     }
 
+    /// A note on a part of a file.
+    pub fn part(what: &str, why: impl Into<String>) -> Note {
+        Note { what: what.to_owned(), why: why.into() }
+    }
+
     /// A note on a key whose value cannot be read as what it should be.
     pub(super) fn unreadable(key: &str, error: &Error) -> Note {
         match error {

@@ -6,7 +6,7 @@ use super::names::{Role, Spelling};
 use super::stream::{Stream, Streaming};
 use super::{Config, Error, LayerKind};
 use crate::compute::weight::Weight;
-use crate::gguf::Gguf;
+use crate::gguf::{Gguf, Note};
 use kernels::{Format, Matrix, deltanet};
 
 /// A model ready to run: hyper-parameters, and weights borrowed from the file.
@@ -126,6 +126,22 @@ impl Dense {
 }
 
 impl Model {
+    /// The hyper-parameters of a file, as [`Config::from_gguf`] finds them. A block for drafting of which a tensor is missing is
+    /// left out, and a note says so: the trunk does without it.
+    ///
+    /// # Errors
+    /// As [`Config::from_gguf`].
+    pub fn config(gguf: &Gguf) -> Result<Config, Error> {
+        let mut config = Config::from_gguf(gguf)?;
+        if config.n_mtp == 1
+            && let Err(Error::MissingTensor { name, .. }) = Mtp::find(gguf, &config, config.n_layer(), false)
+        {
+            config.n_mtp = 0;
+            config.notes.push(Note::part("the block for drafting", format!("it has no tensor {name}")));
+        }
+        Ok(config)
+    }
+
     /// Finds and checks every weight.
     ///
     /// # Errors
@@ -145,7 +161,7 @@ impl Model {
     }
 
     fn find(gguf: &Gguf, read: bool) -> Result<Model, Error> {
-        let config = Config::from_gguf(gguf)?;
+        let config = Model::config(gguf)?;
         let n_layer = config.n_layer();
         let text = Text { bind: Bind::new(gguf, read, |name: &str| Spelling::in_text(name, n_layer)), config: &config };
         let bind = &text.bind;

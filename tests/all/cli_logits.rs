@@ -8,6 +8,7 @@ use crate::support::{FLOAT, Fixture, Tensors, assert_close, path, rows};
 use kernels::Kernels;
 use qwen_edge::gguf::writer::{TensorSpec, Writer};
 use qwen_edge::gguf::{Gguf, TensorType};
+use qwen_edge::model::Model;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
@@ -197,13 +198,18 @@ fn refuses_any_missing_tensor_by_its_name() {
             }
             let keep = |spec: TensorSpec| (spec.name != tensor.name).then_some(spec);
             let bytes = rewritten(&fixture.gguf, "qwen35", "", keep);
-            let error = match Gguf::from_bytes(bytes.clone()) {
-                Err(error) => panic!("{error}"),
-                Ok(gguf) => qwen_edge::model::Model::bind(&gguf).err().map(|e| e.to_string()).unwrap_or_default(),
-            };
+            let model = Model::bind(&Gguf::from_bytes(bytes.clone()).unwrap());
+            if tensor.name.starts_with("blk.4.") {
+                // The trunk does without the block for drafting.
+                let model = model.unwrap();
+                let note = model.config.notes.last().unwrap().to_string();
+                let block = tensor.name.strip_suffix("attn_qkv.weight");
+                assert!(model.mtp.is_none() && note.contains(block.unwrap_or(tensor.name)), "{note}");
+                continue;
+            }
+            let error = model.err().map(|e| e.to_string()).unwrap_or_default();
             // A fused projection that is absent is looked for in its parts.
-            let fused =
-                name == "micro-untied" && ["blk.1", "blk.2", "blk.4"].iter().any(|b| tensor.name.starts_with(b));
+            let fused = name == "micro-untied" && ["blk.1", "blk.2"].iter().any(|b| tensor.name.starts_with(b));
             let expected = match tensor.name.strip_suffix("attn_qkv.weight") {
                 Some(block) if fused => format!("{block}attn_q.weight"),
                 _ => tensor.name.to_owned(),

@@ -70,7 +70,7 @@ fn a_text_model_is_described_with_its_memory() {
         assert_eq!(need["n_ctx"], n_ctx);
         assert_eq!(need["kv"], n_ctx * 2 * 256 * 2);
         let part = |name: &str| need[name].as_u64().unwrap();
-        let parts = ["weights", "kv", "state", "buffers", "program"].map(part);
+        let parts = ["weights", "kv", "state", "buffers", "program", "drafts"].map(part);
         assert_eq!(part("total"), parts.iter().sum::<u64>());
         // Three DeltaNet layers: four value heads of 128 x 128, and three inputs of the convolution over 1024 channels.
         assert!(part("state") >= 3 * 4 * (4 * 128 * 128 + 3 * 1024), "{need:#}");

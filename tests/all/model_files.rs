@@ -393,6 +393,9 @@ fn keys_of_a_drafting_block_never_stand_in_the_way() {
     let ignored = "nextn_predict_layers is ignored: ";
     assert_advice("gone", &[], gone, &[ignored]);
     assert_advice("joint-gone", &[], |f| f.tensors.retain(|t| !t.name.contains(".nextn.")), &[ignored]);
+    // Half a block is none.
+    let lacking = &["the block for drafting is ignored: it has no tensor blk.4.nextn.enorm.weight"];
+    assert_advice("half", &[], |f| f.tensors.retain(|t| t.name != "blk.4.nextn.enorm.weight"), lacking);
     // The count was mended, the other key was not.
     let trunk_alone = |f: &mut Rewrite| {
         gone(f);
