@@ -7,7 +7,7 @@ use super::generate::{self, Audience, Outcome, Task, generate};
 use super::message::{Message, shown};
 use super::model_file::{ModelFile, StartError, StartOptions};
 use super::plan::Plan;
-use super::prompt_cache::{self, PromptCache, Reuse};
+use super::prompt_cache::{self, Forks, PromptCache, Reuse};
 use super::ready::Ready;
 use super::runner::Runner;
 use super::sequence::Sequence;
@@ -313,7 +313,8 @@ impl Session {
         {
             return Ok(0);
         }
-        let n_have = self.context.rewind_to_common_prefix(&rows);
+        self.take_up(&rows);
+        let n_have = self.context.n_past();
         let canceller = &self.canceller;
         let mut n = 0;
         for rows in rows[n_have..].chunks(AT_ONCE) {
@@ -406,20 +407,29 @@ impl Session {
         Ok(outcome)
     }
 
-    /// Has the sequence begin with as much of a prompt as it was, or the cache has kept, and returns the rows behind which it is
-    /// worth to be kept.
-    fn recall(&mut self, ids: &[u32], rows: &[InputRow]) -> Vec<usize> {
+    /// Has the sequence begin with as much of these rows as it has read, or the cache has kept, and says why that is no more.
+    fn take_up(&mut self, rows: &[InputRow]) -> Reuse {
         let n_have = self.context.rewind_to_common_prefix(rows);
         let (runner, sequence) = self.context.parts();
-        self.reuse = match &mut self.cache {
+        match &mut self.cache {
             Some(cache) => {
                 let (known, reuse) = cache.recall(runner, rows, n_have);
-                known.into_iter().for_each(|known| *sequence = known);
+                if let Some(known) = known {
+                    *sequence = known;
+                    // The history may go on from here in another way.
+                    sequence.checkpoint();
+                }
                 reuse
             }
             None if n_have > 0 => Reuse::End,
             None => Reuse::NoCache,
-        };
+        }
+    }
+
+    /// Takes up what is known of a prompt, and returns the rows behind which the rest is worth to be kept.
+    fn recall(&mut self, ids: &[u32], rows: &[InputRow]) -> Vec<usize> {
+        self.reuse = self.take_up(rows);
+        let sequence = self.context.sequence();
         self.n_reused_written = sequence.ways().iter().filter(|&&way| way == Way::Written).count();
         if self.cache.is_none() {
             return Vec::new();
@@ -428,7 +438,8 @@ impl Session {
         let user = self.tokenizer.encode("user", Special::None);
         let turns: Vec<usize> = (0..ids.len()).filter(|&at| turn == Some(ids[at])).collect();
         let first_user = turns.iter().copied().find(|at| ids[at + 1..].starts_with(&user));
-        prompt_cache::points(ids.len(), &turns, first_user)
+        let found = self.reuse.differs_at();
+        prompt_cache::points(ids.len(), Forks { turns: &turns, first_user, found })
     }
 }
 

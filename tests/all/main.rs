@@ -22,6 +22,7 @@ mod mtp;
 mod names;
 mod prompt_cache;
 mod recall;
+mod reuse;
 mod sequences;
 #[cfg(target_os = "linux")]
 mod serve;
