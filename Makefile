@@ -51,6 +51,9 @@ SOAK_SECONDS ?= 3600
 soak: build ## 10,000 mixed requests in an hour, and what they leave in memory: make soak [SOAK_SECONDS=3600] [ARGS="--requests 10000"]
 	python3 tests/clients/soak.py target/release/qwen-edge "$(MODEL)" --seconds $(SOAK_SECONDS) $(ARGS)
 
+reuse-table: need-cargo ## what is read of prompts, against the least possible: agents, a chat, edits, retries, branches
+	$(CARGO) test --test all --locked -- --ignored --nocapture reuse::
+
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
 	$(CARGO) test --workspace --locked -- --ignored
 

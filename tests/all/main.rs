@@ -2,6 +2,7 @@
 //! for each subject. `cargo test --test all golden::` runs one of them.
 
 mod allocations;
+mod baked;
 mod batch;
 mod chat;
 mod cli_logits;
@@ -21,6 +22,7 @@ mod mtp;
 mod names;
 mod prompt_cache;
 mod recall;
+mod reuse;
 mod sequences;
 #[cfg(target_os = "linux")]
 mod serve;
