@@ -108,6 +108,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "image", "video"])]
     pub session: Option<PathBuf>,
 
+    /// Read the history as the next prompt will have it while you read the answer: what the template leaves out of it, such as
+    /// thinking, makes it another one. off saves power, and the next answer begins later
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Heal::On)]
+    pub heal: Heal,
+
     /// Begin with what bake has read: the system message and tools of this file, which are read again where it was baked for
     /// another model, level or storage of keys and values
     #[arg(long, value_name = "STATE", conflicts_with_all = ["raw", "system", "session"])]
@@ -133,6 +138,15 @@ pub enum Think {
     Off,
     /// As published for the model's size.
     Auto,
+}
+
+/// Whether histories are read before they are needed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Heal {
+    /// In a chat until a key is pressed, with --session when the answer is complete.
+    On,
+    /// Never.
+    Off,
 }
 
 /// A number of tokens at most, or no limit.
@@ -293,6 +307,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         quiet: args.quiet,
         reports: Vec::new(),
         file: session_file,
+        heal: args.heal,
     };
     let looked = |talk: &mut Talk, specs: &[String], kind| -> anyhow::Result<Vec<Seen>> {
         let parts = specs.iter().map(|spec| talk.look(spec, kind));
@@ -396,6 +411,7 @@ pub(super) struct Talk {
     reports: Vec<Value>,
     /// Where the conversation is kept.
     file: Option<SessionFile>,
+    heal: Heal,
 }
 
 /// What is looked at.
@@ -489,8 +505,15 @@ impl Talk {
         }
         // Whoever waits for the answer has it; the next one will be faster.
         self.report(&outcome, as_json)?;
-        self.session.read_history(&messages, || true)?;
+        if self.heals(&messages) {
+            self.session.read_history(&messages, || true)?;
+        }
         self.keep_state()
+    }
+
+    /// Whether a history is to be read before it is needed.
+    pub fn heals(&self, messages: &[Message]) -> bool {
+        self.heal == Heal::On && !messages.is_empty()
     }
 
     /// Writes the messages into the file of the conversation, if there is one.

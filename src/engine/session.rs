@@ -27,7 +27,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What happens while an answer is made.
 #[derive(Clone, Copy, Debug)]
@@ -111,8 +111,12 @@ pub enum SessionError {
     Generate(#[from] generate::Error),
 }
 
-/// Rows of a history that are read before it is asked whether to go on.
-const AT_ONCE: usize = 64;
+/// Rows of a history that are read before it is asked whether to go on, at first and at least. They are doubled as long as
+/// they take less than [`SOON`].
+const FEW: usize = 16;
+
+/// How soon it is to be asked.
+const SOON: Duration = Duration::from_millis(50);
 
 /// A conversation with a model, or one after the other: an answer is given all messages of its own.
 pub struct Session {
@@ -316,19 +320,23 @@ impl Session {
         self.take_up(&rows);
         let n_have = self.context.n_past();
         let canceller = &self.canceller;
-        let mut n = 0;
-        for rows in rows[n_have..].chunks(AT_ONCE) {
-            n += self.context.prefill(rows, None, |_| true).map_err(generate::Error::from)?;
+        let (mut done, mut at_once) = (n_have, FEW);
+        while done < rows.len() {
+            let start = Instant::now();
+            let n = at_once.min(rows.len() - done);
+            self.context.prefill(&rows[done..done + n], None, |_| true).map_err(generate::Error::from)?;
+            done += n;
             if canceller.is_cancelled() || !proceed() {
                 break;
             }
+            at_once = if start.elapsed() < SOON { at_once * 2 } else { (at_once / 2).max(FEW) };
         }
         self.canceller.rearm();
         self.context.checkpoint();
-        if let Some(cache) = self.cache.as_mut().filter(|_| n_have + n == rows.len()) {
+        if let Some(cache) = self.cache.as_mut().filter(|_| done == rows.len()) {
             cache.keep(self.context.runner(), self.context.sequence());
         }
-        Ok(n)
+        Ok(done - n_have)
     }
 
     /// Writes the one answer to a prompt that has been made into ids ([`super::model_file::ModelFile::prompt_ids`]), with a
