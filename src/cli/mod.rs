@@ -30,6 +30,7 @@ mod printable;
 mod progress;
 pub mod prompt;
 pub mod pull;
+pub mod rm;
 pub mod run;
 pub mod runtime;
 pub mod sampling;
@@ -76,6 +77,7 @@ enum Command {
     Inspect(inspect::Args),
     List(list::Args),
     Pull(pull::Args),
+    Rm(rm::Args),
     Bench(bench::Args),
     Logits(logits::Args),
     #[cfg(feature = "vision")]
@@ -99,6 +101,7 @@ impl Command {
             Command::Inspect(args) => inspect::run(args),
             Command::List(args) => list::run(args),
             Command::Pull(args) => pull::run(args),
+            Command::Rm(args) => rm::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
             #[cfg(feature = "vision")]

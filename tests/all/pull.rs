@@ -509,3 +509,108 @@ fn addresses_and_hashes_are_printed_for_other_programs() {
         refused(&pull(&home, &hub, &[name]), why);
     }
 }
+
+/// The demo model at a hub.
+fn demo() -> Hub {
+    let read = |file: &str| fs::read(Path::new("models").join(file)).unwrap();
+    Hub::start(REPO, &[("small-Q8_0.gguf", read("demo-q8_0.gguf")), (FILE, read("demo-q4_k_m.gguf"))])
+}
+
+#[test]
+fn run_fetches_what_is_not_there_if_it_is_told_to() {
+    let home = Scratch::new("pull");
+    let hub = demo();
+    let run = |more: &[&str]| {
+        let line = ["run", REPO, "-p", "What is 2 + 3?", "--greedy", "-n", "8", "--ctx", "256"];
+        at_home(&home, &hub).args(line).args(more).output().unwrap()
+    };
+    refused(&run(&[]), &format!("{REPO} is not on this machine: qwen-edge pull {REPO} fetches it"));
+    assert!(hub.log().is_empty());
+    let output = run(&["--yes"]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "2+3=5", "{}", told(&output));
+    assert!(
+        told(&output).contains(&format!("of 2 files, {REPO}:Q8_0 is taken: the best that fits")),
+        "{}",
+        told(&output)
+    );
+    // The next time it is here.
+    let asked = hub.log().len();
+    assert_eq!(String::from_utf8_lossy(&run(&[]).stdout).trim(), "2+3=5");
+    assert_eq!(hub.log().len(), asked);
+    // Not where nobody may be asked.
+    let offline =
+        at_home(&home, &hub).args(["run", "a/b", "--yes", "-p", "x"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    refused(&offline, "a/b is not on this machine");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn on_a_terminal_it_asks() {
+    use crate::support::terminal::reply;
+    let home = Scratch::new("pull");
+    let hub = demo();
+    let mut command = at_home(&home, &hub);
+    command.args(["run", REPO, "-p", "What is 2 + 3?", "--greedy", "-n", "8", "--ctx", "256"]);
+    let (status, shown) = reply(&mut command, "[y/N]", "n");
+    assert!(status == Some(1) && shown.contains("is not on this machine. Fetch someone/Small-GGUF:Q8_0: "), "{shown}");
+    assert!(!cache(&home).exists());
+    let mut command = at_home(&home, &hub);
+    command.args(["run", REPO, "-p", "What is 2 + 3?", "--greedy", "-n", "8", "--ctx", "256"]);
+    let (status, shown) = reply(&mut command, "[y/N]", "y");
+    assert!(status == Some(0) && shown.contains("2+3=5") && shown.contains("checked"), "{shown}");
+}
+
+#[test]
+fn what_was_fetched_is_removed_and_nothing_else() {
+    let home = Scratch::new("pull");
+    let files = [(FILE, noise(1000, 1)), ("small-Q8_0.gguf", noise(2000, 2)), ("mmproj-F16.gguf", noise(100, 3))];
+    let hub = Hub::start(REPO, &files);
+    let rm = |args: &[&str]| at_home(&home, &hub).arg("rm").args(args).output().unwrap();
+    let [small, large] = ["Q4_K_M", "Q8_0"].map(|quant| format!("{REPO}:{quant}"));
+    refused(&rm(&[&small]), "is not on this machine");
+    path(&pull(&home, &hub, &[&small]));
+    path(&pull(&home, &hub, &[&large]));
+    refused(&rm(&[REPO]), &format!("may be {small} or {large}: say which"));
+    refused(&rm(&[&small]), "which other programs use too: --yes removes it");
+    assert!(rm(&[&small, "--yes"]).status.success());
+    // The vision file is the other model's as well.
+    let left =
+        |file: &str| snapshot(&home).join(file).exists() && cache(&home).join("blobs").join(hub.hash(file)).exists();
+    assert_eq!(files.each_ref().map(|(file, _)| left(file)), [false, true, true]);
+    // One that somebody else fetched stays.
+    let mark = cache(&home).join("blobs").join(format!("{}.qwen-edge", hub.hash("small-Q8_0.gguf")));
+    fs::remove_file(&mark).unwrap();
+    refused(&rm(&[&large, "--yes"]), "was not fetched by this program and stays");
+    fs::write(&mark, "").unwrap();
+    assert!(rm(&[&large, "--yes"]).status.success());
+    assert!(!cache(&home).exists());
+    // Another program's store.
+    let studio = home.0.join(".lmstudio/models/someone/Other-GGUF");
+    fs::create_dir_all(&studio).unwrap();
+    fs::write(studio.join("other-Q8_0.gguf"), "x").unwrap();
+    refused(&rm(&["someone/Other-GGUF", "--yes"]), "is in the store of lmstudio, which alone removes it");
+    assert!(studio.join("other-Q8_0.gguf").exists());
+}
+
+#[test]
+fn a_new_commit_keeps_what_is_the_same_in_it() {
+    let home = Scratch::new("pull");
+    let hub = Hub::start(REPO, &[(FILE, noise(1000, 1)), ("small-Q8_0.gguf", noise(2000, 2))]);
+    let [small, large] = ["Q4_K_M", "Q8_0"].map(|quant| format!("{REPO}:{quant}"));
+    let old = path(&pull(&home, &hub, &[&small]));
+    path(&pull(&home, &hub, &[&large]));
+    let commit = "f".repeat(40);
+    let of_tree = hub.tree();
+    hub.answer(move |request, reply| match request.target.as_str() {
+        target if target.ends_with("/refs") => {
+            Reply::json(&json!({"branches": [{"name": "main", "targetCommit": commit}]}))
+        }
+        target if target.contains("/tree/") => Reply::json(&of_tree),
+        _ => reply,
+    });
+    let sent = hub.log().iter().filter(|request| request.of_content).count();
+    let new = path(&pull(&home, &hub, &[&small]));
+    assert!(new != old && fs::read(&new).unwrap() == hub.bytes(FILE));
+    assert!(new.with_file_name("small-Q8_0.gguf").exists());
+    assert_eq!(hub.log().iter().filter(|request| request.of_content).count(), sent);
+}

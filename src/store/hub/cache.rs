@@ -67,6 +67,56 @@ impl Folder {
         File::create(&path).map(|_| ()).map_err(|reason| HubError::File { path, reason })
     }
 
+    /// Whether this program fetched a file.
+    pub fn is_marked(&self, hash: &str) -> bool {
+        self.blob(&format!("{hash}{MARK}")).is_file()
+    }
+
+    /// Forgets who fetched a file.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn unmark(&self, hash: &str) -> Result<(), HubError> {
+        let path = self.blob(&format!("{hash}{MARK}"));
+        fs::remove_file(&path).map_err(|reason| HubError::File { path, reason })
+    }
+
+    /// The links in all snapshots.
+    pub fn links(&self) -> Vec<PathBuf> {
+        let mut links = Vec::new();
+        let mut folders = vec![self.path.join("snapshots")];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                match entry.file_type() {
+                    Ok(kind) if kind.is_symlink() => links.push(entry.path()),
+                    Ok(kind) if kind.is_dir() => folders.push(entry.path()),
+                    _ => {}
+                }
+            }
+        }
+        links
+    }
+
+    /// Removes folders that are empty, and where no snapshot is left the names of branches.
+    pub fn tidy(&self) {
+        // A folder that is not empty is not removed.
+        fn tidy(folder: &Path) {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    tidy(&entry.path());
+                }
+            }
+            let _ = fs::remove_dir(folder);
+        }
+        for name in ["snapshots", "blobs"] {
+            tidy(&self.path.join(name));
+        }
+        if !self.path.join("snapshots").exists() {
+            let _ = fs::remove_file(self.path.join("refs").join(BRANCH));
+            tidy(&self.path);
+        }
+    }
+
     /// Where a file of a commit is.
     pub fn file(&self, commit: &str, path: &str) -> PathBuf {
         self.path.join("snapshots").join(commit).join(path)

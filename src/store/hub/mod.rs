@@ -7,4 +7,5 @@ pub mod error;
 pub mod listing;
 pub mod lock;
 pub mod pull;
+pub mod removal;
 pub mod settings;

@@ -154,6 +154,11 @@ impl Hub {
         &self.shared.files[path]
     }
 
+    /// The listing of its repository.
+    pub fn tree(&self) -> Value {
+        self.shared.tree()
+    }
+
     /// From now on every reply goes through `hook`.
     pub fn answer(&self, hook: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static) {
         *self.shared.hook.lock().unwrap() = Box::new(hook);
@@ -203,11 +208,7 @@ impl Shared {
             );
         }
         if path == format!("/api/models/{repo}/tree/{COMMIT}") || path == format!("/api/models/{repo}/tree/main") {
-            let file = |(path, bytes): (&String, &Vec<u8>)| {
-                let (size, oid) = (bytes.len(), &self.hashes[path]);
-                json!({"type": "file", "oid": "0".repeat(40), "size": size, "path": path, "lfs": {"oid": oid, "size": size, "pointerSize": 134}})
-            };
-            return Reply::json(&self.files.iter().map(file).collect());
+            return Reply::json(&self.tree());
         }
         if path == format!("/api/models/{repo}") || path == format!("/api/models/{repo}/revision/main") {
             let siblings: Vec<Value> = self.files.keys().map(|path| json!({"rfilename": path})).collect();
@@ -227,6 +228,15 @@ impl Shared {
             .with("etag", "\"0123456789abcdef\"")
             .with("x-linked-etag", format!("\"{hash}\""))
             .with("x-linked-size", bytes.len())
+    }
+
+    fn tree(&self) -> Value {
+        let file = |(path, bytes): (&String, &Vec<u8>)| {
+            let (size, oid) = (bytes.len(), &self.hashes[path]);
+            let lfs = json!({"oid": oid, "size": size, "pointerSize": 134});
+            json!({"type": "file", "oid": "0".repeat(40), "size": size, "path": path, "lfs": lfs})
+        };
+        self.files.iter().map(file).collect()
     }
 
     fn content(&self, request: &Request) -> Reply {
