@@ -314,7 +314,11 @@ impl Drafting {
             track.source = None;
         }
         if sequence.n_waiting() > MOST_WAITING {
-            let _ = runner.show(sequence, newest.clone(), Outputs::None);
+            // To show it an answer that it will guess nothing of would be a loss; of the next one it may be shown all.
+            track.without_block = self.mode == Draft::Auto && !self.controller.pays();
+            if track.shows() {
+                let _ = runner.show(sequence, newest.clone(), Outputs::None);
+            }
         }
     }
 
