@@ -52,6 +52,9 @@ SOAK_SECONDS ?= 3600
 soak: build ## 10,000 mixed requests in an hour, and what they leave in memory: make soak [SOAK_SECONDS=3600] [ARGS="--requests 10000"]
 	python3 tests/clients/soak.py target/release/qwen-edge "$(MODEL)" --seconds $(SOAK_SECONDS) $(ARGS)
 
+reuse-table: need-cargo ## what is read of prompts, against the least possible: agents, a chat, edits, retries, branches
+	$(CARGO) test --test all --locked -- --ignored --nocapture reuse::
+
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
 	$(CARGO) test --workspace --locked -- --ignored
 
@@ -93,6 +96,9 @@ bench-batch: build ## eight prompts together and one by one in turn: make bench-
 
 bench-serve: build ## how a server does under load: make bench-serve [MODEL=file.gguf] [ARGS="--mmproj FILE --peer LLAMA_SERVER --isa avx2"]
 	python3 scripts/bench_serve.py target/release/qwen-edge "$(MODEL)" $(ARGS)
+
+bench-drafts: build ## what drafting does for each task of the demo model: make bench-drafts [ARGS="--rounds 5"]
+	python3 scripts/bench_drafts.py target/release/qwen-edge models/demo-q8_0.gguf models/demo/heldout.jsonl $(ARGS)
 
 SIZE ?= 0.8b
 QUANT ?= q4_k_m

@@ -261,14 +261,14 @@ impl Args {
             (Some(prompt), None) => {
                 let system = self.system.as_ref().map(|system| json!({"role": "system", "content": system}));
                 let user = json!({"role": "user", "content": prompt});
-                file.prompt_ids(&system.into_iter().chain([user]).collect::<Vec<_>>(), thinking)?
+                file.prompt_ids(&system.into_iter().chain([user]).collect::<Vec<_>>(), None, thinking)?
             }
             (None, Some(_)) if self.raw => {
                 bail!("messages need the chat template, and --raw leaves it out: give a prompt")
             }
             (None, Some(messages)) => {
                 ensure!(!messages.is_empty(), "no messages: expected one or more");
-                file.prompt_ids(&messages, thinking)?
+                file.prompt_ids(&messages, None, thinking)?
             }
             (Some(_), Some(_)) => bail!("both a prompt and messages: expected one of them"),
             (None, None) => bail!("neither a prompt nor messages: expected one of them"),

@@ -5,9 +5,10 @@ use super::screen::Screen;
 use super::{advice, marks, printable, session_file, signals};
 use anyhow::ensure;
 use qwen_edge::engine::message::{Message, Part, Role};
-use qwen_edge::platform::program::terminal;
+use qwen_edge::platform::program::terminal::{self, Keys};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
+use std::io::Write;
 use std::path::Path;
 
 const HELP: &str = "\
@@ -197,7 +198,11 @@ pub(super) fn chat(
     let mut editor = DefaultEditor::new()?;
     let mut conversation = Conversation::new(fresh, messages, shown);
     loop {
-        let text = match read_message(&mut editor) {
+        // Until a line is read, so that what is typed meanwhile is its beginning.
+        let keys = heal(talk, &conversation.messages)?;
+        let line = read_message(&mut editor);
+        drop(keys);
+        let text = match line {
             Ok(text) => text,
             // Ctrl-C on an empty prompt only clears the line.
             Err(ReadlineError::Interrupted) => continue,
@@ -262,9 +267,28 @@ fn keep_answers_apart(screen: &mut Screen) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Has the model read the history as the next prompt will have it, until a key is pressed.
+fn heal(talk: &mut Talk, messages: &[Message]) -> std::io::Result<Option<Keys>> {
+    let Some(keys) = Keys::watch().filter(|_| talk.heals(messages)) else { return Ok(None) };
+    if !keys.is_pressed() {
+        // The editor will show it in the same place.
+        let mut screen = std::io::stdout().lock();
+        screen.write_all(PROMPT.as_bytes())?;
+        screen.flush()?;
+        // What went wrong will go wrong again with the next answer, which then says so.
+        let _ = talk.session.read_history(messages, || !keys.is_pressed());
+        screen.write_all(b"\r")?;
+        screen.flush()?;
+    }
+    Ok(Some(keys))
+}
+
+/// What stands before a message.
+const PROMPT: &str = ">>> ";
+
 /// One message: a line, and the lines it continues in.
 fn read_message(editor: &mut DefaultEditor) -> Result<String, ReadlineError> {
-    let mut text = editor.readline(">>> ")?;
+    let mut text = editor.readline(PROMPT)?;
     while text.ends_with('\\') {
         text.pop();
         text.push('\n');

@@ -8,6 +8,7 @@ mod message;
 
 mod advice;
 mod answers_file;
+pub mod bake;
 pub mod batch;
 pub mod bench;
 mod bench_drafts;
@@ -71,6 +72,7 @@ enum Command {
     Batch(Box<batch::Args>),
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
+    Bake(Box<bake::Args>),
     Cache(cache::Args),
     Inspect(inspect::Args),
     List(list::Args),
@@ -94,6 +96,7 @@ impl Command {
             Command::Batch(args) => batch::run(*args),
             #[cfg(feature = "serve")]
             Command::Serve(args) => serve::run(*args),
+            Command::Bake(args) => bake::run(*args),
             Command::Cache(args) => cache::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::List(args) => list::run(args),

@@ -11,9 +11,10 @@ use super::screen::Screen;
 use super::session_file::SessionFile;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
-use super::{advice, chat, marks, named, pasted, printable, signals, text};
+use super::{advice, bake, chat, marks, named, pasted, printable, signals, text};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
+use qwen_edge::engine::baked::Baked;
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
@@ -107,6 +108,16 @@ pub struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "image", "video"])]
     pub session: Option<PathBuf>,
 
+    /// Read the history as the next prompt will have it while you read the answer: what the template leaves out of it, such as
+    /// thinking, makes it another one. off saves power, and the next answer begins later
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Heal::On)]
+    pub heal: Heal,
+
+    /// Begin with what bake has read: the system message and tools of this file, which are read again where it was baked for
+    /// another model, level or storage of keys and values
+    #[arg(long, value_name = "STATE", conflicts_with_all = ["raw", "system", "session"])]
+    pub baked: Option<PathBuf>,
+
     /// How much to keep of prompts.
     #[command(flatten)]
     pub kept: Kept,
@@ -127,6 +138,15 @@ pub enum Think {
     Off,
     /// As published for the model's size.
     Auto,
+}
+
+/// Whether histories are read before they are needed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Heal {
+    /// In a chat until a key is pressed, with --session when the answer is complete.
+    On,
+    /// Never.
+    Off,
 }
 
 /// A number of tokens at most, or no limit.
@@ -158,6 +178,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
     let path = &named::file_or_fetched(args.input.model(), args.yes)?;
+    let baked = args.baked.as_deref().map(bake::open).transpose()?;
     let folder = args.sight.cache.as_deref().map(CacheFolder::open).transpose()?;
     let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;
     let looks = interactive || !args.sight.is_empty();
@@ -175,7 +196,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let kept = kept.map(|(path, fingerprint)| SessionFile::open(path, fingerprint)).transpose()?;
     let (session_file, mut messages) = kept.map_or_else(Default::default, |(file, messages)| (Some(file), messages));
     // The prompt is known before the plan, which makes room for it.
+    let beginning = baked.as_ref().map(Baked::beginning);
     let system = args.system.as_deref().map(text::without_mark);
+    let system = system.or(beginning.and_then(|beginning| beginning.system.as_deref()));
+    let tools = beginning.and_then(|beginning| beginning.tools.as_ref());
     ensure!(system.is_none() || messages.is_empty(), "--system begins a conversation, and that of --session has begun");
     if session_file.is_some() && messages.is_empty() {
         messages.extend(system.map(Message::system));
@@ -187,10 +211,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let ids = question.as_ref().map(|question| match args.raw {
         _ if session_file.is_some() => {
             let messages: Vec<Value> = messages.iter().map(Message::to_json).collect();
-            Ok(file.prompt_ids(&messages, thinking)?)
+            Ok(file.prompt_ids(&messages, tools, thinking)?)
         }
         true => Ok(file.tokenizer().encode(&question.whole(), qwen_edge::tokenizer::Special::None)),
-        false => args.first_turn(question, system).and_then(|turn| Ok(file.prompt_ids(&turn, thinking)?)),
+        false => args.first_turn(question, system).and_then(|turn| Ok(file.prompt_ids(&turn, tools, thinking)?)),
     });
     let ids = ids.transpose()?;
     let n_prompt = ids.as_ref().map_or(0, |ids| ids.len() + args.sight.most_tokens());
@@ -218,6 +242,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         answers: Some(answers),
         seed,
     };
+    let content = baked.as_ref().map(|_| file.content_fingerprint());
     let cache = folder.zip(fingerprint).map(|(folder, model)| args.kept.cache(folder, model, name.clone()));
     let mut progress = Progress::new();
     let session = file.start(options, &mut |done, total| progress.show(done, total));
@@ -229,6 +254,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     }
     if let Some(file) = session_file.as_ref().filter(|_| messages.len() > 1) {
         file.restore(&mut session).iter().for_each(|note| screen.note(&format!("note: {note}")));
+    }
+    if let Some((baked, content)) = baked.as_ref().zip(content) {
+        session.tools.clone_from(&baked.beginning().tools);
+        if let Err(error) = baked.restore(&mut session, &content) {
+            screen.note(&format!("note: the baked prompt does not fit, and is read: {error}"));
+        }
     }
     if has_tower && session.viewer().is_none() {
         no_tower = NoTower::NoMemory;
@@ -276,6 +307,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         quiet: args.quiet,
         reports: Vec::new(),
         file: session_file,
+        heal: args.heal,
     };
     let looked = |talk: &mut Talk, specs: &[String], kind| -> anyhow::Result<Vec<Seen>> {
         let parts = specs.iter().map(|spec| talk.look(spec, kind));
@@ -379,6 +411,7 @@ pub(super) struct Talk {
     reports: Vec<Value>,
     /// Where the conversation is kept.
     file: Option<SessionFile>,
+    heal: Heal,
 }
 
 /// What is looked at.
@@ -472,8 +505,15 @@ impl Talk {
         }
         // Whoever waits for the answer has it; the next one will be faster.
         self.report(&outcome, as_json)?;
-        self.session.read_history(&messages)?;
+        if self.heals(&messages) {
+            self.session.read_history(&messages, || true)?;
+        }
         self.keep_state()
+    }
+
+    /// Whether a history is to be read before it is needed.
+    pub fn heals(&self, messages: &[Message]) -> bool {
+        self.heal == Heal::On && !messages.is_empty()
     }
 
     /// Writes the messages into the file of the conversation, if there is one.

@@ -5,7 +5,7 @@
 
 use crate::chat::thinking::{Channel, Thinking, Thought};
 use crate::engine::context::{Context, text_rows};
-use crate::engine::draft::{Drafting, Drafts, Phase, SHOWN, Talk, Track};
+use crate::engine::draft::{Drafting, Drafts, Phase, Talk, Track};
 use crate::engine::draw::{Draw, Drawing, Drawn};
 use crate::engine::run_error::RunError;
 use crate::engine::runner::{Runner, Step};
@@ -316,7 +316,8 @@ impl Answer {
                 let rows = &self.prompt[*done..self.prompt.len().min(done + n_prompt)];
                 let checkpoint_at = self.checkpoint_at.checked_sub(*done).filter(|at| (1..rows.len()).contains(at));
                 let left = self.prompt.len() - done - rows.len();
-                let shown = if self.track.shows() { SHOWN.saturating_sub(left).min(rows.len()) } else { 0 };
+                // All or none: shown the last 1,024 rows of 3,400 alone, the demo's block was right 55 times of 100, and not 74.
+                let shown = if self.track.shows() { rows.len() } else { 0 };
                 Some(Wanted { rows, way: Way::Prompt, want: usize::from(left == 0), shown, checkpoint_at })
             }
             Stage::Writing => {

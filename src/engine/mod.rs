@@ -1,6 +1,7 @@
 //! A model at work: the plan of its memory, the runner and the sequences that share its passes, and the answers it writes.
 
 pub mod answers;
+pub mod baked;
 pub mod byte_size;
 pub mod context;
 pub mod draft;

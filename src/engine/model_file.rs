@@ -230,13 +230,23 @@ impl ModelFile {
         }
     }
 
+    /// Tells this model from others wherever its files lie: for what is shipped with it.
+    pub fn content_fingerprint(&self) -> Fingerprint {
+        self.gguf.content_fingerprint()
+    }
+
     /// The ids of a conversation and the start of the next answer: messages as chat templates take them, with one
-    /// placeholder for each picture and clip.
+    /// placeholder for each picture and clip, and the functions that the model may call.
     ///
     /// # Errors
     /// When the template refuses the messages or cannot be run.
-    pub fn prompt_ids(&self, messages: &[Value], thinking: bool) -> Result<Vec<u32>, chat::Error> {
-        prompt_ids(&self.tokenizer, &self.template, messages, thinking)
+    pub fn prompt_ids(
+        &self,
+        messages: &[Value],
+        tools: Option<&Value>,
+        thinking: bool,
+    ) -> Result<Vec<u32>, chat::Error> {
+        prompt_ids(&self.tokenizer, &self.template, messages, tools, thinking)
     }
 
     /// Starts a conversation: makes all of [`ModelFile::make_ready`] and a session of it.

@@ -133,9 +133,8 @@ impl DraftLoad {
             DraftLoad::None => 0,
             DraftLoad::Copies => copies,
             DraftLoad::Block(weights) => {
-                let n_place = draft::window(n_ctx);
-                let memories = DraftMemory::bytes(config, n_place).saturating_mul(n_sequence);
-                let block = Drafter::bytes(config, n_place, n_sequence, kv).saturating_add(memories) as u64;
+                let memories = DraftMemory::bytes(config, n_ctx).saturating_mul(n_sequence);
+                let block = Drafter::bytes(config, n_ctx, n_sequence, kv).saturating_add(memories) as u64;
                 // The hidden states of a batch that the block is shown.
                 let trail = (n_batch as u64).saturating_mul(4 * config.n_embd as u64);
                 [block, trail, copies].into_iter().fold(weights, u64::saturating_add)

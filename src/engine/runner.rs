@@ -5,8 +5,8 @@
 //! sequence from the first to it, and on nothing else: not on the number of threads, on where a pass begins or ends, or on
 //! what shares it.
 
+use super::draft::Draft;
 use super::draft::shortlist::Shortlist;
-use super::draft::{Draft, window};
 use super::run_error::RunError;
 use super::sequence::Sequence;
 use crate::compute::Compute;
@@ -444,7 +444,7 @@ impl Runner {
         self.drafting = drafting;
         if drafting != Draft::Off && self.model.mtp.is_some() && self.drafter.is_none() {
             let Settings { n_ctx, n_sequence, kv, .. } = self.settings;
-            self.drafter = Some(Box::new(Drafter::new(&self.model.config, window(n_ctx), n_sequence, kv)));
+            self.drafter = Some(Box::new(Drafter::new(&self.model.config, n_ctx, n_sequence, kv)));
         }
         self.drafter.is_some()
     }

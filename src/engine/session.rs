@@ -7,7 +7,7 @@ use super::generate::{self, Audience, Outcome, Task, generate};
 use super::message::{Message, shown};
 use super::model_file::{ModelFile, StartError, StartOptions};
 use super::plan::Plan;
-use super::prompt_cache::{self, PromptCache, Reuse};
+use super::prompt_cache::{self, Forks, PromptCache, Reuse};
 use super::ready::Ready;
 use super::runner::Runner;
 use super::sequence::Sequence;
@@ -27,7 +27,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What happens while an answer is made.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +111,13 @@ pub enum SessionError {
     Generate(#[from] generate::Error),
 }
 
+/// Rows of a history that are read before it is asked whether to go on, at first and at least. They are doubled as long as
+/// they take less than [`SOON`].
+const FEW: usize = 16;
+
+/// How soon it is to be asked.
+const SOON: Duration = Duration::from_millis(50);
+
 /// A conversation with a model, or one after the other: an answer is given all messages of its own.
 pub struct Session {
     context: Context,
@@ -124,6 +131,8 @@ pub struct Session {
     cache: Option<PromptCache>,
     reuse: Reuse,
     n_reused_written: usize,
+    /// Functions that the model may call, as JSON schemas.
+    pub tools: Option<Value>,
     /// How answers are made.
     pub options: AnswerOptions,
 }
@@ -147,6 +156,7 @@ impl Session {
             cache,
             reuse,
             n_reused_written,
+            tools: None,
             options,
         }
     }
@@ -270,7 +280,7 @@ impl Session {
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Outcome, SessionError> {
         let messages_json: Vec<Value> = messages.iter().map(Message::to_json).collect();
-        let ids = prompt_ids(&self.tokenizer, &self.template, &messages_json, self.options.thinking)?;
+        let ids = self.prompt_ids(&messages_json)?;
         let (images, clips) = shown(messages);
         let prompt = self.arrange(ids, &images, &clips)?;
         // The answer begins a turn of its own: up to there the next prompt will be the same. What the template puts
@@ -283,17 +293,21 @@ impl Session {
 
     /// Reads what templates make of the messages so far in the prompts to come, which is not all that was written: they leave
     /// out earlier thinking. The next answer then begins with its question. Returns the rows read; none where pictures are
-    /// shown, or when the context is full.
+    /// shown, or when the context is full. `proceed` is asked after every few rows whether to go on; what is read by then stays.
     ///
     /// # Errors
     /// As [`Session::answer`].
-    pub fn read_history(&mut self, messages: &[Message]) -> Result<usize, SessionError> {
+    pub fn read_history(
+        &mut self,
+        messages: &[Message],
+        mut proceed: impl FnMut() -> bool,
+    ) -> Result<usize, SessionError> {
         if messages.iter().any(Message::shows_something) {
             return Ok(0);
         }
         let next = Message::user("?");
         let messages: Vec<Value> = messages.iter().chain([&next]).map(Message::to_json).collect();
-        let ids = prompt_ids(&self.tokenizer, &self.template, &messages, self.options.thinking)?;
+        let ids = self.prompt_ids(&messages)?;
         let turn = self.tokenizer.added_token("<|im_start|>");
         let mut turns = (0..ids.len()).rev().filter(|&at| turn == Some(ids[at]));
         // The last turn is the answer's, the one before it the question's.
@@ -303,16 +317,26 @@ impl Session {
         {
             return Ok(0);
         }
-        let n_have = self.context.rewind_to_common_prefix(&rows);
+        self.take_up(&rows);
+        let n_have = self.context.n_past();
         let canceller = &self.canceller;
-        let read = self.context.prefill(&rows[n_have..], None, |_| !canceller.is_cancelled());
+        let (mut done, mut at_once) = (n_have, FEW);
+        while done < rows.len() {
+            let start = Instant::now();
+            let n = at_once.min(rows.len() - done);
+            self.context.prefill(&rows[done..done + n], None, |_| true).map_err(generate::Error::from)?;
+            done += n;
+            if canceller.is_cancelled() || !proceed() {
+                break;
+            }
+            at_once = if start.elapsed() < SOON { at_once * 2 } else { (at_once / 2).max(FEW) };
+        }
         self.canceller.rearm();
-        let n = read.map_err(generate::Error::from)?;
         self.context.checkpoint();
-        if let Some(cache) = &mut self.cache {
+        if let Some(cache) = self.cache.as_mut().filter(|_| done == rows.len()) {
             cache.keep(self.context.runner(), self.context.sequence());
         }
-        Ok(n)
+        Ok(done - n_have)
     }
 
     /// Writes the one answer to a prompt that has been made into ids ([`super::model_file::ModelFile::prompt_ids`]), with a
@@ -339,6 +363,11 @@ impl Session {
     pub fn continue_text(&mut self, text: &str, mut on_event: impl FnMut(Event<'_>)) -> Result<Outcome, SessionError> {
         let ids = self.tokenizer.encode(text, Special::None);
         self.write(&Prompt { ids, seen: Vec::new() }, 0, Thinking::ignored(), &mut on_event)
+    }
+
+    fn prompt_ids(&self, messages: &[Value]) -> Result<Vec<u32>, chat::Error> {
+        let (tools, thinking) = (self.tools.as_ref(), self.options.thinking);
+        prompt_ids(&self.tokenizer, &self.template, messages, tools, thinking)
     }
 
     /// Puts pictures and clips in their places.
@@ -386,20 +415,29 @@ impl Session {
         Ok(outcome)
     }
 
-    /// Has the sequence begin with as much of a prompt as it was, or the cache has kept, and returns the rows behind which it is
-    /// worth to be kept.
-    fn recall(&mut self, ids: &[u32], rows: &[InputRow]) -> Vec<usize> {
+    /// Has the sequence begin with as much of these rows as it has read, or the cache has kept, and says why that is no more.
+    fn take_up(&mut self, rows: &[InputRow]) -> Reuse {
         let n_have = self.context.rewind_to_common_prefix(rows);
         let (runner, sequence) = self.context.parts();
-        self.reuse = match &mut self.cache {
+        match &mut self.cache {
             Some(cache) => {
                 let (known, reuse) = cache.recall(runner, rows, n_have);
-                known.into_iter().for_each(|known| *sequence = known);
+                if let Some(known) = known {
+                    *sequence = known;
+                    // The history may go on from here in another way.
+                    sequence.checkpoint();
+                }
                 reuse
             }
             None if n_have > 0 => Reuse::End,
             None => Reuse::NoCache,
-        };
+        }
+    }
+
+    /// Takes up what is known of a prompt, and returns the rows behind which the rest is worth to be kept.
+    fn recall(&mut self, ids: &[u32], rows: &[InputRow]) -> Vec<usize> {
+        self.reuse = self.take_up(rows);
+        let sequence = self.context.sequence();
         self.n_reused_written = sequence.ways().iter().filter(|&&way| way == Way::Written).count();
         if self.cache.is_none() {
             return Vec::new();
@@ -408,7 +446,8 @@ impl Session {
         let user = self.tokenizer.encode("user", Special::None);
         let turns: Vec<usize> = (0..ids.len()).filter(|&at| turn == Some(ids[at])).collect();
         let first_user = turns.iter().copied().find(|at| ids[at + 1..].starts_with(&user));
-        prompt_cache::points(ids.len(), &turns, first_user)
+        let found = self.reuse.differs_at();
+        prompt_cache::points(ids.len(), Forks { turns: &turns, first_user, found })
     }
 }
 
@@ -417,9 +456,11 @@ pub(super) fn prompt_ids(
     tokenizer: &Tokenizer,
     template: &Template,
     messages: &[Value],
+    tools: Option<&Value>,
     thinking: bool,
 ) -> Result<Vec<u32>, chat::Error> {
-    let prompt = template.prompt(&Request::new(messages.to_vec(), thinking), tokenizer)?;
+    let request = Request { tools: tools.cloned(), ..Request::new(messages.to_vec(), thinking) };
+    let prompt = template.prompt(&request, tokenizer)?;
     Ok(tokenizer.encode_prompt(&prompt))
 }
 

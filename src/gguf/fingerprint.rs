@@ -9,6 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// one of the other.
 const VERSION: &[u8] = b"qwen-edge model fingerprint 1\n";
 
+/// What the hash of content alone begins with.
+const CONTENT_VERSION: &[u8] = b"qwen-edge model content fingerprint 1\n";
+
 /// Pieces of a tensor that are hashed: one at its start, one at its end, the others evenly between.
 const PIECES: usize = 4;
 
@@ -61,12 +64,24 @@ impl Gguf {
     ///
     /// It reads the header and a few pages of each tensor, which takes some milliseconds once those are in the page cache.
     pub fn fingerprint(&self) -> Fingerprint {
+        self.hash(VERSION, true)
+    }
+
+    /// As [`Gguf::fingerprint`] without the times of change, so that all copies have the same: for what is made on one machine
+    /// and used on others. A change between the pieces is not noticed.
+    pub fn content_fingerprint(&self) -> Fingerprint {
+        self.hash(CONTENT_VERSION, false)
+    }
+
+    fn hash(&self, version: &[u8], times: bool) -> Fingerprint {
         let mut hash = Sha256::new();
-        hash.update(VERSION);
+        hash.update(version);
         hash.update((self.shards.len() as u64).to_le_bytes());
         for shard in &self.shards {
             hash.update((shard.bytes.len() as u64).to_le_bytes());
-            hash.update(nanoseconds(shard.changed).to_le_bytes());
+            if times {
+                hash.update(nanoseconds(shard.changed).to_le_bytes());
+            }
             hash.update((shard.header_bytes as u64).to_le_bytes());
             hash.update(&shard.bytes[..shard.header_bytes]);
             for entry in &shard.tensors {
@@ -144,10 +159,14 @@ mod tests {
             path
         };
         let of = |path: &Path| Gguf::open(path).unwrap().fingerprint();
+        let content = |path: &Path| Gguf::open(path).unwrap().content_fingerprint();
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         let original = of(&write("a.gguf", time));
         assert_eq!(of(&write("b.gguf", time)), original);
-        assert_ne!(of(&write("c.gguf", time + Duration::from_secs(1))), original);
+        let late = write("c.gguf", time + Duration::from_secs(1));
+        assert_ne!(of(&late), original);
+        assert_eq!(content(&late), content(&dir.0.join("a.gguf")));
+        assert_ne!(content(&late), original);
         // It is that of the file as it was opened, wherever the weights are held then.
         let mut gguf = Gguf::open(&dir.0.join("a.gguf")).unwrap();
         gguf.copy_into_memory(|_| ()).unwrap();

@@ -2,6 +2,7 @@
 //! for each subject. `cargo test --test all golden::` runs one of them.
 
 mod allocations;
+mod baked;
 mod batch;
 mod chat;
 mod cli_logits;
@@ -23,6 +24,7 @@ mod prompt_cache;
 #[cfg(unix)]
 mod pull;
 mod recall;
+mod reuse;
 mod sequences;
 #[cfg(target_os = "linux")]
 mod serve;

@@ -6,6 +6,7 @@ use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, Vocab};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Termios, tcgetattr};
+use serde_json::json;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
@@ -197,6 +198,13 @@ struct Chat {
 impl Chat {
     /// Starts one; its answers go to `answers`, else to the terminal.
     fn start(model: &Path, line: &[&str], answers: Option<File>) -> Chat {
+        let chat = Chat::begin_start(model, line, answers);
+        chat.wait_for_line();
+        chat
+    }
+
+    /// As [`Chat::start`], and does not wait for it.
+    fn begin_start(model: &Path, line: &[&str], answers: Option<File>) -> Chat {
         let (ours, theirs) = terminal();
         let side = || Stdio::from(theirs.try_clone().unwrap());
         let mut command = program();
@@ -205,9 +213,7 @@ impl Chat {
         let program = Program::start(&mut command);
         let keys = File::from(ours);
         let shown = Shown::of(keys.try_clone().unwrap());
-        let chat = Chat { program, theirs, keys, shown, n_lines: 0 };
-        chat.wait_for_line();
-        chat
+        Chat { program, theirs, keys, shown, n_lines: 0 }
     }
 
     /// What the editing of a line begins and ends with: bracketed paste, on and off.
@@ -298,7 +304,6 @@ fn ctrl_c_while_a_message_is_read_takes_it_back_and_tells_what_was_read() {
     // One token at a time, so that there is time to press a key.
     let line = ["--ctx", "16384", "--batch", "1", "-n", "4", "--seed", "1"];
     let mut chat = Chat::start(&model(&scratch), &line, None);
-    let read = |shown: &str| numbers(shown.rsplit_once("[read ").unwrap().1)[0];
     let first = read(&chat.line("hi"));
     chat.line("/reset");
 
@@ -314,6 +319,47 @@ fn ctrl_c_while_a_message_is_read_takes_it_back_and_tells_what_was_read() {
     // As if it had never been said.
     assert_eq!(read(&chat.line("hi")), first);
     chat.leave();
+}
+
+/// What was read for the last answer.
+fn read(shown: &str) -> usize {
+    numbers(shown.rsplit_once("[read ").unwrap().1)[0]
+}
+
+#[test]
+fn a_history_is_read_while_nobody_types_and_no_longer() {
+    if emulated() {
+        return println!("skipped: starts the program");
+    }
+    let scratch = Scratch::new("heal");
+    let (model, long) = (model(&scratch), "one two three ".repeat(60));
+    // One token at a time, so that there is time to press a key.
+    let start = |name: &str, heal: &str| {
+        let talk = json!({"qwen-edge session": 1, "messages": [{"role": "system", "content": &long}]});
+        let talk = scratch.write(name, talk.to_string());
+        let line = ["--ctx", "16384", "--batch", "1", "-n", "4", "--greedy", "--heal", heal, "--session"];
+        Chat::begin_start(&model, &[&line[..], &[talk.to_str().unwrap()]].concat(), None)
+    };
+    let mut never = start("never.json", "off");
+    never.wait_for_line();
+    let all = read(&never.line("hi"));
+
+    // All of it, when there is time.
+    let mut patient = start("patient.json", "on");
+    patient.wait_for_line();
+    assert!(read(&patient.line("hi")) < 40);
+
+    // What is typed before that is taken at once, and is not lost.
+    let mut hurried = start("hurried.json", "on");
+    until("it reads the history", || hurried.shows(">>> ", 1));
+    std::thread::sleep(Duration::from_millis(50));
+    hurried.keys.write_all(b"hi\r").unwrap();
+    hurried.n_lines += 1;
+    until("it reads the line", || hurried.shows("\x1b[?2004l", 1));
+    hurried.wait_for_line();
+    let rest = read(&hurried.shown.so_far());
+    assert!(all / 4 < rest && rest < all, "{rest} of {all} tokens were left");
+    [never, patient, hurried].into_iter().for_each(|chat| drop(chat.leave()));
 }
 
 #[test]

@@ -263,6 +263,12 @@ impl Controller {
         shows
     }
 
+    /// Whether the block's drafts are expected to save any time.
+    pub(super) fn pays(&mut self) -> bool {
+        let base = self.times.first().and_then(Times::base);
+        base.is_none_or(|base| self.gain(base) > 0.0)
+    }
+
     /// Seconds that the block's drafts are expected to save for each token of one conversation.
     fn gain(&mut self, base: f64) -> f64 {
         let Some(times) = self.times.first().and_then(|times| times.all(1)) else { return 0.0 };
@@ -680,6 +686,21 @@ mod tests {
         shown(100);
         let shown = shown(1000);
         assert!((1..10).contains(&shown), "{shown}");
+    }
+
+    #[test]
+    fn a_block_pays_where_its_guesses_are_right_often_enough_for_what_they_take() {
+        for (step, accepted, pays) in [(0.05, 1, true), (0.05, 0, false), (2.0, 1, false)] {
+            let mut controller = controller();
+            assert!(controller.pays(), "nothing is known");
+            for _ in 0..60 {
+                controller.passed(1, 0, Duration::from_millis(20));
+                controller.passed(1, 1, Duration::from_millis(23));
+                controller.stepped(1, Duration::from_secs_f64(0.02 * step));
+                controller.settled(Phase::Answer, Source::Block, 1, accepted);
+            }
+            assert_eq!(controller.pays(), pays, "a step of {step} passes, accepted {accepted}");
+        }
     }
 
     #[test]

@@ -33,14 +33,6 @@ pub const MOST_COPY: usize = LOG_ROWS - 1;
 /// Drafts of all conversations together that `auto` makes for a pass at most.
 pub const MOST_EXTRA: usize = LOG_ROWS - 1;
 
-/// Rows of a prompt that the block is shown, the last ones.
-pub(super) const SHOWN: usize = usize::MAX;
-
-/// Pairs that the block remembers of a sequence of `n_ctx` positions: those that it was shown, and of an answer as many.
-pub(super) fn window(n_ctx: usize) -> usize {
-    n_ctx.min(SHOWN.saturating_mul(2))
-}
-
 /// Bytes that drafts of one conversation of `n_ctx` positions take, those of the block apart.
 pub(super) fn bytes(n_ctx: usize) -> usize {
     n_ctx.saturating_mul(copy::BYTES_A_TOKEN).saturating_add(shortlist::BYTES)
@@ -322,7 +314,11 @@ impl Drafting {
             track.source = None;
         }
         if sequence.n_waiting() > MOST_WAITING {
-            let _ = runner.show(sequence, newest.clone(), Outputs::None);
+            // To show it an answer that it will guess nothing of would be a loss; of the next one it may be shown all.
+            track.without_block = self.mode == Draft::Auto && !self.controller.pays();
+            if track.shows() {
+                let _ = runner.show(sequence, newest.clone(), Outputs::None);
+            }
         }
     }
 

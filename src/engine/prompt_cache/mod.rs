@@ -85,6 +85,16 @@ pub enum Reuse {
     End,
 }
 
+impl Reuse {
+    /// The row from which on a prompt was found to differ from what is kept.
+    pub fn differs_at(&self) -> Option<usize> {
+        match *self {
+            Reuse::Differs { at } | Reuse::NoState { known: at } => Some(at),
+            Reuse::NoCache | Reuse::Short | Reuse::Nothing | Reuse::Damaged | Reuse::End => None,
+        }
+    }
+}
+
 impl fmt::Display for Reuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -99,24 +109,31 @@ impl fmt::Display for Reuse {
     }
 }
 
-/// Rows of a prompt behind which a state is worth [keeping](PromptCache::keep), ascending: `turns` are the rows at which turns
-/// begin, `first_user` the first of them that is a user's.
-pub fn points(n_prompt: usize, turns: &[usize], first_user: Option<usize>) -> Vec<usize> {
-    let end = n_prompt.saturating_sub(BEFORE_END);
-    let mut points: Vec<usize> = (FAR..end).step_by(FAR).collect();
-    points.extend(first_user);
-    // Where the last question begins, and the answer to it.
-    points.extend(turns.iter().rev().take(2));
-    if turns.is_empty() {
-        points.push(end);
+/// Where prompts are likely to begin to differ.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Forks<'a> {
+    /// Rows at which turns begin, ascending.
+    pub turns: &'a [usize],
+    /// The first of them that is a user's.
+    pub first_user: Option<usize>,
+    /// The row from which on a prompt was found to differ from what is kept, where there was no state.
+    pub found: Option<usize>,
+}
+
+/// Rows of a prompt behind which a state is worth [keeping](PromptCache::keep), ascending, and not too close to each other: what
+/// all conversations begin with, where this one has left an earlier one, where its last answer and its last question begin.
+pub fn points(n_prompt: usize, forks: Forks<'_>) -> Vec<usize> {
+    let Forks { turns, first_user, found } = forks;
+    let near_end = n_prompt.saturating_sub(BEFORE_END);
+    let mut last_turns = turns.iter().rev().copied();
+    let likely = [first_user, found, last_turns.next().or(Some(near_end)), last_turns.next()];
+    let mut points: Vec<usize> = Vec::new();
+    for at in likely.into_iter().flatten().chain((FAR..near_end).step_by(FAR)) {
+        if (WORTH..n_prompt).contains(&at) && points.iter().all(|point| point.abs_diff(at) >= WORTH) {
+            points.push(at);
+        }
     }
     points.sort_unstable();
-    let mut last = 0;
-    points.retain(|&point| {
-        let keep = point >= last + WORTH && point < n_prompt;
-        last = if keep { point } else { last };
-        keep
-    });
     points
 }
 
@@ -294,19 +311,24 @@ fn page_bytes(runner: &Runner) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::Forks;
 
     #[test]
     fn states_are_kept_where_the_next_prompt_may_begin_to_differ_and_not_too_close() {
+        let points = |n, turns: &[usize], first_user| super::points(n, Forks { turns, first_user, found: None });
         // A system message of 700 rows, a question of 300 and the start of an answer.
         assert_eq!(points(1_010, &[0, 700, 1_000], Some(700)), [700, 1_000]);
         // No system message.
         assert_eq!(points(305, &[0, 300], Some(0)), [300]);
-        // Short ones.
+        // Short ones: what all conversations begin with, then the start of the answer.
         assert_eq!(points(120, &[0, 30, 115], Some(30)), [0; 0]);
-        assert_eq!(points(905, &[0, 700, 780, 850, 900], Some(700)), [700, 850]);
+        assert_eq!(points(760, &[0, 700, 750], Some(700)), [700]);
+        assert_eq!(points(905, &[0, 700, 780, 850, 900], Some(700)), [700, 900]);
         // A plain text, and a long one.
         assert_eq!(points(1_000, &[], None), [992]);
         assert_eq!(points(20_000, &[], None), [8_192, 16_384, 19_992]);
+        // Where this one left another.
+        let forks = Forks { turns: &[0, 400, 990], first_user: Some(400), found: Some(900) };
+        assert_eq!(super::points(1_000, forks), [400, 900]);
     }
 }

@@ -1,4 +1,4 @@
-//! Standard output beside a terminal that lines are read from.
+//! A terminal that lines are read from: its keys between two lines, and standard output beside it.
 
 use std::fs::File;
 use std::io;
@@ -33,4 +33,55 @@ pub fn take_stdout() -> io::Result<Option<File>> {
 #[allow(missing_docs)]
 pub fn take_stdout() -> io::Result<Option<File>> {
     Ok(None)
+}
+
+/// Standard input while nobody edits a line on it: it is seen when a key is pressed, keys are not shown, and none sends a
+/// signal. What was pressed is there for who edits the next line; then this is dropped, and the terminal is as it was.
+#[cfg(unix)]
+pub struct Keys {
+    before: rustix::termios::Termios,
+}
+
+#[cfg(unix)]
+impl Keys {
+    /// Looks at keys from now on; `None` where standard input is no terminal.
+    pub fn watch() -> Option<Keys> {
+        use rustix::termios::{InputModes, LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(io::stdin()).ok()?;
+        let mut modes = before.clone();
+        modes.local_modes &= !(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG | LocalModes::IEXTEN);
+        modes.input_modes &= !(InputModes::ICRNL | InputModes::IXON);
+        tcsetattr(io::stdin(), OptionalActions::Now, &modes).ok()?;
+        Some(Keys { before })
+    }
+
+    /// Whether a key was pressed.
+    pub fn is_pressed(&self) -> bool {
+        rustix::io::ioctl_fionread(io::stdin()).is_ok_and(|n| n > 0)
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Keys {
+    fn drop(&mut self) {
+        // A terminal that has gone needs nothing.
+        let _ = rustix::termios::tcsetattr(io::stdin(), rustix::termios::OptionalActions::Now, &self.before);
+    }
+}
+
+/// Other systems do not tell.
+#[cfg(not(unix))]
+#[allow(missing_docs)]
+pub struct Keys(());
+
+#[cfg(not(unix))]
+#[allow(missing_docs)]
+impl Keys {
+    pub fn watch() -> Option<Keys> {
+        None
+    }
+
+    pub fn is_pressed(&self) -> bool {
+        true
+    }
 }
