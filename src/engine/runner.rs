@@ -5,8 +5,8 @@
 //! sequence from the first to it, and on nothing else: not on the number of threads, on where a pass begins or ends, or on
 //! what shares it.
 
-use super::draft::shortlist::Shortlist;
 use super::draft::Draft;
+use super::draft::shortlist::Shortlist;
 use super::run_error::RunError;
 use super::sequence::Sequence;
 use crate::compute::Compute;
