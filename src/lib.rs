@@ -38,7 +38,8 @@
 //! | [`vision`] | pictures and clips to rows of a prompt |
 //! | [`engine`] | a model at work: its plan, the runner, sequences that share its passes, answers, and the session |
 //! | `serve` | the model over HTTP: requests, their queue, and answers as they are made |
-//! | `store` | what a model is called, and which ones other programs have on this machine |
+//! | `fetch` | files over HTTP: bytes that come from elsewhere, in blocks that are never fetched twice |
+//! | `store` | what a model is called, which ones are on this machine, and the hub that others come from |
 //!
 //! # Features
 //!
@@ -56,6 +57,8 @@
 pub mod chat;
 pub mod compute;
 pub mod engine;
+#[cfg(feature = "cli")]
+pub mod fetch;
 pub mod gguf;
 pub mod model;
 pub mod platform;

@@ -27,7 +27,10 @@ mod named;
 mod pasted;
 mod piped;
 mod printable;
+mod progress;
 pub mod prompt;
+pub mod pull;
+pub mod rm;
 pub mod run;
 pub mod runtime;
 pub mod sampling;
@@ -73,6 +76,8 @@ enum Command {
     Cache(cache::Args),
     Inspect(inspect::Args),
     List(list::Args),
+    Pull(pull::Args),
+    Rm(rm::Args),
     Bench(bench::Args),
     Logits(logits::Args),
     #[cfg(feature = "vision")]
@@ -95,6 +100,8 @@ impl Command {
             Command::Cache(args) => cache::run(args),
             Command::Inspect(args) => inspect::run(args),
             Command::List(args) => list::run(args),
+            Command::Pull(args) => pull::run(args),
+            Command::Rm(args) => rm::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Logits(args) => logits::run(args),
             #[cfg(feature = "vision")]

@@ -84,6 +84,10 @@ pub struct Args {
     #[arg(short, long)]
     pub quiet: bool,
 
+    /// Fetch a model that is given by name and is not on this machine, without a question
+    #[arg(long)]
+    pub yes: bool,
+
     /// What to look at.
     #[command(flatten)]
     pub sight: Sight,
@@ -173,7 +177,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(!args.raw || args.sight.is_empty(), "--raw takes no pictures: their places are part of the chat template");
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
-    let path = &named::file(args.input.model())?;
+    let path = &named::file_or_fetched(args.input.model(), args.yes)?;
     let baked = args.baked.as_deref().map(bake::open).transpose()?;
     let folder = args.sight.cache.as_deref().map(CacheFolder::open).transpose()?;
     let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;

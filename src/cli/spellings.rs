@@ -50,7 +50,8 @@ const ONE: &str = "there is one conversation at a time here";
 const SHARED: &str = "conversations share passes and memory wherever there are several";
 const CPU: &str = "threads are given with --threads alone";
 const DRAFT: &str = "this program does not draft with a second model";
-const DOWNLOAD: &str = "this program downloads nothing: download the GGUF file and give its name";
+const DOWNLOAD: &str =
+    "give the repository as the model, user/repo:QUANT, once `qwen-edge pull user/repo:QUANT` has fetched it";
 
 /// Spellings and what they mean, by the programs they come from. One that is there twice means an option of some commands,
 /// and nothing in the others.

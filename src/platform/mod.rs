@@ -2,6 +2,8 @@
 //! program its signals and terminals. The only room that asks which system it is built for.
 
 pub mod atomic_file;
+#[cfg(feature = "cli")]
+pub mod disk;
 pub(crate) mod file_bytes;
 pub mod machine;
 pub mod page_cache;

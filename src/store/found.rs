@@ -1,9 +1,11 @@
 //! All models that are on this machine, and the one that a name means.
 
 use super::entry::{Entry, Source};
-use super::name::{HubName, Name};
+use super::hub::choice;
+use super::name::Name;
 use super::places::Places;
-use super::{folder, hub_cache, ollama, table};
+use super::table::Table;
+use super::{folder, hub_cache, ollama};
 use std::collections::HashSet;
 use std::fs;
 
@@ -24,23 +26,20 @@ pub fn models(places: &Places) -> Vec<Entry> {
 }
 
 /// Those of `models` that a name means, whole or not.
-pub fn named<'m>(models: &'m [Entry], name: &Name) -> Vec<&'m Entry> {
+pub fn named<'m>(models: &'m [Entry], name: &Name, table: &Table) -> Vec<&'m Entry> {
     let is = |entry: &Entry| match name {
         Name::Hub(name) => entry.is(name),
         Name::Ollama { .. } => entry.source == Source::Ollama && entry.name == name.to_string(),
         Name::Table { .. } => {
-            let name = name.to_string();
             let of_ollama = entry.source == Source::Ollama && entry.name == format!("ollama:{name}");
-            of_ollama || table::repos(&name).into_iter().any(|repo| entry.is(&HubName { repo, quant: None }))
+            of_ollama || table.models(name).iter().any(|model| entry.is(model))
         }
     };
     models.iter().filter(|entry| is(entry)).collect()
 }
 
-/// Of several models the one to take: the largest of at most `most` bytes, for more bits are better; the smallest where
-/// all are larger.
-pub fn best<'m>(models: &[&'m Entry], most: u64) -> Option<&'m Entry> {
-    let whole = || models.iter().copied().filter(|entry| entry.complete);
-    let fitting = whole().filter(|entry| entry.bytes <= most).max_by_key(|entry| entry.bytes);
-    fitting.or_else(|| whole().min_by_key(|entry| entry.bytes))
+/// Of several models the one to take, by [`choice::best`]; `most` says how many bytes the weights of one may take.
+pub fn best<'m>(models: &[&'m Entry], most: impl Fn(&str) -> u64) -> Option<&'m Entry> {
+    let whole = models.iter().copied().filter(|entry| entry.complete);
+    choice::best(whole.map(|entry| (entry, entry.quant.clone(), entry.bytes, entry.bytes <= most(&entry.name))))
 }

@@ -1,8 +1,11 @@
-//! Models by name, and those that lie in the folders of other programs. Nothing here speaks to the net, and nothing writes.
+//! Models by name, and those that lie in the folders of other programs. Nothing but the hub speaks to the net, and
+//! nothing but the hub's cache is written to.
 
 pub mod entry;
+pub mod fit;
 pub mod folder;
 pub mod found;
+pub mod hub;
 pub mod hub_cache;
 pub mod name;
 pub mod ollama;

@@ -21,6 +21,8 @@ mod model_files;
 mod mtp;
 mod names;
 mod prompt_cache;
+#[cfg(unix)]
+mod pull;
 mod recall;
 mod reuse;
 mod sequences;

@@ -8,6 +8,8 @@ pub mod header;
 pub mod heldout;
 #[cfg(target_os = "linux")]
 pub mod http;
+#[cfg(unix)]
+pub mod hub;
 pub mod ollama;
 pub mod program;
 pub mod rewrite;

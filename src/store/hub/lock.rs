@@ -1,0 +1,61 @@
+//! Files that one process at a time works on.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+/// How often a lock that another process has is asked for.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A lock that this process has, until it is dropped. The hub's own client takes the same ones.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock at `path`; `wait` is called once where another process has it.
+    ///
+    /// # Errors
+    /// If the file cannot be made.
+    pub fn take(path: &Path, mut wait: impl FnMut()) -> io::Result<Lock> {
+        let mut told = false;
+        loop {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+            match file.try_lock() {
+                Ok(()) if is_at(&file, path) => return Ok(Lock { _file: file }),
+                // Whoever had it took it away with it.
+                Ok(()) => continue,
+                Err(TryLockError::WouldBlock) => {}
+                // A file system without locks: what follows is right nevertheless, as files are moved when they are whole.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                    return Ok(Lock { _file: file });
+                }
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            if !told {
+                wait();
+                told = true;
+            }
+            thread::sleep(TICK);
+        }
+    }
+}
+
+/// Whether a file is still the one at its path.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    matches!((file.metadata().map(id), fs::metadata(path).map(id)), (Ok(a), Ok(b)) if a == b)
+}
+
+#[cfg(not(unix))]
+fn is_at(_: &File, path: &Path) -> bool {
+    path.exists()
+}
