@@ -20,6 +20,7 @@ use super::byte_size::ByteSize;
 use super::runner::Runner;
 use super::sequence::{self, Sequence};
 use crate::gguf::Fingerprint;
+use crate::model::Config;
 use crate::model::input::InputRow;
 use crate::model::memory::Memory;
 use crate::model::pages::PagePool;
@@ -144,6 +145,13 @@ impl PromptCache {
     pub fn new(folder: CacheFolder, most: ByteSize, model: Fingerprint, name: String) -> PromptCache {
         let (chain, notes) = Default::default();
         PromptCache { folder, most: most.0, model, name, chain, written: 0, broken: false, notes }
+    }
+
+    /// Bytes of memory that taking something up needs for a moment, beside those of the plan: the file of a state, and the states
+    /// that are replaced.
+    pub fn bytes_beside(config: &Config, n_ctx: usize) -> u64 {
+        let state = Memory::bytes(config);
+        state.saturating_mul(2).saturating_add(StateHead::most_bytes(n_ctx).saturating_mul(2)) as u64
     }
 
     /// Bytes written since it was opened.
