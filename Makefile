@@ -52,6 +52,9 @@ SOAK_SECONDS ?= 3600
 soak: build ## 10,000 mixed requests in an hour, and what they leave in memory: make soak [SOAK_SECONDS=3600] [ARGS="--requests 10000"]
 	python3 tests/clients/soak.py target/release/qwen-edge "$(MODEL)" --seconds $(SOAK_SECONDS) $(ARGS)
 
+bench-cache: build ## what --cache costs short prompts and saves long ones: make bench-cache MODEL=file.gguf [ARGS="9"]
+	python3 scripts/bench_cache.py target/release/qwen-edge "$(MODEL)" $(ARGS)
+
 reuse-table: need-cargo ## what is read of prompts, against the least possible: agents, a chat, edits, retries, branches
 	$(CARGO) test --test all --locked -- --ignored --nocapture reuse::
 

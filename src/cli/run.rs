@@ -19,7 +19,8 @@ use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
 use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions, vision_ids};
-use qwen_edge::engine::prompt_cache::CacheFolder;
+use qwen_edge::engine::plan::Wish;
+use qwen_edge::engine::prompt_cache::{CacheFolder, PromptCache};
 use qwen_edge::engine::session::{AnswerOptions, Session, SessionError};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model;
@@ -196,10 +197,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let kept = kept.map(|(path, fingerprint)| SessionFile::open(path, fingerprint)).transpose()?;
     let (session_file, mut messages) = kept.map_or_else(Default::default, |(file, messages)| (Some(file), messages));
     // The prompt is known before the plan, which makes room for it.
-    let beginning = baked.as_ref().map(Baked::beginning);
-    let system = args.system.as_deref().map(text::without_mark);
-    let system = system.or(beginning.and_then(|beginning| beginning.system.as_deref()));
-    let tools = beginning.and_then(|beginning| beginning.tools.as_ref());
+    let beginning = baked.as_ref().map(|baked| baked.beginning().clone()).unwrap_or_default();
+    let system = args.system.as_deref().map(text::without_mark).or(beginning.system.as_deref());
+    let tools = beginning.tools.as_ref();
     ensure!(system.is_none() || messages.is_empty(), "--system begins a conversation, and that of --session has begun");
     if session_file.is_some() && messages.is_empty() {
         messages.extend(system.map(Message::system));
@@ -229,8 +229,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let name =
         printable::line(file.gguf().string("general.name").ok().flatten().unwrap_or("unnamed model")).into_owned();
     let seed = args.sampling.seed();
+    // What is taken up is in memory twice for a moment.
+    let wish = args.fitting.wish(n_prompt);
+    let beside = [
+        baked.as_ref().map(Baked::bytes),
+        session_file.as_ref().map(SessionFile::bytes),
+        folder.as_ref().map(|_| PromptCache::bytes_beside(file.config(), wish.n_ctx.unwrap_or(n_prompt))),
+    ];
     let options = StartOptions {
-        wish: args.fitting.wish(n_prompt),
+        wish: Wish { beside: beside.into_iter().flatten().fold(0, u64::saturating_add), ..wish },
         residence: args.fitting.residence(),
         yarn: args.fitting.yarn,
         isa: args.runtime.isa,
@@ -255,7 +262,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(file) = session_file.as_ref().filter(|_| messages.len() > 1) {
         file.restore(&mut session).iter().for_each(|note| screen.note(&format!("note: {note}")));
     }
-    if let Some((baked, content)) = baked.as_ref().zip(content) {
+    if let Some((baked, content)) = baked.zip(content) {
         session.tools.clone_from(&baked.beginning().tools);
         if let Err(error) = baked.restore(&mut session, &content) {
             screen.note(&format!("note: the baked prompt does not fit, and is read: {error}"));

@@ -53,6 +53,11 @@ impl SessionFile {
         name.into()
     }
 
+    /// Bytes of the state.
+    pub fn bytes(&self) -> u64 {
+        self.state().metadata().map_or(0, |metadata| metadata.len())
+    }
+
     /// Has a session remember what is in the file. Returns what is worth saying if it does not.
     pub fn restore(&self, session: &mut Session) -> Option<String> {
         let path = self.state();

@@ -119,11 +119,16 @@ impl Baked {
         &self.beginning
     }
 
+    /// Bytes of it all.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
     /// Has a session remember it.
     ///
     /// # Errors
     /// [`SnapshotError`] if it does not fit; the session is as good as new then, and reads it with the first prompt.
-    pub fn restore(&self, session: &mut Session, model: &Fingerprint) -> Result<(), SnapshotError> {
+    pub fn restore(self, session: &mut Session, model: &Fingerprint) -> Result<(), SnapshotError> {
         session.restore(model, &self.bytes[self.at..])
     }
 }

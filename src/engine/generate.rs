@@ -291,8 +291,8 @@ impl Answer {
     /// Decides how it is drafted, before any of its rows is computed.
     pub fn begin_drafts(&mut self, drafting: &mut Drafting) {
         if !self.has_begun() {
-            let n_prompt = self.n_unread();
-            drafting.begin(&mut self.track, n_prompt, self.n_max);
+            let n_unread = self.n_unread();
+            drafting.begin(&mut self.track, &self.prompt, n_unread, self.n_max);
         }
     }
 

@@ -12,9 +12,11 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Bytes of embeddings kept in memory; the oldest leave first.
 const MEMORY_BYTES: usize = 64 << 20;
@@ -107,6 +109,8 @@ fn checksum(key: &Key, bytes: &[u8]) -> String {
 /// Reads an entry; `None` unless it is whole and what it should be.
 fn read(path: &Path, key: &Key, tokens: usize, n_out: usize) -> Option<Vec<f32>> {
     let rows = (tokens as u64).checked_mul(n_out as u64)?.checked_mul(size_of::<f32>() as u64)?;
+    // What is of use is kept for longer.
+    let _ = File::options().append(true).open(path).and_then(|file| file.set_modified(SystemTime::now()));
     // A file of another size is none of these, and may be of any.
     let bytes = super::source::read_file(path, rows.checked_add(MAX_HEADER)?).ok()?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).ok()?;

@@ -17,15 +17,11 @@ impl Built {
     fn here() -> Built {
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().and_then(Path::parent).unwrap().to_owned();
+        // Cargo has a folder for what tests write, beside those of the profiles and targets.
+        let all = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap().to_owned();
         let above = profile.parent().unwrap();
-        match above.join("CACHEDIR.TAG").exists() {
-            true => Built { all: above.to_owned(), target: None, profile },
-            false => Built {
-                all: above.parent().unwrap().to_owned(),
-                target: Some(above.file_name().unwrap().to_str().unwrap().to_owned()),
-                profile,
-            },
-        }
+        let target = (above != all).then(|| above.file_name().unwrap().to_str().unwrap().to_owned());
+        Built { profile, all, target }
     }
 
     /// A call of cargo that fetches nothing.

@@ -247,3 +247,25 @@ fn a_table_of_what_is_read_and_the_least_possible() {
         println!("| {} | {n_request} | {prompt} | {least} | {process} | {both} | {folder} |", scene.0);
     }
 }
+
+#[test]
+fn a_second_turn_behind_4000_tokens_reads_its_question_alone_and_answers_as_a_cold_run() {
+    let question = Message::user("What is 12+30?");
+    let mut answers = Vec::new();
+    for memory in [Memory::Process, Memory::Folder] {
+        let scratch = Scratch::new("reuse");
+        let mut reader = Reader::new(memory, &scratch.0);
+        let mut messages = vec![Message::system(text("house", 250)), Message::user("Reverse the word lamp.")];
+        let answer = reader.ask(&Request { tools: None, messages: messages.clone() }, true);
+        messages.extend([answer, question.clone()]);
+        let before = reader.tally;
+        let answer = reader.ask(&Request { tools: None, messages: messages.clone() }, false);
+        let (prompt, read) = (reader.tally.prompt - before.prompt, reader.tally.read - before.read);
+        // The question, its turn, and the start of the answer.
+        assert!(prompt > 4000 && read < 30, "{memory:?}: {read} of {prompt} tokens");
+        let cold = session(Memory::Process, &scratch.0).answer(&messages, |_| ()).unwrap();
+        assert_eq!((cold.n_read, &cold.text), (prompt, &answer.plain_text()));
+        answers.push(cold.text);
+    }
+    assert_eq!(answers[0], answers[1]);
+}

@@ -225,15 +225,18 @@ impl Drafting {
         }
     }
 
-    /// An answer of up to `n_max` tokens begins, `n_prompt` rows of its prompt are to be read: decides whether the block is shown
-    /// them.
-    pub fn begin(&mut self, track: &mut Track, n_prompt: usize, n_max: usize) {
+    /// An answer of up to `n_max` tokens begins, of whose prompt the last `n_unread` rows are to be read: decides whether the block
+    /// is shown them, and looks for what may be copied.
+    pub fn begin(&mut self, track: &mut Track, prompt: &[InputRow], n_unread: usize, n_max: usize) {
+        // An answer of one token is not drafted.
+        let drafts = self.mode != Draft::Off && n_max > 1;
         track.without_block = match self.mode {
-            Draft::Off => true,
-            Draft::Auto => !(self.has_block && self.controller.shows(n_prompt, n_max)),
-            // An answer of one token is not drafted.
-            Draft::Fixed(_) => !self.has_block || n_max == 1,
+            Draft::Auto => !(drafts && self.has_block && self.controller.shows(n_unread, n_max)),
+            Draft::Off | Draft::Fixed(_) => !(drafts && self.has_block),
         };
+        if drafts {
+            track.follow(prompt, &[]);
+        }
     }
 
     /// Makes the drafts of those answers of the next pass that have none yet.

@@ -7,7 +7,7 @@
 //!                     is found by a prompt
 //! ```
 //!
-//! What pictures look like may lie beside them, and counts for nothing but a list of what there is.
+//! What pictures look like may lie beside them, and is given up as states are.
 //!
 //! A file is a line that says what it is, the 32 bytes of its key, its content, and the SHA-256 hash of all that.
 
@@ -35,6 +35,9 @@ const ORPHANED: Duration = Duration::from_secs(600);
 
 /// Unfinished files are given up after this time: whoever writes one needs seconds.
 const ABANDONED: Duration = Duration::from_secs(600);
+
+/// What writes the content of a file, the same every time.
+pub(super) type Writes<'a> = dyn Fn(&mut dyn Write) -> io::Result<()> + 'a;
 
 /// Why a folder is not used.
 #[derive(Debug, thiserror::Error)]
@@ -223,25 +226,30 @@ impl CacheFolder {
     }
 
     /// Writes a page; returns the bytes of the file.
-    pub(super) fn write_page(&self, key: &Key, content: &[u8]) -> io::Result<u64> {
+    pub(super) fn write_page(&self, key: &Key, content: &Writes<'_>) -> io::Result<u64> {
         self.write(&page_name(&key.to_string()), key, content)
     }
 
     /// Writes a state; returns the bytes of the file.
-    pub(super) fn write_state(&self, n: usize, key: &Key, content: &[u8]) -> io::Result<u64> {
+    pub(super) fn write_state(&self, n: usize, key: &Key, content: &Writes<'_>) -> io::Result<u64> {
         self.write(&state_name(n, &key.to_string()), key, content)
     }
 
-    fn write(&self, name: &str, key: &Key, content: &[u8]) -> io::Result<u64> {
-        let mut hash = Sha256::new();
+    fn write(&self, name: &str, key: &Key, content: &Writes<'_>) -> io::Result<u64> {
+        let (mut hash, mut n) = (Sha256::new(), 0);
         let file = AtomicFile::create_private(&self.path.join(name))?;
-        let mut out = ToldWriter { out: file, told: |bytes: &[u8]| hash.update(bytes) };
-        [MAGIC, &key.0, content].into_iter().try_for_each(|bytes| out.write_all(bytes))?;
+        let told = |bytes: &[u8]| {
+            hash.update(bytes);
+            n += bytes.len();
+        };
+        let mut out = ToldWriter { out: file, told };
+        [MAGIC, &key.0].into_iter().try_for_each(|bytes| out.write_all(bytes))?;
+        content(&mut out)?;
         let ToldWriter { out: mut file, .. } = out;
         file.write_all(&hash.finalize())?;
         // Not synced: what a power cut leaves of it is found out when it is read.
         file.commit_unsynced()?;
-        Ok(file_bytes(content.len()))
+        Ok((n + HASH) as u64)
     }
 
     /// Removes a state.
@@ -256,26 +264,26 @@ impl CacheFolder {
         let older = |file: &Entry, than: Duration| now.duration_since(file.used).is_ok_and(|age| age > than);
         let mut wanted: HashSet<String> = pages.iter().map(|key| page_name(&key.to_string())).collect();
         let mut total = new.saturating_add(page_bytes.saturating_mul(pages.len() as u64));
-        let (mut states, mut there) = (Vec::new(), Vec::new());
+        let (mut owners, mut there) = (Vec::new(), Vec::new());
         for file in self.files()? {
             match file.kind() {
-                Kind::State => states.extend(file.state()),
+                Kind::State | Kind::Picture => owners.push(file),
                 Kind::Page => there.push(file),
                 Kind::Unfinished if older(&file, ABANDONED) => self.remove(&file.name),
                 Kind::Unfinished => total += file.bytes,
-                Kind::Picture | Kind::Other => {}
+                Kind::Other => {}
             }
         }
         // The latest first: a page is kept for the latest state that refers to it.
-        states.sort_by_key(|state| Reverse(state.used));
+        owners.sort_by_key(|owner| Reverse(owner.used));
         let bytes_of: HashMap<&str, u64> = there.iter().map(|page| (&page.name[..], page.bytes)).collect();
-        for state in &states {
-            let pages = self.head(state).map_or_else(Vec::new, |head| head.pages);
+        for owner in &owners {
+            let pages = owner.state().and_then(|state| self.head(&state)).map_or_else(Vec::new, |head| head.pages);
             let its: Vec<String> = pages.iter().map(|&key| page_name(&Key(key).to_string())).collect();
             let own = its.iter().filter(|name| !wanted.contains(*name));
-            let more = state.bytes + own.map(|name| bytes_of.get(&name[..]).copied().unwrap_or(0)).sum::<u64>();
+            let more = owner.bytes + own.map(|name| bytes_of.get(&name[..]).copied().unwrap_or(0)).sum::<u64>();
             if total.saturating_add(more) > most {
-                self.remove(&state.name());
+                self.remove(&owner.name);
                 continue;
             }
             total += more;

@@ -20,16 +20,18 @@ use super::byte_size::ByteSize;
 use super::runner::Runner;
 use super::sequence::{self, Sequence};
 use crate::gguf::Fingerprint;
+use crate::model::Config;
 use crate::model::input::InputRow;
 use crate::model::memory::Memory;
 use crate::model::pages::PagePool;
+use crate::platform::told_writer::ToldWriter;
 use folder::{FileError, StateFile, file_bytes};
 use kernels::attention::PAGE;
 use key::{Chain, Key};
 use state::StateHead;
 use std::cmp::Reverse;
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 
 /// Rows from one state to the next at least, and of a prompt that is worth a look: reading fewer is soon done.
 const WORTH: usize = 128;
@@ -143,6 +145,13 @@ impl PromptCache {
     pub fn new(folder: CacheFolder, most: ByteSize, model: Fingerprint, name: String) -> PromptCache {
         let (chain, notes) = Default::default();
         PromptCache { folder, most: most.0, model, name, chain, written: 0, broken: false, notes }
+    }
+
+    /// Bytes of memory that taking something up needs for a moment, beside those of the plan: the file of a state, and the states
+    /// that are replaced.
+    pub fn bytes_beside(config: &Config, n_ctx: usize) -> u64 {
+        let state = Memory::bytes(config);
+        state.saturating_mul(2).saturating_add(StateHead::most_bytes(n_ctx).saturating_mul(2)) as u64
     }
 
     /// Bytes written since it was opened.
@@ -273,7 +282,7 @@ impl PromptCache {
             return Ok(());
         }
         let pages = self.chain.keys_in(sequence.ways(), PAGE);
-        let mut content = Vec::new();
+        let mut head_bytes = Vec::new();
         let head = StateHead {
             base: base.0,
             model: self.name.clone(),
@@ -282,23 +291,27 @@ impl PromptCache {
             next: next.to_vec(),
             ways: sequence.ways().to_vec(),
         };
-        head.to_bytes(&mut content);
-        sequence.memory.write_states(&mut content)?;
-        sequence.memory.write_keys(runner.pool(), n / PAGE * PAGE..n, &mut content)?;
-        let (state_bytes, page_bytes) = (file_bytes(content.len()), file_bytes(page_bytes(runner)));
+        head.to_bytes(&mut head_bytes);
+        let state = |mut out: &mut dyn Write| {
+            out.write_all(&head_bytes)?;
+            sequence.memory.write_states(&mut out)?;
+            sequence.memory.write_keys(runner.pool(), n / PAGE * PAGE..n, &mut out)
+        };
+        let mut len = 0;
+        state(&mut ToldWriter { out: io::sink(), told: |bytes: &[u8]| len += bytes.len() })?;
+        let (state_bytes, page_bytes) = (file_bytes(len), file_bytes(page_bytes(runner)));
         if page_bytes.saturating_mul(pages.len() as u64).saturating_add(state_bytes) > self.most {
             return Ok(());
         }
         self.folder.make_room(self.most, state_bytes, &pages, page_bytes)?;
-        let mut page = Vec::new();
         for (i, key) in pages.iter().enumerate() {
             if !self.folder.has_page(key) {
-                page.clear();
-                sequence.memory.write_keys(runner.pool(), i * PAGE..(i + 1) * PAGE, &mut page)?;
+                let rows = i * PAGE..(i + 1) * PAGE;
+                let page = |mut out: &mut dyn Write| sequence.memory.write_keys(runner.pool(), rows.clone(), &mut out);
                 self.written += self.folder.write_page(key, &page)?;
             }
         }
-        self.written += self.folder.write_state(n, &key, &content)?;
+        self.written += self.folder.write_state(n, &key, &state)?;
         Ok(())
     }
 }
