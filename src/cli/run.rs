@@ -97,10 +97,11 @@ pub struct Args {
     #[command(flatten)]
     pub sampling: Sampling,
 
-    /// How much memory to take.
+    /// How tokens are drafted.
     #[command(flatten)]
     pub drafting: Drafting,
 
+    /// How much memory to take.
     #[command(flatten)]
     pub fitting: Fitting,
 
