@@ -147,4 +147,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run serve install test clients test-clients soak check lint test-long test-arm test-arm-short test-names test-amx bench bench-peer bench-vision bench-batch bench-serve synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: build run serve install test clients test-clients soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
