@@ -61,6 +61,7 @@ pub mod engine;
 #[cfg(feature = "cli")]
 pub mod fetch;
 pub mod gguf;
+mod hex;
 pub mod model;
 pub mod platform;
 pub mod sampler;

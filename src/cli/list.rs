@@ -1,4 +1,4 @@
-//! `qwen-edge list`: the models that other programs have brought here.
+//! `qwen-edge list`: the models on this machine, whichever program has brought them.
 
 use super::printable;
 use anyhow::Context as _;

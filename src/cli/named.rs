@@ -1,7 +1,7 @@
 //! From what the user calls a model to its file.
 
 use super::pull::Found;
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::platform::machine::Machine;
 use qwen_edge::store::hub::settings::Settings;
@@ -27,11 +27,16 @@ pub(super) fn weights_within(free: Option<u64>, name: &str) -> u64 {
 /// # Errors
 /// If it is the name of no model on this machine.
 pub(super) fn file(model: &Path) -> anyhow::Result<PathBuf> {
+    look(model)?.map_err(|name| anyhow!(absent(&name)))
+}
+
+/// The same, or the name of a model that is not on this machine.
+fn look(model: &Path) -> anyhow::Result<Result<PathBuf, Name>> {
     if is_path(model) || model.exists() {
-        return Ok(model.to_owned());
+        return Ok(Ok(model.to_owned()));
     }
     let name = Name::parse(&model.to_string_lossy())?;
-    here(&name)?.with_context(|| absent(&name))
+    Ok(here(&name)?.ok_or(name))
 }
 
 /// The same; a model that is not on this machine is fetched, if the user says so or said so with `yes`.
@@ -39,13 +44,10 @@ pub(super) fn file(model: &Path) -> anyhow::Result<PathBuf> {
 /// # Errors
 /// As [`file`], and if it cannot be fetched.
 pub(super) fn file_or_fetched(model: &Path, yes: bool) -> anyhow::Result<PathBuf> {
-    if is_path(model) || model.exists() {
-        return Ok(model.to_owned());
-    }
-    let name = Name::parse(&model.to_string_lossy())?;
-    if let Some(path) = here(&name)? {
-        return Ok(path);
-    }
+    let name = match look(model)? {
+        Ok(path) => return Ok(path),
+        Err(name) => name,
+    };
     let settings = Settings::of_environment()?;
     if matches!(name, Name::Ollama { .. }) || settings.offline || !(yes || can_ask()) {
         bail!(absent(&name));

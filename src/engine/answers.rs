@@ -1,7 +1,7 @@
 //! Several answers in the making, each in a conversation of its own, that share every pass.
 
 use super::draft::{Drafting, Talk};
-use super::draw::{Drawing, draw_all};
+use super::draw::Drawing;
 use super::generate::{Answer, Audience, Error, Outcome, Stop, Tools, Wanted};
 use super::run_error::RunError;
 use super::runner::{Runner, Step};
@@ -132,7 +132,7 @@ impl<'a> Answers<'a> {
         let n_output = outputs.iter().map(|outputs| outputs.end).max().unwrap_or(0);
         if n_output > 0 {
             runner.logits(0..n_output);
-            draw_all(runner, self.drawings(&passed, &outputs));
+            runner.share_logits(self.drawings(&passed, &outputs), Drawing::run);
         }
         let time = start.elapsed();
         let n_row_written: usize = (0..rows.len()).filter(|&who| is_written(who)).map(|who| rows[who]).sum();
@@ -167,8 +167,8 @@ impl<'a> Answers<'a> {
 }
 
 impl Answers<'_> {
-    /// The draws behind the first outputs of those who have some.
-    fn drawings(&mut self, passed: &[(usize, usize, bool)], outputs: &[Range<usize>]) -> Vec<Drawing<'_>> {
+    /// The draws behind the first outputs of those who have some, each with its output.
+    fn drawings(&mut self, passed: &[(usize, usize, bool)], outputs: &[Range<usize>]) -> Vec<(usize, Drawing<'_>)> {
         let mut of_seats = vec![None; self.seats.len()];
         for ((who, ..), outputs) in passed.iter().zip(outputs).filter(|((.., logits), _)| *logits) {
             of_seats[*who] = Some(outputs.start);
@@ -176,7 +176,7 @@ impl Answers<'_> {
         let seated = self.seats.iter_mut().zip(of_seats).filter_map(|(seat, output)| seat.as_mut().zip(output));
         seated
             .map(|(Conversation { answer, sampler, audience, .. }, output)| {
-                answer.drawing(output, sampler, &**audience)
+                (output, answer.drawing(sampler, &**audience))
             })
             .collect()
     }

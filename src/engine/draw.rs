@@ -1,6 +1,5 @@
 //! Drawing the token behind a row of logits, for one answer or for several at once on all threads.
 
-use super::runner::Runner;
 use crate::model::finite;
 use crate::sampler::Sampler;
 
@@ -33,16 +32,16 @@ impl Draw<'_> {
     }
 }
 
-/// A draw behind one of the outputs whose logits are computed, and where the token is put.
+/// A draw, and where the token is put. Every sampler has random numbers of its own, so that of several draws at once none
+/// depends on the threads.
 pub(super) struct Drawing<'a> {
-    pub output: usize,
     pub draw: Draw<'a>,
     pub drawn: &'a mut Option<Drawn>,
 }
 
-/// Makes draws behind different outputs of the last pass. Every sampler has random numbers of its own, so that what is drawn
-/// does not depend on the threads.
-pub(super) fn draw_all(runner: &mut Runner, drawings: Vec<Drawing<'_>>) {
-    let drawings = drawings.into_iter().map(|drawing| (drawing.output, drawing)).collect();
-    runner.share_logits(drawings, |drawing, logits| *drawing.drawn = Some(drawing.draw.from(logits)));
+impl Drawing<'_> {
+    /// Draws behind `logits [n_vocab]`.
+    pub fn run(&mut self, logits: &mut [f32]) {
+        *self.drawn = Some(self.draw.from(logits));
+    }
 }

@@ -380,14 +380,9 @@ impl Answer {
 
     /// Has the token behind the first of its outputs drawn together with those of other answers, before it [takes](Answer::take)
     /// them. What is drawn behind drafts depends on it, and is drawn then.
-    pub(super) fn drawing<'t>(
-        &'t mut self,
-        output: usize,
-        sampler: &'t mut Sampler,
-        audience: &dyn Audience,
-    ) -> Drawing<'t> {
+    pub(super) fn drawing<'t>(&'t mut self, sampler: &'t mut Sampler, audience: &dyn Audience) -> Drawing<'t> {
         let draw = self.draw(sampler, audience);
-        Drawing { output, draw, drawn: &mut self.drawn }
+        Drawing { draw, drawn: &mut self.drawn }
     }
 
     /// Takes the outputs behind the rows wanted, whose logits are [computed](Runner::logits): chooses the next token, and

@@ -8,6 +8,7 @@ use super::error::FetchError;
 use super::part::Part;
 use super::retry;
 use super::url::Url;
+use crate::hex::Hex;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -191,7 +192,7 @@ impl Shared<'_> {
             }
             tell(Event::There(self.part.bytes() + self.lock().coming.iter().sum::<u64>()));
         }
-        Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(Hex(&hasher.finalize()).to_string())
     }
 
     /// The next block that is missing; `None` at the end, or where there is nothing to do for this connection.

@@ -20,6 +20,27 @@ pub const BLOCK: u64 = 4 << 20;
 /// Bytes of a file at most, which is more than any model has.
 const LARGEST: u64 = 1 << 44;
 
+/// Which of the blocks of a file of `size` bytes are whole; `None` if it is no such file.
+fn marks(mut file: &File, size: u64, n_block: usize) -> io::Result<Option<Vec<bool>>> {
+    let there = file.metadata()?.len();
+    if there == size {
+        return Ok(Some(vec![size > 0; n_block]));
+    }
+    if there != size + n_block as u64 {
+        return Ok(None);
+    }
+    let mut marks = vec![0; n_block];
+    file.seek(SeekFrom::Start(size))?;
+    file.read_exact(&mut marks)?;
+    Ok(Some(marks.iter().map(|&mark| mark == 1).collect()))
+}
+
+/// Bytes of the blocks that are whole.
+fn bytes(whole: &[bool], size: u64) -> u64 {
+    let there = whole.iter().enumerate().filter(|(_, whole)| **whole);
+    there.map(|(block, _)| BLOCK.min(size - block as u64 * BLOCK)).sum()
+}
+
 /// A file in the making. One process at a time may have it open.
 pub struct Part {
     path: PathBuf,
@@ -44,37 +65,25 @@ impl Part {
             )));
         }
         let options = File::options().read(true).write(true).create(true).truncate(false).clone();
-        let mut file = options.open(path).map_err(failed)?;
+        let file = options.open(path).map_err(failed)?;
         let n_block = usize::try_from(size.div_ceil(BLOCK)).ok().filter(|_| size <= LARGEST);
         let n_block = n_block.ok_or_else(|| failed(io::ErrorKind::FileTooLarge.into()))?;
-        let there = file.metadata().map_err(failed)?.len();
-        let mut whole = vec![there == size && size > 0; n_block];
-        if there == size + n_block as u64 {
-            let mut marks = vec![0; n_block];
-            file.seek(SeekFrom::Start(size)).and_then(|_| file.read_exact(&mut marks)).map_err(failed)?;
-            whole = marks.iter().map(|&mark| mark == 1).collect();
-        } else if there != size {
-            // In this order a cut in between leaves nothing that looks whole.
-            file.set_len(0).and_then(|()| file.set_len(size + n_block as u64)).map_err(failed)?;
-        }
+        let whole = match marks(&file, size, n_block).map_err(failed)? {
+            Some(whole) => whole,
+            None => {
+                // In this order a cut in between leaves nothing that looks whole.
+                file.set_len(0).and_then(|()| file.set_len(size + n_block as u64)).map_err(failed)?;
+                vec![false; n_block]
+            }
+        };
         Ok(Part { path: path.to_owned(), size, file, whole: Mutex::new(whole) })
     }
 
     /// Bytes of the blocks that are there of a file of `size` bytes at `path`, which is not touched.
     pub fn bytes_at(path: &Path, size: u64) -> u64 {
-        let n_block = size.div_ceil(BLOCK);
-        let Ok(mut file) = File::open(path) else { return 0 };
-        let there = file.metadata().map_or(0, |metadata| metadata.len());
-        if there == size {
-            return size;
-        }
-        let mut marks = Vec::new();
-        let sound = there == size.saturating_add(n_block) && file.seek(SeekFrom::Start(size)).is_ok();
-        if !sound || file.take(n_block).read_to_end(&mut marks).is_err() {
-            return 0;
-        }
-        let blocks = (0..n_block).zip(marks).filter(|&(_, mark)| mark == 1);
-        blocks.map(|(block, _)| BLOCK.min(size - block * BLOCK)).sum()
+        let n_block = usize::try_from(size.div_ceil(BLOCK)).ok().filter(|_| size <= LARGEST);
+        let whole = n_block.and_then(|n_block| marks(&File::open(path).ok()?, size, n_block).ok().flatten());
+        whole.map_or(0, |whole| bytes(&whole, size))
     }
 
     /// Where it is.
@@ -105,9 +114,7 @@ impl Part {
 
     /// The bytes of the blocks that are there.
     pub fn bytes(&self) -> u64 {
-        let whole = self.whole();
-        let there = whole.iter().enumerate().filter(|(_, whole)| **whole);
-        there.map(|(block, _)| BLOCK.min(self.size - block as u64 * BLOCK)).sum()
+        bytes(&self.whole(), self.size)
     }
 
     fn whole(&self) -> std::sync::MutexGuard<'_, Vec<bool>> {

@@ -1,6 +1,7 @@
 //! Tells the files of one model from those of others, in little time: for what is kept of a model beside its files.
 
 use super::Gguf;
+use crate::hex::Hex;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -32,7 +33,7 @@ impl Fingerprint {
 impl fmt::Display for Fingerprint {
     /// 64 hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.0).fmt(f)
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::preprocess::PixelValues;
 use super::weights::VisionModel;
+use crate::hex::Hex;
 use crate::platform::atomic_file::AtomicFile;
 use kernels::dense::Precision;
 use safetensors::SafeTensors;
@@ -59,7 +60,7 @@ impl Cache {
     }
 
     fn file(&self, key: &Key) -> Option<PathBuf> {
-        let name: String = key[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = Hex(&key[..16]).to_string();
         Some(self.directory.as_ref()?.join(format!("{name}.safetensors")))
     }
 
@@ -103,7 +104,7 @@ impl Cache {
 
 fn checksum(key: &Key, bytes: &[u8]) -> String {
     let digest = Sha256::new().chain_update(key).chain_update(bytes).finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    Hex(&digest).to_string()
 }
 
 /// Reads an entry; `None` unless it is whole and what it should be.

@@ -1,8 +1,7 @@
 //! What `bake` has read is not read again, and what does not fit is told and read.
 
-use crate::support::program::program;
+use crate::support::program::{json, program, told};
 use crate::support::scratch::Scratch;
-use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -30,15 +29,6 @@ fn ask(model: &str, more: &[&str]) -> Output {
         .stdin(Stdio::null())
         .output()
         .unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn told(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]

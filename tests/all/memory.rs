@@ -1,6 +1,6 @@
 //! What `--mem`, a limit on the address space and the plan promise of memory, as seen from outside the process.
 
-use crate::support::program::emulated;
+use crate::support::program::{emulated, json, told};
 use crate::support::scratch::Scratch;
 use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, VisionDims};
 use serde_json::Value;
@@ -71,11 +71,6 @@ fn run_below(limit: &str, model: &Path, args: &str) -> Output {
         .unwrap()
 }
 
-fn json(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 #[test]
 fn a_full_context_stays_below_the_ceiling_and_below_the_plan() {
     if emulated() || !cfg!(target_os = "linux") {
@@ -121,7 +116,7 @@ fn eight_full_conversations_stay_below_the_ceiling_and_inside_a_control_group() 
             .args([&model.0, &prompts.0])
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told = told(&output);
         assert!(output.status.success(), "{told}");
         let peak =
             told.lines().rev().find_map(|line| line.strip_prefix("memory: ")?.split_once(" MB at the most, of "));

@@ -1,7 +1,7 @@
 //! What `run --cache` keeps: it saves reading, and never changes an answer.
 
 use crate::support::Fixture;
-use crate::support::program::{emulated, program};
+use crate::support::program::{emulated, json, program, told};
 use crate::support::scratch::Scratch;
 use kernels::{Kernels, Way};
 use qwen_edge::compute::Compute;
@@ -37,11 +37,6 @@ fn ask(system: &str, question: &str, more: &[&str]) -> Output {
         .stdin(Stdio::null())
         .output()
         .unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn number(result: &Value, name: &str) -> u64 {
@@ -119,7 +114,7 @@ fn a_damaged_file_is_told_and_made_again() {
             damage(&mut content);
             fs::write(file, content).unwrap();
             let output = ask(&rules(), "Hello", &with);
-            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            let told = told(&output);
             assert!(told.contains("is not used: damaged or cut off"), "{told}");
             assert_eq!(json(&output)["ids"], right["ids"]);
             // And whole again.
@@ -141,7 +136,7 @@ fn a_folder_that_others_can_write_is_refused() {
     assert!(files(&cache).iter().all(|file| file.metadata().unwrap().permissions().mode() & 0o777 == 0o600));
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
     let output = ask(&rules(), "Hello", &with);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told = told(&output);
     assert!(output.status.code() == Some(1) && told.contains("can be written by other users"), "{told}");
     assert!(ask(&rules(), "Hello", &["--cache", DEMO]).status.code() == Some(1));
 }
@@ -239,7 +234,7 @@ fn a_conversation_in_a_file_goes_on_and_only_what_is_new_is_read() {
             .stdin(Stdio::null())
             .output()
             .unwrap();
-        (json(&output), String::from_utf8_lossy(&output.stderr).into_owned())
+        (json(&output), told(&output))
     };
     let (first, _) = say("My name is Tom.", &["--system", &rules()]);
     assert_eq!(number(&first, "reused_tokens"), 0);
@@ -299,7 +294,7 @@ fn a_full_disk_is_told_and_the_answer_is_right() {
     // Files end after so many blocks of 512 bytes: within the first page, and between a page and a state.
     for blocks in [1, 60, 400] {
         let output = ask_below(&format!("trap '' XFSZ; ulimit -f {blocks};"), "Hello", &with);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told = told(&output);
         assert!(told.contains("what is read cannot be kept: cannot write"), "{blocks}: {told}");
         assert_eq!(json(&output)["ids"], right["ids"]);
         assert!(!files(&cache).iter().any(|file| file.extension().is_some()), "{:?}", files(&cache));
@@ -351,7 +346,7 @@ fn from_a_folder_that_cannot_be_written_what_is_kept_is_taken_up() {
     assert_eq!(result["ids"], right["ids"]);
     let other = format!("Other. {}", rules());
     let output = ask(&other).unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told = told(&output);
     assert!(told.contains("what is read cannot be kept"), "{told}");
     assert_eq!(json(&output)["ids"], json(&self::ask(&other, "Hello", &[]))["ids"]);
     fs::set_permissions(&cache, fs::Permissions::from_mode(0o700)).unwrap();
@@ -370,7 +365,7 @@ fn a_folder_that_another_user_has_planted_is_refused() {
         PathBuf::from("/usr")
     };
     let output = ask(&rules(), "Hello", &["--cache", planted.to_str().unwrap()]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let told = told(&output);
     assert!(output.status.code() == Some(1) && told.contains("belongs to another user"), "{told}");
     let output = program().args(["cache", "clear"]).arg(&planted).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -392,7 +387,7 @@ fn a_file_of_another_prompt_is_not_taken_for_one_of_this() {
             fs::copy(&other, file).unwrap();
         }
         let output = ask(&rules(), "Hello", &with);
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        let told = told(&output);
         assert!(told.contains("is not used: damaged"), "{told}");
         assert_eq!(json(&output)["ids"], right["ids"]);
     }
@@ -442,7 +437,7 @@ fn requests(n: u64) {
                 &format!("What is {}+30?", random >> 20 & 3),
                 &["--cache", cache.to_str().unwrap(), "--cache-size", "6M", "--kv", kv, "-n", "2"],
             );
-            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            let told = told(&output);
             assert!(!told.contains("cannot be") && !told.contains("is not used"), "{told}");
             let result = json(&output);
             let memory = |name: &str| number(&result["memory"], name);

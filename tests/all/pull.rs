@@ -1,7 +1,7 @@
 //! `qwen-edge pull` and a hub: what is fetched is right, whatever happens on the way, and nothing is fetched twice.
 
 use crate::support::hub::{COMMIT, Framing, Hub, Reply, noise, sha256};
-use crate::support::program::{emulated, program};
+use crate::support::program::{emulated, program, told};
 use crate::support::scratch::Scratch;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -31,10 +31,6 @@ fn at_home(home: &Scratch, hub: &Hub) -> Command {
 
 fn pull(home: &Scratch, hub: &Hub, args: &[&str]) -> Output {
     at_home(home, hub).arg("pull").args(args).output().unwrap()
-}
-
-fn told(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// The path that is printed last.

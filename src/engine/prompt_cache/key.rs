@@ -4,6 +4,7 @@
 use crate::engine::numerics::Numerics;
 use crate::engine::runner::Runner;
 use crate::gguf::Fingerprint;
+use crate::hex::Hex;
 use crate::platform::told_writer::ToldWriter;
 use kernels::Way;
 use sha2::{Digest, Sha256};
@@ -45,7 +46,7 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..16].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Hex(&self.0[..16]).fmt(f)
     }
 }
 

@@ -58,18 +58,22 @@ impl Folder {
         self.locks.join(format!("{hash}.lock"))
     }
 
+    fn mark_of(&self, hash: &str) -> PathBuf {
+        self.blob(&format!("{hash}{MARK}"))
+    }
+
     /// Notes that this program fetched a file.
     ///
     /// # Errors
     /// If that cannot be written.
     pub fn mark(&self, hash: &str) -> Result<(), HubError> {
-        let path = self.blob(&format!("{hash}{MARK}"));
+        let path = self.mark_of(hash);
         File::create(&path).map(|_| ()).map_err(|reason| HubError::File { path, reason })
     }
 
     /// Whether this program fetched a file.
     pub fn is_marked(&self, hash: &str) -> bool {
-        self.blob(&format!("{hash}{MARK}")).is_file()
+        self.mark_of(hash).is_file()
     }
 
     /// Forgets who fetched a file.
@@ -77,7 +81,7 @@ impl Folder {
     /// # Errors
     /// If that cannot be written.
     pub fn unmark(&self, hash: &str) -> Result<(), HubError> {
-        let path = self.blob(&format!("{hash}{MARK}"));
+        let path = self.mark_of(hash);
         fs::remove_file(&path).map_err(|reason| HubError::File { path, reason })
     }
 

@@ -32,7 +32,7 @@ impl Choice {
 
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
-        self.files().fold(0, |sum, file| sum.saturating_add(file.size))
+        bytes(self.files())
     }
 
     /// Its quantisation, as its name says it.
@@ -41,8 +41,8 @@ impl Choice {
     }
 }
 
-fn bytes(parts: &[RemoteFile]) -> u64 {
-    parts.iter().fold(0, |sum, part| sum.saturating_add(part.size))
+fn bytes<'f>(files: impl IntoIterator<Item = &'f RemoteFile>) -> u64 {
+    files.into_iter().fold(0, |sum, file| sum.saturating_add(file.size))
 }
 
 /// Chooses the model of that quantisation, or where none is named the best that fits in `most` bytes.
@@ -57,10 +57,9 @@ pub fn choose(listing: &Listing, quant: Option<&str>, most: impl Fn(&str) -> u64
         models.entry(whole).or_default().push(file);
     }
     let among = models.len();
-    let of_quant = |name: &str| quant::of_name(name);
     let chosen = match quant {
         Some(quant) => {
-            let is_exactly = |name: &&String| of_quant(name).is_some_and(|own| own.eq_ignore_ascii_case(quant));
+            let is_exactly = |name: &&String| quant::of_name(name).is_some_and(|own| own.eq_ignore_ascii_case(quant));
             let mut found: Vec<&String> = models.keys().filter(is_exactly).collect();
             if found.is_empty() {
                 found = models.keys().filter(|name| quant::is_of(name, quant)).collect();
@@ -73,14 +72,14 @@ pub fn choose(listing: &Listing, quant: Option<&str>, most: impl Fn(&str) -> u64
         }
         None => {
             let sized = models.iter().map(|(name, parts)| {
-                let bytes = parts.iter().fold(0_u64, |sum, part| sum.saturating_add(part.size));
-                (name, of_quant(name), bytes, bytes <= most(name))
+                let bytes = bytes(parts.iter().copied());
+                (name.clone(), quant::of_name(name), bytes, bytes <= most(name))
             });
-            best(sized.map(|(name, quant, bytes, fits)| (name.clone(), quant, bytes, fits)))
+            best(sized)
         }
     };
     let Some(name) = chosen else {
-        let mut there: Vec<String> = models.keys().filter_map(|name| of_quant(name)).collect();
+        let mut there: Vec<String> = models.keys().filter_map(|name| quant::of_name(name)).collect();
         there.sort();
         there.dedup();
         return Err(HubError::NoModel { repo: repo(), quant: quant.map(str::to_owned), there });

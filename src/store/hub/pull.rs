@@ -9,6 +9,7 @@ use crate::fetch::client::Client;
 use crate::fetch::download::{self, Wanted};
 use crate::fetch::error::FetchError;
 use crate::fetch::part::Part;
+use crate::hex::Hex;
 use crate::platform::disk::free_space;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -66,8 +67,7 @@ fn has_hash(path: &Path, sha256: &str) -> io::Result<bool> {
             n => hasher.update(&buffer[..n]),
         }
     }
-    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(found == sha256)
+    Ok(Hex(&hasher.finalize()).to_string() == sha256)
 }
 
 /// The sum of what there is to add; `None` where there is nothing.
@@ -131,9 +131,11 @@ impl Pull<'_> {
     /// # Errors
     /// If the hub does not say the hash of a file.
     pub fn missing(&self) -> Result<Option<u64>, HubError> {
-        let files: Vec<Option<u64>> =
-            self.choice.files().map(|file| self.missing_of(file)).collect::<Result<_, _>>()?;
-        Ok(sum(&files))
+        Ok(sum(&self.missing_of_each()?))
+    }
+
+    fn missing_of_each(&self) -> Result<Vec<Option<u64>>, HubError> {
+        self.choice.files().map(|file| self.missing_of(file)).collect()
     }
 
     /// Fetches what is missing: the path of the model, of a split one its first part.
@@ -145,8 +147,7 @@ impl Pull<'_> {
             Place::Cache(folder) => folder.path(),
             Place::Named(folder) => folder,
         };
-        let missing: Vec<Option<u64>> =
-            self.choice.files().map(|file| self.missing_of(file)).collect::<Result<_, _>>()?;
+        let missing = self.missing_of_each()?;
         let need = sum(&missing).unwrap_or(0);
         if let Some(free) = free_space(folder).filter(|free| *free < need) {
             let reason = FetchError::NoSpace { need, free, folder: folder.to_owned() };
@@ -181,31 +182,33 @@ impl Pull<'_> {
             Place::Named(_) => part.with_extension("qwen-edge-lock"),
         };
         let held = Lock::take(&lock, || tell(Event::Locked)).map_err(|reason| failed(&lock, reason))?;
-        let result = if self.has(file, hash) { Ok(false) } else { self.download(client, file, (&part, &target), tell) };
+        let was_there = self.has(file, hash);
+        let fetched = if was_there { Ok(()) } else { self.download(client, file, (&part, &target), tell) };
         if let Place::Named(_) = self.place {
             // The hub's client leaves its locks where they are; elsewhere they would be litter.
             let _ = fs::remove_file(&lock);
         }
         drop(held);
-        if result? {
-            if let Place::Cache(folder) = self.place {
-                folder.mark(hash)?;
-            }
-            tell(Event::Done);
-        } else {
+        fetched?;
+        if was_there {
             tell(Event::Present);
+            return Ok(());
         }
+        if let Place::Cache(folder) = self.place {
+            folder.mark(hash)?;
+        }
+        tell(Event::Done);
         Ok(())
     }
 
-    /// Fetches a file, whose lock is held; always true.
+    /// Fetches a file, whose lock is held.
     fn download(
         &self,
         client: &Client,
         file: &RemoteFile,
         (part, target): (&Path, &Path),
         tell: &mut dyn FnMut(Event),
-    ) -> Result<bool, HubError> {
+    ) -> Result<(), HubError> {
         let endpoint = &client.settings().endpoint;
         let url = self.listing.address(endpoint, file)?;
         let wanted = Wanted { url, size: file.size, sha256: hash(file)?.to_owned() };
@@ -213,9 +216,6 @@ impl Pull<'_> {
             tell(Event::Begins(part.bytes()));
             download::fetch(client, &wanted, part, target, &mut |event| tell(Event::Download(event)))
         });
-        match fetched {
-            Ok(()) => Ok(true),
-            Err(reason) => Err(HubError::of(&self.listing.repo, endpoint, &file.path, reason)),
-        }
+        fetched.map_err(|reason| HubError::of(&self.listing.repo, endpoint, &file.path, reason))
     }
 }

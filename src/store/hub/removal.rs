@@ -5,7 +5,7 @@ use super::error::HubError;
 use super::listing::is_hex;
 use crate::store::entry::Entry;
 use crate::store::quant::{self, Purpose};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,9 +36,8 @@ impl Removal {
         let parent = model.path.parent()?;
         let name = model.path.file_name()?.to_str()?;
         let parts: Vec<PathBuf> = quant::siblings(name).into_iter().map(|name| parent.join(name)).collect();
-        let parts: Vec<(String, u64)> =
-            parts.iter().filter(|part| part.exists()).map(|part| fetched(&folder, part)).collect::<Option<_>>()?;
-        let mut found = parts;
+        let parts = parts.iter().filter(|part| part.exists());
+        let mut found: BTreeMap<String, u64> = parts.map(|part| fetched(&folder, part)).collect::<Option<_>>()?;
         let links = folder.links();
         if !others_stay {
             let beside = |link: &&PathBuf| {
@@ -47,8 +46,8 @@ impl Removal {
             };
             found.extend(links.iter().filter(beside).filter_map(|link| fetched(&folder, link)));
         }
-        let bytes = found.iter().cloned().collect::<BTreeSet<_>>().into_iter().map(|(_, bytes)| bytes).sum();
-        let hashes: BTreeSet<String> = found.into_iter().map(|(hash, _)| hash).collect();
+        let bytes = found.values().sum();
+        let hashes: BTreeSet<String> = found.into_keys().collect();
         let leads = |link: &PathBuf| fetched(&folder, link).is_some_and(|(hash, _)| hashes.contains(&hash));
         let links = links.into_iter().filter(leads).collect();
         Some(Removal { folder, links, hashes, bytes })

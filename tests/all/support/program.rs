@@ -1,6 +1,7 @@
 //! The program under test.
 
-use std::process::Command;
+use serde_json::Value;
+use std::process::{Command, Output};
 
 /// The program that cargo has built, or the one at `QWEN_EDGE_TEST_PROGRAM`; through the emulator that `QWEN_EDGE_RUNNER` names
 /// when the tests are for another CPU.
@@ -21,4 +22,16 @@ pub fn program() -> Command {
 /// Whether the program runs in an emulator: everything is slow then, and its memory and signals are the emulator's.
 pub fn emulated() -> bool {
     std::env::var_os("QWEN_EDGE_RUNNER").is_some()
+}
+
+/// What the program said on standard error.
+pub fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The JSON on standard output of a program that ended well.
+#[track_caller]
+pub fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", told(output));
+    serde_json::from_slice(&output.stdout).unwrap()
 }
