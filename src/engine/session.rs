@@ -14,6 +14,7 @@ use super::sequence::Sequence;
 use super::snapshot::SnapshotError;
 use crate::chat::thinking::{Channel, Thinking};
 use crate::chat::{self, Request, Template};
+use crate::constrain::Grammar;
 use crate::gguf::Fingerprint;
 use crate::model::input::InputRow;
 use crate::sampler::{Sampler, Settings};
@@ -121,7 +122,7 @@ const SOON: Duration = Duration::from_millis(50);
 /// A conversation with a model, or one after the other: an answer is given all messages of its own.
 pub struct Session {
     context: Context,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     template: Template,
     sampler: Sampler,
     viewer: Option<(Viewer, VisionIds)>,
@@ -133,6 +134,8 @@ pub struct Session {
     n_reused_written: usize,
     /// Functions that the model may call, as JSON schemas.
     pub tools: Option<Value>,
+    /// What answers keep to, behind their thinking.
+    pub grammar: Option<Grammar>,
     /// How answers are made.
     pub options: AnswerOptions,
 }
@@ -157,6 +160,7 @@ impl Session {
             reuse,
             n_reused_written,
             tools: None,
+            grammar: None,
             options,
         }
     }
@@ -287,7 +291,7 @@ impl Session {
         // behind depends on the mode and is dropped from history.
         let turn = self.tokenizer.added_token("<|im_start|>");
         let checkpoint_at = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
-        let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
+        let thinking = self.thinking_after(&prompt.ids);
         self.write(&prompt, checkpoint_at, thinking, &mut on_event)
     }
 
@@ -352,7 +356,7 @@ impl Session {
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Outcome, SessionError> {
         let prompt = self.arrange(ids, images, clips)?;
-        let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
+        let thinking = self.thinking_after(&prompt.ids);
         self.write(&prompt, 0, thinking, &mut on_event)
     }
 
@@ -380,6 +384,23 @@ impl Session {
         Ok(prompt::arrange(&ids, *vision_ids, images, clips, text)?)
     }
 
+    /// Where a prompt leaves the thinking.
+    fn thinking_after(&self, prompt: &[u32]) -> Thinking {
+        let budget = self.options.think_budget;
+        let budget = match self.grammar {
+            Some(_) => Some(generate::think_budget(budget, self.n_max(prompt.len()))),
+            None => budget,
+        };
+        Thinking::after(prompt, &self.tokenizer, budget)
+    }
+
+    /// Most tokens of an answer to so many: one that keeps to something ends where the context is full.
+    fn n_max(&self, n_prompt: usize) -> usize {
+        let n_max = self.options.max_tokens;
+        let room = self.context.settings().n_ctx.saturating_sub(n_prompt);
+        if self.grammar.is_some() { n_max.min(room) } else { n_max }
+    }
+
     fn write(
         &mut self,
         prompt: &Prompt,
@@ -404,7 +425,9 @@ impl Session {
         let points = self.recall(&prompt.ids, &rows);
         let recalled = since.elapsed();
         self.sampler.set(self.options.sampling);
-        let task = Task { prompt: rows, checkpoint_at, n_max: self.options.max_tokens, thinking };
+        let constraint = self.grammar.as_ref().map(Grammar::constraint);
+        let n_max = self.n_max(n_prompt);
+        let task = Task { prompt: rows, checkpoint_at, n_max, thinking, constraint };
         let keeping = Keeping { cache: self.cache.as_mut(), points };
         let mut follower = Follower { on_event, canceller: &self.canceller, keeping };
         let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);

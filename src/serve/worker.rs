@@ -285,6 +285,7 @@ impl<'a> Worker<'a> {
                 checkpoint_at: job.checkpoint_at,
                 n_max: 0,
                 thinking: job.thinks.after(&job.ids, &self.tokenizer),
+                constraint: None,
             };
             self.sit(first, 0, sequence, task, answers, runner);
         }
@@ -363,6 +364,7 @@ impl<'a> Worker<'a> {
             checkpoint_at: job.checkpoint_at,
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
+            constraint: None,
         };
         let scan = Rc::new(RefCell::new(Told::new(job.stop.clone())));
         self.at_work(seat).stage = Stage::Writing { choice, scan };
