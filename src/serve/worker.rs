@@ -285,6 +285,7 @@ impl<'a> Worker<'a> {
                 checkpoint_at: job.checkpoint_at,
                 n_max: 0,
                 thinking: job.thinks.after(&job.ids, &self.tokenizer),
+                calls: None,
             };
             self.sit(first, 0, sequence, task, answers, runner);
         }
@@ -363,6 +364,7 @@ impl<'a> Worker<'a> {
             checkpoint_at: job.checkpoint_at,
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
+            calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
         };
         let scan = Rc::new(RefCell::new(Told::new(job.stop.clone())));
         self.at_work(seat).stage = Stage::Writing { choice, scan };
@@ -400,6 +402,7 @@ impl<'a> Worker<'a> {
                     events: job.events.clone(),
                     scan,
                     logprobs: job.logprobs,
+                    id_prefix: job.calls.as_ref().map_or("", |calls| calls.id_prefix),
                     tokenizer: Arc::clone(&self.tokenizer),
                     shutdown: shared.shutdown.clone(),
                     metrics: Arc::clone(&shared.metrics),
@@ -503,6 +506,7 @@ fn failure(error: &Error) -> ApiError {
 fn finish_of(outcome: &Outcome, stopped: bool) -> Finish {
     let reason = match outcome.stop {
         _ if stopped => Reason::Stop,
+        Stop::End if outcome.calls.iter().any(|call| call.is_whole) => Reason::Calls,
         Stop::End => Reason::Stop,
         Stop::Length | Stop::ContextFull => Reason::Length,
         // Of those whose clients have left, nobody asks.
