@@ -294,7 +294,7 @@ impl<'a> Worker<'a> {
     /// Takes a seat for a request, and finds the conversation that has read most of its prompt: the last one of a free
     /// seat, or one at work.
     fn resume(&mut self, job: &Rc<Job>, answers: &Answers<'_>) -> (usize, Option<Sequence>) {
-        let known = |sequence: &Sequence| sequence.point_before(sequence.common_prompt(&job.rows));
+        let known = |sequence: &Sequence| sequence.point_before(sequence.common_prefix(&job.rows).min(job.rows.len() - 1));
         let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].at_work.is_none());
         let kept = free.filter_map(|seat| Some((known(self.seats[seat].kept.as_ref()?), seat))).max();
         let at_work = answers.sequences().map(|sequence| (known(sequence), sequence)).max_by_key(|(n, _)| *n);
@@ -402,7 +402,8 @@ impl<'a> Worker<'a> {
                     events: job.events.clone(),
                     scan,
                     logprobs: job.logprobs,
-                    id_prefix: job.calls.as_ref().map_or("", |calls| calls.id_prefix),
+                    names: job.calls.as_ref().map(|calls| calls.names.clone()),
+                    n_call: 0,
                     tokenizer: Arc::clone(&self.tokenizer),
                     shutdown: shared.shutdown.clone(),
                     metrics: Arc::clone(&shared.metrics),
@@ -451,6 +452,9 @@ impl<'a> Worker<'a> {
                 if let Some(rest) = rest {
                     let _ = job.events.try_send((job.first_choice + choice, rest));
                 }
+                if !found && outcome.stop == Stop::End {
+                    self.keep_turn(&job, choice, &outcome);
+                }
                 let mut finish = finish_of(&outcome, found);
                 finish.n_cached = n_cached;
                 self.shared.metrics.finished(&finish);
@@ -465,6 +469,15 @@ impl<'a> Worker<'a> {
                 }
                 self.keep(seat, sequence);
             }
+        }
+    }
+
+    /// Keeps what was written for when it comes back in a prompt.
+    fn keep_turn(&self, job: &Job, choice: usize, outcome: &Outcome) {
+        if let (Some(asked), Some(served)) = (&job.turn, self.shared.served.get()) {
+            let name =
+                |i| job.calls.as_ref().map_or_else(String::new, |calls| calls.names.of(job.first_choice + choice, i));
+            served.turns.keep(asked, outcome, (0..).map(name));
         }
     }
 

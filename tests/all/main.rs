@@ -32,6 +32,7 @@ mod serve;
 mod serve_company;
 #[cfg(target_os = "linux")]
 mod serve_hostile;
+mod serve_tools;
 #[cfg(target_os = "linux")]
 mod signals;
 mod support;
