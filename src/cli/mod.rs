@@ -22,6 +22,7 @@ pub mod inspect;
 pub mod kept;
 pub mod list;
 pub mod logits;
+pub mod loops;
 mod marks;
 mod named;
 mod pasted;
@@ -87,6 +88,8 @@ enum Command {
     Template(template::Args),
     Tokenize(tokenize::Args),
     Synth(synth::SynthArgs),
+    #[command(hide = true)]
+    Loops(loops::Args),
 }
 
 impl Command {
@@ -111,6 +114,7 @@ impl Command {
             Command::Template(args) => template::run(args),
             Command::Tokenize(args) => tokenize::run(args),
             Command::Synth(args) => synth::synth(args),
+            Command::Loops(args) => loops::run(args),
         }
     }
 }

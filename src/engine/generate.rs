@@ -7,6 +7,7 @@ use crate::chat::thinking::{Channel, Thinking, Thought};
 use crate::engine::context::{Context, text_rows};
 use crate::engine::draft::{Drafting, Drafts, Phase, Talk, Track};
 use crate::engine::draw::{Draw, Drawing, Drawn};
+use crate::engine::loop_guard::{Advice, LoopGuard};
 use crate::engine::run_error::RunError;
 use crate::engine::runner::{Runner, Step};
 use crate::engine::sequence::Sequence;
@@ -29,6 +30,8 @@ pub enum Stop {
     ContextFull,
     /// The caller's `proceed` said no.
     Interrupted,
+    /// The answer went round in circles.
+    Repetition,
 }
 
 impl Stop {
@@ -39,6 +42,7 @@ impl Stop {
             Stop::Length => "length",
             Stop::ContextFull => "context_full",
             Stop::Interrupted => "interrupted",
+            Stop::Repetition => "repetition",
         }
     }
 }
@@ -166,6 +170,9 @@ pub struct Task {
     pub n_max: usize,
     /// Where the prompt leaves the thinking, and its budget.
     pub thinking: Thinking,
+    /// Whether thinking and answer are ended where they go round in circles; not in a text that is continued without a
+    /// template.
+    pub loop_guard: bool,
 }
 
 /// An answer in the making.
@@ -175,6 +182,7 @@ pub struct Answer {
     checkpoint_at: usize,
     n_max: usize,
     thinking: Thinking,
+    guard: LoopGuard,
     decoder: StreamDecoder,
     outcome: Outcome,
     stage: Stage,
@@ -238,7 +246,7 @@ impl Answer {
     /// # Panics
     /// If no row of the prompt is left to be read.
     pub fn new(task: Task, n_reused: usize, sampler: &mut Sampler) -> Result<Answer, Error> {
-        let Task { prompt, checkpoint_at, n_max, thinking } = task;
+        let Task { prompt, checkpoint_at, n_max, thinking, loop_guard } = task;
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
@@ -266,6 +274,7 @@ impl Answer {
             prompt,
             checkpoint_at,
             n_max,
+            guard: LoopGuard::new(loop_guard && !thinking.is_ignored()),
             thinking,
             decoder: StreamDecoder::new(),
             outcome,
@@ -432,9 +441,20 @@ impl Answer {
 
     /// How the next token is to be drawn.
     fn draw<'s>(&mut self, sampler: &'s mut Sampler, audience: &dyn Audience) -> Draw<'s> {
+        let mut hint = None;
+        match self.guard.advice() {
+            Advice::Hint(more) => {
+                hint = self.thinking.end_mark().map(|mark| (mark, more));
+                self.thinking.press(Thought::Loop);
+            }
+            Advice::End => self.thinking.end(Thought::Loop),
+            Advice::GoOn => {}
+        }
         Draw {
             sampler,
             prescribed: self.thinking.prescribed(),
+            hint,
+            barred: None,
             keeps_logits: audience.follows_choices(),
             // A damaged row of the head shows in every vector of logits, so that to look at the first will do.
             checks: self.outcome.ids.is_empty(),
@@ -472,6 +492,7 @@ impl Answer {
                 }
                 self.outcome.go_on(channel, text, &self.thinking, tools.audience);
                 self.last = channel;
+                self.guard.take(id, channel == Channel::Thinking, tools.tokenizer);
             }
             match tools.tokenizer.token_text(id) {
                 Some("<tool_call>") => self.in_call = true,
@@ -481,6 +502,8 @@ impl Answer {
             self.stage = Stage::Writing;
             if self.outcome.ids.len() == self.n_max {
                 self.end(Stop::Length, tools);
+            } else if self.last == Channel::Answer && self.guard.advice() == Advice::End {
+                self.end(Stop::Repetition, tools);
             }
         }
         Ok(())

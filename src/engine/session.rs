@@ -78,6 +78,8 @@ pub struct AnswerOptions {
     pub think_budget: Option<usize>,
     /// Most tokens of an answer, its thinking included.
     pub max_tokens: usize,
+    /// Whether thinking and answer are ended where they go round in circles.
+    pub loop_guard: bool,
     /// How tokens are chosen.
     pub sampling: Settings,
 }
@@ -404,7 +406,13 @@ impl Session {
         let points = self.recall(&prompt.ids, &rows);
         let recalled = since.elapsed();
         self.sampler.set(self.options.sampling);
-        let task = Task { prompt: rows, checkpoint_at, n_max: self.options.max_tokens, thinking };
+        let task = Task {
+            prompt: rows,
+            checkpoint_at,
+            n_max: self.options.max_tokens,
+            thinking,
+            loop_guard: self.options.loop_guard,
+        };
         let keeping = Keeping { cache: self.cache.as_mut(), points };
         let mut follower = Follower { on_event, canceller: &self.canceller, keeping };
         let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);

@@ -285,6 +285,7 @@ impl<'a> Worker<'a> {
                 checkpoint_at: job.checkpoint_at,
                 n_max: 0,
                 thinking: job.thinks.after(&job.ids, &self.tokenizer),
+                loop_guard: false,
             };
             self.sit(first, 0, sequence, task, answers, runner);
         }
@@ -363,6 +364,7 @@ impl<'a> Worker<'a> {
             checkpoint_at: job.checkpoint_at,
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
+            loop_guard: self.shared.served.get().is_some_and(|served| served.loop_guard),
         };
         let scan = Rc::new(RefCell::new(Told::new(job.stop.clone())));
         self.at_work(seat).stage = Stage::Writing { choice, scan };
@@ -505,6 +507,7 @@ fn finish_of(outcome: &Outcome, stopped: bool) -> Finish {
         _ if stopped => Reason::Stop,
         Stop::End => Reason::Stop,
         Stop::Length | Stop::ContextFull => Reason::Length,
+        Stop::Repetition => Reason::Repetition,
         // Of those whose clients have left, nobody asks.
         Stop::Interrupted => Reason::Shutdown,
     };

@@ -232,7 +232,7 @@ fn the_model_and_the_counters_are_shown() {
 #[test]
 fn a_client_that_leaves_frees_its_seat_and_a_slow_one_holds_up_nobody() {
     let scratch = Scratch::new("serve");
-    let server = Server::start(&random(&scratch), &["--parallel", "2", "--ctx", "16k"]);
+    let server = Server::start(&random(&scratch), &["--loop-guard", "off", "--parallel", "2", "--ctx", "16k"]);
     // Two that read nothing hold both seats; whatever the first does, the second is whole.
     let stream = with(forever(), json!({"stream": true}));
     let slow = server.chat_stream(&stream);
@@ -253,11 +253,12 @@ fn a_client_that_leaves_frees_its_seat_and_a_slow_one_holds_up_nobody() {
 
 #[test]
 fn a_slow_reader_loses_nothing_of_an_answer_that_is_drafted() {
-    let server = Server::start(&demo(), &["--parallel", "1"]);
+    let server = Server::start(&demo(), &["--loop-guard", "off", "--parallel", "1"]);
     let asked = with(demo_forever(), json!({"max_tokens": 1500}));
     let whole = server.chat(&asked);
     assert!(whole.json()["timings"]["draft_n_accepted"].as_u64() > Some(100), "{whole:?}");
-    let plain = Server::start(&demo(), &["--parallel", "1", "--draft", "off"]).chat(&asked).json();
+    let plain =
+        Server::start(&demo(), &["--loop-guard", "off", "--parallel", "1", "--draft", "off"]).chat(&asked).json();
     assert_eq!(plain["choices"], whole.json()["choices"]);
     assert!(plain["timings"].get("draft_n").is_none() && plain["timings"]["predicted_n"] == 1500);
     let whole = text(&whole);
@@ -275,7 +276,7 @@ fn a_slow_reader_loses_nothing_of_an_answer_that_is_drafted() {
 #[test]
 fn a_full_queue_says_when_to_come_again() {
     let scratch = Scratch::new("serve");
-    let server = Server::start(&random(&scratch), &["--parallel", "1", "--ctx", "16k"]);
+    let server = Server::start(&random(&scratch), &["--loop-guard", "off", "--parallel", "1", "--ctx", "16k"]);
     let streams: Vec<TcpStream> = (0..30).map(|_| server.chat_stream(&forever())).collect();
     // One has the seat, 20 wait; the others are told at once, whichever they are.
     streams.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
@@ -297,7 +298,7 @@ fn a_full_queue_says_when_to_come_again() {
 #[test]
 fn a_signal_ends_streams_with_their_last_event_and_the_server_with_0() {
     let scratch = Scratch::new("serve");
-    let mut server = Server::start(&random(&scratch), &["--ctx", "16k", "--grace", "1"]);
+    let mut server = Server::start(&random(&scratch), &["--loop-guard", "off", "--ctx", "16k", "--grace", "1"]);
     let mut stream = server.chat_stream(&with(forever(), json!({"stream": true})));
     let mut first = [0; 256];
     stream.read_exact(&mut first).unwrap();
