@@ -2,7 +2,7 @@
 
 use super::drafting::Drafting;
 use super::fitting::{Fitting, Progress};
-use super::run::{Limit, Think, open_error, parse_limit, start_error};
+use super::run::{Limit, Switch, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
 use super::server_log::{Form, RequestLog};
@@ -97,6 +97,10 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = parse_limit)]
     think_budget: Option<Limit>,
 
+    /// End thinking, and then an answer, that goes round in circles
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Switch::On)]
+    loop_guard: Switch,
+
     /// Largest body of a request, such as 32M
     #[arg(long, value_name = "SIZE", default_value = "32M")]
     max_body: ByteSize,
@@ -188,7 +192,8 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     let settings = ready.plan.settings;
     args.note(&format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
     let think_budget = args.think_budget.and_then(Limit::tokens);
-    server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget, fault: args.fault });
+    let loop_guard = args.loop_guard == Switch::On;
+    server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget, loop_guard, fault: args.fault });
     log.iter().for_each(RequestLog::end);
     Ok(())
 }

@@ -8,6 +8,7 @@ pub mod draft;
 mod draw;
 pub mod generate;
 pub mod load;
+pub mod loop_guard;
 pub mod message;
 pub mod model_file;
 pub mod numerics;

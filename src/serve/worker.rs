@@ -286,6 +286,7 @@ impl<'a> Worker<'a> {
                 n_max: 0,
                 thinking: job.thinks.after(&job.ids, &self.tokenizer),
                 calls: None,
+                loop_guard: false,
             };
             self.sit(first, 0, sequence, task, answers, runner);
         }
@@ -294,7 +295,8 @@ impl<'a> Worker<'a> {
     /// Takes a seat for a request, and finds the conversation that has read most of its prompt: the last one of a free
     /// seat, or one at work.
     fn resume(&mut self, job: &Rc<Job>, answers: &Answers<'_>) -> (usize, Option<Sequence>) {
-        let known = |sequence: &Sequence| sequence.point_before(sequence.common_prefix(&job.rows).min(job.rows.len() - 1));
+        let known =
+            |sequence: &Sequence| sequence.point_before(sequence.common_prefix(&job.rows).min(job.rows.len() - 1));
         let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].at_work.is_none());
         let kept = free.filter_map(|seat| Some((known(self.seats[seat].kept.as_ref()?), seat))).max();
         let at_work = answers.sequences().map(|sequence| (known(sequence), sequence)).max_by_key(|(n, _)| *n);
@@ -365,6 +367,7 @@ impl<'a> Worker<'a> {
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
             calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
+            loop_guard: self.shared.served.get().is_some_and(|served| served.loop_guard),
         };
         let scan = Rc::new(RefCell::new(Told::new(job.stop.clone())));
         self.at_work(seat).stage = Stage::Writing { choice, scan };
@@ -522,6 +525,7 @@ fn finish_of(outcome: &Outcome, stopped: bool) -> Finish {
         Stop::End if outcome.calls.iter().any(|call| call.is_whole) => Reason::Calls,
         Stop::End => Reason::Stop,
         Stop::Length | Stop::ContextFull => Reason::Length,
+        Stop::Repetition => Reason::Repetition,
         // Of those whose clients have left, nobody asks.
         Stop::Interrupted => Reason::Shutdown,
     };
