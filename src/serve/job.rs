@@ -21,8 +21,6 @@ pub(super) struct Job {
     pub rows: Vec<InputRow>,
     /// Its pictures.
     pub pictures: Pictures,
-    /// So many of its tokens are expected to begin the next prompt too.
-    pub checkpoint_at: usize,
     /// Where the thinking is told from the answer.
     pub thinks: Thinks,
     /// How tokens are chosen.

@@ -215,9 +215,6 @@ pub(in crate::serve) fn prepare(
     let prompt = prompt.map_err(|error| ApiError::field("messages", error.to_string()))?;
     let ids = tokenizer.encode_prompt(&prompt);
     let (mut ids, pictures) = Pictures::place(served.pictures.as_ref(), ids, pictures)?;
-    // The answer begins a turn of its own: up to there the next prompt will be the same.
-    let turn = tokenizer.added_token("<|im_start|>");
-    let checkpoint_at = ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
     let budget = match wish.on.or(served.thinking) {
         // Where the template opens the thinking all the same.
         Some(false) => Some(0),
@@ -246,7 +243,6 @@ pub(in crate::serve) fn prepare(
         ids,
         rows: Vec::new(),
         pictures,
-        checkpoint_at,
         thinks,
         sampling: settings,
         biases: sampling.biases(tokenizer.n_vocab())?,
