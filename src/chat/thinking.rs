@@ -167,6 +167,11 @@ impl Thinking {
         }
     }
 
+    /// Whether what comes next belongs to the thinking.
+    pub fn is_open(&self) -> bool {
+        self.state == State::Thinking
+    }
+
     /// What became of the thinking so far.
     pub fn thought(&self) -> Thought {
         self.thought

@@ -438,7 +438,7 @@ impl Work<'_> {
             true => Thinking::ignored(),
             false => Thinking::after(&prompt.ids, &ready.tokenizer, (!self.thinking).then_some(0)),
         };
-        let task = Task { prompt: text_rows(&prompt.ids, 0), checkpoint_at: Vec::new(), n_max, thinking };
+        let task = Task { prompt: text_rows(&prompt.ids, 0), checkpoint_at: Vec::new(), n_max, thinking, calls: None };
         let answer = Answer::new(task, sequence.n_past(), &mut sampler).map_err(|error| error.to_string())?;
         answer.check(&ready.runner, &sequence).map_err(|error| error.to_string())?;
         Ok(Conversation { sequence, answer, sampler, audience: Box::new(Nobody) })

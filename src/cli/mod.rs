@@ -14,6 +14,7 @@ pub mod bench;
 mod bench_drafts;
 mod bench_passes;
 pub mod cache;
+mod calls;
 mod chat;
 pub mod completions;
 mod drafting;
@@ -47,7 +48,8 @@ pub mod synth;
 pub mod template;
 mod text;
 pub mod tokenize;
-pub mod tower_file;
+mod tools_file;
+mod tower_file;
 #[cfg(feature = "vision")]
 pub mod vision;
 

@@ -17,6 +17,8 @@ pub(super) struct Draw<'a> {
     pub sampler: &'a mut Sampler,
     /// The token that comes whatever the logits are; the sampler is not asked then.
     pub prescribed: Option<u32>,
+    /// A token that must not come.
+    pub barred: Option<u32>,
     pub keeps_logits: bool,
     /// Whether to look if the logits are numbers.
     pub checks: bool,
@@ -27,8 +29,18 @@ impl Draw<'_> {
     pub fn from(&mut self, logits: &mut [f32]) -> Drawn {
         let is_finite = !self.checks || finite::is_finite(logits);
         let raw = self.keeps_logits.then(|| logits.to_vec());
-        let id = self.prescribed.unwrap_or_else(|| self.sampler.sample(logits));
+        let id = self.prescribed.unwrap_or_else(|| {
+            self.steer(logits);
+            self.sampler.sample(logits)
+        });
         Drawn { id, raw, is_finite }
+    }
+
+    /// Lowers the logit of a token that is barred.
+    fn steer(&self, logits: &mut [f32]) {
+        if let Some(logit) = self.barred.and_then(|id| logits.get_mut(id as usize)) {
+            *logit = f32::NEG_INFINITY;
+        }
     }
 }
 

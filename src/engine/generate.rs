@@ -3,6 +3,7 @@
 //! An [`Answer`] is pulled along: it says which rows it wants computed next, and is told the logits behind them. Who runs
 //! the passes, and what else is in them, is no matter of the answer; [`generate`] does it for one alone.
 
+use crate::chat::calls::{Call, Calls, Piece};
 use crate::chat::thinking::{Channel, Thinking, Thought};
 use crate::engine::context::{Context, text_rows};
 use crate::engine::draft::{Drafting, Drafts, Phase, Talk, Track};
@@ -81,6 +82,8 @@ pub struct Outcome {
     pub ids: Vec<u32>,
     /// The answer: all that [`Audience::writing`] was told of it.
     pub text: String,
+    /// The calls in it, which are no part of the text.
+    pub calls: Vec<Call>,
     /// The thinking before it, without white space around it.
     pub reasoning: String,
     /// What became of the thinking.
@@ -134,6 +137,8 @@ pub trait Audience {
     fn reading(&mut self, done: usize, total: usize);
     /// The answer goes on with text that became whole (maybe none).
     fn writing(&mut self, channel: Channel, text: &str);
+    /// A call in the answer begins, goes on or ends.
+    fn calling(&mut self, _piece: Piece<'_>) {}
     /// Whether to go on; asked between batches and tokens.
     fn proceed(&mut self) -> bool;
     /// Whether it is to be told of [chosen](Audience::chosen) tokens, which takes a copy of the logits.
@@ -166,6 +171,8 @@ pub struct Task {
     pub n_max: usize,
     /// Where the prompt leaves the thinking, and its budget.
     pub thinking: Thinking,
+    /// Tells calls from text, if functions are offered.
+    pub calls: Option<Calls>,
 }
 
 /// An answer in the making.
@@ -175,12 +182,12 @@ pub struct Answer {
     checkpoint_at: Vec<usize>,
     n_max: usize,
     thinking: Thinking,
+    calls: Option<Calls>,
     decoder: StreamDecoder,
     outcome: Outcome,
     stage: Stage,
     since: Instant,
     last: Channel,
-    in_call: bool,
     track: Track,
     /// Behind the prompt: the token that comes next, and the drafts behind it.
     rows: Vec<InputRow>,
@@ -238,7 +245,7 @@ impl Answer {
     /// # Panics
     /// If no row of the prompt is left to be read.
     pub fn new(task: Task, n_reused: usize, sampler: &mut Sampler) -> Result<Answer, Error> {
-        let Task { prompt, checkpoint_at, n_max, thinking } = task;
+        let Task { prompt, checkpoint_at, n_max, thinking, calls } = task;
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
@@ -256,6 +263,7 @@ impl Answer {
             prefill: Duration::ZERO,
             ids: Vec::new(),
             text: String::new(),
+            calls: Vec::new(),
             reasoning: String::new(),
             thought: Thought::None,
             n_thinking: 0,
@@ -267,12 +275,12 @@ impl Answer {
             checkpoint_at,
             n_max,
             thinking,
+            calls,
             decoder: StreamDecoder::new(),
             outcome,
             stage: Stage::Reading(n_reused),
             since: Instant::now(),
             last: Channel::Answer,
-            in_call: false,
             track: Track::default(),
             rows: Vec::new(),
             drawn: None,
@@ -353,7 +361,7 @@ impl Answer {
         }
         let phase = match self.last {
             Channel::Thinking => Phase::Thinking,
-            Channel::Answer if self.in_call => Phase::Call,
+            Channel::Answer if self.calls.as_ref().is_some_and(Calls::is_in_call) => Phase::Call,
             Channel::Answer => Phase::Answer,
         };
         // All that the pass can give is wanted, and all of its rows have places.
@@ -431,11 +439,18 @@ impl Answer {
         Ok(n_chosen)
     }
 
+    /// The token that must come next, if one must.
+    fn prescribed(&mut self) -> Option<u32> {
+        let of_thinking = self.thinking.prescribed();
+        of_thinking.or_else(|| self.calls.as_mut().filter(|_| !self.thinking.is_open())?.prescribed())
+    }
+
     /// How the next token is to be drawn.
     fn draw<'s>(&mut self, sampler: &'s mut Sampler, audience: &dyn Audience) -> Draw<'s> {
         Draw {
             sampler,
-            prescribed: self.thinking.prescribed(),
+            prescribed: self.prescribed(),
+            barred: self.calls.as_ref().and_then(|calls| calls.barred(self.thinking.is_open())),
             keeps_logits: audience.follows_choices(),
             // A damaged row of the head shows in every vector of logits, so that to look at the first will do.
             checks: self.outcome.ids.is_empty(),
@@ -471,17 +486,20 @@ impl Answer {
                 if let (Some(raw), Channel::Answer) = (&raw, channel) {
                     tools.audience.chosen(id, raw);
                 }
-                self.outcome.go_on(channel, text, &self.thinking, tools.audience);
+                match &mut self.calls {
+                    Some(calls) if channel == Channel::Answer => {
+                        let mut told = telling(&mut self.outcome, &self.thinking, tools.audience);
+                        calls.take(id, text, &mut told);
+                    }
+                    _ => self.outcome.go_on(channel, text, &self.thinking, tools.audience),
+                }
                 self.last = channel;
-            }
-            match tools.tokenizer.token_text(id) {
-                Some("<tool_call>") => self.in_call = true,
-                Some("</tool_call>") => self.in_call = false,
-                _ => {}
             }
             self.stage = Stage::Writing;
             if self.outcome.ids.len() == self.n_max {
                 self.end(Stop::Length, tools);
+            } else if self.calls.as_ref().is_some_and(Calls::is_over) {
+                self.end(Stop::End, tools);
             }
         }
         Ok(())
@@ -492,6 +510,10 @@ impl Answer {
         let rest = self.decoder.finish();
         if !rest.is_empty() {
             self.outcome.go_on(self.last, rest, &self.thinking, tools.audience);
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.finish(&mut telling(&mut self.outcome, &self.thinking, tools.audience));
+            self.outcome.calls = calls.calls().to_vec();
         }
         self.outcome.stop = stop;
         self.outcome.reasoning = self.outcome.reasoning.trim().to_owned();
@@ -514,6 +536,18 @@ impl Answer {
     pub fn into_outcome(mut self) -> Outcome {
         self.outcome.drafts = self.track.tally();
         self.outcome
+    }
+}
+
+/// Tells an audience what an answer that may hold calls goes on with.
+fn telling<'a>(
+    outcome: &'a mut Outcome,
+    thinking: &'a Thinking,
+    audience: &'a mut dyn Audience,
+) -> impl FnMut(Piece<'_>) + 'a {
+    move |piece| match piece {
+        Piece::Text(text) => outcome.go_on(Channel::Answer, text, thinking, audience),
+        Piece::Begun(_) | Piece::Arguments(_) | Piece::Ended => audience.calling(piece),
     }
 }
 

@@ -13,6 +13,8 @@ use super::ready::Ready;
 use super::runner::Runner;
 use super::sequence::Sequence;
 use super::snapshot::SnapshotError;
+use crate::chat::calls::{CallChoice, Calls, Piece};
+use crate::chat::offer::Offer;
 use crate::chat::thinking::{Channel, Thinking};
 use crate::chat::{self, Request, Template};
 use crate::gguf::Fingerprint;
@@ -45,6 +47,8 @@ pub enum Event<'a> {
     Thinking(&'a str),
     /// The answer goes on with this text.
     Text(&'a str),
+    /// A call in it begins, goes on or ends.
+    Call(Piece<'a>),
     /// The answer is complete; so it went.
     Done(&'a Outcome),
 }
@@ -132,8 +136,8 @@ pub struct Session {
     cache: Option<PromptCache>,
     reuse: Reuse,
     n_reused_written: usize,
-    /// Functions that the model may call, as JSON schemas.
-    pub tools: Option<Value>,
+    /// Functions that the model may call.
+    pub offer: Option<Arc<Offer>>,
     /// How answers are made.
     pub options: AnswerOptions,
 }
@@ -157,7 +161,7 @@ impl Session {
             cache,
             reuse,
             n_reused_written,
-            tools: None,
+            offer: None,
             options,
         }
     }
@@ -367,8 +371,8 @@ impl Session {
     }
 
     fn prompt_ids(&self, messages: &[Value]) -> Result<Vec<u32>, chat::Error> {
-        let (tools, thinking) = (self.tools.as_ref(), self.options.thinking);
-        prompt_ids(&self.tokenizer, &self.template, messages, tools, thinking)
+        let (offer, thinking) = (self.offer.as_deref(), self.options.thinking);
+        prompt_ids(&self.tokenizer, &self.template, messages, offer, thinking)
     }
 
     /// Puts pictures and clips in their places.
@@ -405,8 +409,10 @@ impl Session {
         let points = self.recall(&prompt.ids, &rows);
         let recalled = since.elapsed();
         self.sampler.set(self.options.sampling);
-        let checkpoint_at = vec![checkpoint_at];
-        let task = Task { prompt: rows, checkpoint_at, n_max: self.options.max_tokens, thinking };
+        let offer = self.offer.as_ref().filter(|_| !thinking.is_ignored());
+        let calls = offer.map(|offer| Calls::new(Arc::clone(offer), CallChoice::Auto, true, &self.tokenizer));
+        let (checkpoint_at, n_max) = (vec![checkpoint_at], self.options.max_tokens);
+        let task = Task { prompt: rows, checkpoint_at, n_max, thinking, calls };
         let keeping = Keeping { cache: self.cache.as_mut(), points };
         let mut follower = Follower { on_event, canceller: &self.canceller, keeping };
         let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);
@@ -453,10 +459,11 @@ pub(super) fn prompt_ids(
     tokenizer: &Tokenizer,
     template: &Template,
     messages: &[Value],
-    tools: Option<&Value>,
+    offer: Option<&Offer>,
     thinking: bool,
 ) -> Result<Vec<u32>, chat::Error> {
-    let request = Request { tools: tools.cloned(), ..Request::new(messages.to_vec(), thinking) };
+    let tools = offer.map(|offer| offer.list().to_vec().into());
+    let request = Request { tools, ..Request::new(messages.to_vec(), thinking) };
     let prompt = template.prompt(&request, tokenizer)?;
     Ok(tokenizer.encode_prompt(&prompt))
 }
@@ -485,6 +492,10 @@ impl Audience for Follower<'_> {
             Channel::Thinking => Event::Thinking(text),
             Channel::Answer => Event::Text(text),
         });
+    }
+
+    fn calling(&mut self, piece: Piece<'_>) {
+        (self.on_event)(Event::Call(piece));
     }
 
     fn proceed(&mut self) -> bool {

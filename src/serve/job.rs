@@ -3,6 +3,8 @@
 use super::event::Events;
 use super::logprobs::Wanted;
 use super::pictures::Pictures;
+use crate::chat::calls::{CallChoice, Calls};
+use crate::chat::offer::Offer;
 use crate::chat::thinking::Thinking;
 use crate::model::input::InputRow;
 use crate::sampler::Settings;
@@ -23,6 +25,8 @@ pub(super) struct Job {
     pub pictures: Pictures,
     /// Where the thinking is told from the answer.
     pub thinks: Thinks,
+    /// The calls that it may make, if functions are offered.
+    pub calls: Option<CallsAsked>,
     /// How tokens are chosen.
     pub sampling: Settings,
     /// What is added to the logits of tokens.
@@ -47,6 +51,24 @@ pub(super) struct Job {
     pub fault: Option<Fault>,
     /// Where the answers go.
     pub events: Events,
+}
+
+/// Which calls an answer may make.
+#[derive(Clone)]
+pub(super) struct CallsAsked {
+    pub offer: Arc<Offer>,
+    pub choice: CallChoice,
+    /// Whether there may be more than one.
+    pub several: bool,
+    /// What the ids of calls begin with.
+    pub id_prefix: &'static str,
+}
+
+impl CallsAsked {
+    /// What tells them from text.
+    pub fn follow(&self, tokenizer: &Tokenizer) -> Calls {
+        Calls::new(Arc::clone(&self.offer), self.choice.clone(), self.several, tokenizer)
+    }
 }
 
 /// How the thinking part of an answer is found.

@@ -9,6 +9,7 @@
 
 mod access;
 mod account;
+mod ask;
 mod body;
 mod bounds;
 mod error;

@@ -277,7 +277,7 @@ impl<'a> Worker<'a> {
             self.write_all(&seats, &sequence, answers, runner);
         } else {
             self.at_work(first).stage = Stage::Reading(seats);
-            let task = Task { n_max: 0, ..self.task(first, n) };
+            let task = Task { n_max: 0, calls: None, ..self.task(first, n) };
             self.sit(first, 0, sequence, task, answers, runner);
         }
     }
@@ -291,6 +291,7 @@ impl<'a> Worker<'a> {
             checkpoint_at: lease.points(),
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
+            calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
         }
     }
 
@@ -364,6 +365,7 @@ impl<'a> Worker<'a> {
                     events: job.events.clone(),
                     scan,
                     logprobs: job.logprobs,
+                    id_prefix: job.calls.as_ref().map_or("", |calls| calls.id_prefix),
                     tokenizer: Arc::clone(&self.tokenizer),
                     shutdown: shared.shutdown.clone(),
                     metrics: Arc::clone(&shared.metrics),
@@ -469,6 +471,7 @@ fn failure(error: &Error) -> ApiError {
 fn finish_of(outcome: &Outcome, stopped: bool) -> Finish {
     let reason = match outcome.stop {
         _ if stopped => Reason::Stop,
+        Stop::End if outcome.calls.iter().any(|call| call.is_whole) => Reason::Calls,
         Stop::End => Reason::Stop,
         Stop::Length | Stop::ContextFull => Reason::Length,
         // Of those whose clients have left, nobody asks.

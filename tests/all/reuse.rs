@@ -5,6 +5,7 @@
 //! last answer is looked at counts as read.
 
 use crate::support::scratch::Scratch;
+use qwen_edge::chat::offer::Offer;
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::message::Message;
 use qwen_edge::engine::model_file::{ModelFile, StartOptions};
@@ -14,6 +15,7 @@ use qwen_edge::engine::session::{AnswerOptions, Session};
 use qwen_edge::sampler::Settings;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 
 const DEMO: &str = "models/demo-q8_0.gguf";
 
@@ -77,7 +79,8 @@ impl<'a> Reader<'a> {
     /// Asks, and gives the answer; where `stays`, the history is read again while it is looked at.
     fn ask(&mut self, request: &Request, stays: bool) -> Message {
         let messages: Vec<Value> = request.messages.iter().map(Message::to_json).collect();
-        let ids = self.file.prompt_ids(&messages, request.tools.as_ref(), false).unwrap();
+        let offer = request.tools.as_ref().map(|tools| Offer::of(tools).unwrap());
+        let ids = self.file.prompt_ids(&messages, offer.as_ref(), false).unwrap();
         let same = |known: &Vec<u32>| known.iter().zip(&ids).take_while(|(a, b)| a == b).count();
         let known = self.known.iter().map(same).max().unwrap_or(0);
         if self.memory == Memory::Folder {
@@ -85,7 +88,7 @@ impl<'a> Reader<'a> {
         }
         let (memory, folder) = (self.memory, self.folder);
         let session = self.session.get_or_insert_with(|| session(memory, folder));
-        session.tools.clone_from(&request.tools);
+        session.offer = request.tools.as_ref().map(|tools| Arc::new(Offer::of(tools).unwrap()));
         let outcome = session.answer(&request.messages, |_| ()).unwrap();
         assert_eq!(outcome.n_prompt, ids.len());
         let answer = Message::from(outcome.clone());

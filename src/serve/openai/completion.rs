@@ -1,9 +1,10 @@
 //! `POST /v1/completions`: texts that are continued as they are, control tokens in them included.
 
 use super::envelope::{finish_reason, now, stopped, timings, usage_json, write_event};
-use super::fields::{Sampling, fields};
 use super::prepared::Prepared;
 use super::text_logprobs::TextLogprobs;
+use crate::serve::ask::fields::fields;
+use crate::serve::ask::sampling::Sampling;
 use crate::serve::error::ApiError;
 use crate::serve::event::{self, Event};
 use crate::serve::job::{Job, Thinks};
@@ -100,6 +101,7 @@ pub(in crate::serve) fn prepare(
         rows: Vec::new(),
         pictures: Pictures::default(),
         thinks: Thinks::Never,
+        calls: None,
         sampling: settings,
         biases: Arc::clone(&biases),
         seed,
@@ -278,8 +280,9 @@ impl Dialect for CompletionDialect {
             Event::Finished(finish) => {
                 self.chunk(choice(index, "", Value::Null, Some(finish_reason(finish.reason))), out);
             }
-            // Nothing is thought here.
+            // Nothing is thought or called here.
             Event::Reading { .. } | Event::Thinking(_) | Event::Failed(_) => {}
+            Event::CallBegun { .. } | Event::CallArguments(_) | Event::CallEnded => {}
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) fn write_event(value: &Value, out: &mut String) {
 pub(super) fn finish_reason(reason: Reason) -> &'static str {
     match reason {
         Reason::Stop => "stop",
+        Reason::Calls => "tool_calls",
         Reason::Length | Reason::Shutdown => "length",
     }
 }

@@ -118,7 +118,7 @@ pub fn answers(
             };
             let thinking = Thinking::after(&prompt.ids, &ready.tokenizer, None);
             let mut sampler = ready.sampler(settings, seed + i as u64);
-            let task = Task { prompt: rows, checkpoint_at: Vec::new(), n_max: 160, thinking };
+            let task = Task { prompt: rows, checkpoint_at: Vec::new(), n_max: 160, thinking, calls: None };
             let answer = Answer::new(task, 0, &mut sampler).unwrap();
             let sequence = ready.runner.sequence();
             sitting[seat] = i;
