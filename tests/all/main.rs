@@ -33,6 +33,8 @@ mod serve_company;
 #[cfg(target_os = "linux")]
 mod serve_hostile;
 #[cfg(target_os = "linux")]
+mod serve_reuse;
+#[cfg(target_os = "linux")]
 mod signals;
 mod support;
 mod synth;
