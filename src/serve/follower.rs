@@ -4,7 +4,7 @@ use super::event::{BURST, Event, Events};
 use super::job::Fault;
 use super::logprobs::{self, Wanted};
 use super::metrics::Metrics;
-use super::random;
+use super::random::Names;
 use super::shutdown::{Phase, Shutdown};
 use super::told::Told;
 use crate::chat::calls::Piece;
@@ -29,8 +29,9 @@ pub(super) struct Follower {
     pub scan: Scan,
     /// Which probabilities are wanted, if any are.
     pub logprobs: Option<Wanted>,
-    /// What the ids of calls begin with.
-    pub id_prefix: &'static str,
+    /// The ids of calls, if any may be made, and calls so far.
+    pub names: Option<Names>,
+    pub n_call: usize,
     pub tokenizer: Arc<Tokenizer>,
     pub shutdown: Shutdown,
     pub metrics: Arc<Metrics>,
@@ -88,7 +89,9 @@ impl Audience for Follower {
             Piece::Begun(name) => {
                 let rest = self.scan.borrow_mut().pause();
                 rest.into_iter().for_each(|rest| self.tell(rest));
-                Event::CallBegun { id: random::id(self.id_prefix), name: name.to_owned() }
+                let id = self.names.as_ref().map_or_else(String::new, |names| names.of(self.choice, self.n_call));
+                self.n_call += 1;
+                Event::CallBegun { id, name: name.to_owned() }
             }
             Piece::Arguments(json) => Event::CallArguments(json.to_owned()),
             Piece::Ended => Event::CallEnded,

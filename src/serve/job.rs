@@ -3,6 +3,8 @@
 use super::event::Events;
 use super::logprobs::Wanted;
 use super::pictures::Pictures;
+use super::random::Names;
+use super::turns::Asked;
 use crate::chat::calls::{CallChoice, Calls};
 use crate::chat::offer::Offer;
 use crate::chat::thinking::Thinking;
@@ -23,6 +25,8 @@ pub(super) struct Job {
     pub rows: Vec<InputRow>,
     /// Its pictures.
     pub pictures: Pictures,
+    /// What the prompt was made of, if the answer is a turn of its own.
+    pub turn: Option<Arc<Asked>>,
     /// Where the thinking is told from the answer.
     pub thinks: Thinks,
     /// The calls that it may make, if functions are offered.
@@ -60,8 +64,8 @@ pub(super) struct CallsAsked {
     pub choice: CallChoice,
     /// Whether there may be more than one.
     pub several: bool,
-    /// What the ids of calls begin with.
-    pub id_prefix: &'static str,
+    /// The ids of calls.
+    pub names: Names,
 }
 
 impl CallsAsked {

@@ -34,6 +34,7 @@ mod shared;
 mod shutdown;
 mod stop_strings;
 mod told;
+mod turns;
 mod worker;
 
 pub use access::Key;
@@ -60,6 +61,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use tokio::sync::Semaphore;
+use turns::Turns;
 use worker::{Sight, Worker};
 
 /// Bytes of text of which composition makes one, at most: a Hangul syllable of three bytes comes in nine, and four are
@@ -166,9 +168,11 @@ impl Server {
             Some((viewer, ids)) => self.sight(viewer, ids, &mut runner).unzip(),
             None => (None, None),
         };
+        let turns = Arc::new(Turns::default());
         let served = Served {
             tokenizer: Arc::clone(&tokenizer),
             template,
+            turns: Arc::clone(&turns),
             about,
             sampling,
             thinking,

@@ -8,6 +8,7 @@ use super::metrics::Metrics;
 use super::pictures::PictureDesk;
 use super::queue::Queue;
 use super::shutdown::Shutdown;
+use super::turns::Turns;
 use crate::chat::Template;
 use crate::sampler::Settings;
 use crate::tokenizer::Tokenizer;
@@ -34,6 +35,8 @@ pub(super) struct Shared {
 pub(super) struct Served {
     pub tokenizer: Arc<Tokenizer>,
     pub template: Template,
+    /// What was written before.
+    pub turns: Arc<Turns>,
     pub about: ModelCard,
     /// How tokens are chosen without and with thinking, where a request does not say.
     pub sampling: [Settings; 2],

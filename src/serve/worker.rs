@@ -365,7 +365,8 @@ impl<'a> Worker<'a> {
                     events: job.events.clone(),
                     scan,
                     logprobs: job.logprobs,
-                    id_prefix: job.calls.as_ref().map_or("", |calls| calls.id_prefix),
+                    names: job.calls.as_ref().map(|calls| calls.names.clone()),
+                    n_call: 0,
                     tokenizer: Arc::clone(&self.tokenizer),
                     shutdown: shared.shutdown.clone(),
                     metrics: Arc::clone(&shared.metrics),
@@ -417,6 +418,9 @@ impl<'a> Worker<'a> {
                 if let Some(rest) = rest {
                     let _ = job.events.try_send((job.first_choice + choice, rest));
                 }
+                if !found && outcome.stop == Stop::End {
+                    self.keep_turn(&job, choice, &outcome);
+                }
                 let mut finish = finish_of(&outcome, found);
                 finish.n_cached = n_cached;
                 self.shared.metrics.finished(&finish);
@@ -431,6 +435,15 @@ impl<'a> Worker<'a> {
                 }
                 self.keep(seat, sequence);
             }
+        }
+    }
+
+    /// Keeps what was written for when it comes back in a prompt.
+    fn keep_turn(&self, job: &Job, choice: usize, outcome: &Outcome) {
+        if let (Some(asked), Some(served)) = (&job.turn, self.shared.served.get()) {
+            let name =
+                |i| job.calls.as_ref().map_or_else(String::new, |calls| calls.names.of(job.first_choice + choice, i));
+            served.turns.keep(asked, outcome, (0..).map(name));
         }
     }
 

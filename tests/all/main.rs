@@ -34,6 +34,7 @@ mod serve_company;
 mod serve_hostile;
 #[cfg(target_os = "linux")]
 mod serve_reuse;
+mod serve_tools;
 #[cfg(target_os = "linux")]
 mod signals;
 mod support;

@@ -133,8 +133,7 @@ fn an_agent_never_reads_again_what_it_has_read_or_written() {
         // What is asked beside it, with or without what was said so far, does not push it out.
         server.chat(&with(user("Count from 1 to 9."), json!({"temperature": 0})));
         let title = json!({"role": "user", "content": "Write a title of it."});
-        let messages =
-            json!({"messages": [&one.messages[..one.messages.len() - 1], &[title]].concat(), "max_tokens": 9});
-        server.chat(&messages);
+        let messages = [&one.messages[..one.messages.len() - 1], &[title]].concat();
+        server.chat(&json!({"messages": messages, "max_tokens": 9}));
     }
 }

@@ -14,6 +14,7 @@ use super::job::{CallsAsked, Fault, Job, Thinks};
 use super::logprobs::Wanted;
 use super::pictures::Pictures;
 use super::shared::Served;
+use super::turns::{Asked, Renderer};
 use crate::chat::Request;
 use crate::chat::thinking::Thought;
 use crate::tokenizer::Special;
@@ -21,6 +22,7 @@ use conversation::{Conversation, Prefill};
 use sampling::Sampling;
 use serde_json::{Map, Value};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 use thinking::ThinkingWish;
 
@@ -47,6 +49,8 @@ pub(super) struct Ask {
 struct Begun {
     ids: Vec<u32>,
     pictures: Pictures,
+    /// What it was made of, if the answer is a turn of its own.
+    turn: Option<Arc<Asked>>,
     thinks: Thinks,
     /// Whether the answer begins with thinking.
     thinking: bool,
@@ -59,7 +63,7 @@ impl Ask {
     /// It makes no sense, or does not fit.
     pub fn job(mut self, served: &Served, client: IpAddr, since: Instant) -> Result<(Job, EventsOf), ApiError> {
         let n_max = self.sampling.most_tokens(1)?.unwrap_or(usize::MAX);
-        let Begun { ids, pictures, thinks, thinking } = self.begin(served)?;
+        let Begun { ids, pictures, turn, thinks, thinking } = self.begin(served)?;
         let Ask { mut sampling, n, calls, logprobs, fault, .. } = self;
         let (sender, events) = event::channel(n);
         let job = Job {
@@ -67,6 +71,8 @@ impl Ask {
             ids,
             rows: Vec::new(),
             pictures,
+            turn,
+
             thinks,
             calls,
             sampling: sampling.settings(served.sampling[usize::from(thinking)])?,
@@ -105,21 +111,20 @@ impl Ask {
         let tools = self.calls.as_ref().map(|calls| calls.offer.list().to_vec().into());
         let request = Request { messages, tools, documents: None, add_generation_prompt: true, kwargs: Some(kwargs) };
         let tokenizer = &served.tokenizer;
-        let prompt = served.template.prompt(&request, tokenizer);
-        let prompt = prompt.map_err(|error| ApiError::field(at, error.to_string()))?;
-        let ids = tokenizer.encode_prompt(&prompt);
-        let (mut ids, pictures) = Pictures::place(served.pictures.as_ref(), ids, pictures)?;
+        let renderer = Renderer { turns: &served.turns, template: &served.template, tokenizer };
+        let asked = renderer.render(request).map_err(|error| ApiError::field(at, error.to_string()))?;
+        let (mut ids, pictures) = Pictures::place(served.pictures.as_ref(), asked.ids().to_vec(), pictures)?;
         let budget = match wish.on.or(served.thinking) {
             // Where the template opens the thinking all the same.
             Some(false) => Some(0),
             _ => wish.budget.or(served.think_budget),
         };
-        let thinks = match prefill {
+        let (thinks, turn) = match prefill {
             Some(Prefill(text)) => {
                 ids.extend(tokenizer.encode(&text, Special::None));
-                Thinks::Never
+                (Thinks::Never, None)
             }
-            None => Thinks::Marked(budget),
+            None => (Thinks::Marked(budget), Some(asked)),
         };
         if ids.is_empty() {
             return Err(ApiError::field(at, "the prompt has no tokens"));
@@ -129,6 +134,6 @@ impl Ask {
         }
         let is_open = thinks.after(&ids, tokenizer).thought() == Thought::Unfinished;
         let thinking = budget != Some(0) && (is_open || wish.on.or(served.thinking) == Some(true));
-        Ok(Begun { ids, pictures, thinks, thinking })
+        Ok(Begun { ids, pictures, turn, thinks, thinking })
     }
 }

@@ -4,6 +4,7 @@ use crate::chat::calls::CallChoice;
 use crate::chat::offer::Offer;
 use crate::serve::error::ApiError;
 use crate::serve::job::CallsAsked;
+use crate::serve::random::Names;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -45,7 +46,8 @@ pub(in crate::serve) fn choice(choice: Option<&Value>, offer: &Offer) -> Result<
     }
 }
 
-/// The calls that an answer may make; none where nothing is offered. `several` is what the client says of more than one.
+/// The calls that an answer may make; none where nothing is offered. `several` is what the client says of more than one, and
+/// `id_prefix` what their ids begin with.
 pub(in crate::serve) fn asked(
     offer: Offer,
     choice: CallChoice,
@@ -53,5 +55,5 @@ pub(in crate::serve) fn asked(
     id_prefix: &'static str,
 ) -> Option<CallsAsked> {
     let several = several.unwrap_or(true);
-    (!offer.is_empty()).then(|| CallsAsked { offer: Arc::new(offer), choice, several, id_prefix })
+    (!offer.is_empty()).then(|| CallsAsked { offer: Arc::new(offer), choice, several, names: Names::new(id_prefix) })
 }

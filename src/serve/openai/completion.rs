@@ -100,6 +100,7 @@ pub(in crate::serve) fn prepare(
         ids,
         rows: Vec::new(),
         pictures: Pictures::default(),
+        turn: None,
         thinks: Thinks::Never,
         calls: None,
         sampling: settings,

@@ -18,6 +18,7 @@ pub(super) struct Message {
     reasoning: Option<Value>,
     thinking: Option<Value>,
     tool_calls: Option<Vec<Value>>,
+    tool_call_id: Option<String>,
 }
 
 /// Makes messages for a template.
@@ -36,13 +37,13 @@ pub(super) fn conversation(messages: Vec<Message>) -> Result<Conversation, ApiEr
         all.n_byte += text.len();
         match &*message.role {
             "user" if !parts.is_empty() => all.messages.push(turn("user", parts)),
-            "tool" | "function" if !parts.is_empty() => all.messages.push(turn("tool", parts)),
+            "tool" | "function" if !parts.is_empty() => all.messages.push(result(message.tool_call_id, parts)),
             _ if !parts.is_empty() => {
                 return Err(ApiError::unsupported(&at, "pictures are shown by the user, or by a tool"));
             }
             "system" | "developer" => all.push_system(text),
             "user" => all.messages.push(turn("user", text)),
-            "tool" | "function" => all.messages.push(turn("tool", text)),
+            "tool" | "function" => all.messages.push(result(message.tool_call_id, text)),
             "assistant" if i + 1 == n && message.tool_calls.as_ref().is_none_or(Vec::is_empty) => {
                 all.prefill = Some(Prefill(text));
             }
@@ -55,6 +56,15 @@ pub(super) fn conversation(messages: Vec<Message>) -> Result<Conversation, ApiEr
         }
     }
     Ok(all)
+}
+
+/// What a call gave.
+fn result(call: Option<String>, content: impl Into<Value>) -> Value {
+    let mut result = turn("tool", content);
+    if let Some(call) = call {
+        result["tool_call_id"] = call.into();
+    }
+    result
 }
 
 fn assistant(message: &Message, text: String) -> Value {
@@ -177,7 +187,7 @@ mod tests {
         assert_eq!((&turn["content"], &turn["reasoning_content"]), (&json!(""), &json!("b")));
         assert_eq!(turn["tool_calls"][0]["function"]["arguments"], json!({"x": [1]}));
         assert_eq!(turn["tool_calls"][1]["function"]["arguments"], json!({"arguments": "{broken"}));
-        assert_eq!(conversation.messages[2], json!({"role": "tool", "content": "c"}));
+        assert_eq!(conversation.messages[2], json!({"role": "tool", "content": "c", "tool_call_id": "1"}));
         assert_eq!(conversation.prefill.unwrap().0, "So");
     }
 
