@@ -3,8 +3,11 @@
 //! Templates are programs in Jinja, written for Python; [`jinja`] runs them as Python does. They come with the file and
 //! are not trusted: a template can use no file and no network, and its work and memory are bounded.
 
+pub mod argument;
+pub mod calls;
 mod guard;
 mod jinja;
+pub mod offer;
 pub mod thinking;
 mod time;
 

@@ -25,6 +25,8 @@ pub enum Thought {
     Finished,
     /// The budget ended it.
     Budget,
+    /// It went round in circles, and was ended.
+    Loop,
     /// The answer ended first.
     Unfinished,
 }
@@ -36,6 +38,7 @@ impl Thought {
             Thought::None => None,
             Thought::Finished => Some("finished"),
             Thought::Budget => Some("budget"),
+            Thought::Loop => Some("repetition"),
             Thought::Unfinished => Some("unfinished"),
         }
     }
@@ -74,6 +77,8 @@ pub struct Thinking {
     at_line_start: bool,
     /// Whether the blank line behind the thinking is prescribed where the model has ended it too.
     ends_with_blank: bool,
+    /// Why the model is pressed to end it.
+    pressed: Option<Thought>,
 }
 
 impl Thinking {
@@ -88,6 +93,7 @@ impl Thinking {
             prescribed: VecDeque::new(),
             at_line_start: false,
             ends_with_blank: false,
+            pressed: None,
         }
     }
 
@@ -117,19 +123,41 @@ impl Thinking {
     /// The token that must come next, if it is not the model's to choose: the end of the thinking as the model writes
     /// it.
     pub fn prescribed(&mut self) -> Option<u32> {
+        if self.budget.is_some_and(|budget| self.n >= budget) {
+            self.end(Thought::Budget);
+        }
+        self.prescribed.pop_front()
+    }
+
+    /// Has the thinking end with the next tokens, if it is open; `why` is what becomes of it.
+    pub fn end(&mut self, why: Thought) {
         if let Some(marks) = &self.marks
             && self.state == State::Thinking
-            && self.thought != Thought::Budget
-            && self.budget.is_some_and(|budget| self.n >= budget)
+            && !self.is_ended()
         {
-            self.thought = Thought::Budget;
+            self.thought = why;
             if !self.at_line_start {
                 self.prescribed.extend(&marks.newline);
             }
             self.prescribed.push_back(marks.end);
             self.prescribed.extend(&marks.blank);
         }
-        self.prescribed.pop_front()
+    }
+
+    /// Has the thinking count as ended for this reason, if the model now ends it: it was pressed to.
+    pub fn press(&mut self, why: Thought) {
+        self.pressed = Some(why);
+    }
+
+    /// Whether it was ended, and not by the model.
+    fn is_ended(&self) -> bool {
+        matches!(self.thought, Thought::Budget | Thought::Loop)
+    }
+
+    /// The mark that would end the thinking, while it is open and the model's own.
+    pub fn end_mark(&self) -> Option<u32> {
+        let is_open = self.state == State::Thinking && !self.is_ended();
+        self.marks.as_ref().filter(|_| is_open).map(|marks| marks.end)
     }
 
     /// Prescribes the blank line behind the thinking where the model has ended it too: what comes then is the answer.
@@ -149,7 +177,7 @@ impl Thinking {
             State::Thinking if id == marks.end => {
                 self.state = State::Start;
                 if self.thought == Thought::Unfinished {
-                    self.thought = Thought::Finished;
+                    self.thought = self.pressed.unwrap_or(Thought::Finished);
                     if self.ends_with_blank {
                         self.prescribed.extend(&marks.blank);
                     }
@@ -157,7 +185,8 @@ impl Thinking {
                 None
             }
             State::Thinking => {
-                if self.thought != Thought::Budget {
+                self.pressed = None;
+                if !self.is_ended() {
                     self.n += 1;
                 }
                 if !text.is_empty() {
@@ -165,8 +194,8 @@ impl Thinking {
                 }
                 Some(Channel::Thinking)
             }
-            // One that the budget has ended does not begin again.
-            State::Start if Some(id) == marks.begin && self.thought != Thought::Budget => {
+            // One that was ended does not begin again.
+            State::Start if Some(id) == marks.begin && !self.is_ended() => {
                 self.state = State::Thinking;
                 self.thought = Thought::Unfinished;
                 self.at_line_start = false;
@@ -181,6 +210,11 @@ impl Thinking {
             }
             State::Answer => Some(Channel::Answer),
         }
+    }
+
+    /// Whether what comes next belongs to the thinking.
+    pub fn is_open(&self) -> bool {
+        self.state == State::Thinking
     }
 
     /// What became of the thinking so far.
@@ -270,6 +304,22 @@ mod tests {
             assert_eq!(found, all, "{prompt:?} {budget} {chosen:?}");
             assert_eq!((thinking.thought(), thinking.n_tokens()), (Thought::Budget, budget), "{prompt:?} {chosen:?}");
             assert!(!answer.trim().is_empty() && !thought.contains("yes"));
+        }
+        // Whatever ends it, it ends so.
+        let mut thinking = after(OPEN, &tokenizer, None);
+        assert_eq!(thinking.end_mark(), tokenizer.added_token("</think>"));
+        assert_eq!(follow(&mut thinking, &tokenizer, " a").2, " a");
+        (0..2).for_each(|_| thinking.end(Thought::Loop));
+        assert_eq!(thinking.end_mark(), None);
+        assert_eq!(follow(&mut thinking, &tokenizer, "yes").2, "\n</think>\n\nyes");
+        thinking.end(Thought::Loop);
+        assert_eq!((thinking.prescribed(), thinking.thought(), thinking.n_tokens()), (None, Thought::Loop, word));
+        // It may end it for itself when it is pressed, and for the token after that alone.
+        for (between, expected) in [("", Thought::Loop), ("b", Thought::Finished)] {
+            let mut thinking = after(OPEN, &tokenizer, None);
+            thinking.press(Thought::Loop);
+            follow(&mut thinking, &tokenizer, &format!("{between}</think>yes"));
+            assert_eq!(thinking.thought(), expected, "{between:?}");
         }
         // Thinking that ends by itself is left alone.
         let mut thinking = after(OPEN, &tokenizer, Some(100));

@@ -3,7 +3,7 @@
 use super::fitting::{Fitting, Progress};
 use super::run::{open_error, start_error};
 use super::runtime::Runtime;
-use super::{named, printable, signals, text};
+use super::{named, printable, signals, text, tools_file};
 use anyhow::{Context as _, ensure};
 use clap::{ArgGroup, Args as ClapArgs};
 use qwen_edge::engine::baked::{Baked, Beginning};
@@ -57,14 +57,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
         text::decode(&bytes).with_context(|| path.display().to_string())
     };
-    let list = |path: &PathBuf| -> anyhow::Result<Value> {
-        let tools: Value = serde_json::from_str(&read(path)?).with_context(|| path.display().to_string())?;
-        let is_list = tools.as_array().is_some_and(|tools| !tools.is_empty() && tools.iter().all(Value::is_object));
-        ensure!(is_list, "{}: expected a list of functions, [{{\"type\": \"function\", ..}}, ..]", path.display());
-        Ok(tools)
-    };
     let system = args.system.as_ref().map(read).transpose()?;
-    let beginning = Beginning { system, tools: args.tools.as_ref().map(list).transpose()? };
+    let beginning = Beginning { system, tools: args.tools.as_deref().map(tools_file::open).transpose()? };
 
     let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;
     let content = file.content_fingerprint();

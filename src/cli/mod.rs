@@ -14,6 +14,7 @@ pub mod bench;
 mod bench_drafts;
 mod bench_passes;
 pub mod cache;
+mod calls;
 mod chat;
 pub mod completions;
 mod drafting;
@@ -22,6 +23,7 @@ pub mod inspect;
 pub mod kept;
 pub mod list;
 pub mod logits;
+pub mod loops;
 mod marks;
 mod named;
 mod pasted;
@@ -48,7 +50,8 @@ pub mod synth;
 pub mod template;
 mod text;
 pub mod tokenize;
-pub mod tower_file;
+mod tools_file;
+mod tower_file;
 #[cfg(feature = "vision")]
 pub mod vision;
 
@@ -88,6 +91,8 @@ enum Command {
     Template(template::Args),
     Tokenize(tokenize::Args),
     Synth(synth::SynthArgs),
+    #[command(hide = true)]
+    Loops(loops::Args),
 }
 
 impl Command {
@@ -112,6 +117,7 @@ impl Command {
             Command::Template(args) => template::run(args),
             Command::Tokenize(args) => tokenize::run(args),
             Command::Synth(args) => synth::synth(args),
+            Command::Loops(args) => loops::run(args),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::screen::Screen;
 use super::session_file::SessionFile;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
-use super::{advice, bake, chat, marks, named, pasted, printable, signals, text};
+use super::{advice, bake, calls, chat, marks, named, pasted, printable, signals, text, tools_file};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use qwen_edge::constrain::{Grammar, SharedVocabulary, Vocabulary};
@@ -51,6 +51,7 @@ use std::time::Instant;
     qwen-edge run model.gguf -p 'Summarise this.' -f report.txt\n  \
     qwen-edge run base.gguf --raw -p 'Once upon a time' -n 100 --greedy\n  \
     qwen-edge run model.gguf -p 'Hi' --json | jq -r .text\n  \
+    qwen-edge run model.gguf --tools tools.json -p 'Is it raining in Oslo?'\n  \
     qwen-edge run model.gguf --image sign.jpg -p 'What does the sign say?'\n  \
     qwen-edge run model.gguf --image a.png --image b.png -p 'What changed from <image> to <image>?'\n  \
     qwen-edge run model.gguf --video clip.mp4 -p 'What happens here?'")]
@@ -62,6 +63,11 @@ pub struct Args {
     /// System message
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "raw")]
     pub system: Option<String>,
+
+    /// Offer the functions in this JSON file, a list as OpenAI's API takes it. A call is a line of JSON behind the text, and with
+    /// --json in "tool_calls"
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["raw", "baked"])]
+    pub tools: Option<PathBuf>,
 
     /// Whether the model thinks before it answers; auto is the published default of the model's size
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Think::Auto)]
@@ -79,6 +85,10 @@ pub struct Args {
     /// full]
     #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = parse_limit)]
     pub n: Option<Limit>,
+
+    /// End thinking, and then an answer, that goes round in circles; not with --raw
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Switch::On)]
+    pub loop_guard: Switch,
 
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
@@ -159,6 +169,17 @@ pub enum Heal {
     Off,
 }
 
+/// Whether something is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    #[value(alias = "true")]
+    On,
+    /// It is not.
+    #[value(alias = "false")]
+    Off,
+}
+
 /// A number of tokens at most, or no limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limit(Option<u64>);
@@ -209,7 +230,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     // The prompt is known before the plan, which makes room for it.
     let beginning = baked.as_ref().map(|baked| baked.beginning().clone()).unwrap_or_default();
     let system = args.system.as_deref().map(text::without_mark).or(beginning.system.as_deref());
-    let tools = beginning.tools.as_ref();
+    let tools = args.tools.as_deref().map(tools_file::open).transpose()?.or_else(|| beginning.tools.clone());
+    let tools = tools.map(Arc::new);
     ensure!(system.is_none() || messages.is_empty(), "--system begins a conversation, and that of --session has begun");
     if session_file.is_some() && messages.is_empty() {
         messages.extend(system.map(Message::system));
@@ -221,10 +243,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let ids = question.as_ref().map(|question| match args.raw {
         _ if session_file.is_some() => {
             let messages: Vec<Value> = messages.iter().map(Message::to_json).collect();
-            Ok(file.prompt_ids(&messages, tools, thinking)?)
+            Ok(file.prompt_ids(&messages, tools.as_deref(), thinking)?)
         }
         true => Ok(file.tokenizer().encode(&question.whole(), qwen_edge::tokenizer::Special::None)),
-        false => args.first_turn(question, system).and_then(|turn| Ok(file.prompt_ids(&turn, tools, thinking)?)),
+        false => {
+            args.first_turn(question, system).and_then(|turn| Ok(file.prompt_ids(&turn, tools.as_deref(), thinking)?))
+        }
     });
     let ids = ids.transpose()?;
     let n_prompt = ids.as_ref().map_or(0, |ids| ids.len() + args.sight.most_tokens());
@@ -234,8 +258,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (settings_on, sampling_notes) = sampling(true)?;
     let sampling = [settings_off, settings_on];
     let n_max = args.n.and_then(Limit::tokens).unwrap_or(usize::MAX);
-    let answers =
-        AnswerOptions { thinking, think_budget: budget, max_tokens: n_max, sampling: sampling[usize::from(thinking)] };
+    let answers = AnswerOptions {
+        thinking,
+        think_budget: budget,
+        max_tokens: n_max,
+        loop_guard: args.loop_guard == Switch::On,
+        sampling: sampling[usize::from(thinking)],
+    };
     let name =
         printable::line(file.gguf().string("general.name").ok().flatten().unwrap_or("unnamed model")).into_owned();
     let seed = args.sampling.seed();
@@ -273,17 +302,17 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut session = session.map_err(|error| start_error(error, path))?;
     session.cancel_by(signals::canceller());
     session.grammar = schema.map(|schema| schema.grammar(&vocabulary)).transpose()?;
+    session.offer = tools;
     if let Some(cache) = cache {
         session.keep_prompts(cache);
     }
     if let Some(file) = session_file.as_ref().filter(|_| messages.len() > 1) {
         file.restore(&mut session).iter().for_each(|note| screen.note(&format!("note: {note}")));
     }
-    if let Some((baked, content)) = baked.zip(content) {
-        session.tools.clone_from(&baked.beginning().tools);
-        if let Err(error) = baked.restore(&mut session, &content) {
-            screen.note(&format!("note: the baked prompt does not fit, and is read: {error}"));
-        }
+    if let Some((baked, content)) = baked.zip(content)
+        && let Err(error) = baked.restore(&mut session, &content)
+    {
+        screen.note(&format!("note: the baked prompt does not fit, and is read: {error}"));
     }
     if has_tower && session.viewer().is_none() {
         no_tower = NoTower::NoMemory;
@@ -573,6 +602,7 @@ impl Talk {
         json!({
             "text": self.screen.answer(),
             "reasoning": self.screen.reasoning(),
+            "tool_calls": calls::report(&outcome.calls),
             "stop": outcome.stop.name(),
             "thinking": outcome.thought.name(),
             "thinking_tokens": outcome.n_thinking,

@@ -1,7 +1,8 @@
 //! Where an answer appears: its text on standard output, everything else on standard error.
 
-use super::{drafting, message, printable, signals};
+use super::{calls, drafting, message, printable, signals};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use qwen_edge::chat::calls::{Call, Piece};
 use qwen_edge::chat::thinking::{Channel, Thought};
 use qwen_edge::engine::generate::{Outcome, Stop};
 use qwen_edge::engine::session::Event;
@@ -21,6 +22,11 @@ pub(super) struct Screen {
     channel: Option<Channel>,
     answer: String,
     reasoning: String,
+    /// The call that is being written, and calls before it.
+    call: Option<Call>,
+    n_call: usize,
+    /// Whether the last line of the answer is not at its end.
+    is_line_open: bool,
     /// Where answers go in place of standard output.
     file: Option<File>,
     /// Whether answers appear on a terminal, which what they hold must not steer.
@@ -38,6 +44,9 @@ impl Screen {
             channel: None,
             answer: String::new(),
             reasoning: String::new(),
+            call: None,
+            n_call: 0,
+            is_line_open: false,
             file: None,
             terminal: io::stdout().is_terminal(),
             lost: None,
@@ -63,6 +72,7 @@ impl Screen {
         self.channel = None;
         self.answer.clear();
         self.reasoning.clear();
+        (self.call, self.n_call, self.is_line_open) = (None, 0, false);
     }
 
     /// The answer is complete.
@@ -72,7 +82,7 @@ impl Screen {
         if self.channel == Some(Channel::Thinking) && self.shows_thinking() {
             say!("");
         }
-        if !self.collect && !self.answer.is_empty() && !self.answer.ends_with('\n') {
+        if self.is_line_open {
             self.print("\n");
         }
     }
@@ -118,12 +128,16 @@ impl Screen {
             Stop::End | Stop::Length => "",
             Stop::ContextFull => "; the context is full",
             Stop::Interrupted => "; stopped",
+            Stop::Repetition => "; ended, for it went round in circles: --loop-guard off lets it go on",
         };
         self.note(&format!(
             "[read {} tokens at {read_at:.1} tok/s; wrote {} at {decode:.1} tok/s{how}{why}{seed}]",
             outcome.n_read,
             outcome.ids.len(),
         ));
+        if outcome.thought == Thought::Loop {
+            self.note("note: the thinking went round in circles and was ended: --loop-guard off lets it go on");
+        }
         if outcome.thought != Thought::Unfinished {
             return;
         }
@@ -136,11 +150,14 @@ impl Screen {
                 "note: the context was full while the model was still thinking: give a larger --ctx; {what_to_do}"
             ),
             Stop::Interrupted => "note: stopped while the model was still thinking".to_owned(),
-            Stop::End => format!("note: the model ended its turn while it was still thinking; {what_to_do}"),
+            Stop::End | Stop::Repetition => {
+                format!("note: the model ended its turn while it was still thinking; {what_to_do}")
+            }
         });
     }
 
     fn print(&mut self, text: &str) {
+        self.is_line_open = !text.ends_with('\n');
         let text = if self.terminal { printable::answer(text) } else { text.into() };
         let write = |out: &mut dyn Write| out.write_all(text.as_bytes()).and_then(|()| out.flush());
         let written = match &mut self.file {
@@ -166,6 +183,7 @@ impl Screen {
             Event::Reading { done, total } => self.reading(done, total),
             Event::Thinking(text) => self.writing(Channel::Thinking, text),
             Event::Text(text) => self.writing(Channel::Answer, text),
+            Event::Call(piece) => self.calling(piece),
             _ => {}
         }
         self.lost.is_none()
@@ -183,6 +201,26 @@ impl Screen {
         bar.set_position(done as u64);
         if done == total {
             self.clear_bar();
+        }
+    }
+
+    /// Calls are shown when they are whole, each on a line of its own.
+    fn calling(&mut self, piece: Piece<'_>) {
+        match (piece, &mut self.call) {
+            (Piece::Begun(name), _) => {
+                if self.channel.replace(Channel::Answer) == Some(Channel::Thinking) && self.shows_thinking() {
+                    say!("\n");
+                }
+                self.call = Some(Call { name: name.to_owned(), arguments: String::new(), is_whole: false });
+            }
+            (Piece::Arguments(json), Some(call)) => call.arguments.push_str(json),
+            (Piece::Ended, Some(call)) if !self.collect => {
+                let line = calls::report_one(self.n_call, call).to_string();
+                let before = if self.is_line_open { "\n" } else { "" };
+                self.n_call += 1;
+                self.print(&format!("{before}{line}\n"));
+            }
+            (Piece::Text(_) | Piece::Arguments(_) | Piece::Ended, _) => {}
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::drafting::Drafting;
 use super::fitting::{Fitting, Progress};
-use super::run::{Limit, Think, open_error, parse_limit, start_error};
+use super::run::{Limit, Switch, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
 use super::server_log::{Form, RequestLog};
@@ -23,6 +23,10 @@ use std::time::{Duration, SystemTime};
 
 /// Answers at a time where nobody says how many; fewer where memory is short.
 const PARALLEL: [u16; 3] = [4, 2, 1];
+
+/// States of conversations that are kept for the next turns where memory is not short: two for each answer at a time, and so
+/// many at least.
+const STATES: usize = 6;
 
 /// Answer over HTTP, as OpenAI's API does: chat completions at http://127.0.0.1:8080/v1.
 ///
@@ -96,6 +100,10 @@ pub struct Args {
     /// End the thinking after so many tokens, where a request does not say; -1 is no limit
     #[arg(long, value_name = "N", value_parser = parse_limit)]
     think_budget: Option<Limit>,
+
+    /// End thinking, and then an answer, that goes round in circles
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Switch::On)]
+    loop_guard: Switch,
 
     /// Largest body of a request, such as 32M
     #[arg(long, value_name = "SIZE", default_value = "32M")]
@@ -188,7 +196,8 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     let settings = ready.plan.settings;
     args.note(&format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
     let think_budget = args.think_budget.and_then(Limit::tokens);
-    server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget, fault: args.fault });
+    let loop_guard = args.loop_guard == Switch::On;
+    server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget, loop_guard, fault: args.fault });
     log.iter().for_each(RequestLog::end);
     Ok(())
 }
@@ -290,6 +299,7 @@ impl Args {
                 tower,
                 wish: Wish {
                     n_sequence: Some(n.into()),
+                    n_checkpoint: Some(STATES.div_ceil(n.into())),
                     beside: self.bounds().bytes() + scoring,
                     ..self.fitting.wish(0)
                 },

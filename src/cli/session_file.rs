@@ -2,11 +2,12 @@
 //! them, so that it goes on without reading them again.
 //!
 //! ```text
-//! FILE           {"qwen-edge session": 1, "messages": [{"role", "content", "reasoning_content"?}, ..]}
+//! FILE           {"qwen-edge session": 1, "messages": [{"role", "content", "reasoning_content"?, "tool_calls"?}, ..]}
 //! FILE.state     a sequence (`engine::snapshot`); without it, or if it is of another model, the messages are read again
 //! ```
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use qwen_edge::chat::calls::Call;
 use qwen_edge::engine::message::{Message, Role};
 use qwen_edge::engine::session::Session;
 use qwen_edge::gguf::Fingerprint;
@@ -28,6 +29,8 @@ struct Entry {
     content: String,
     #[serde(default)]
     reasoning_content: String,
+    #[serde(default)]
+    tool_calls: Vec<Value>,
 }
 
 /// Where a conversation is kept.
@@ -104,14 +107,16 @@ fn messages(text: &str) -> anyhow::Result<Vec<Message>> {
     ensure!(*version == json!(1), "{VERSION:?} is {version}: expected 1; another version of this program wrote it");
     let entries: Vec<Entry> = serde_json::from_value(file["messages"].take()).context("messages")?;
     let message = |(i, entry): (usize, Entry)| {
-        let Entry { role, content, reasoning_content: reasoning } = entry;
+        let Entry { role, content, reasoning_content: reasoning, tool_calls } = entry;
+        let calls: Option<Vec<Call>> = tool_calls.iter().map(Call::from_json).collect();
+        let calls = calls.ok_or_else(|| anyhow!("a call in message {i} has no name or no arguments"))?;
         let message = match &role[..] {
             "system" if i == 0 => Message::system(content),
             "user" => Message::user(content),
             "assistant" => Message::assistant(content),
             _ => bail!("message {i} has the role {role:?}: expected system (the first alone), user or assistant"),
         };
-        Ok(Message { reasoning, ..message })
+        Ok(Message { reasoning, calls, ..message })
     };
     entries.into_iter().enumerate().map(message).collect()
 }
@@ -142,7 +147,8 @@ fn markdown(messages: &[Message]) -> String {
         };
         let quoted: String = message.reasoning.lines().map(|line| format!("> {line}\n")).collect();
         let thinking = if quoted.is_empty() { quoted } else { quoted + "\n" };
-        format!("## {title}\n\n{thinking}{}\n", message.plain_text())
+        let calls: String = message.calls.iter().map(|call| format!("\n    {}\n", call.to_json())).collect();
+        format!("## {title}\n\n{thinking}{}\n{calls}", message.plain_text())
     };
     messages.iter().map(section).collect::<Vec<String>>().join("\n")
 }
@@ -155,7 +161,9 @@ mod tests {
     fn a_conversation_is_read_as_it_was_written() {
         let path = std::env::temp_dir().join(format!("qwen-edge-session-file-{}.json", std::process::id()));
         let thought = Message { reasoning: "hm\n\nwell".to_owned(), ..Message::assistant("<b>\u{1b}[0m") };
-        let written = [Message::system("Be kind."), Message::user("a\n\"b\""), thought];
+        let call = Call { name: "f".to_owned(), arguments: "{\"x\":[1.0]}".to_owned(), is_whole: true };
+        let called = Message { calls: vec![call], ..Message::assistant("") };
+        let written = [Message::system("Be kind."), Message::user("a\n\"b\""), thought, called];
         write(&path, &written).unwrap();
         let read = read(&path).unwrap();
         fs::remove_file(&path).unwrap();

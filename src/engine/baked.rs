@@ -12,11 +12,12 @@
 use super::message::Message;
 use super::session::{Session, SessionError};
 use super::snapshot::SnapshotError;
+use crate::chat::offer::Offer;
 use crate::gguf::Fingerprint;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 /// What the bytes begin with.
 const MAGIC: &[u8] = b"qwen-edge baked prompt 1\n";
@@ -29,8 +30,8 @@ const HASH: usize = 32;
 pub struct Beginning {
     /// The system message.
     pub system: Option<String>,
-    /// Functions the model may call, as JSON schemas.
-    pub tools: Option<Value>,
+    /// Functions that the model may call.
+    pub tools: Option<Offer>,
 }
 
 /// Why bytes are no baked beginning.
@@ -72,7 +73,7 @@ impl Beginning {
     /// # Errors
     /// [`BakeError`].
     pub fn bake(&self, session: &mut Session, model: &Fingerprint, out: &mut impl Write) -> Result<usize, BakeError> {
-        session.tools.clone_from(&self.tools);
+        session.offer = self.tools.clone().map(Arc::new);
         session.read_history(&self.messages(), || true)?;
         let n = session.context().n_past();
         if n == 0 {

@@ -20,6 +20,10 @@ pub(super) struct Draw<'a> {
     pub prescribed: Option<u32>,
     /// What the token must keep to, if it is not prescribed, and the tokens that there is room for.
     pub constraint: Option<(&'a mut Constraint, usize)>,
+    /// A token that is made likelier, and what is added to its logit.
+    pub hint: Option<(u32, f32)>,
+    /// A token that must not come.
+    pub barred: Option<u32>,
     pub keeps_logits: bool,
     /// Whether to look if the logits are numbers.
     pub checks: bool,
@@ -30,12 +34,23 @@ impl Draw<'_> {
     pub fn from(&mut self, logits: &mut [f32]) -> Drawn {
         let is_finite = !self.checks || finite::is_finite(logits);
         let raw = self.keeps_logits.then(|| logits.to_vec());
+        self.steer(logits);
         let id = match (self.prescribed, &mut self.constraint) {
             (Some(id), _) => Ok(id),
             (None, Some((constraint, room))) => constrained(constraint, *room, self.sampler, logits),
             (None, None) => Ok(self.sampler.sample(logits)),
         };
         Drawn { id, raw, is_finite }
+    }
+
+    /// Raises and lowers the logits of tokens that are hinted at and barred.
+    fn steer(&self, logits: &mut [f32]) {
+        let changes = [self.hint, self.barred.map(|id| (id, f32::NEG_INFINITY))];
+        for (id, more) in changes.into_iter().flatten() {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit += more;
+            }
+        }
     }
 }
 
@@ -67,5 +82,31 @@ impl Drawing<'_> {
     /// Draws behind `logits [n_vocab]`.
     pub fn run(&mut self, logits: &mut [f32]) {
         *self.drawn = Some(self.draw.from(logits));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::Settings;
+
+    #[test]
+    fn hints_and_bars_change_what_is_drawn_and_not_the_logits_that_are_kept() {
+        let mut sampler = Sampler::new(Settings::greedy(), 1);
+        let mut drawn = |hint, barred, prescribed| {
+            let mut logits = [1.0, 3.0, 2.0];
+            let draw = Draw { sampler: &mut sampler, prescribed, hint, barred, keeps_logits: true, checks: true };
+            let Drawn { id, raw, is_finite } = { draw }.from(&mut logits);
+            assert!(is_finite && raw.as_deref() == Some(&[1.0, 3.0, 2.0]));
+            id
+        };
+        assert_eq!(drawn(None, None, None), 1);
+        assert_eq!(drawn(Some((2, 0.5)), None, None), 1);
+        assert_eq!(drawn(Some((2, 1.5)), None, None), 2);
+        assert_eq!(drawn(Some((2, 1.5)), Some(2), None), 1);
+        assert_eq!(drawn(None, Some(1), None), 2);
+        assert_eq!(drawn(Some((2, 1.5)), Some(0), Some(0)), 0);
+        // Tokens that the model has no logits for do nothing.
+        assert_eq!(drawn(Some((3, 9.0)), Some(u32::MAX), None), 1);
     }
 }

@@ -3,11 +3,13 @@
 //! An [`Answer`] is pulled along: it says which rows it wants computed next, and is told the logits behind them. Who runs
 //! the passes, and what else is in them, is no matter of the answer; [`generate`] does it for one alone.
 
+use crate::chat::calls::{Call, Calls, Piece};
 use crate::chat::thinking::{Channel, Thinking, Thought};
 use crate::constrain::{Constraint, Lost};
 use crate::engine::context::{Context, text_rows};
 use crate::engine::draft::{Drafting, Drafts, MOST_COPY, Phase, Talk, Track};
 use crate::engine::draw::{Draw, Drawing, Drawn};
+use crate::engine::loop_guard::{Advice, LoopGuard};
 use crate::engine::run_error::RunError;
 use crate::engine::runner::{Runner, Step};
 use crate::engine::sequence::Sequence;
@@ -30,6 +32,8 @@ pub enum Stop {
     ContextFull,
     /// The caller's `proceed` said no.
     Interrupted,
+    /// The answer went round in circles.
+    Repetition,
 }
 
 impl Stop {
@@ -40,6 +44,7 @@ impl Stop {
             Stop::Length => "length",
             Stop::ContextFull => "context_full",
             Stop::Interrupted => "interrupted",
+            Stop::Repetition => "repetition",
         }
     }
 }
@@ -85,6 +90,8 @@ pub struct Outcome {
     pub ids: Vec<u32>,
     /// The answer: all that [`Audience::writing`] was told of it.
     pub text: String,
+    /// The calls in it, which are no part of the text.
+    pub calls: Vec<Call>,
     /// The thinking before it, without white space around it.
     pub reasoning: String,
     /// What became of the thinking.
@@ -138,6 +145,8 @@ pub trait Audience {
     fn reading(&mut self, done: usize, total: usize);
     /// The answer goes on with text that became whole (maybe none).
     fn writing(&mut self, channel: Channel, text: &str);
+    /// A call in the answer begins, goes on or ends.
+    fn calling(&mut self, _piece: Piece<'_>) {}
     /// Whether to go on; asked between batches and tokens.
     fn proceed(&mut self) -> bool;
     /// Whether it is to be told of [chosen](Audience::chosen) tokens, which takes a copy of the logits.
@@ -164,8 +173,8 @@ pub trait Audience {
 pub struct Task {
     /// The prompt.
     pub prompt: Vec<InputRow>,
-    /// So many of its rows are expected to begin the next prompt too; the context can then go back to their end.
-    pub checkpoint_at: usize,
+    /// Rows of it behind which checkpoints are made, ascending: the next prompt may begin with so many of them.
+    pub checkpoint_at: Vec<usize>,
     /// Most tokens of the answer.
     pub n_max: usize,
     /// Where the prompt leaves the thinking, and its budget.
@@ -173,6 +182,11 @@ pub struct Task {
     /// What the answer behind the thinking keeps to. It comes to its end within [`Task::n_max`] tokens if that is enough for the
     /// shortest one and they fit the context.
     pub constraint: Option<Constraint>,
+    /// Tells calls from text, if functions are offered.
+    pub calls: Option<Calls>,
+    /// Whether thinking and answer are ended where they go round in circles; not in a text that is continued without a
+    /// template.
+    pub loop_guard: bool,
 }
 
 /// Most tokens of the thinking before an answer that keeps to something and has `n_max` tokens with it: a quarter is left to the
@@ -184,17 +198,18 @@ pub fn think_budget(budget: Option<usize>, n_max: usize) -> usize {
 /// An answer in the making.
 pub struct Answer {
     prompt: Vec<InputRow>,
-    /// Rows of the prompt behind which a checkpoint is wanted.
-    checkpoint_at: usize,
+    /// Rows of the prompt behind which checkpoints are wanted, ascending.
+    checkpoint_at: Vec<usize>,
     n_max: usize,
     thinking: Thinking,
     constraint: Option<Constraint>,
+    calls: Option<Calls>,
+    guard: LoopGuard,
     decoder: StreamDecoder,
     outcome: Outcome,
     stage: Stage,
     since: Instant,
     last: Channel,
-    in_call: bool,
     track: Track,
     /// The tokens that must follow the one that comes next.
     forced: Vec<u32>,
@@ -222,15 +237,15 @@ pub struct Wanted<'a> {
     pub want: usize,
     /// So many of them, the last ones, are shown to a block that drafts.
     shown: usize,
-    /// Behind how many of these rows a checkpoint is wanted, if it is inside.
-    checkpoint_at: Option<usize>,
+    /// Behind how many of these rows checkpoints are wanted that are inside.
+    checkpoint_at: Vec<usize>,
 }
 
 impl Wanted<'_> {
     /// As rows of `sequence` in a pass.
     pub fn step<'s>(&'s self, sequence: &'s mut Sequence) -> Step<'s> {
         let Wanted { rows, way, want, shown, .. } = *self;
-        Step { sequence, rows, way, want, shown, checkpoint_at: self.checkpoint_at.as_slice() }
+        Step { sequence, rows, way, want, shown, checkpoint_at: &self.checkpoint_at }
     }
 }
 
@@ -254,7 +269,7 @@ impl Answer {
     /// # Panics
     /// If no row of the prompt is left to be read.
     pub fn new(task: Task, n_reused: usize, sampler: &mut Sampler) -> Result<Answer, Error> {
-        let Task { prompt, checkpoint_at, n_max, mut thinking, constraint } = task;
+        let Task { prompt, checkpoint_at, n_max, mut thinking, constraint, calls, loop_guard } = task;
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
@@ -275,6 +290,7 @@ impl Answer {
             prefill: Duration::ZERO,
             ids: Vec::new(),
             text: String::new(),
+            calls: Vec::new(),
             reasoning: String::new(),
             thought: Thought::None,
             n_thinking: 0,
@@ -285,14 +301,15 @@ impl Answer {
             prompt,
             checkpoint_at,
             n_max,
+            guard: LoopGuard::new(loop_guard && !thinking.is_ignored()),
             thinking,
             constraint,
+            calls,
             decoder: StreamDecoder::new(),
             outcome,
             stage: Stage::Reading(n_reused),
             since: Instant::now(),
             last: Channel::Answer,
-            in_call: false,
             track: Track::default(),
             forced: Vec::new(),
             rows: Vec::new(),
@@ -335,7 +352,8 @@ impl Answer {
         match &self.stage {
             Stage::Reading(done) => {
                 let rows = &self.prompt[*done..self.prompt.len().min(done + n_prompt)];
-                let checkpoint_at = self.checkpoint_at.checked_sub(*done).filter(|at| (1..rows.len()).contains(at));
+                let inside = self.checkpoint_at.iter().filter_map(|at| at.checked_sub(*done));
+                let checkpoint_at = inside.filter(|at| (1..rows.len()).contains(at)).collect();
                 let left = self.prompt.len() - done - rows.len();
                 // All or none: shown the last 1,024 rows of 3,400 alone, the demo's block was right 55 times of 100, and not 74.
                 let shown = if self.track.shows() { rows.len() } else { 0 };
@@ -343,7 +361,7 @@ impl Answer {
             }
             Stage::Writing => {
                 let want = self.rows.len();
-                Some(Wanted { rows: &self.rows, way: Way::Written, want, shown: 0, checkpoint_at: None })
+                Some(Wanted { rows: &self.rows, way: Way::Written, want, shown: 0, checkpoint_at: Vec::new() })
             }
             Stage::Done => None,
         }
@@ -356,7 +374,7 @@ impl Answer {
         let done = *done;
         self.outcome.n_read += n;
         self.outcome.prefill = self.since.elapsed();
-        if done == self.checkpoint_at {
+        if self.checkpoint_at.contains(&done) {
             sequence.checkpoint();
         }
         tools.audience.reading(done, self.prompt.len());
@@ -385,7 +403,7 @@ impl Answer {
         }
         let phase = match self.last {
             Channel::Thinking => Phase::Thinking,
-            Channel::Answer if self.in_call => Phase::Call,
+            Channel::Answer if self.calls.as_ref().is_some_and(Calls::is_in_call) => Phase::Call,
             Channel::Answer => Phase::Answer,
         };
         Some(Talk {
@@ -413,13 +431,25 @@ impl Answer {
     /// Has the token behind the first of its outputs drawn together with those of other answers, before it [takes](Answer::take)
     /// them. What is drawn behind drafts depends on it, and is drawn then.
     pub(super) fn drawing<'t>(&'t mut self, sampler: &'t mut Sampler, audience: &dyn Audience) -> Drawing<'t> {
-        let prescribed = self.thinking.prescribed();
+        let mut hint = None;
+        match self.guard.advice() {
+            Advice::Hint(more) => {
+                hint = self.thinking.end_mark().map(|mark| (mark, more));
+                self.thinking.press(Thought::Loop);
+            }
+            Advice::End => self.thinking.end(Thought::Loop),
+            Advice::GoOn => {}
+        }
+        let prescribed = self.prescribed();
+        let barred = self.calls.as_ref().and_then(|calls| calls.barred(self.thinking.is_open()));
         let room = self.n_max - self.outcome.ids.len();
         let constraint = self.constraint.as_mut().filter(|_| room > 0 && self.thinking.is_over());
         let draw = Draw {
             sampler,
             prescribed,
             constraint: constraint.map(|constraint| (constraint, room)),
+            hint,
+            barred,
             keeps_logits: audience.follows_choices(),
             // A damaged row of the head shows in every vector of logits, so that to look at the first will do.
             checks: self.outcome.ids.is_empty(),
@@ -472,6 +502,12 @@ impl Answer {
         Ok(n_chosen)
     }
 
+    /// The token that must come next, if one must.
+    fn prescribed(&mut self) -> Option<u32> {
+        let of_thinking = self.thinking.prescribed();
+        of_thinking.or_else(|| self.calls.as_mut().filter(|_| !self.thinking.is_open())?.prescribed())
+    }
+
     /// Chooses the next token by the logits behind an output `hidden`.
     fn choose(&mut self, hidden: &[f32], logits: &mut [f32], tools: &mut Tools<'_>) -> Result<(), Error> {
         let drawn = self.drawn.take();
@@ -502,13 +538,15 @@ impl Answer {
                 if let (Some(raw), Channel::Answer) = (&raw, channel) {
                     tools.audience.chosen(id, raw);
                 }
-                self.outcome.go_on(channel, text, &self.thinking, tools.audience);
+                match &mut self.calls {
+                    Some(calls) if channel == Channel::Answer => {
+                        let mut told = telling(&mut self.outcome, &self.thinking, tools.audience);
+                        calls.take(id, text, &mut told);
+                    }
+                    _ => self.outcome.go_on(channel, text, &self.thinking, tools.audience),
+                }
                 self.last = channel;
-            }
-            match tools.tokenizer.token_text(id) {
-                Some("<tool_call>") => self.in_call = true,
-                Some("</tool_call>") => self.in_call = false,
-                _ => {}
+                self.guard.take(id, channel == Channel::Thinking, tools.tokenizer);
             }
             self.stage = Stage::Writing;
             let (is_full, constraint) = (self.outcome.ids.len() == self.n_max, self.constraint.as_ref());
@@ -516,6 +554,10 @@ impl Answer {
                 self.end(Stop::End, tools);
             } else if is_full {
                 self.end(Stop::Length, tools);
+            } else if self.calls.as_ref().is_some_and(Calls::is_over) {
+                self.end(Stop::End, tools);
+            } else if constraint.is_none() && self.last == Channel::Answer && self.guard.advice() == Advice::End {
+                self.end(Stop::Repetition, tools);
             }
         }
         Ok(())
@@ -526,6 +568,10 @@ impl Answer {
         let rest = self.decoder.finish();
         if !rest.is_empty() {
             self.outcome.go_on(self.last, rest, &self.thinking, tools.audience);
+        }
+        if let Some(calls) = &mut self.calls {
+            calls.finish(&mut telling(&mut self.outcome, &self.thinking, tools.audience));
+            self.outcome.calls = calls.calls().to_vec();
         }
         self.outcome.stop = stop;
         self.outcome.reasoning = self.outcome.reasoning.trim().to_owned();
@@ -548,6 +594,18 @@ impl Answer {
     pub fn into_outcome(mut self) -> Outcome {
         self.outcome.drafts = self.track.tally();
         self.outcome
+    }
+}
+
+/// Tells an audience what an answer that may hold calls goes on with.
+fn telling<'a>(
+    outcome: &'a mut Outcome,
+    thinking: &'a Thinking,
+    audience: &'a mut dyn Audience,
+) -> impl FnMut(Piece<'_>) + 'a {
+    move |piece| match piece {
+        Piece::Text(text) => outcome.go_on(Channel::Answer, text, thinking, audience),
+        Piece::Begun(_) | Piece::Arguments(_) | Piece::Ended => audience.calling(piece),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Messages of a conversation, as a session takes them: text, with pictures and clips that have been looked at.
 
 use super::generate::Outcome;
+use crate::chat::calls::Call;
 use crate::vision::eyes::Seen;
 use serde_json::{Value, json};
 
@@ -35,6 +36,8 @@ pub struct Message {
     pub parts: Vec<Part>,
     /// What an assistant thought before it spoke; templates leave out that of earlier turns.
     pub reasoning: String,
+    /// The functions that it called, behind what it said.
+    pub calls: Vec<Call>,
 }
 
 impl From<&str> for Part {
@@ -46,7 +49,7 @@ impl From<&str> for Part {
 impl Message {
     /// A message of several parts, such as a picture and what is asked about it.
     pub fn new(role: Role, parts: impl Into<Vec<Part>>) -> Message {
-        Message { role, parts: parts.into(), reasoning: String::new() }
+        Message { role, parts: parts.into(), reasoning: String::new(), calls: Vec::new() }
     }
 
     fn text(role: Role, text: impl Into<String>) -> Message {
@@ -102,6 +105,9 @@ impl Message {
         if !self.reasoning.is_empty() {
             message["reasoning_content"] = self.reasoning.as_str().into();
         }
+        if !self.calls.is_empty() {
+            message["tool_calls"] = self.calls.iter().map(Call::to_json).collect();
+        }
         message
     }
 }
@@ -109,7 +115,9 @@ impl Message {
 /// The answer as a message, with which the conversation goes on.
 impl From<Outcome> for Message {
     fn from(outcome: Outcome) -> Message {
-        Message { reasoning: outcome.reasoning, ..Message::assistant(outcome.text) }
+        // One that was cut is no call.
+        let calls = outcome.calls.into_iter().filter(|call| call.is_whole).collect();
+        Message { reasoning: outcome.reasoning, calls, ..Message::assistant(outcome.text) }
     }
 }
 

@@ -8,6 +8,7 @@ use super::run_error::RunError;
 use super::runner::Runner;
 use super::session::{AnswerOptions, Session, prompt_ids};
 use super::shortage::NotEnoughMemory;
+use crate::chat::offer::Offer;
 use crate::chat::{self, Template};
 use crate::compute::Compute;
 use crate::gguf::{self, Fingerprint, Gguf, Note};
@@ -226,6 +227,7 @@ impl ModelFile {
             thinking,
             think_budget: None,
             max_tokens: usize::MAX,
+            loop_guard: true,
             sampling: Settings::published(self.config.n_embd, thinking, false),
         }
     }
@@ -243,10 +245,10 @@ impl ModelFile {
     pub fn prompt_ids(
         &self,
         messages: &[Value],
-        tools: Option<&Value>,
+        offer: Option<&Offer>,
         thinking: bool,
     ) -> Result<Vec<u32>, chat::Error> {
-        prompt_ids(&self.tokenizer, &self.template, messages, tools, thinking)
+        prompt_ids(&self.tokenizer, &self.template, messages, offer, thinking)
     }
 
     /// Starts a conversation: makes all of [`ModelFile::make_ready`] and a session of it.

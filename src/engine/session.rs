@@ -3,15 +3,18 @@
 //! A session keeps no messages: each answer is given all of them, and what the timeline holds already is not read again.
 
 use super::context::{Context, text_rows};
+use super::forks::Forks;
 use super::generate::{self, Audience, Outcome, Task, generate};
 use super::message::{Message, shown};
 use super::model_file::{ModelFile, StartError, StartOptions};
 use super::plan::Plan;
-use super::prompt_cache::{self, Forks, PromptCache, Reuse};
+use super::prompt_cache::{self, PromptCache, Reuse};
 use super::ready::Ready;
 use super::runner::Runner;
 use super::sequence::Sequence;
 use super::snapshot::SnapshotError;
+use crate::chat::calls::{CallChoice, Calls, Piece};
+use crate::chat::offer::Offer;
 use crate::chat::thinking::{Channel, Thinking};
 use crate::chat::{self, Request, Template};
 use crate::constrain::Grammar;
@@ -45,6 +48,8 @@ pub enum Event<'a> {
     Thinking(&'a str),
     /// The answer goes on with this text.
     Text(&'a str),
+    /// A call in it begins, goes on or ends.
+    Call(Piece<'a>),
     /// The answer is complete; so it went.
     Done(&'a Outcome),
 }
@@ -79,6 +84,8 @@ pub struct AnswerOptions {
     pub think_budget: Option<usize>,
     /// Most tokens of an answer, its thinking included.
     pub max_tokens: usize,
+    /// Whether thinking and answer are ended where they go round in circles.
+    pub loop_guard: bool,
     /// How tokens are chosen.
     pub sampling: Settings,
 }
@@ -132,10 +139,10 @@ pub struct Session {
     cache: Option<PromptCache>,
     reuse: Reuse,
     n_reused_written: usize,
-    /// Functions that the model may call, as JSON schemas.
-    pub tools: Option<Value>,
     /// What answers keep to, behind their thinking.
     pub grammar: Option<Grammar>,
+    /// Functions that the model may call.
+    pub offer: Option<Arc<Offer>>,
     /// How answers are made.
     pub options: AnswerOptions,
 }
@@ -159,8 +166,8 @@ impl Session {
             cache,
             reuse,
             n_reused_written,
-            tools: None,
             grammar: None,
+            offer: None,
             options,
         }
     }
@@ -370,8 +377,8 @@ impl Session {
     }
 
     fn prompt_ids(&self, messages: &[Value]) -> Result<Vec<u32>, chat::Error> {
-        let (tools, thinking) = (self.tools.as_ref(), self.options.thinking);
-        prompt_ids(&self.tokenizer, &self.template, messages, tools, thinking)
+        let (offer, thinking) = (self.offer.as_deref(), self.options.thinking);
+        prompt_ids(&self.tokenizer, &self.template, messages, offer, thinking)
     }
 
     /// Puts pictures and clips in their places.
@@ -425,9 +432,18 @@ impl Session {
         let points = self.recall(&prompt.ids, &rows);
         let recalled = since.elapsed();
         self.sampler.set(self.options.sampling);
+        let offer = self.offer.as_ref().filter(|_| !thinking.is_ignored());
+        let calls = offer.map(|offer| Calls::new(Arc::clone(offer), CallChoice::Auto, true, &self.tokenizer));
         let constraint = self.grammar.as_ref().map(Grammar::constraint);
-        let n_max = self.n_max(n_prompt);
-        let task = Task { prompt: rows, checkpoint_at, n_max, thinking, constraint };
+        let task = Task {
+            prompt: rows,
+            checkpoint_at: vec![checkpoint_at],
+            n_max: self.n_max(n_prompt),
+            thinking,
+            constraint,
+            calls,
+            loop_guard: self.options.loop_guard,
+        };
         let keeping = Keeping { cache: self.cache.as_mut(), points };
         let mut follower = Follower { on_event, canceller: &self.canceller, keeping };
         let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);
@@ -465,12 +481,7 @@ impl Session {
         if self.cache.is_none() {
             return Vec::new();
         }
-        let turn = self.tokenizer.added_token("<|im_start|>");
-        let user = self.tokenizer.encode("user", Special::None);
-        let turns: Vec<usize> = (0..ids.len()).filter(|&at| turn == Some(ids[at])).collect();
-        let first_user = turns.iter().copied().find(|at| ids[at + 1..].starts_with(&user));
-        let found = self.reuse.differs_at();
-        prompt_cache::points(ids.len(), Forks { turns: &turns, first_user, found })
+        Forks::of(ids, &self.tokenizer, self.reuse.differs_at()).points(prompt_cache::WORTH)
     }
 }
 
@@ -479,10 +490,11 @@ pub(super) fn prompt_ids(
     tokenizer: &Tokenizer,
     template: &Template,
     messages: &[Value],
-    tools: Option<&Value>,
+    offer: Option<&Offer>,
     thinking: bool,
 ) -> Result<Vec<u32>, chat::Error> {
-    let request = Request { tools: tools.cloned(), ..Request::new(messages.to_vec(), thinking) };
+    let tools = offer.map(|offer| offer.list().to_vec().into());
+    let request = Request { tools, ..Request::new(messages.to_vec(), thinking) };
     let prompt = template.prompt(&request, tokenizer)?;
     Ok(tokenizer.encode_prompt(&prompt))
 }
@@ -511,6 +523,10 @@ impl Audience for Follower<'_> {
             Channel::Thinking => Event::Thinking(text),
             Channel::Answer => Event::Text(text),
         });
+    }
+
+    fn calling(&mut self, piece: Piece<'_>) {
+        (self.on_event)(Event::Call(piece));
     }
 
     fn proceed(&mut self) -> bool {

@@ -1,5 +1,6 @@
 //! How much clients may take: of memory, of time, and of places. What they can take together is a part of the plan.
 
+use super::turns;
 use std::time::Duration;
 
 /// Bytes that a permit of `Shared::body_memory` stands for.
@@ -68,7 +69,7 @@ impl Bounds {
         let connections = self.connections.saturating_mul(CONNECTION);
         // One that is dear is parsed, and one that is not.
         let parsed = self.body.saturating_add(VALUES).saturating_add(CHEAP);
-        [self.bodies(), parsed, connections].iter().map(|&part| part as u64).sum()
+        [self.bodies(), parsed, connections, turns::MOST_BYTES].iter().map(|&part| part as u64).sum()
     }
 
     /// These bounds with all times of clients so many times shorter.

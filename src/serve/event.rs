@@ -10,9 +10,12 @@ use tokio::sync::mpsc;
 /// Events that wait for a reader before its answer does, at least.
 const CHANNEL: usize = 64;
 
-/// Events that one choice sends between two questions whether there is room, at most: a text for each token of a pass, and what
+/// Events that a token sends at most: a text before a call, and the call's beginning, arguments and end.
+const OF_TOKEN: usize = 4;
+
+/// Events that one choice sends between two questions whether there is room, at most: those of each token of a pass, and what
 /// begins and ends an answer.
-pub(super) const BURST: usize = MOST_EXTRA + 1 + 4;
+pub(super) const BURST: usize = OF_TOKEN * (MOST_EXTRA + 1) + 4;
 
 /// Something that happens to a choice of a request.
 #[derive(Debug)]
@@ -28,6 +31,12 @@ pub(super) enum Event {
     Thinking(String),
     /// The answer goes on, with these tokens if they were asked for.
     Text(String, Vec<TokenLogprob>),
+    /// The answer calls a function of this name; the call has this id.
+    CallBegun { id: String, name: String },
+    /// The arguments of the call go on with this piece of JSON; the pieces together are an object.
+    CallArguments(String),
+    /// The call is complete.
+    CallEnded,
     /// It is complete.
     Finished(Box<Finish>),
     /// There will be no more of it.
@@ -39,8 +48,12 @@ pub(super) enum Event {
 pub(super) enum Reason {
     /// The model or a stop string ended it.
     Stop,
+    /// The model ended it, and waits for what its calls give.
+    Calls,
     /// The tokens asked for are written, or the context is full.
     Length,
+    /// It went round in circles.
+    Repetition,
     /// The server ends.
     Shutdown,
 }

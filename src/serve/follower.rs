@@ -4,8 +4,10 @@ use super::event::{BURST, Event, Events};
 use super::job::Fault;
 use super::logprobs::{self, Wanted};
 use super::metrics::Metrics;
+use super::random::Names;
 use super::shutdown::{Phase, Shutdown};
 use super::told::Told;
+use crate::chat::calls::Piece;
 use crate::chat::thinking::Channel;
 use crate::engine::generate::Audience;
 use crate::tokenizer::Tokenizer;
@@ -27,6 +29,9 @@ pub(super) struct Follower {
     pub scan: Scan,
     /// Which probabilities are wanted, if any are.
     pub logprobs: Option<Wanted>,
+    /// The ids of calls, if any may be made, and calls so far.
+    pub names: Option<Names>,
+    pub n_call: usize,
     pub tokenizer: Arc<Tokenizer>,
     pub shutdown: Shutdown,
     pub metrics: Arc<Metrics>,
@@ -41,6 +46,15 @@ pub(super) struct Follower {
 impl Follower {
     fn is_wanted(&self) -> bool {
         !self.events.is_closed() && self.shutdown.phase() < Phase::Ending
+    }
+
+    /// Takes note of when a token came.
+    fn measure(&mut self) {
+        let now = Instant::now();
+        match self.last.replace(now) {
+            None => self.metrics.began(now - self.since),
+            Some(last) => self.metrics.went_on(now - last),
+        }
     }
 
     fn tell(&self, event: Event) {
@@ -58,11 +72,7 @@ impl Audience for Follower {
     }
 
     fn writing(&mut self, channel: Channel, text: &str) {
-        let now = Instant::now();
-        match self.last.replace(now) {
-            None => self.metrics.began(now - self.since),
-            Some(last) => self.metrics.went_on(now - last),
-        }
+        self.measure();
         let event = match channel {
             Channel::Thinking => (!text.is_empty()).then(|| Event::Thinking(text.to_owned())),
             Channel::Answer => self.scan.borrow_mut().push(text),
@@ -70,6 +80,23 @@ impl Audience for Follower {
         if let Some(event) = event {
             self.tell(event);
         }
+    }
+
+    fn calling(&mut self, piece: Piece<'_>) {
+        self.measure();
+        let event = match piece {
+            Piece::Text(_) => return,
+            Piece::Begun(name) => {
+                let rest = self.scan.borrow_mut().pause();
+                rest.into_iter().for_each(|rest| self.tell(rest));
+                let id = self.names.as_ref().map_or_else(String::new, |names| names.of(self.choice, self.n_call));
+                self.n_call += 1;
+                Event::CallBegun { id, name: name.to_owned() }
+            }
+            Piece::Arguments(json) => Event::CallArguments(json.to_owned()),
+            Piece::Ended => Event::CallEnded,
+        };
+        self.tell(event);
     }
 
     fn proceed(&mut self) -> bool {

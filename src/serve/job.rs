@@ -3,7 +3,12 @@
 use super::event::Events;
 use super::logprobs::Wanted;
 use super::pictures::Pictures;
+use super::random::Names;
+use super::turns::Asked;
+use crate::chat::calls::{CallChoice, Calls};
+use crate::chat::offer::Offer;
 use crate::chat::thinking::Thinking;
+use crate::constrain::Grammar;
 use crate::model::input::InputRow;
 use crate::sampler::Settings;
 use crate::tokenizer::Tokenizer;
@@ -21,10 +26,14 @@ pub(super) struct Job {
     pub rows: Vec<InputRow>,
     /// Its pictures.
     pub pictures: Pictures,
-    /// So many of its tokens are expected to begin the next prompt too.
-    pub checkpoint_at: usize,
+    /// What the prompt was made of, if the answer is a turn of its own.
+    pub turn: Option<Arc<Asked>>,
     /// Where the thinking is told from the answer.
     pub thinks: Thinks,
+    /// The calls that it may make, if functions are offered.
+    pub calls: Option<CallsAsked>,
+    /// What it keeps to, behind its thinking.
+    pub grammar: Option<Arc<Grammar>>,
     /// How tokens are chosen.
     pub sampling: Settings,
     /// What is added to the logits of tokens.
@@ -49,6 +58,24 @@ pub(super) struct Job {
     pub fault: Option<Fault>,
     /// Where the answers go.
     pub events: Events,
+}
+
+/// Which calls an answer may make.
+#[derive(Clone)]
+pub(super) struct CallsAsked {
+    pub offer: Arc<Offer>,
+    pub choice: CallChoice,
+    /// Whether there may be more than one.
+    pub several: bool,
+    /// The ids of calls.
+    pub names: Names,
+}
+
+impl CallsAsked {
+    /// What tells them from text.
+    pub fn follow(&self, tokenizer: &Tokenizer) -> Calls {
+        Calls::new(Arc::clone(&self.offer), self.choice.clone(), self.several, tokenizer)
+    }
 }
 
 /// How the thinking part of an answer is found.

@@ -9,6 +9,7 @@
 
 mod access;
 mod account;
+mod ask;
 mod body;
 mod bounds;
 mod error;
@@ -17,6 +18,7 @@ mod follower;
 mod http;
 mod job;
 mod json_cost;
+mod known;
 mod logprobs;
 mod looker;
 mod metrics;
@@ -32,6 +34,7 @@ mod shared;
 mod shutdown;
 mod stop_strings;
 mod told;
+mod turns;
 mod worker;
 
 pub use access::Key;
@@ -58,6 +61,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use tokio::sync::Semaphore;
+use turns::Turns;
 use worker::{Sight, Worker};
 
 /// Bytes of text of which composition makes one, at most: a Hangul syllable of three bytes comes in nine, and four are
@@ -88,6 +92,8 @@ pub struct Serving {
     pub thinking: Option<bool>,
     /// Most tokens of thinking, where a request does not say.
     pub think_budget: Option<usize>,
+    /// Whether thinking and answers are ended where they go round in circles.
+    pub loop_guard: bool,
     /// For tests of what a fault of the program does to others: requests whose field `user` is this word fail where
     /// they are read, those with ` at a picture` or ` in a pass` behind it where that is computed.
     pub fault: Option<String>,
@@ -156,20 +162,23 @@ impl Server {
     /// ends.
     pub fn run(self, ready: Ready, serving: Serving) {
         let Ready { mut runner, tokenizer, template, banned, viewer, .. } = ready;
-        let Serving { about, sampling, thinking, think_budget, fault } = serving;
+        let Serving { about, sampling, thinking, think_budget, loop_guard, fault } = serving;
         let (n_ctx, n_seat) = (runner.settings().n_ctx, runner.settings().n_sequence);
         let longest_text = n_ctx.saturating_mul(longest_token(&tokenizer));
         let (sight, pictures) = match viewer {
             Some((viewer, ids)) => self.sight(viewer, ids, &mut runner).unzip(),
             None => (None, None),
         };
+        let turns = Arc::new(Turns::default());
         let served = Served {
             tokenizer: Arc::clone(&tokenizer),
             template,
+            turns: Arc::clone(&turns),
             about,
             sampling,
             thinking,
             think_budget,
+            loop_guard,
             pictures,
             fault,
             n_ctx,
@@ -178,7 +187,7 @@ impl Server {
         };
         // Nobody else sets it.
         let _ = self.shared.served.set(Arc::new(served));
-        Worker::new(&self.shared, tokenizer, banned, n_seat, sight).run(runner);
+        Worker::new(&self.shared, tokenizer, banned, sight, &runner).run(runner);
         let _ = self.connections.join();
     }
 

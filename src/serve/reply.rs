@@ -29,11 +29,21 @@ pub(super) trait Dialect: Send {
     fn whole(&mut self, choices: &[Choice], usage: &Usage) -> Value;
 }
 
+/// A call, whole.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Call {
+    pub id: String,
+    pub name: String,
+    /// A JSON object, or as much of one as was written.
+    pub arguments: String,
+}
+
 /// A choice, whole.
 #[derive(Default)]
 pub(super) struct Choice {
     pub reasoning: String,
     pub text: String,
+    pub calls: Vec<Call>,
     pub tokens: Vec<TokenLogprob>,
     /// Tokens of the prompt but for the first, where they were asked for; of the first choice.
     pub scored: Vec<TokenLogprob>,
@@ -125,6 +135,11 @@ impl Admitted {
                     choice.text.push_str(&text);
                     choice.tokens.extend(tokens);
                 }
+                Event::CallBegun { id, name } => choice.calls.push(Call { id, name, arguments: String::new() }),
+                Event::CallArguments(piece) => {
+                    choice.calls.last_mut().into_iter().for_each(|call| call.arguments.push_str(&piece));
+                }
+                Event::CallEnded => {}
                 Event::Finished(finish) => {
                     choice.reason = Some(finish.reason);
                     usage.add(&finish, first);

@@ -8,6 +8,7 @@ use super::metrics::Metrics;
 use super::pictures::PictureDesk;
 use super::queue::Queue;
 use super::shutdown::Shutdown;
+use super::turns::Turns;
 use crate::chat::Template;
 use crate::sampler::Settings;
 use crate::tokenizer::Tokenizer;
@@ -34,12 +35,16 @@ pub(super) struct Shared {
 pub(super) struct Served {
     pub tokenizer: Arc<Tokenizer>,
     pub template: Template,
+    /// What was written before.
+    pub turns: Arc<Turns>,
     pub about: ModelCard,
     /// How tokens are chosen without and with thinking, where a request does not say.
     pub sampling: [Settings; 2],
     /// What the template is told of thinking where a request does not say, if anything.
     pub thinking: Option<bool>,
     pub think_budget: Option<usize>,
+    /// Whether thinking and answers are ended where they go round in circles.
+    pub loop_guard: bool,
     /// How pictures are taken, where there is a tower.
     pub pictures: Option<PictureDesk>,
     /// The user whose requests fail, for tests.

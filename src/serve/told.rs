@@ -44,6 +44,17 @@ impl Told {
         self.tell(text)
     }
 
+    /// Something else than text comes: what was held back is told, and its tokens are not those of the text behind.
+    pub fn pause(&mut self) -> Option<Event> {
+        if self.is_stopped() {
+            return None;
+        }
+        let (text, _) = self.stops.finish();
+        let told = self.tell(text);
+        (self.n_ahead, self.tokens) = (0, VecDeque::new());
+        told
+    }
+
     /// The answer is over: what is still to be told, and whether a stop has come.
     pub fn finish(&mut self) -> (Option<Event>, bool) {
         let (text, found) = self.stops.finish();

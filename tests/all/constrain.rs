@@ -71,7 +71,7 @@ fn answers_keep_to_every_schema_and_end_in_the_room_they_have_whatever_is_chosen
         let grammar = strict(schema, &vocabulary).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(grammar.relaxed().is_empty(), "{name}");
         for _ in 0..20 {
-            let n_max = 110 + numbers.below(200);
+            let n_max = 180 + numbers.below(150);
             let (text, ended) = babble(&mut grammar.constraint(), n_max, vocabulary.tokenizer(), &mut numbers);
             assert!(ended, "{name}: {n_max} tokens do not end: {text}");
             let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}: {text}"));

@@ -16,6 +16,7 @@ mod hostile;
 mod inspect;
 mod library;
 mod long_context;
+mod loops;
 mod manners;
 mod memory;
 mod model_files;
@@ -33,6 +34,9 @@ mod serve;
 mod serve_company;
 #[cfg(target_os = "linux")]
 mod serve_hostile;
+#[cfg(target_os = "linux")]
+mod serve_reuse;
+mod serve_tools;
 #[cfg(target_os = "linux")]
 mod signals;
 mod support;

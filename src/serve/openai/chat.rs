@@ -1,18 +1,17 @@
 //! `POST /v1/chat/completions`: from a body to a job.
 
 use super::chat_answer::ChatDialect;
-use super::fields::{Sampling, fields};
-use super::messages::{Conversation, Message, Prefill, conversation};
+use super::messages::{Message, conversation};
 use super::prepared::Prepared;
-use crate::chat::Request;
-use crate::chat::thinking::Thought;
+use crate::serve::ask::Ask;
+use crate::serve::ask::fields::fields;
+use crate::serve::ask::sampling::Sampling;
+use crate::serve::ask::thinking::{Effort, ThinkingWish};
+use crate::serve::ask::tools;
 use crate::serve::error::ApiError;
-use crate::serve::event;
-use crate::serve::job::{Job, Thinks};
+use crate::serve::job::CallsAsked;
 use crate::serve::logprobs::Wanted;
-use crate::serve::pictures::Pictures;
 use crate::serve::shared::Served;
-use crate::tokenizer::Special;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::net::IpAddr;
@@ -33,7 +32,9 @@ struct Chat {
     return_progress: Option<bool>,
     tools: Option<Vec<Value>>,
     tool_choice: Option<Value>,
+    parallel_tool_calls: Option<bool>,
     functions: Option<Vec<Value>>,
+    function_call: Option<Value>,
     response_format: Option<ResponseFormat>,
     logprobs: Option<bool>,
     top_logprobs: Option<i64>,
@@ -58,52 +59,22 @@ struct ReasoningField {
     max_tokens: Option<usize>,
 }
 
-/// How much thinking is wanted.
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Effort {
-    None,
-    Minimal,
-    Low,
-    Medium,
-    High,
-    Xhigh,
-    Max,
-}
-
 #[derive(Deserialize)]
 struct ResponseFormat {
     #[serde(rename = "type")]
     kind: Option<String>,
 }
 
-/// What a client says of thinking.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-struct Wish {
-    on: Option<bool>,
-    budget: Option<usize>,
-}
-
-impl Effort {
-    fn wish(self) -> Wish {
-        let (on, budget) = match self {
-            Effort::None => (false, None),
-            Effort::Minimal => (true, Some(512)),
-            Effort::Low => (true, Some(2048)),
-            Effort::Medium => (true, Some(8192)),
-            Effort::High | Effort::Xhigh | Effort::Max => (true, None),
-        };
-        Wish { on: Some(on), budget }
-    }
-}
-
 impl Chat {
     /// What the client says of thinking: of several ways to say it, the most particular counts.
-    fn thinking(&self) -> Result<Wish, ApiError> {
-        let mut wish = self.reasoning_effort.map_or(Wish::default(), Effort::wish);
+    fn thinking(&self) -> Result<ThinkingWish, ApiError> {
+        let mut wish = self.reasoning_effort.map_or(ThinkingWish::default(), Effort::wish);
         if let Some(ReasoningField { effort, enabled, max_tokens }) = &self.reasoning {
             wish = effort.map_or(wish, Effort::wish);
-            wish = Wish { on: enabled.or(max_tokens.map(|_| true)).or(wish.on), budget: max_tokens.or(wish.budget) };
+            wish = ThinkingWish {
+                on: enabled.or(max_tokens.map(|_| true)).or(wish.on),
+                budget: max_tokens.or(wish.budget),
+            };
         }
         if let Some(ThinkingField { kind, budget_tokens }) = &self.thinking {
             let on = match kind.as_deref() {
@@ -112,7 +83,7 @@ impl Chat {
                 Some("disabled") => Some(false),
                 Some(_) => return Err(ApiError::field("thinking.type", "expected enabled or disabled")),
             };
-            wish = Wish { on, budget: budget_tokens.or(wish.budget) };
+            wish = ThinkingWish { on, budget: budget_tokens.or(wish.budget) };
         }
         wish.on = self.enable_thinking.or(wish.on);
         match self.chat_template_kwargs.as_ref().and_then(|kwargs| kwargs.get("enable_thinking")) {
@@ -137,19 +108,21 @@ impl Chat {
         }
     }
 
+    /// The calls that the answer may make, if functions are offered.
+    fn calls(&self) -> Result<Option<CallsAsked>, ApiError> {
+        let (list, at) = match (&self.tools, &self.functions) {
+            (Some(tools), _) if !tools.is_empty() => (tools, "tools"),
+            (_, Some(functions)) => (functions, "functions"),
+            (Some(tools), None) => (tools, "tools"),
+            (None, None) => (&Vec::new(), "tools"),
+        };
+        let offer = tools::offer(list, at)?;
+        let choice = tools::choice(self.tool_choice.as_ref().or(self.function_call.as_ref()), &offer)?;
+        Ok(tools::asked(offer, choice, self.parallel_tool_calls, "call_"))
+    }
+
     /// Refuses what is asked for and not done.
     fn check(&self) -> Result<(), ApiError> {
-        let choice = self.tool_choice.as_ref();
-        // Without calls, the tools may as well not be there.
-        if choice.is_none_or(|choice| choice != "none") && self.tools.as_ref().is_some_and(|tools| !tools.is_empty()) {
-            return Err(ApiError::unsupported("tools", "this server makes no calls yet"));
-        }
-        if choice.is_some_and(|choice| choice != "none" && choice != "auto") {
-            return Err(ApiError::unsupported("tool_choice", "this server makes no calls yet"));
-        }
-        if self.functions.as_ref().is_some_and(|functions| !functions.is_empty()) {
-            return Err(ApiError::unsupported("functions", "this server makes no calls yet"));
-        }
         match self.response_format.as_ref().map(|format| format.kind.as_deref()) {
             None | Some(Some("text")) => {}
             Some(Some("json_object" | "json_schema")) => {
@@ -186,94 +159,37 @@ pub(in crate::serve) fn prepare(
     client: IpAddr,
     since: Instant,
 ) -> Result<Prepared, ApiError> {
-    let (mut sampling, mut chat): (Sampling, Chat) = fields(body)?;
+    let (sampling, mut chat): (Sampling, Chat) = fields(body)?;
     let fault = sampling.fault(served.fault.as_deref());
     chat.check()?;
-    let n = sampling.choices(served.n_seat)?;
-    let logprobs = chat.logprobs()?;
-    let n_max = sampling.most_tokens(1)?.unwrap_or(usize::MAX);
-    let mut wish = chat.thinking()?;
     let messages = chat.messages.take().ok_or_else(|| ApiError::field("messages", "expected one or more"))?;
-    let Conversation { messages, prefill, pictures, n_byte } = conversation(messages)?;
-    served.check_length("messages", n_byte)?;
-    if prefill.is_some() {
-        if wish.on == Some(true) {
-            let message = "an answer that is begun cannot be thought about first";
-            return Err(ApiError::field("messages", message));
-        }
-        wish.on = Some(false);
-    }
-
-    let mut kwargs = chat.chat_template_kwargs.take().unwrap_or_default();
-    match wish.on.or(served.thinking) {
-        Some(on) => _ = kwargs.insert("enable_thinking".to_owned(), on.into()),
-        None => _ = kwargs.remove("enable_thinking"),
-    }
-    let request = Request { messages, tools: None, documents: None, add_generation_prompt: true, kwargs: Some(kwargs) };
-    let tokenizer = &served.tokenizer;
-    let prompt = served.template.prompt(&request, tokenizer);
-    let prompt = prompt.map_err(|error| ApiError::field("messages", error.to_string()))?;
-    let ids = tokenizer.encode_prompt(&prompt);
-    let (mut ids, pictures) = Pictures::place(served.pictures.as_ref(), ids, pictures)?;
-    // The answer begins a turn of its own: up to there the next prompt will be the same.
-    let turn = tokenizer.added_token("<|im_start|>");
-    let checkpoint_at = ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
-    let budget = match wish.on.or(served.thinking) {
-        // Where the template opens the thinking all the same.
-        Some(false) => Some(0),
-        _ => wish.budget.or(served.think_budget),
-    };
-    let thinks = match prefill {
-        Some(Prefill(text)) => {
-            ids.extend(tokenizer.encode(&text, Special::None));
-            Thinks::Never
-        }
-        None => Thinks::Marked(budget),
-    };
-    if ids.is_empty() {
-        return Err(ApiError::field("messages", "the prompt has no tokens"));
-    }
-    if ids.len() >= served.n_ctx {
-        return Err(ApiError::too_long("messages", ids.len(), served.n_ctx));
-    }
-    let is_open = thinks.after(&ids, tokenizer).thought() == Thought::Unfinished;
-    let thinking = budget != Some(0) && (is_open || wish.on.or(served.thinking) == Some(true));
-    let settings = sampling.settings(served.sampling[usize::from(thinking)])?;
-
-    let (sender, events) = event::channel(n);
-    let job = Job {
-        client,
-        ids,
-        rows: Vec::new(),
-        pictures,
-        checkpoint_at,
-        thinks,
-        sampling: settings,
-        biases: sampling.biases(tokenizer.n_vocab())?,
-        seed: sampling.seed(),
-        first_choice: 0,
-        n,
-        n_shared: n,
-        n_max,
-        stop: sampling.stops(),
-        logprobs,
-        since,
+    let (stream, include_usage) = (sampling.stream == Some(true), sampling.include_usage());
+    let ask = Ask {
+        n: sampling.choices(served.n_seat)?,
+        logprobs: chat.logprobs()?,
+        thinking: chat.thinking()?,
+        conversation: conversation(messages)?,
+        calls: chat.calls()?,
+        at: "messages",
+        sampling,
+        kwargs: chat.chat_template_kwargs.take().unwrap_or_default(),
         fault,
-        events: sender,
     };
+    let logprobs = ask.logprobs.is_some();
+    let (job, events) = ask.job(served, client, since)?;
     let progress = chat.return_progress == Some(true);
-    let dialect = ChatDialect::new(&served.about, sampling.include_usage(), progress, logprobs.is_some(), since);
-    Ok(Prepared { jobs: vec![job], events, dialect: Box::new(dialect), stream: sampling.stream == Some(true) })
+    let dialect = ChatDialect::new(&served.about, include_usage, progress, logprobs, since);
+    Ok(Prepared { jobs: vec![job], events, dialect: Box::new(dialect), stream })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fields::read;
     use super::*;
+    use crate::serve::ask::fields::read;
     use serde_json::json;
 
     fn wish(body: Value) -> (Option<bool>, Option<usize>) {
-        let Wish { on, budget } = read::<Chat>(&body).unwrap().thinking().unwrap();
+        let ThinkingWish { on, budget } = read::<Chat>(&body).unwrap().thinking().unwrap();
         (on, budget)
     }
 
@@ -306,7 +222,8 @@ mod tests {
         assert!(read::<Chat>(&json!({"store": true, "metadata": {"a": 1}, "tools": null})).unwrap().check().is_ok());
         for field in ["tools", "functions"] {
             let chat = read::<Chat>(&json!({field: [{}]})).unwrap();
-            assert_eq!(chat.check().unwrap_err().to_json()["error"]["param"], field);
+            let error = chat.calls().err().unwrap().to_json();
+            assert_eq!(error["error"]["param"], format!("{field}[0].name"));
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::serve::error::ApiError;
 use crate::serve::event::{Event, Reason};
 use crate::serve::logprobs::TokenLogprob;
 use crate::serve::random;
-use crate::serve::reply::{Choice, Dialect, Usage};
+use crate::serve::reply::{Call, Choice, Dialect, Usage};
 use crate::serve::shared::ModelCard;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -21,6 +21,8 @@ pub(super) struct ChatDialect {
     logprobs: bool,
     since: Instant,
     n_cached: usize,
+    /// Calls of each choice that a stream has begun.
+    n_call: Vec<usize>,
 }
 
 impl ChatDialect {
@@ -36,6 +38,7 @@ impl ChatDialect {
             logprobs,
             since,
             n_cached: 0,
+            n_call: Vec::new(),
         }
     }
 
@@ -108,6 +111,22 @@ impl Dialect for ChatDialect {
             Event::Text(text, tokens) => {
                 self.delta_of(choice, json!({"content": text}), &self.logprobs(tokens), None, out);
             }
+            Event::CallBegun { id, name } => {
+                if self.n_call.len() <= choice {
+                    self.n_call.resize(choice + 1, 0);
+                }
+                let index = self.n_call[choice];
+                self.n_call[choice] += 1;
+                let function = json!({"name": name, "arguments": ""});
+                let call = json!({"index": index, "id": id, "type": "function", "function": function});
+                self.delta(choice, json!({"tool_calls": [call]}), None, out);
+            }
+            Event::CallArguments(piece) => {
+                let index = self.n_call.get(choice).map_or(0, |n| n - 1);
+                let call = json!({"index": index, "function": {"arguments": piece}});
+                self.delta(choice, json!({"tool_calls": [call]}), None, out);
+            }
+            Event::CallEnded => {}
             Event::Finished(finish) => self.delta(choice, json!({}), Some(finish.reason), out),
         }
     }
@@ -131,6 +150,15 @@ impl Dialect for ChatDialect {
             let mut message = json!({"role": "assistant", "content": choice.text, "refusal": null});
             if !choice.reasoning.is_empty() {
                 message["reasoning_content"] = choice.reasoning.as_str().into();
+            }
+            if !choice.calls.is_empty() {
+                if choice.text.is_empty() {
+                    message["content"] = Value::Null;
+                }
+                let call = |Call { id, name, arguments }: &Call| {
+                    json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+                };
+                message["tool_calls"] = choice.calls.iter().map(call).collect();
             }
             let reason = choice.reason.map(finish_reason);
             json!({"index": i, "finish_reason": reason, "logprobs": self.logprobs(&choice.tokens), "message": message})

@@ -1,9 +1,10 @@
 //! `POST /v1/completions`: texts that are continued as they are, control tokens in them included.
 
 use super::envelope::{finish_reason, now, stopped, timings, usage_json, write_event};
-use super::fields::{Sampling, fields};
 use super::prepared::Prepared;
 use super::text_logprobs::TextLogprobs;
+use crate::serve::ask::fields::fields;
+use crate::serve::ask::sampling::Sampling;
 use crate::serve::error::ApiError;
 use crate::serve::event::{self, Event};
 use crate::serve::job::{Job, Thinks};
@@ -96,11 +97,13 @@ pub(in crate::serve) fn prepare(
     let (sender, events) = event::channel(n_shared);
     let job = |(i, ids): (usize, Vec<u32>)| Job {
         client,
-        checkpoint_at: ids.len() - 1,
         ids,
         rows: Vec::new(),
         pictures: Pictures::default(),
+        turn: None,
         thinks: Thinks::Never,
+        calls: None,
+        grammar: None,
         sampling: settings,
         biases: Arc::clone(&biases),
         seed,
@@ -279,8 +282,9 @@ impl Dialect for CompletionDialect {
             Event::Finished(finish) => {
                 self.chunk(choice(index, "", Value::Null, Some(finish_reason(finish.reason))), out);
             }
-            // Nothing is thought here.
+            // Nothing is thought or called here.
             Event::Reading { .. } | Event::Thinking(_) | Event::Failed(_) => {}
+            Event::CallBegun { .. } | Event::CallArguments(_) | Event::CallEnded => {}
         }
     }
 

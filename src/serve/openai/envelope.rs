@@ -20,13 +20,19 @@ pub(super) fn write_event(value: &Value, out: &mut String) {
 pub(super) fn finish_reason(reason: Reason) -> &'static str {
     match reason {
         Reason::Stop => "stop",
-        Reason::Length | Reason::Shutdown => "length",
+        Reason::Calls => "tool_calls",
+        Reason::Length | Reason::Repetition | Reason::Shutdown => "length",
     }
 }
 
 /// What ended an answer, where OpenAI has no word for it.
 pub(super) fn stopped(reason: Reason) -> Option<(&'static str, Value)> {
-    (reason == Reason::Shutdown).then(|| ("qwen_edge", json!({"stopped": "shutdown"})))
+    let why = match reason {
+        Reason::Stop | Reason::Calls | Reason::Length => return None,
+        Reason::Repetition => "repetition",
+        Reason::Shutdown => "shutdown",
+    };
+    Some(("qwen_edge", json!({"stopped": why})))
 }
 
 /// Tokens.

@@ -1,8 +1,6 @@
-//! Messages as clients send them, and as chat templates take them.
-//!
-//! A template takes a system message in first place only. Several at the beginning become one, with blank lines between
-//! them; one that comes later becomes a turn of the user.
+//! Messages as clients of OpenAI's chat send them.
 
+use crate::serve::ask::conversation::{Conversation, Prefill, turn};
 use crate::serve::error::ApiError;
 use crate::serve::pictures::PictureFile;
 use serde::Deserialize;
@@ -20,19 +18,7 @@ pub(super) struct Message {
     reasoning: Option<Value>,
     thinking: Option<Value>,
     tool_calls: Option<Vec<Value>>,
-}
-
-/// The end of a conversation that the model goes on writing.
-pub(super) struct Prefill(pub String);
-
-/// Messages for a template, and the beginning of the answer, if the client has written one.
-pub(super) struct Conversation {
-    pub messages: Vec<Value>,
-    pub prefill: Option<Prefill>,
-    /// The pictures in them, in order.
-    pub pictures: Vec<PictureFile>,
-    /// Bytes of what they say.
-    pub n_byte: usize,
+    tool_call_id: Option<String>,
 }
 
 /// Makes messages for a template.
@@ -44,25 +30,24 @@ pub(super) fn conversation(messages: Vec<Message>) -> Result<Conversation, ApiEr
         return Err(ApiError::field("messages", "expected one or more"));
     }
     let n = messages.len();
-    let (mut system, mut all): (Vec<String>, Vec<Value>) = (Vec::new(), Vec::new());
-    let (mut prefill, mut pictures, mut n_byte) = (None, Vec::new(), 0);
+    let mut all = Conversation::default();
     for (i, mut message) in messages.into_iter().enumerate() {
         let at = format!("messages[{i}]");
-        let Content { text, parts } = content_of(message.content.take(), &at, &mut pictures)?;
-        n_byte += text.len();
+        let Content { text, parts } = content_of(message.content.take(), &at, &mut all.pictures)?;
+        all.n_byte += text.len();
         match &*message.role {
-            "user" if !parts.is_empty() => all.push(turn("user", parts)),
-            "tool" | "function" if !parts.is_empty() => all.push(turn("tool", parts)),
+            "user" if !parts.is_empty() => all.messages.push(turn("user", parts)),
+            "tool" | "function" if !parts.is_empty() => all.messages.push(result(message.tool_call_id, parts)),
             _ if !parts.is_empty() => {
                 return Err(ApiError::unsupported(&at, "pictures are shown by the user, or by a tool"));
             }
-            "system" | "developer" if all.is_empty() => system.push(text),
-            "system" | "developer" | "user" => all.push(turn("user", text)),
-            "tool" | "function" => all.push(turn("tool", text)),
+            "system" | "developer" => all.push_system(text),
+            "user" => all.messages.push(turn("user", text)),
+            "tool" | "function" => all.messages.push(result(message.tool_call_id, text)),
             "assistant" if i + 1 == n && message.tool_calls.as_ref().is_none_or(Vec::is_empty) => {
-                prefill = Some(Prefill(text));
+                all.prefill = Some(Prefill(text));
             }
-            "assistant" => all.push(assistant(&message, text)),
+            "assistant" => all.messages.push(assistant(&message, text)),
             role => {
                 let role: String = role.chars().take(LONGEST_WORD).collect();
                 let expected = "expected system, developer, user, assistant or tool";
@@ -70,15 +55,16 @@ pub(super) fn conversation(messages: Vec<Message>) -> Result<Conversation, ApiEr
             }
         }
     }
-    if !system.is_empty() {
-        all.insert(0, turn("system", system.join("\n\n")));
-    }
-    Ok(Conversation { messages: all, prefill, pictures, n_byte })
+    Ok(all)
 }
 
-/// A message for a template. What it says may be long, and is not copied.
-fn turn(role: &str, content: impl Into<Value>) -> Value {
-    Map::from_iter([("role".to_owned(), role.into()), ("content".to_owned(), content.into())]).into()
+/// What a call gave.
+fn result(call: Option<String>, content: impl Into<Value>) -> Value {
+    let mut result = turn("tool", content);
+    if let Some(call) = call {
+        result["tool_call_id"] = call.into();
+    }
+    result
 }
 
 fn assistant(message: &Message, text: String) -> Value {
@@ -163,7 +149,9 @@ mod tests {
     use super::*;
 
     fn made(messages: Value) -> Result<Conversation, Value> {
-        conversation(serde_json::from_value(messages).unwrap()).map_err(|error| error.to_json()["error"].clone())
+        conversation(serde_json::from_value(messages).unwrap())
+            .map(Conversation::finish)
+            .map_err(|error| error.to_json()["error"].clone())
     }
 
     #[test]
@@ -199,7 +187,7 @@ mod tests {
         assert_eq!((&turn["content"], &turn["reasoning_content"]), (&json!(""), &json!("b")));
         assert_eq!(turn["tool_calls"][0]["function"]["arguments"], json!({"x": [1]}));
         assert_eq!(turn["tool_calls"][1]["function"]["arguments"], json!({"arguments": "{broken"}));
-        assert_eq!(conversation.messages[2], json!({"role": "tool", "content": "c"}));
+        assert_eq!(conversation.messages[2], json!({"role": "tool", "content": "c", "tool_call_id": "1"}));
         assert_eq!(conversation.prefill.unwrap().0, "So");
     }
 

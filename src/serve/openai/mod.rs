@@ -4,7 +4,6 @@ pub(super) mod chat;
 mod chat_answer;
 pub(super) mod completion;
 mod envelope;
-mod fields;
 mod messages;
 pub(super) mod models;
 pub(super) mod prepared;

@@ -131,7 +131,9 @@ pub fn answers_that_keep_to(
             };
             let thinking = Thinking::after(&prompt.ids, &ready.tokenizer, None);
             let mut sampler = ready.sampler(settings, seed + i as u64);
-            let task = Task { prompt: rows, checkpoint_at: 0, n_max: 160, thinking, constraint: constraint(i) };
+            let (checkpoint_at, calls) = (Vec::new(), None);
+            let constraint = constraint(i);
+            let task = Task { prompt: rows, checkpoint_at, n_max: 160, thinking, constraint, calls, loop_guard: true };
             let answer = Answer::new(task, 0, &mut sampler).unwrap();
             let sequence = ready.runner.sequence();
             sitting[seat] = i;

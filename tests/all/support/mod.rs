@@ -14,6 +14,7 @@ pub mod json_schema;
 pub mod ollama;
 pub mod program;
 pub mod rewrite;
+pub mod scenes;
 pub mod scratch;
 #[cfg(target_os = "linux")]
 pub mod terminal;

@@ -1,11 +1,10 @@
-//! Fields that chat and text completions have in common: read by type, unknown ones ignored, null as absent.
+//! How tokens are chosen and when an answer ends: the fields that the dialects have in common.
 
 use crate::sampler::Settings;
 use crate::serve::error::ApiError;
 use crate::serve::job::Fault;
 use crate::serve::random;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -21,43 +20,9 @@ const MOST_BIAS: f64 = 100.0;
 /// Choices at most.
 const MOST_CHOICES: i64 = 8;
 
-/// The body of a request as an object.
-///
-/// # Errors
-/// It is none.
-fn object(body: Vec<u8>) -> Result<Value, ApiError> {
-    let value: Value = serde_json::from_slice(&body).map_err(|error| ApiError::json(format!("no JSON: {error}")))?;
-    if value.is_object() { Ok(value) } else { Err(ApiError::json("expected an object")) }
-}
-
-/// The fields of a request.
-///
-/// # Errors
-/// One has another type than it may have.
-pub(super) fn read<'de, T: Deserialize<'de>>(
-    body: impl Deserializer<'de, Error = serde_json::Error>,
-) -> Result<T, ApiError> {
-    serde_path_to_error::deserialize(body).map_err(|error| match error.path().to_string() {
-        path if path == "." => ApiError::invalid(error.inner().to_string()),
-        path => ApiError::field(path, error.inner().to_string()),
-    })
-}
-
-/// What a body says of sampling, which is checked, and the fields of its dialect.
-///
-/// # Errors
-/// It is no object, or a field has another type or value than it may have.
-pub(super) fn fields<T: DeserializeOwned>(body: Vec<u8>) -> Result<(Sampling, T), ApiError> {
-    let body = object(body)?;
-    let sampling: Sampling = read(&body)?;
-    sampling.check()?;
-    let own = read(body)?;
-    Ok((sampling, own))
-}
-
 /// How tokens are chosen, and when an answer ends.
 #[derive(Deserialize)]
-pub(super) struct Sampling {
+pub(in crate::serve) struct Sampling {
     temperature: Option<f32>,
     top_p: Option<f32>,
     top_k: Option<i64>,
