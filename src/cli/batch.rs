@@ -443,8 +443,8 @@ impl Work<'_> {
             false => Thinking::after(&prompt.ids, &ready.tokenizer, (!self.thinking).then_some(0)),
         };
         let loop_guard = self.args.loop_guard == Switch::On;
-        let prompt = text_rows(&prompt.ids, 0);
-        let task = Task { prompt, checkpoint_at: 0, n_max, thinking, calls: None, loop_guard };
+        let (prompt, checkpoint_at) = (text_rows(&prompt.ids, 0), Vec::new());
+        let task = Task { prompt, checkpoint_at, n_max, thinking, calls: None, loop_guard };
         let answer = Answer::new(task, sequence.n_past(), &mut sampler).map_err(|error| error.to_string())?;
         answer.check(&ready.runner, &sequence).map_err(|error| error.to_string())?;
         Ok(Conversation { sequence, answer, sampler, audience: Box::new(Nobody) })

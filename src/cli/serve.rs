@@ -24,6 +24,10 @@ use std::time::{Duration, SystemTime};
 /// Answers at a time where nobody says how many; fewer where memory is short.
 const PARALLEL: [u16; 3] = [4, 2, 1];
 
+/// States of conversations that are kept for the next turns where memory is not short: two for each answer at a time, and so
+/// many at least.
+const STATES: usize = 6;
+
 /// Answer over HTTP, as OpenAI's API does: chat completions at http://127.0.0.1:8080/v1.
 ///
 /// Only programs on this machine can reach it unless --host says otherwise, and no page of a web site can use it. It
@@ -295,6 +299,7 @@ impl Args {
                 tower,
                 wish: Wish {
                     n_sequence: Some(n.into()),
+                    n_checkpoint: Some(STATES.div_ceil(n.into())),
                     beside: self.bounds().bytes() + scoring,
                     ..self.fitting.wish(0)
                 },

@@ -4,11 +4,12 @@ use super::draft::{Drafting, Talk};
 use super::draw::Drawing;
 use super::generate::{Answer, Audience, Error, Outcome, Stop, Tools, Wanted};
 use super::run_error::RunError;
-use super::runner::{Runner, Step};
+use super::runner::{Runner, Settings, Step};
 pub use super::scheduler::Waits;
 use super::scheduler::{Demand, Limits, Scheduler};
 use super::sequence::Sequence;
 use crate::model::pass::BatchLimits;
+use crate::model::state::LOG_ROWS;
 use crate::sampler::Sampler;
 use crate::tokenizer::Tokenizer;
 use std::ops::Range;
@@ -75,6 +76,25 @@ impl<'a> Answers<'a> {
     /// The conversations in the making, as they are between passes.
     pub fn sequences(&self) -> impl Iterator<Item = &Sequence> {
         self.seats.iter().flatten().map(|seat| &seat.sequence)
+    }
+
+    /// The same, each with its seat.
+    pub fn sequences_mut(&mut self) -> impl Iterator<Item = (usize, &mut Sequence)> {
+        let seats = self.seats.iter_mut().enumerate();
+        seats.filter_map(|(who, seat)| Some((who, &mut seat.as_mut()?.sequence)))
+    }
+
+    /// Pages that the next pass takes at most: of keys and values, and of what a block for drafting remembers.
+    pub fn n_page_wanted(&self, runner: &Runner) -> (usize, usize) {
+        let Settings { n_ctx, n_batch, .. } = *runner.settings();
+        let wanted = self.seats.iter().flatten().map(|Conversation { sequence, answer, .. }| {
+            let rows = match answer.n_unread() {
+                0 => LOG_ROWS,
+                unread => unread.min(n_batch),
+            };
+            sequence.n_missing(rows.min(n_ctx.saturating_sub(sequence.n_past())))
+        });
+        wanted.fold((0, 0), |(pages, drafts), (more, more_drafts)| (pages + more, drafts + more_drafts))
     }
 
     /// A seat on which nobody sits.

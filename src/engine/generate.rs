@@ -169,8 +169,8 @@ pub trait Audience {
 pub struct Task {
     /// The prompt.
     pub prompt: Vec<InputRow>,
-    /// So many of its rows are expected to begin the next prompt too; the context can then go back to their end.
-    pub checkpoint_at: usize,
+    /// Rows of it behind which checkpoints are made, ascending: the next prompt may begin with so many of them.
+    pub checkpoint_at: Vec<usize>,
     /// Most tokens of the answer.
     pub n_max: usize,
     /// Where the prompt leaves the thinking, and its budget.
@@ -185,8 +185,8 @@ pub struct Task {
 /// An answer in the making.
 pub struct Answer {
     prompt: Vec<InputRow>,
-    /// Rows of the prompt behind which a checkpoint is wanted.
-    checkpoint_at: usize,
+    /// Rows of the prompt behind which checkpoints are wanted, ascending.
+    checkpoint_at: Vec<usize>,
     n_max: usize,
     thinking: Thinking,
     calls: Option<Calls>,
@@ -221,15 +221,15 @@ pub struct Wanted<'a> {
     pub want: usize,
     /// So many of them, the last ones, are shown to a block that drafts.
     shown: usize,
-    /// Behind how many of these rows a checkpoint is wanted, if it is inside.
-    checkpoint_at: Option<usize>,
+    /// Behind how many of these rows checkpoints are wanted that are inside.
+    checkpoint_at: Vec<usize>,
 }
 
 impl Wanted<'_> {
     /// As rows of `sequence` in a pass.
     pub fn step<'s>(&'s self, sequence: &'s mut Sequence) -> Step<'s> {
         let Wanted { rows, way, want, shown, .. } = *self;
-        Step { sequence, rows, way, want, shown, checkpoint_at: self.checkpoint_at.as_slice() }
+        Step { sequence, rows, way, want, shown, checkpoint_at: &self.checkpoint_at }
     }
 }
 
@@ -331,7 +331,8 @@ impl Answer {
         match &self.stage {
             Stage::Reading(done) => {
                 let rows = &self.prompt[*done..self.prompt.len().min(done + n_prompt)];
-                let checkpoint_at = self.checkpoint_at.checked_sub(*done).filter(|at| (1..rows.len()).contains(at));
+                let inside = self.checkpoint_at.iter().filter_map(|at| at.checked_sub(*done));
+                let checkpoint_at = inside.filter(|at| (1..rows.len()).contains(at)).collect();
                 let left = self.prompt.len() - done - rows.len();
                 // All or none: shown the last 1,024 rows of 3,400 alone, the demo's block was right 55 times of 100, and not 74.
                 let shown = if self.track.shows() { rows.len() } else { 0 };
@@ -339,7 +340,7 @@ impl Answer {
             }
             Stage::Writing => {
                 let want = self.rows.len();
-                Some(Wanted { rows: &self.rows, way: Way::Written, want, shown: 0, checkpoint_at: None })
+                Some(Wanted { rows: &self.rows, way: Way::Written, want, shown: 0, checkpoint_at: Vec::new() })
             }
             Stage::Done => None,
         }
@@ -352,7 +353,7 @@ impl Answer {
         let done = *done;
         self.outcome.n_read += n;
         self.outcome.prefill = self.since.elapsed();
-        if done == self.checkpoint_at {
+        if self.checkpoint_at.contains(&done) {
             sequence.checkpoint();
         }
         tools.audience.reading(done, self.prompt.len());

@@ -39,7 +39,8 @@ const STREAMING_CONTEXT: usize = 4_096;
 /// Batch sizes tried when none is asked for, best first.
 const BATCHES: [usize; 5] = [512, 256, 128, 64, 32];
 
-/// Checkpoints of the state a conversation keeps to go back to, best first.
+/// Checkpoints of the state a conversation keeps to go back to, best first; fewer than the first of these only where memory is
+/// short for the shortest batches.
 const CHECKPOINTS: [usize; 3] = [2, 1, 0];
 
 /// Allocated beside what is counted one by one: text, the sampler, the allocator's slack. Runs took up to 4 MB of it.
@@ -71,6 +72,8 @@ pub struct Wish {
     pub n_batch: Option<usize>,
     /// Conversations at once, each of the context length; one where it is not said.
     pub n_sequence: Option<usize>,
+    /// Checkpoints that are kept of each conversation if memory is not short; two where it is not said.
+    pub n_checkpoint: Option<usize>,
     /// Bytes that the caller will take beside the model, such as those of a server's requests.
     pub beside: u64,
     /// Tokens of a prompt that is to be read, where they are known: without [`Wish::n_ctx`] the context is made to hold
@@ -458,7 +461,8 @@ fn candidates(config: &Config, wish: &Wish, room: &Room) -> Vec<Settings> {
     for &n_ctx in &contexts {
         for &kv in &kvs {
             for &n_batch in &batches {
-                let n_checkpoints = CHECKPOINTS.iter().take(if n_batch == batches[batches.len() - 1] { 3 } else { 1 });
+                let few = if n_batch == batches[batches.len() - 1] { &CHECKPOINTS[..] } else { &CHECKPOINTS[..1] };
+                let n_checkpoints = wish.n_checkpoint.iter().filter(|&&n| n > CHECKPOINTS[0]).chain(few);
                 let n_sequence = wish.n_sequence();
                 all.extend(n_checkpoints.map(|&n_checkpoint| Settings {
                     n_ctx,

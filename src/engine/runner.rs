@@ -235,6 +235,11 @@ impl Runner {
         self.pool.n_free()
     }
 
+    /// Pages of the block for drafting that no sequence holds; where there is none, there is no end of them.
+    pub fn n_free_draft_page(&self) -> usize {
+        self.drafter.as_ref().map_or(usize::MAX, |drafter| drafter.n_free_page())
+    }
+
     /// Bytes that decoding one token at `depth` reads and writes: weights, keys and values, recurrent state twice.
     pub fn bytes_per_token(&self, depth: usize) -> usize {
         let config = &self.model.config;

@@ -6,21 +6,17 @@
 
 use crate::model::Config;
 use crate::model::input::{Input, InputRow};
-use crate::model::memory::{Checkpoint, Memory};
+use crate::model::memory::{Checkpoint, KeptMemory, Memory};
 use crate::model::mtp::DraftMemory;
 use crate::model::pages::PagePool;
 use kernels::Way;
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 
 /// A conversation. What stands for it in the pools of its runner is given back when it is dropped.
 pub struct Sequence {
     pub(super) memory: Memory,
-    /// What stands at each position: see [`key`].
-    keys: Vec<u64>,
-    /// The position that a text token would get behind each.
-    next: Vec<u32>,
-    /// How each was computed.
-    ways: Vec<Way>,
+    rows: Rows,
     /// Ascending.
     checkpoints: Vec<Checkpoint>,
     /// Checkpoints kept at most.
@@ -30,31 +26,87 @@ pub struct Sequence {
     n_embd: usize,
 }
 
+/// What stands in a conversation, row by row.
+#[derive(Clone, Default)]
+pub(super) struct Rows {
+    /// What stands at each: see [`key`].
+    pub keys: Vec<u64>,
+    /// The position that a text token would get behind each.
+    pub next: Vec<u32>,
+    /// How each was computed.
+    pub ways: Vec<Way>,
+}
+
+impl Rows {
+    /// Bytes of a row.
+    pub const BYTES: usize = size_of::<u64>() + size_of::<u32>() + size_of::<Way>();
+
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn truncate(&mut self, n: usize) {
+        self.keys.truncate(n);
+        self.next.truncate(n);
+        self.ways.truncate(n);
+    }
+
+    /// The rows in `range`.
+    pub fn slice(&self, range: Range<usize>) -> Rows {
+        Rows {
+            keys: self.keys[range.clone()].to_vec(),
+            next: self.next[range.clone()].to_vec(),
+            ways: self.ways[range].to_vec(),
+        }
+    }
+
+    /// Goes on with those of another.
+    pub fn append(&mut self, other: &Rows) {
+        self.keys.extend_from_slice(&other.keys);
+        self.next.extend_from_slice(&other.next);
+        self.ways.extend_from_slice(&other.ways);
+    }
+
+    /// Rows that begin as `keys` do.
+    pub fn common(&self, keys: &[u64]) -> usize {
+        self.keys.iter().zip(keys).take_while(|(a, b)| a == b).count()
+    }
+
+    /// Whether the rows of another from `at` on begin with these, computed in the same ways.
+    pub fn begin(&self, other: &Rows, at: usize) -> bool {
+        other.keys[at..].starts_with(&self.keys) && other.ways[at..].starts_with(&self.ways)
+    }
+}
+
+/// A point of a conversation, put aside.
+pub(super) struct Kept {
+    pub memory: KeptMemory,
+    pub drafts: Option<DraftMemory>,
+}
+
+impl Kept {
+    /// Bytes of it, but for the pages.
+    pub fn bytes(&self) -> usize {
+        self.memory.bytes() + self.drafts.as_ref().map_or(0, DraftMemory::bytes_held)
+    }
+}
+
 impl Sequence {
     /// One without rows, of which `n_checkpoint` checkpoints are kept.
     pub(super) fn new(config: &Config, pool: &PagePool, n_checkpoint: usize) -> Sequence {
         let memory = Memory::new(config, pool);
         let n_embd = config.n_embd;
-        Sequence {
-            memory,
-            keys: Vec::new(),
-            next: Vec::new(),
-            ways: Vec::new(),
-            checkpoints: Vec::new(),
-            n_checkpoint,
-            drafts: None,
-            n_embd,
-        }
+        Sequence { memory, rows: Rows::default(), checkpoints: Vec::new(), n_checkpoint, drafts: None, n_embd }
     }
 
     /// Rows it has.
     pub fn n_past(&self) -> usize {
-        self.keys.len()
+        self.rows.len()
     }
 
     /// The position a text token would get next. It falls behind [`Sequence::n_past`] after images.
     pub fn next_position(&self) -> u32 {
-        self.next.last().copied().unwrap_or(0)
+        self.rows.next.last().copied().unwrap_or(0)
     }
 
     /// Rows of the last pass that [`Sequence::take_back`] can take back.
@@ -72,14 +124,17 @@ impl Sequence {
         self.memory.n_page()
     }
 
+    /// Pages that `n` rows more take at most: of keys and values, and of what a block for drafting remembers.
+    pub fn n_missing(&self, n: usize) -> (usize, usize) {
+        (self.memory.n_missing(n), self.drafts.as_ref().map_or(0, |drafts| drafts.n_missing(n)))
+    }
+
     /// Another conversation with the same past, to go on in another way; or to be put aside and to take the place of this one
     /// later. Full pages and states are shared until one of the two writes them.
     pub fn fork(&self) -> Sequence {
         Sequence {
             memory: self.memory.fork(),
-            keys: self.keys.clone(),
-            next: self.next.clone(),
-            ways: self.ways.clone(),
+            rows: self.rows.clone(),
             checkpoints: self.checkpoints.clone(),
             n_checkpoint: self.n_checkpoint,
             drafts: self.drafts.clone(),
@@ -89,7 +144,7 @@ impl Sequence {
 
     /// A row of it again, if that was a token of a text.
     pub(super) fn token(&self, row: usize) -> Option<InputRow> {
-        let key = *self.keys.get(row)?;
+        let key = *self.rows.keys.get(row)?;
         (key & HASHED == 0).then_some(InputRow { input: Input::Token(key as u32), position: [(key >> 32) as u32; 3] })
     }
 
@@ -107,9 +162,7 @@ impl Sequence {
 
     /// Forgets what stands behind the first `n_past` rows, which the memory has forgotten.
     fn cut(&mut self, n_past: usize) {
-        self.keys.truncate(n_past);
-        self.next.truncate(n_past);
-        self.ways.truncate(n_past);
+        self.rows.truncate(n_past);
         self.checkpoints.retain(|point| point.n_past() <= n_past);
         if let Some(drafts) = &mut self.drafts {
             drafts.cut(n_past, self.n_embd);
@@ -131,7 +184,7 @@ impl Sequence {
 
     /// Rows that it begins with as `rows` do.
     pub fn common_prefix(&self, rows: &[InputRow]) -> usize {
-        self.keys.iter().zip(rows).take_while(|(have, row)| **have == key(row)).count()
+        self.rows.keys.iter().zip(rows).take_while(|(have, row)| **have == key(row)).count()
     }
 
     /// Whether it has all of `rows` at its beginning.
@@ -145,14 +198,21 @@ impl Sequence {
         self.rewind(self.common_prefix(rows).min(rows.len().saturating_sub(1)))
     }
 
-    /// As [`Sequence::common_prefix`], of rows that were computed as those of a prompt, and all but the last of `rows` at most.
-    pub fn common_prompt(&self, rows: &[InputRow]) -> usize {
-        let n_prompt = self.ways.iter().take_while(|&&way| way == Way::Prompt).count();
-        self.common_prefix(&rows[..rows.len().saturating_sub(1).min(n_prompt)])
+    /// So many rows a prompt with these [`keys`](super::shelf::keys) can begin with if it goes on from here: all of its own, but
+    /// for rows of the last pass; or none. Its last row is left to be read.
+    pub fn reach(&self, keys: &[u64]) -> usize {
+        let common = self.common_keys(keys);
+        let at = common.min(keys.len().saturating_sub(1));
+        if self.n_past() <= at + self.n_logged() { at } else { 0 }
+    }
+
+    /// Rows that a prompt with these keys begins with as it does.
+    pub fn common_keys(&self, keys: &[u64]) -> usize {
+        self.rows.common(keys)
     }
 
     /// The latest point that it can go back to, of so many rows at most.
-    pub fn point_before(&self, n: usize) -> usize {
+    fn point_before(&self, n: usize) -> usize {
         let n_past = self.n_past();
         if n_past <= n + self.n_logged() {
             return n.min(n_past);
@@ -161,7 +221,7 @@ impl Sequence {
     }
 
     /// Goes back to the latest point of so many rows at most, and returns how many they are.
-    pub fn rewind(&mut self, n: usize) -> usize {
+    pub(super) fn rewind(&mut self, n: usize) -> usize {
         let n_past = self.point_before(n);
         if n_past < self.n_past() && self.take_back(self.n_past() - n_past).is_err() {
             match self.checkpoints.iter().rev().find(|point| point.n_past() == n_past) {
@@ -181,17 +241,17 @@ impl Sequence {
 
     /// What stands at each position, and the position behind it.
     pub(super) fn rows(&self) -> (&[u64], &[u32]) {
-        (&self.keys, &self.next)
+        (&self.rows.keys, &self.rows.next)
     }
 
     /// How each row was computed.
     pub fn ways(&self) -> &[Way] {
-        &self.ways
+        &self.rows.ways
     }
 
     /// Says what stands at the positions of a memory that comes from elsewhere, and how it was computed.
     pub(super) fn set_rows(&mut self, keys: Vec<u64>, next: Vec<u32>, ways: Vec<Way>) {
-        (self.keys, self.next, self.ways) = (keys, next, ways);
+        self.rows = Rows { keys, next, ways };
     }
 
     /// The latest checkpoint.
@@ -205,13 +265,52 @@ impl Sequence {
         self.keep(checkpoint.into_iter().collect());
     }
 
+    /// Lets it have so many checkpoints at a time.
+    pub fn allow_checkpoints(&mut self, n: usize) {
+        self.n_checkpoint = n;
+    }
+
+    /// Takes its checkpoints away.
+    pub(super) fn take_checkpoints(&mut self) -> Vec<Checkpoint> {
+        std::mem::take(&mut self.checkpoints)
+    }
+
+    /// All of its rows.
+    pub(super) fn all_rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    /// Puts aside what it was at a checkpoint of it.
+    pub(super) fn keep_at(&self, point: Checkpoint) -> Kept {
+        let n_past = point.n_past();
+        let mut drafts = self.drafts.clone();
+        if let Some(drafts) = &mut drafts {
+            drafts.cut(n_past, self.n_embd);
+        }
+        Kept { memory: self.memory.keep(point), drafts }
+    }
+
+    /// Puts aside what it is.
+    pub(super) fn keep_present(&self) -> Kept {
+        Kept { memory: self.memory.keep(self.memory.checkpoint()), drafts: self.drafts.clone() }
+    }
+
+    /// Goes on from what was put aside behind these rows: it has none yet.
+    pub(super) fn resume(&mut self, config: &Config, rows: Rows, kept: &Kept) {
+        self.memory = kept.memory.resume(config);
+        self.rows = rows;
+        if self.drafts.is_some() {
+            self.drafts = Some(kept.drafts.clone().unwrap_or_default());
+        }
+    }
+
     /// Notes rows that a pass has added to the memory, and the checkpoints it has made inside.
     pub(super) fn went_on(&mut self, rows: &[InputRow], way: Way, checkpoints: Vec<Checkpoint>) {
-        self.ways.extend(std::iter::repeat_n(way, rows.len()));
+        self.rows.ways.extend(std::iter::repeat_n(way, rows.len()));
         for row in rows {
             let behind = row.position.into_iter().max().unwrap_or(0).saturating_add(1);
-            self.next.push(self.next_position().max(behind));
-            self.keys.push(key(row));
+            self.rows.next.push(self.next_position().max(behind));
+            self.rows.keys.push(key(row));
         }
         if self.n_checkpoint > 0 {
             self.keep(checkpoints);

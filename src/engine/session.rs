@@ -3,11 +3,12 @@
 //! A session keeps no messages: each answer is given all of them, and what the timeline holds already is not read again.
 
 use super::context::{Context, text_rows};
+use super::forks::Forks;
 use super::generate::{self, Audience, Outcome, Task, generate};
 use super::message::{Message, shown};
 use super::model_file::{ModelFile, StartError, StartOptions};
 use super::plan::Plan;
-use super::prompt_cache::{self, Forks, PromptCache, Reuse};
+use super::prompt_cache::{self, PromptCache, Reuse};
 use super::ready::Ready;
 use super::runner::Runner;
 use super::sequence::Sequence;
@@ -414,7 +415,7 @@ impl Session {
         let calls = offer.map(|offer| Calls::new(Arc::clone(offer), CallChoice::Auto, true, &self.tokenizer));
         let task = Task {
             prompt: rows,
-            checkpoint_at,
+            checkpoint_at: vec![checkpoint_at],
             n_max: self.options.max_tokens,
             thinking,
             calls,
@@ -457,12 +458,7 @@ impl Session {
         if self.cache.is_none() {
             return Vec::new();
         }
-        let turn = self.tokenizer.added_token("<|im_start|>");
-        let user = self.tokenizer.encode("user", Special::None);
-        let turns: Vec<usize> = (0..ids.len()).filter(|&at| turn == Some(ids[at])).collect();
-        let first_user = turns.iter().copied().find(|at| ids[at + 1..].starts_with(&user));
-        let found = self.reuse.differs_at();
-        prompt_cache::points(ids.len(), Forks { turns: &turns, first_user, found })
+        Forks::of(ids, &self.tokenizer, self.reuse.differs_at()).points(prompt_cache::WORTH)
     }
 }
 

@@ -27,11 +27,12 @@ pub struct Memory {
 }
 
 /// What the DeltaNet layers remember behind some row, to go back to; keys and values stay with the sequence.
+#[derive(Clone)]
 pub struct Checkpoint {
     n_past: usize,
     n_logged: usize,
-    /// In the order of the layers; the log where rows are in it.
-    states: Vec<(Arc<State>, Option<Log>)>,
+    /// In the order of the layers, with the rows of the log.
+    states: Vec<(Arc<State>, Vec<f32>)>,
 }
 
 impl Checkpoint {
@@ -45,10 +46,7 @@ impl Checkpoint {
         for n in [self.n_past, self.n_logged] {
             out.write_all(&(n as u64).to_le_bytes())?;
         }
-        self.states.iter().try_for_each(|(state, log)| {
-            let rows = log.as_ref().map(|log| log.rows(self.n_logged));
-            write_state(state, rows.into_iter().flatten(), out)
-        })
+        self.states.iter().try_for_each(|(state, log)| write_state(state, [&log[..]], out))
     }
 
     /// Takes from `bytes` what [`Checkpoint::write`] has written of the same model; `None` if it is not that.
@@ -60,10 +58,8 @@ impl Checkpoint {
         }
         let mut states = Vec::new();
         for _ in 0..config.n_deltanet() {
-            let mut state = State::new(config);
-            let mut log = (n_logged > 0).then(|| Log::new(config));
-            let rows = log.as_mut().map(|log| log.rows_mut(n_logged));
-            read_state(&mut state, rows.into_iter().flatten(), bytes)?;
+            let (mut state, mut log) = (State::new(config), vec![0.0; Log::len(config, n_logged)]);
+            read_state(&mut state, [&mut log[..]], bytes)?;
             states.push((Arc::new(state), log));
         }
         Some(Checkpoint { n_past, n_logged, states })
@@ -71,16 +67,75 @@ impl Checkpoint {
 
     /// Of the states behind `n_past` rows, all of them committed, in the order of the layers.
     pub(super) fn committed(n_past: usize, states: Vec<State>) -> Checkpoint {
-        let states = states.into_iter().map(|state| (Arc::new(state), None)).collect();
+        let states = states.into_iter().map(|state| (Arc::new(state), Vec::new())).collect();
         Checkpoint { n_past, n_logged: 0, states }
+    }
+
+    /// Bytes of it.
+    fn bytes(&self) -> usize {
+        let values = |values: &[f32]| size_of_val(values);
+        self.states.iter().map(|(state, log)| state.values().map(values).iter().sum::<usize>() + values(log)).sum()
     }
 }
 
-impl Clone for Checkpoint {
-    fn clone(&self) -> Checkpoint {
-        let log = |log: &Option<Log>| log.as_ref().map(|log| log.fork(self.n_logged));
-        let states = self.states.iter().map(|(state, own)| (state.clone(), log(own))).collect();
-        Checkpoint { states, ..*self }
+/// What a model remembers of one sequence behind some row, put aside. Pages and states are shared with whoever went on from
+/// there, or will, until that one writes them.
+pub struct KeptMemory {
+    point: Checkpoint,
+    /// In the order of the attention layers.
+    tables: Vec<PageTable>,
+    pool: PoolId,
+}
+
+impl KeptMemory {
+    /// Rows remembered.
+    pub fn n_past(&self) -> usize {
+        self.point.n_past
+    }
+
+    /// Of these the last ones, which [`Memory::take_back`] can take back of what goes on from here.
+    pub fn n_logged(&self) -> usize {
+        self.point.n_logged
+    }
+
+    /// Bytes of it, but for the pages.
+    pub fn bytes(&self) -> usize {
+        self.point.bytes() + self.tables.iter().map(PageTable::bytes).sum::<usize>()
+    }
+
+    /// Bytes of one behind `n` rows that are all in the states, but for the pages.
+    pub fn bytes_behind(config: &Config, n: usize) -> usize {
+        Memory::state_bytes(config).saturating_add(PageTable::bytes_of(n).saturating_mul(config.n_attention()))
+    }
+
+    /// Pages that nobody else holds.
+    pub fn n_own_page(&self) -> usize {
+        self.tables.iter().map(PageTable::n_own).sum()
+    }
+
+    /// Holds the pages of another instead of its own as far as they are whole: that one has the same rows at its beginning,
+    /// computed in the same ways.
+    pub fn share_pages(&mut self, other: &KeptMemory) {
+        let n = other.n_past().min(self.n_past());
+        self.tables.iter_mut().zip(&other.tables).for_each(|(own, other)| own.share(other, n));
+    }
+
+    /// A memory that goes on from here.
+    pub fn resume(&self, config: &Config) -> Memory {
+        let (mut tables, mut states) = (self.tables.iter(), self.point.states.iter());
+        let layer = |kind: &LayerKind| match kind {
+            LayerKind::Attention => {
+                LayerMemory::Attention(tables.next().expect("a table for every such layer").clone())
+            }
+            LayerKind::DeltaNet => {
+                let (state, rows) = states.next().expect("a state for every such layer");
+                let mut log = Log::new(config);
+                log.put(rows, self.point.n_logged);
+                LayerMemory::DeltaNet(state.clone(), log)
+            }
+        };
+        let layers = config.layers.iter().map(layer).collect();
+        Memory { layers, pool: self.pool.clone(), n_past: self.point.n_past, n_logged: self.point.n_logged }
     }
 }
 
@@ -145,9 +200,21 @@ impl Memory {
 
     /// Checkpoints the present, to go back to.
     pub fn checkpoint(&self) -> Checkpoint {
-        let states =
-            self.states().map(|(state, log)| (state.clone(), (self.n_logged > 0).then(|| log.fork(self.n_logged))));
+        let states = self.states().map(|(state, log)| (state.clone(), log.rows(self.n_logged).concat()));
         Checkpoint { n_past: self.n_past, n_logged: self.n_logged, states: states.collect() }
+    }
+
+    /// Puts aside what it remembered at a checkpoint, which was made of these rows.
+    ///
+    /// # Panics
+    /// If it lies ahead.
+    pub fn keep(&self, point: Checkpoint) -> KeptMemory {
+        assert!(point.n_past <= self.n_past, "a checkpoint behind row {} of {}", point.n_past, self.n_past);
+        let tables = self.layers.iter().filter_map(|layer| match layer {
+            LayerMemory::Attention(table) => Some(table.first(point.n_past)),
+            LayerMemory::DeltaNet(..) => None,
+        });
+        KeptMemory { tables: tables.collect(), pool: self.pool.clone(), point }
     }
 
     fn states(&self) -> impl Iterator<Item = (&Arc<State>, &Log)> {
@@ -170,9 +237,7 @@ impl Memory {
                 LayerMemory::DeltaNet(state, log) => {
                     let (then, then_log) = states.next().expect("a state for every such layer");
                     *state = then.clone();
-                    if let Some(then) = then_log {
-                        *log = then.fork(point.n_logged);
-                    }
+                    log.put(then_log, point.n_logged);
                 }
             }
         }

@@ -58,9 +58,25 @@ impl DraftMemory {
         n_place.saturating_mul(8).saturating_add(states)
     }
 
+    /// Bytes of one behind `n` rows at most, its pages apart.
+    pub fn bytes_behind(config: &Config, n: usize) -> usize {
+        let waiting = MOST_WAITING.saturating_mul(config.n_embd).saturating_mul(size_of::<f32>());
+        n.saturating_mul(size_of::<u32>()).saturating_add(PageTable::bytes_of(n)).saturating_add(waiting)
+    }
+
+    /// Bytes that it has now, its pages apart.
+    pub fn bytes_held(&self) -> usize {
+        size_of_val(&self.pairs[..]) + size_of_val(&self.waiting[..]) + self.table.bytes()
+    }
+
     /// Pairs in the memory.
     pub fn n_pair(&self) -> usize {
         self.pairs.len()
+    }
+
+    /// Pages that `n` rows more take at most, with those that wait.
+    pub fn n_missing(&self, n: usize) -> usize {
+        self.table.n_missing(self.n_pair(), n.saturating_add(MOST_WAITING))
     }
 
     /// The number behind that of the last pair.
@@ -174,6 +190,11 @@ impl Drafter {
     /// Pairs of a sequence that are remembered at most.
     pub fn n_place(&self) -> usize {
         self.n_place
+    }
+
+    /// Pages that no sequence holds.
+    pub fn n_free_page(&self) -> usize {
+        self.pool.n_free()
     }
 
     /// Makes the system give the memory of all pairs now.

@@ -305,6 +305,37 @@ impl PageTable {
         }
     }
 
+    /// That of the first `n` positions.
+    pub fn first(&self, n: usize) -> PageTable {
+        let n = pages_of(n).min(self.pages.len());
+        PageTable { pages: self.pages[..n].to_vec(), numbers: self.numbers[..n].to_vec() }
+    }
+
+    /// Holds the pages of another, which are the same as its own, as far as the first `n` positions fill them.
+    pub fn share(&mut self, other: &PageTable, n: usize) {
+        let n = (n / PAGE).min(self.pages.len()).min(other.pages.len());
+        self.pages[..n].clone_from_slice(&other.pages[..n]);
+        self.numbers[..n].copy_from_slice(&other.numbers[..n]);
+    }
+
+    /// Pages that nobody else holds.
+    pub fn n_own(&self) -> usize {
+        self.pages.iter().filter(|page| Arc::strong_count(&page.0) == 1).count()
+    }
+
+    /// Bytes of it, but for the pages.
+    pub fn bytes(&self) -> usize {
+        self.pages.len() * PageTable::PLACE
+    }
+
+    /// Bytes of one of `n` positions, but for the pages.
+    pub fn bytes_of(n: usize) -> usize {
+        pages_of(n).saturating_mul(PageTable::PLACE)
+    }
+
+    /// Bytes of the place of a page.
+    const PLACE: usize = size_of::<Page>() + size_of::<u32>();
+
     /// Lets the pages behind the first `n` positions go.
     pub fn truncate(&mut self, n: usize) {
         self.pages.truncate(pages_of(n));

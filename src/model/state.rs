@@ -106,8 +106,7 @@ impl Log {
 
     /// Bytes of the log of one layer when it is full; sizes beyond the address space count as all of it.
     pub fn bytes(config: &Config) -> usize {
-        let values = Log::widths(config).into_iter().fold(0, usize::saturating_add);
-        values.saturating_mul(LOG_ROWS * 4)
+        Log::len(config, LOG_ROWS).saturating_mul(4)
     }
 
     /// All of the first `n` rows.
@@ -123,6 +122,19 @@ impl Log {
             let n = values.len() / LOG_ROWS * n;
             &mut values[..n]
         })
+    }
+
+    /// Values of `n` rows; those beyond the address space count as all of it.
+    pub(super) fn len(config: &Config, n: usize) -> usize {
+        Log::widths(config).into_iter().fold(0, usize::saturating_add).saturating_mul(n)
+    }
+
+    /// Takes `n` rows from `values`, which are all that [`Log::rows`] gives of them.
+    pub(super) fn put(&mut self, values: &[f32], n: usize) {
+        let mut rest = values;
+        for rows in self.rows_mut(n) {
+            rows.copy_from_slice(rest.split_off(..rows.len()).expect("all of the rows"));
+        }
     }
 
     /// A log of its own of the first `rows` rows.

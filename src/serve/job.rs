@@ -27,8 +27,6 @@ pub(super) struct Job {
     pub pictures: Pictures,
     /// What the prompt was made of, if the answer is a turn of its own.
     pub turn: Option<Arc<Asked>>,
-    /// So many of its tokens are expected to begin the next prompt too.
-    pub checkpoint_at: usize,
     /// Where the thinking is told from the answer.
     pub thinks: Thinks,
     /// The calls that it may make, if functions are offered.

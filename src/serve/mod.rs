@@ -19,6 +19,7 @@ mod follower;
 mod http;
 mod job;
 mod json_cost;
+mod known;
 mod logprobs;
 mod looker;
 mod metrics;
@@ -191,7 +192,7 @@ impl Server {
         };
         // Nobody else sets it.
         let _ = self.shared.served.set(Arc::new(served));
-        Worker::new(&self.shared, tokenizer, banned, n_seat, sight).run(runner);
+        Worker::new(&self.shared, tokenizer, banned, sight, &runner).run(runner);
         let _ = self.connections.join();
     }
 

@@ -37,6 +37,11 @@ impl Score {
         job.events.is_closed() || job.events.capacity() >= BURST * job.n_shared
     }
 
+    /// Pages that the next piece takes at most, as [`Sequence::n_missing`].
+    pub fn n_page_wanted(&self, runner: &Runner) -> (usize, usize) {
+        self.sequence.n_missing(self.n.min(runner.settings().n_batch).min(self.scoring.n_left()))
+    }
+
     /// Reads a piece, and tells of its tokens.
     ///
     /// # Errors

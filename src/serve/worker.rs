@@ -1,14 +1,11 @@
-//! The engine's thread: seats requests, runs the passes that all of them share, and keeps what was read for the next
-//! turn.
-//!
-//! A seat keeps the conversation of its last answer. The next prompt that begins alike goes on from there, or from a
-//! conversation that is still at work, as far as the rows were read as rows of a prompt: what an answer has written was
-//! computed in another way and is read again, so that an answer has the same bits whatever was served before it.
+//! The engine's thread: seats requests, runs the passes that all of them share, and hands what was read to those who keep
+//! it for the next turn.
 
 use super::error::ApiError;
 use super::event::{Event, Finish, Reason};
 use super::follower::{Follower, Scan};
 use super::job::Job;
+use super::known::{Beginning, Known};
 use super::looker::Looker;
 use super::score::Score;
 use super::shared::Shared;
@@ -20,6 +17,7 @@ use crate::engine::context::text_rows;
 use crate::engine::generate::{Answer, Error, Outcome, Stop, Task};
 use crate::engine::runner::Runner;
 use crate::engine::sequence::Sequence;
+use crate::engine::shelf::Lease;
 use crate::model::input::InputRow;
 use crate::sampler::Sampler;
 use crate::tokenizer::Tokenizer;
@@ -34,9 +32,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// A common beginning of fewer tokens is no reason to take a seat that was used lately.
-const LEAST_COMMON: usize = 16;
 
 /// How long the engine sleeps where all who listen are slow.
 const SLOW: Duration = Duration::from_millis(5);
@@ -55,9 +50,9 @@ pub(super) struct Worker<'a> {
     shared: &'a Shared,
     tokenizer: Arc<Tokenizer>,
     banned: Vec<u32>,
-    seats: Vec<Seat>,
-    /// Answers begun so far.
-    n_begun: u64,
+    /// Who sits on each seat.
+    seats: Vec<Option<AtWork>>,
+    known: Known,
     sight: Option<Sight>,
 }
 
@@ -69,23 +64,14 @@ pub(super) struct Sight {
     pub most_tokens: usize,
 }
 
-/// A place for a conversation.
-#[derive(Default)]
-struct Seat {
-    /// Who sits here.
-    at_work: Option<AtWork>,
-    /// The last conversation.
-    kept: Option<Sequence>,
-    /// The answers begun when it was taken last.
-    used: u64,
-}
-
 /// What is made on a seat.
 struct AtWork {
     job: Rc<Job>,
     stage: Stage,
     /// Tokens of the prompt that no choice had to read.
     n_cached: usize,
+    /// The memory that is set aside for it.
+    lease: Lease,
 }
 
 enum Stage {
@@ -100,16 +86,17 @@ enum Stage {
 }
 
 impl<'a> Worker<'a> {
-    /// A worker with so many seats.
+    /// A worker with a seat for every sequence that the runner has room for.
     pub fn new(
         shared: &'a Shared,
         tokenizer: Arc<Tokenizer>,
         banned: Vec<u32>,
-        n_seat: usize,
         sight: Option<Sight>,
+        runner: &Runner,
     ) -> Worker<'a> {
-        let seats = (0..n_seat).map(|_| Seat::default()).collect();
-        Worker { shared, tokenizer, banned, seats, n_begun: 0, sight }
+        let seats = (0..runner.settings().n_sequence).map(|_| None).collect();
+        let known = Known::new(runner, Arc::clone(&tokenizer));
+        Worker { shared, tokenizer, banned, seats, known, sight }
     }
 
     /// Works until the server ends. A fault of the program ends the answers in the making, and no more.
@@ -166,9 +153,14 @@ impl<'a> Worker<'a> {
                 self.shared.queue.sleep(SLOW);
             }
         } else {
+            self.known.free_pages(answers.n_page_wanted(runner), runner);
             match answers.pass(runner, &self.tokenizer) {
                 Ok(finished) => {
                     self.shared.metrics.passed(answers.n_passed());
+                    for (seat, sequence) in answers.sequences_mut() {
+                        let Some(AtWork { lease, .. }) = &mut self.seats[seat] else { continue };
+                        self.known.shelf.keep_checkpoints(lease, sequence);
+                    }
                     for finished in finished {
                         self.finish(finished, answers, runner);
                     }
@@ -187,7 +179,7 @@ impl<'a> Worker<'a> {
     fn score(&mut self, answers: &mut Answers<'static>, runner: &mut Runner) -> Option<bool> {
         let mut scores = None;
         for seat in 0..self.seats.len() {
-            let Some(AtWork { job, stage: Stage::Scoring(_, score), .. }) = &mut self.seats[seat].at_work else {
+            let Some(AtWork { job, stage: Stage::Scoring(_, score), .. }) = &mut self.seats[seat] else {
                 continue;
             };
             if !Score::is_ready(job) {
@@ -196,6 +188,7 @@ impl<'a> Worker<'a> {
             }
             scores = Some(true);
             let job = Rc::clone(job);
+            self.known.free_pages(score.n_page_wanted(runner), runner);
             if job.events.is_closed() {
                 self.leave(seat);
             } else if self.shared.shutdown.phase() == Phase::Ending {
@@ -217,7 +210,7 @@ impl<'a> Worker<'a> {
     /// Goes on looking at a picture, if there is one to look at, and seats a request all of whose pictures are seen. A fault
     /// there ends that request alone: the tower has touched nobody's conversation.
     fn look(&mut self, answers: &mut Answers<'static>, runner: &mut Runner) {
-        let at_work = self.seats.iter().filter_map(|seat| seat.at_work.as_ref());
+        let at_work = self.seats.iter().flatten();
         let n_token: usize = at_work.map(|AtWork { job, .. }| job.pictures.n_token / job.n).sum();
         let Some(Sight { looker, most_tokens, .. }) = &mut self.sight else { return };
         looker.drop_gone();
@@ -245,7 +238,7 @@ impl<'a> Worker<'a> {
     }
 
     fn n_at_work(&self) -> usize {
-        self.seats.iter().filter(|seat| seat.at_work.is_some()).count()
+        self.seats.iter().flatten().count()
     }
 
     /// Gives a request its seats; there are enough.
@@ -257,17 +250,21 @@ impl<'a> Worker<'a> {
         };
         let job = Rc::new(job);
         let scores = job.logprobs.is_some_and(|wanted| wanted.of_prompt);
-        let (first, sequence) = if scores { (self.take_seat(&job, None), None) } else { self.resume(&job, answers) };
-        let seats: Vec<usize> = (0..job.n).map(|i| if i == 0 { first } else { self.take_seat(&job, None) }).collect();
-        // There is memory for one conversation a seat.
-        seats.iter().for_each(|&seat| self.seats[seat].kept = None);
-        let sequence = sequence.unwrap_or_else(|| runner.sequence());
+        let Beginning { sequence, points } = if scores {
+            Beginning { sequence: runner.sequence(), points: Vec::new() }
+        } else {
+            self.known.begin(&job, answers, runner)
+        };
         let n_cached = sequence.n_past();
         for choice in 0..job.n {
             let _ = job.events.try_send((job.first_choice + choice, Event::Started { n_cached }));
         }
+        let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].is_none());
+        let seats: Vec<usize> = free.take(job.n).collect();
+        let first = seats[0];
         for &seat in &seats {
-            self.at_work(seat).n_cached = n_cached;
+            let lease = self.known.shelf.lease(n_cached, if seat == first { &points } else { &[] });
+            self.seats[seat] = Some(AtWork { job: Rc::clone(&job), stage: Stage::Waiting, n_cached, lease });
         }
         self.count();
         let n = job.ids.len() - 1;
@@ -280,53 +277,23 @@ impl<'a> Worker<'a> {
             self.write_all(&seats, &sequence, answers, runner);
         } else {
             self.at_work(first).stage = Stage::Reading(seats);
-            let task = Task {
-                prompt: job.rows[..n].to_vec(),
-                checkpoint_at: job.checkpoint_at,
-                n_max: 0,
-                thinking: job.thinks.after(&job.ids, &self.tokenizer),
-                calls: None,
-                loop_guard: false,
-            };
+            let task = Task { n_max: 0, calls: None, loop_guard: false, ..self.task(first, n) };
             self.sit(first, 0, sequence, task, answers, runner);
         }
     }
 
-    /// Takes a seat for a request, and finds the conversation that has read most of its prompt: the last one of a free
-    /// seat, or one at work.
-    fn resume(&mut self, job: &Rc<Job>, answers: &Answers<'_>) -> (usize, Option<Sequence>) {
-        let known =
-            |sequence: &Sequence| sequence.point_before(sequence.common_prefix(&job.rows).min(job.rows.len() - 1));
-        let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].at_work.is_none());
-        let kept = free.filter_map(|seat| Some((known(self.seats[seat].kept.as_ref()?), seat))).max();
-        let at_work = answers.sequences().map(|sequence| (known(sequence), sequence)).max_by_key(|(n, _)| *n);
-        let most = kept.map_or(0, |(n, _)| n);
-        match (kept, at_work) {
-            (_, Some((n, sequence))) if n > most && n >= LEAST_COMMON => {
-                let mut sequence = sequence.fork();
-                sequence.rewind(n);
-                (self.take_seat(job, None), Some(sequence))
-            }
-            (Some((n, seat)), _) if n >= LEAST_COMMON => {
-                let mut sequence = self.seats[seat].kept.take();
-                sequence.iter_mut().for_each(|sequence| _ = sequence.rewind(n));
-                (self.take_seat(job, Some(seat)), sequence)
-            }
-            _ => (self.take_seat(job, None), None),
+    /// What is to be written on a seat behind the first `n` rows of its prompt.
+    fn task(&mut self, seat: usize, n: usize) -> Task {
+        let AtWork { job, lease, .. } = self.at_work(seat);
+        let (job, checkpoint_at) = (Rc::clone(job), lease.points());
+        Task {
+            prompt: job.rows[..n].to_vec(),
+            checkpoint_at,
+            n_max: job.n_max,
+            thinking: job.thinks.after(&job.ids, &self.tokenizer),
+            calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
+            loop_guard: self.shared.served.get().is_some_and(|served| served.loop_guard),
         }
-    }
-
-    /// Takes this free seat, or else the one whose conversation is unused for longest.
-    fn take_seat(&mut self, job: &Rc<Job>, seat: Option<usize>) -> usize {
-        self.n_begun += 1;
-        let seat = seat.unwrap_or_else(|| {
-            let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].at_work.is_none());
-            let longest = free.min_by_key(|&seat| (self.seats[seat].kept.is_some(), self.seats[seat].used));
-            longest.expect("a free seat")
-        });
-        self.seats[seat].used = self.n_begun;
-        self.seats[seat].at_work = Some(AtWork { job: Rc::clone(job), stage: Stage::Waiting, n_cached: 0 });
-        seat
     }
 
     /// The rows of a prompt, whose pictures have been seen.
@@ -341,7 +308,7 @@ impl<'a> Worker<'a> {
     }
 
     fn at_work(&mut self, seat: usize) -> &mut AtWork {
-        self.seats[seat].at_work.as_mut().expect("somebody at work")
+        self.seats[seat].as_mut().expect("somebody at work")
     }
 
     /// Begins all choices of a request, of whose prompt a conversation has all but the last token.
@@ -361,14 +328,7 @@ impl<'a> Worker<'a> {
         runner: &Runner,
     ) {
         let job = Rc::clone(&self.at_work(seat).job);
-        let task = Task {
-            prompt: job.rows.clone(),
-            checkpoint_at: job.checkpoint_at,
-            n_max: job.n_max,
-            thinking: job.thinks.after(&job.ids, &self.tokenizer),
-            calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
-            loop_guard: self.shared.served.get().is_some_and(|served| served.loop_guard),
-        };
+        let task = self.task(seat, job.rows.len());
         let scan = Rc::new(RefCell::new(Told::new(job.stop.clone())));
         self.at_work(seat).stage = Stage::Writing { choice, scan };
         self.sit(seat, choice, sequence, task, answers, runner);
@@ -378,13 +338,14 @@ impl<'a> Worker<'a> {
         &mut self,
         seat: usize,
         choice: usize,
-        sequence: Sequence,
+        mut sequence: Sequence,
         task: Task,
         answers: &mut Answers<'static>,
         runner: &Runner,
     ) {
         let shared = self.shared;
-        let AtWork { job, stage, .. } = self.seats[seat].at_work.as_ref().expect("somebody at work");
+        let AtWork { job, stage, .. } = self.seats[seat].as_ref().expect("somebody at work");
+        sequence.allow_checkpoints(task.checkpoint_at.len());
         let scan = match stage {
             Stage::Writing { scan, .. } => Rc::clone(scan),
             Stage::Reading(_) | Stage::Scoring(..) | Stage::Waiting => Rc::new(RefCell::new(Told::new(Vec::new()))),
@@ -425,17 +386,19 @@ impl<'a> Worker<'a> {
 
     /// Nobody sits here any more, nor on the seats that wait for this one.
     fn leave(&mut self, seat: usize) {
-        if let Some(AtWork { stage: Stage::Reading(seats) | Stage::Scoring(seats, _), .. }) =
-            self.seats[seat].at_work.take()
-        {
-            seats.into_iter().for_each(|seat| self.seats[seat].at_work = None);
+        let Some(AtWork { stage, lease, .. }) = self.seats[seat].take() else { return };
+        self.known.shelf.end(&lease);
+        if let Stage::Reading(waiting) | Stage::Scoring(waiting, _) = stage {
+            for AtWork { lease, .. } in waiting.into_iter().filter_map(|seat| self.seats[seat].take()) {
+                self.known.shelf.end(&lease);
+            }
         }
         self.count();
     }
 
     fn finish(&mut self, finished: Finished, answers: &mut Answers<'static>, runner: &Runner) {
-        let Finished { seat, sequence, outcome } = finished;
-        let AtWork { job, stage, n_cached } = self.at_work(seat);
+        let Finished { seat, mut sequence, outcome } = finished;
+        let Some(AtWork { job, stage, n_cached, lease }) = &mut self.seats[seat] else { return };
         let (job, n_cached) = (Rc::clone(job), *n_cached);
         let outcome = match outcome {
             Ok(outcome) => outcome,
@@ -446,6 +409,7 @@ impl<'a> Worker<'a> {
         };
         match stage {
             Stage::Reading(seats) if outcome.stop != Stop::Interrupted => {
+                self.known.shelf.keep_checkpoints(lease, &mut sequence);
                 let seats = std::mem::take(seats);
                 self.write_all(&seats, &sequence, answers, runner);
             }
@@ -486,17 +450,16 @@ impl<'a> Worker<'a> {
 
     /// Keeps what an answer leaves for the next turn.
     fn keep(&mut self, seat: usize, sequence: Sequence) {
+        let lease = std::mem::take(&mut self.at_work(seat).lease);
+        self.known.keep(lease, sequence);
         self.leave(seat);
-        self.seats[seat].kept = Some(sequence);
     }
 
     fn fail_all(&mut self, error: &ApiError) {
-        for seat in &mut self.seats {
-            seat.kept = None;
-            if let Some(AtWork { job, .. }) = seat.at_work.take() {
-                fail(&job, error);
-            }
+        for AtWork { job, .. } in self.seats.iter_mut().filter_map(Option::take) {
+            fail(&job, error);
         }
+        self.known.shelf.clear();
         self.count();
     }
 }

@@ -33,6 +33,8 @@ mod serve;
 mod serve_company;
 #[cfg(target_os = "linux")]
 mod serve_hostile;
+#[cfg(target_os = "linux")]
+mod serve_reuse;
 mod serve_tools;
 #[cfg(target_os = "linux")]
 mod signals;

@@ -3,7 +3,7 @@
 //!
 //! Keys and values are kept page by page, each page under the [key] of all rows up to its end, so that prompts share the
 //! pages of what they have in common. The states of a hybrid model cannot be cut back, so they are kept at some rows only:
-//! where the next prompt is likely to be the same up to ([`points`]), and every 8,192 rows.
+//! where the next prompt is likely to be the same up to ([`super::forks`]), and every 8,192 rows.
 //!
 //! Rows that were written have other bits than the same rows read. They are kept of conversations, with how each row was
 //! computed, and taken up by a prompt that goes on with the same rows, as if the conversation had never been put away; of one
@@ -34,16 +34,10 @@ use std::fmt;
 use std::io::{self, Write};
 
 /// Rows from one state to the next at least, and of a prompt that is worth a look: reading fewer is soon done.
-const WORTH: usize = 128;
-
-/// Rows from one state to the next at most.
-const FAR: usize = 8192;
+pub const WORTH: usize = 128;
 
 /// States that are looked into to say where a prompt begins to differ.
 const MOST_COMPARED: usize = 32;
-
-/// Where nothing else tells, so many rows before the end of a prompt a state is kept: another may end otherwise.
-const BEFORE_END: usize = 8;
 
 /// What was read of prompts of one model, in a folder.
 pub struct PromptCache {
@@ -109,34 +103,6 @@ impl fmt::Display for Reuse {
             Reuse::End => write!(f, "only the end of the prompt was new"),
         }
     }
-}
-
-/// Where prompts are likely to begin to differ.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Forks<'a> {
-    /// Rows at which turns begin, ascending.
-    pub turns: &'a [usize],
-    /// The first of them that is a user's.
-    pub first_user: Option<usize>,
-    /// The row from which on a prompt was found to differ from what is kept, where there was no state.
-    pub found: Option<usize>,
-}
-
-/// Rows of a prompt behind which a state is worth [keeping](PromptCache::keep), ascending, and not too close to each other: what
-/// all conversations begin with, where this one has left an earlier one, where its last answer and its last question begin.
-pub fn points(n_prompt: usize, forks: Forks<'_>) -> Vec<usize> {
-    let Forks { turns, first_user, found } = forks;
-    let near_end = n_prompt.saturating_sub(BEFORE_END);
-    let mut last_turns = turns.iter().rev().copied();
-    let likely = [first_user, found, last_turns.next().or(Some(near_end)), last_turns.next()];
-    let mut points: Vec<usize> = Vec::new();
-    for at in likely.into_iter().flatten().chain((FAR..near_end).step_by(FAR)) {
-        if (WORTH..n_prompt).contains(&at) && points.iter().all(|point| point.abs_diff(at) >= WORTH) {
-            points.push(at);
-        }
-    }
-    points.sort_unstable();
-    points
 }
 
 impl PromptCache {
@@ -320,28 +286,4 @@ impl PromptCache {
 fn page_bytes(runner: &Runner) -> usize {
     let config = &runner.model().config;
     PagePool::bytes(config, runner.settings().kv, config.n_attention())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Forks;
-
-    #[test]
-    fn states_are_kept_where_the_next_prompt_may_begin_to_differ_and_not_too_close() {
-        let points = |n, turns: &[usize], first_user| super::points(n, Forks { turns, first_user, found: None });
-        // A system message of 700 rows, a question of 300 and the start of an answer.
-        assert_eq!(points(1_010, &[0, 700, 1_000], Some(700)), [700, 1_000]);
-        // No system message.
-        assert_eq!(points(305, &[0, 300], Some(0)), [300]);
-        // Short ones: what all conversations begin with, then the start of the answer.
-        assert_eq!(points(120, &[0, 30, 115], Some(30)), [0; 0]);
-        assert_eq!(points(760, &[0, 700, 750], Some(700)), [700]);
-        assert_eq!(points(905, &[0, 700, 780, 850, 900], Some(700)), [700, 900]);
-        // A plain text, and a long one.
-        assert_eq!(points(1_000, &[], None), [992]);
-        assert_eq!(points(20_000, &[], None), [8_192, 16_384, 19_992]);
-        // Where this one left another.
-        let forks = Forks { turns: &[0, 400, 990], first_user: Some(400), found: Some(900) };
-        assert_eq!(super::points(1_000, forks), [400, 900]);
-    }
 }

@@ -52,8 +52,6 @@ struct Begun {
     pictures: Pictures,
     /// What it was made of, if the answer is a turn of its own.
     turn: Option<Arc<Asked>>,
-    /// So many of its tokens are expected to begin the next prompt too.
-    checkpoint_at: usize,
     thinks: Thinks,
     /// Whether the answer begins with thinking.
     thinking: bool,
@@ -66,7 +64,7 @@ impl Ask {
     /// It makes no sense, or does not fit.
     pub fn job(mut self, served: &Served, client: IpAddr, since: Instant) -> Result<(Job, EventsOf), ApiError> {
         let n_max = self.sampling.most_tokens(1)?.unwrap_or(usize::MAX);
-        let Begun { ids, pictures, turn, checkpoint_at, thinks, thinking } = self.begin(served)?;
+        let Begun { ids, pictures, turn, thinks, thinking } = self.begin(served)?;
         if ids.len() >= served.n_ctx {
             return Err(ApiError::too_long(self.at, ids.len(), served.n_ctx));
         }
@@ -78,7 +76,7 @@ impl Ask {
             rows: Vec::new(),
             pictures,
             turn,
-            checkpoint_at,
+
             thinks,
             calls,
             sampling: sampling.settings(served.sampling[usize::from(thinking)])?,
@@ -128,9 +126,6 @@ impl Ask {
         let renderer = Renderer { turns: &served.turns, template: &served.template, tokenizer };
         let asked = renderer.render(request).map_err(|error| ApiError::field(at, error.to_string()))?;
         let (mut ids, pictures) = Pictures::place(served.pictures.as_ref(), asked.ids().to_vec(), pictures)?;
-        // The answer begins a turn of its own: up to there the next prompt will be the same.
-        let turn = tokenizer.added_token("<|im_start|>");
-        let checkpoint_at = ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
         let budget = match wish.on.or(served.thinking) {
             // Where the template opens the thinking all the same.
             Some(false) => Some(0),
@@ -148,6 +143,6 @@ impl Ask {
         }
         let is_open = thinks.after(&ids, tokenizer).thought() == Thought::Unfinished;
         let thinking = budget != Some(0) && (is_open || wish.on.or(served.thinking) == Some(true));
-        Ok(Begun { ids, pictures, turn, checkpoint_at, thinks, thinking })
+        Ok(Begun { ids, pictures, turn, thinks, thinking })
     }
 }

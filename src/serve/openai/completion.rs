@@ -97,7 +97,6 @@ pub(in crate::serve) fn prepare(
     let (sender, events) = event::channel(n_shared);
     let job = |(i, ids): (usize, Vec<u32>)| Job {
         client,
-        checkpoint_at: ids.len() - 1,
         ids,
         rows: Vec::new(),
         pictures: Pictures::default(),

@@ -13,6 +13,7 @@ pub mod hub;
 pub mod ollama;
 pub mod program;
 pub mod rewrite;
+pub mod scenes;
 pub mod scratch;
 #[cfg(target_os = "linux")]
 pub mod terminal;

@@ -1,0 +1,371 @@
+//! What was read, kept for the prompts to come: a tree of points of conversations, of which each has the rows behind the
+//! point before it, the states there, and pages of keys and values that it shares with the others.
+//!
+//! A prompt begins at the latest point on its way through the tree. All points together have no more bytes than were set
+//! aside for them; where memory is short, that point goes first which saves the fewest rows of reading for a byte, aged by
+//! use (GreedyDual-Size; Cao and Irani, USENIX 1997). Its rows and pages stay as long as a point behind them needs them.
+
+use super::runner::Runner;
+use super::sequence::{self, Kept, Rows, Sequence};
+use crate::model::Config;
+use crate::model::input::InputRow;
+use crate::model::memory::{Checkpoint, KeptMemory, Memory};
+use crate::model::mtp::DraftMemory;
+use kernels::Way;
+use std::cmp::Reverse;
+
+/// Rows of a point at least: to read fewer takes no longer than to copy a state.
+pub const LEAST: usize = 16;
+
+/// How much less likely an end is to be of use again once a prompt has left the conversation right before it: where the next
+/// turn leaves out what was thought, or the answer is made anew.
+const LEFT: f64 = 8.0;
+
+/// The tree. Its points are of one runner.
+pub struct Shelf {
+    config: Config,
+    has_block: bool,
+    /// Bytes of all points, and of all that is set aside, at most.
+    most: u64,
+    set_aside: u64,
+    points: Vec<Option<Point>>,
+    /// What the point that was given up last was worth.
+    level: f64,
+    /// The end that was kept last: it is given up last.
+    newest: Option<usize>,
+}
+
+/// A point.
+struct Point {
+    /// The point before it, if there is one.
+    before: Option<usize>,
+    /// The rows behind that.
+    rows: Rows,
+    kept: Kept,
+    /// The level when it was last of use.
+    used: f64,
+    /// Whether a prompt has left the rows behind the point before it.
+    is_left: bool,
+}
+
+/// Where a prompt can begin.
+#[derive(Clone, Default, Debug)]
+pub struct Found {
+    point: Option<usize>,
+    /// Points that the prompt leaves behind the points before them.
+    left: Vec<usize>,
+    /// Rows that need not be read.
+    pub n: usize,
+    /// Rows that were read before, with or without a point behind them.
+    pub known: usize,
+}
+
+/// Memory that is set aside for a conversation at work: its states, and points that it will leave.
+#[derive(Default, Debug)]
+pub struct Lease {
+    work: u64,
+    /// The rows before each point, and its bytes.
+    points: Vec<(usize, u64)>,
+}
+
+impl Lease {
+    /// The rows behind which there is memory for a point, ascending.
+    pub fn points(&self) -> Vec<usize> {
+        self.points.iter().map(|(n, _)| *n).collect()
+    }
+}
+
+/// What tells rows from others, for [`Shelf::find`].
+pub fn keys(rows: &[InputRow]) -> Vec<u64> {
+    rows.iter().map(sequence::key).collect()
+}
+
+impl Shelf {
+    /// An empty one for the sequences of a runner. It has the memory of their states and checkpoints, of which the sequences at
+    /// work are a part.
+    pub fn new(runner: &Runner) -> Shelf {
+        let (config, settings) = (&runner.model().config, runner.settings());
+        let of_each = (Memory::bytes(config) as u64)
+            .saturating_add((Memory::checkpoint_bytes(config) as u64).saturating_mul(settings.n_checkpoint as u64));
+        Shelf {
+            config: config.clone(),
+            has_block: runner.has_block(),
+            most: of_each.saturating_mul(settings.n_sequence as u64),
+            set_aside: 0,
+            points: Vec::new(),
+            level: 0.0,
+            newest: None,
+        }
+    }
+
+    /// Bytes of all points and of all that is set aside.
+    pub fn bytes(&self) -> u64 {
+        self.points.iter().flatten().map(Point::bytes).sum::<u64>() + self.set_aside
+    }
+
+    /// Bytes that these are at most.
+    pub fn most(&self) -> u64 {
+        self.most
+    }
+
+    /// Points there are.
+    pub fn n_point(&self) -> usize {
+        self.points.iter().flatten().count()
+    }
+
+    /// Forgets everything, and takes back what was set aside.
+    pub fn clear(&mut self) {
+        self.points.clear();
+        (self.set_aside, self.level, self.newest) = (0, 0.0, None);
+    }
+
+    /// Where a prompt with these [`keys`] can begin. Its last row is left to be read: an answer begins with what is behind it.
+    pub fn find(&self, keys: &[u64]) -> Found {
+        let (mut found, mut best) = (Found::default(), (0, Reverse(0)));
+        let mut ways = vec![(None, 0, 0)];
+        while let Some((before, n, n_written)) = ways.pop() {
+            for (id, point) in self.behind(before) {
+                let same = point.rows.common(&keys[n..]);
+                found.known = found.known.max(n + same);
+                let end = n + point.rows.len();
+                let at = (n + same).min(keys.len().saturating_sub(1));
+                let written = |n: usize| point.rows.ways[..n].iter().filter(|&&way| way == Way::Written).count();
+                // Rows of its last pass can be taken back.
+                if at >= end - point.kept.memory.n_logged().min(point.rows.len()) && at >= LEAST && at > n {
+                    let rank = (at, Reverse(n_written + written(at - n)));
+                    if rank > best {
+                        best = rank;
+                        (found.point, found.n) = (Some(id), at);
+                    }
+                }
+                if 0 < same && same < point.rows.len() && n + same < keys.len() {
+                    found.left.push(id);
+                }
+                if same == point.rows.len() {
+                    ways.push((Some(id), end, n_written + written(same)));
+                }
+            }
+        }
+        found
+    }
+
+    /// A sequence with the rows that were found.
+    pub fn begin(&mut self, found: &Found, runner: &Runner) -> Sequence {
+        let mut sequence = runner.sequence();
+        for &left in found.left.iter().filter(|&&left| Some(left) != found.point) {
+            let is_end = self.behind(Some(left)).next().is_none();
+            self.points[left].iter_mut().for_each(|point| point.is_left |= is_end);
+        }
+        let Some(id) = found.point else { return sequence };
+        let path = self.path(id);
+        // What all prompts of a kind begin with is of use to each that goes on from there.
+        self.touch(path[0]);
+        self.touch(id);
+        let mut rows = Rows::default();
+        path.iter().filter_map(|&id| self.points[id].as_ref()).for_each(|point| rows.append(&point.rows));
+        if let Some(point) = &self.points[id] {
+            let n_back = rows.len() - found.n;
+            sequence.resume(&self.config, rows, &point.kept);
+            sequence.take_back(n_back).expect("rows of its last pass");
+        }
+        sequence
+    }
+
+    /// Sets memory aside for a conversation at work that has `n_have` rows, whatever must be given up for it; and for points
+    /// behind these rows of its prompt, ascending, as far as they are worth more than what is there.
+    pub fn lease(&mut self, n_have: usize, points: &[usize]) -> Lease {
+        let work = Memory::bytes(&self.config) as u64;
+        self.set_aside += work;
+        while self.bytes() > self.most && self.give_up(f64::INFINITY) {}
+        let mut lease = Lease { work, points: Vec::new() };
+        let mut before = n_have;
+        for &n in points.iter().filter(|&&n| n >= LEAST) {
+            let bytes = self.bytes_behind(n, n.saturating_sub(before));
+            if n < before + LEAST || self.bytes() + bytes > self.most && !self.make_room(bytes, n - before) {
+                continue;
+            }
+            self.set_aside += bytes;
+            lease.points.push((n, bytes));
+            before = n;
+        }
+        lease
+    }
+
+    /// Keeps the checkpoints of a sequence at work, and takes them away from it.
+    pub fn keep_checkpoints(&mut self, lease: &mut Lease, sequence: &mut Sequence) {
+        for point in sequence.take_checkpoints() {
+            if let Some(at) = lease.points.iter().position(|(n, _)| *n == point.n_past()) {
+                let (_, bytes) = lease.points.remove(at);
+                self.set_aside -= bytes;
+                self.keep_at(sequence, point);
+            }
+        }
+    }
+
+    /// Keeps the end of a conversation whose work is over, and its last checkpoints.
+    pub fn keep(&mut self, mut lease: Lease, mut sequence: Sequence) {
+        self.keep_checkpoints(&mut lease, &mut sequence);
+        self.end(&lease);
+        if sequence.n_past() >= LEAST {
+            let rows = sequence.all_rows().slice(0..sequence.n_past());
+            self.newest = Some(self.put(rows, sequence.keep_present()));
+        }
+        drop(sequence);
+        while self.bytes() > self.most && self.give_up(f64::INFINITY) {}
+    }
+
+    /// Keeps what a sequence was at a checkpoint of it.
+    fn keep_at(&mut self, sequence: &Sequence, point: Checkpoint) {
+        let rows = sequence.all_rows().slice(0..point.n_past());
+        self.put(rows, sequence.keep_at(point));
+    }
+
+    /// Ends a lease of a conversation of which nothing more is kept.
+    pub fn end(&mut self, lease: &Lease) {
+        self.set_aside -= lease.work + lease.points.iter().map(|(_, bytes)| bytes).sum::<u64>();
+    }
+
+    /// Lets points go until so many pages are free, or none are left.
+    pub fn free_pages(&mut self, runner: &Runner, n: usize) {
+        while runner.n_free_page() < n {
+            let has_pages = |point: &Point| point.kept.memory.n_own_page() > 0;
+            let Some(id) = self.cheapest(has_pages).or_else(|| self.cheapest(|_| true)) else { return };
+            self.remove(id);
+        }
+    }
+
+    /// Lets points forget what the block for drafting remembers until so many of its pages are free, or none do.
+    pub fn free_draft_pages(&mut self, runner: &Runner, n: usize) {
+        while runner.n_free_draft_page() < n {
+            let Some(id) = self.cheapest(|point| point.kept.drafts.is_some()) else { return };
+            if let Some(point) = &mut self.points[id] {
+                point.kept.drafts = None;
+            }
+        }
+    }
+
+    /// Bytes of a point behind `n` rows at most, of which `n_own` are behind the point before it.
+    fn bytes_behind(&self, n: usize, n_own: usize) -> u64 {
+        let drafts = if self.has_block { DraftMemory::bytes_behind(&self.config, n) } else { 0 };
+        let rows = n_own.saturating_mul(Rows::BYTES);
+        KeptMemory::bytes_behind(&self.config, n).saturating_add(drafts).saturating_add(rows) as u64
+    }
+
+    /// Gives up what is worth less than a point of so many rows, until it has room.
+    fn make_room(&mut self, bytes: u64, n_row: usize) -> bool {
+        let worth = self.level + n_row as f64 / bytes as f64;
+        while self.bytes() + bytes > self.most {
+            if !self.give_up(worth) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Gives up the point that is worth least, if that is less than `below`.
+    fn give_up(&mut self, below: f64) -> bool {
+        let Some(id) = self.cheapest(|_| true) else { return false };
+        let worth = self.points[id].as_ref().map_or(0.0, Point::worth);
+        if worth >= below {
+            return false;
+        }
+        self.level = self.level.max(worth);
+        self.remove(id);
+        true
+    }
+
+    /// Of the points that will do the one that is worth least; the newest end only where there is no other.
+    fn cheapest(&self, will_do: impl Fn(&Point) -> bool) -> Option<usize> {
+        let points = self.points.iter().enumerate().filter_map(|(id, point)| Some((id, point.as_ref()?)));
+        let rank = |id: usize, point: &Point| (self.newest == Some(id) && !point.is_left, point.worth());
+        let by_rank = |a: &(usize, &Point), b: &(usize, &Point)| {
+            let ((a_newest, a), (b_newest, b)) = (rank(a.0, a.1), rank(b.0, b.1));
+            a_newest.cmp(&b_newest).then(a.total_cmp(&b))
+        };
+        points.filter(|(_, point)| will_do(point)).min_by(by_rank).map(|(id, _)| id)
+    }
+
+    /// The points behind another, or behind no rows.
+    fn behind(&self, before: Option<usize>) -> impl Iterator<Item = (usize, &Point)> {
+        let points = self.points.iter().enumerate().filter_map(|(id, point)| Some((id, point.as_ref()?)));
+        points.filter(move |(_, point)| point.before == before)
+    }
+
+    /// The points up to one, the first one first.
+    fn path(&self, id: usize) -> Vec<usize> {
+        let mut path = vec![id];
+        while let Some(before) = self.points[path[path.len() - 1]].as_ref().and_then(|point| point.before) {
+            path.push(before);
+        }
+        path.reverse();
+        path
+    }
+
+    fn touch(&mut self, id: usize) {
+        if let Some(point) = &mut self.points[id] {
+            (point.used, point.is_left) = (self.level, false);
+        }
+    }
+
+    /// Puts a point into the tree, behind all of `rows`; returns which it is.
+    fn put(&mut self, rows: Rows, kept: Kept) -> usize {
+        let (mut before, mut n) = (None, 0);
+        while let Some((id, point)) = self.behind(before).find(|(_, point)| point.rows.begin(&rows, n)) {
+            (before, n) = (Some(id), n + point.rows.len());
+        }
+        if let Some(id) = before.filter(|_| n == rows.len()) {
+            self.touch(id);
+            return id;
+        }
+        let mut point = Point { before, rows: rows.slice(n..rows.len()), kept, used: self.level, is_left: false };
+        if let Some(before) = before.and_then(|id| self.points[id].as_ref()) {
+            point.kept.memory.share_pages(&before.kept.memory);
+        }
+        let n_own = point.rows.len();
+        let later: Vec<usize> =
+            self.behind(before).filter(|(_, later)| point.rows.begin(&later.rows, 0)).map(|(id, _)| id).collect();
+        let id = self.points.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.points.push(None);
+            self.points.len() - 1
+        });
+        // Those that go on from here have the same rows up to here, but pages of their own if they were read apart.
+        let mut sharing = later.clone();
+        while let Some(next) = sharing.pop() {
+            sharing.extend(self.behind(Some(next)).map(|(id, _)| id));
+            if let Some(later) = &mut self.points[next] {
+                later.kept.memory.share_pages(&point.kept.memory);
+            }
+        }
+        for later in later {
+            if let Some(later) = &mut self.points[later] {
+                later.before = Some(id);
+                later.rows = later.rows.slice(n_own..later.rows.len());
+            }
+        }
+        self.points[id] = Some(point);
+        id
+    }
+
+    /// Takes a point out of the tree; those behind it have its rows from now on.
+    fn remove(&mut self, id: usize) {
+        let Some(gone) = self.points[id].take() else { return };
+        for later in self.points.iter_mut().flatten().filter(|point| point.before == Some(id)) {
+            let mut rows = gone.rows.slice(0..gone.rows.len());
+            rows.append(&later.rows);
+            (later.before, later.rows) = (gone.before, rows);
+        }
+        self.newest = self.newest.filter(|&newest| newest != id);
+    }
+}
+
+impl Point {
+    fn bytes(&self) -> u64 {
+        (self.kept.bytes() + self.rows.len() * Rows::BYTES) as u64
+    }
+
+    /// What it is worth: rows that need not be read, for each byte, above the level of its last use.
+    fn worth(&self) -> f64 {
+        let n_row = self.rows.len() as f64 / if self.is_left { LEFT } else { 1.0 };
+        self.used + n_row / self.bytes() as f64
+    }
+}
