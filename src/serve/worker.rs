@@ -420,7 +420,7 @@ impl<'a> Worker<'a> {
                 if let Some(rest) = rest {
                     let _ = job.events.try_send((job.first_choice + choice, rest));
                 }
-                if !found && outcome.stop == Stop::End {
+                if found.is_none() && outcome.stop == Stop::End {
                     self.keep_turn(&job, choice, &outcome);
                 }
                 let mut finish = finish_of(&outcome, found);
@@ -430,7 +430,7 @@ impl<'a> Worker<'a> {
                 let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
             }
             Stage::Reading(_) | Stage::Scoring(..) | Stage::Waiting => {
-                let finish = finish_of(&outcome, false);
+                let finish = finish_of(&outcome, None);
                 for choice in 0..job.n {
                     let finish = Finish { n_cached, ..finish };
                     let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
@@ -483,15 +483,16 @@ fn failure(error: &Error) -> ApiError {
     ApiError::server(error.to_string())
 }
 
-fn finish_of(outcome: &Outcome, stopped: bool) -> Finish {
-    let reason = match outcome.stop {
-        _ if stopped => Reason::Stop,
-        Stop::End if outcome.calls.iter().any(|call| call.is_whole) => Reason::Calls,
-        Stop::End => Reason::Stop,
-        Stop::Length | Stop::ContextFull => Reason::Length,
-        Stop::Repetition => Reason::Repetition,
+fn finish_of(outcome: &Outcome, stop: Option<usize>) -> Finish {
+    let reason = match (stop, outcome.stop) {
+        (Some(stop), _) => Reason::StopString(stop),
+        (None, Stop::End) if outcome.calls.iter().any(|call| call.is_whole) => Reason::Calls,
+        (None, Stop::End) => Reason::Stop,
+        (None, Stop::Length) => Reason::Length,
+        (None, Stop::ContextFull) => Reason::ContextFull,
+        (None, Stop::Repetition) => Reason::Repetition,
         // Of those whose clients have left, nobody asks.
-        Stop::Interrupted => Reason::Shutdown,
+        (None, Stop::Interrupted) => Reason::Shutdown,
     };
     Finish::new(outcome, reason)
 }
