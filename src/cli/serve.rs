@@ -11,6 +11,7 @@ use super::tower_file::{self, NoTower};
 use super::{advice, named, signals};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
+use qwen_edge::constrain::{Grammar, Vocabulary};
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions, Tower, vision_ids};
 use qwen_edge::engine::plan::Wish;
@@ -295,12 +296,13 @@ impl Args {
             let (tower, no_tower) = self.tower(&opened, n.into())?;
             // The logits of a text whose probabilities are asked for.
             let scoring = (ROWS_AT_ONCE * opened.tokenizer().n_vocab()) as u64 * 4;
+            let constraints = Vocabulary::bytes(opened.tokenizer().n_vocab()) + Grammar::BYTES * u64::from(n);
             let options = StartOptions {
                 tower,
                 wish: Wish {
                     n_sequence: Some(n.into()),
                     n_checkpoint: Some(STATES.div_ceil(n.into())),
-                    beside: self.bounds().bytes() + scoring,
+                    beside: self.bounds().bytes() + scoring + constraints,
                     ..self.fitting.wish(0)
                 },
                 residence: self.fitting.residence(),

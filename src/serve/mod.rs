@@ -47,6 +47,7 @@ pub use bounds::Bounds;
 pub use shared::ModelCard;
 pub use shutdown::Shutdown;
 
+use crate::constrain::SharedVocabulary;
 use crate::engine::ready::Ready;
 use crate::engine::runner::Runner;
 use crate::sampler::Settings;
@@ -174,8 +175,11 @@ impl Server {
             None => (None, None),
         };
         let turns = Arc::new(Turns::default());
+        let vocabulary = SharedVocabulary::new(Arc::clone(&tokenizer));
+        vocabulary.make_ahead();
         let served = Served {
             tokenizer: Arc::clone(&tokenizer),
+            vocabulary,
             template,
             turns: Arc::clone(&turns),
             about,

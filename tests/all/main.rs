@@ -36,6 +36,8 @@ mod serve_company;
 mod serve_hostile;
 #[cfg(target_os = "linux")]
 mod serve_reuse;
+#[cfg(target_os = "linux")]
+mod serve_schema;
 mod serve_tools;
 #[cfg(target_os = "linux")]
 mod signals;
