@@ -35,6 +35,11 @@ impl StopStrings {
         std::mem::replace(&mut self.held, rest)
     }
 
+    /// Whether a stop may have begun.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Whether a stop has come.
     pub fn found(&self) -> bool {
         self.found
