@@ -20,13 +20,19 @@ pub fn value(raw: &str, types: Option<Types>) -> Value {
     let kind = if value.is_number() { Types::NUMBER } else { Types::of(&value) };
     let fits = match types {
         Some(types) if types != Types::ANY => !value.is_string() && kind.meets(types),
-        _ => !value.is_string() && !value.is_null() && value.to_string() == raw,
+        _ => !value.is_string() && !value.is_null() && is_written(&value, raw),
     };
     match fits {
         true if !allowed.meets(Types::of(&value)) => whole(value),
         true => value,
         false => text(),
     }
+}
+
+/// Whether a value is written so.
+fn is_written(value: &Value, raw: &str) -> bool {
+    let written = value.to_string();
+    written == raw
 }
 
 /// The value that a text spells, in JSON or in Python's words.

@@ -355,7 +355,8 @@ impl Writing {
                 self.pending.drain(..behind);
             }
             None => {
-                if argument.is_string() && !(!argument.is_begun && END_OF_PARAMETER.starts_with(&*self.pending)) {
+                let is_value = argument.is_begun || !END_OF_PARAMETER.starts_with(&*self.pending);
+                if argument.is_string() && is_value {
                     let may_end = |at: &usize| end.starts_with(&self.pending[*at..]);
                     let safe = self.pending.char_indices().map(|(at, _)| at).find(may_end);
                     let n_safe = safe.unwrap_or(self.pending.len());

@@ -25,6 +25,8 @@ pub enum Thought {
     Finished,
     /// The budget ended it.
     Budget,
+    /// It went round in circles, and was ended.
+    Loop,
     /// The answer ended first.
     Unfinished,
 }
@@ -36,6 +38,7 @@ impl Thought {
             Thought::None => None,
             Thought::Finished => Some("finished"),
             Thought::Budget => Some("budget"),
+            Thought::Loop => Some("repetition"),
             Thought::Unfinished => Some("unfinished"),
         }
     }
@@ -72,6 +75,8 @@ pub struct Thinking {
     prescribed: VecDeque<u32>,
     /// Whether the thinking stands at the start of a line of its own.
     at_line_start: bool,
+    /// Why the model is pressed to end it.
+    pressed: Option<Thought>,
 }
 
 impl Thinking {
@@ -85,6 +90,7 @@ impl Thinking {
             budget: None,
             prescribed: VecDeque::new(),
             at_line_start: false,
+            pressed: None,
         }
     }
 
@@ -114,19 +120,41 @@ impl Thinking {
     /// The token that must come next, if it is not the model's to choose: the end of the thinking as the model writes
     /// it.
     pub fn prescribed(&mut self) -> Option<u32> {
+        if self.budget.is_some_and(|budget| self.n >= budget) {
+            self.end(Thought::Budget);
+        }
+        self.prescribed.pop_front()
+    }
+
+    /// Has the thinking end with the next tokens, if it is open; `why` is what becomes of it.
+    pub fn end(&mut self, why: Thought) {
         if let Some(marks) = &self.marks
             && self.state == State::Thinking
-            && self.thought != Thought::Budget
-            && self.budget.is_some_and(|budget| self.n >= budget)
+            && !self.is_ended()
         {
-            self.thought = Thought::Budget;
+            self.thought = why;
             if !self.at_line_start {
                 self.prescribed.extend(&marks.newline);
             }
             self.prescribed.push_back(marks.end);
             self.prescribed.extend(&marks.blank);
         }
-        self.prescribed.pop_front()
+    }
+
+    /// Has the thinking count as ended for this reason, if the model now ends it: it was pressed to.
+    pub fn press(&mut self, why: Thought) {
+        self.pressed = Some(why);
+    }
+
+    /// Whether it was ended, and not by the model.
+    fn is_ended(&self) -> bool {
+        matches!(self.thought, Thought::Budget | Thought::Loop)
+    }
+
+    /// The mark that would end the thinking, while it is open and the model's own.
+    pub fn end_mark(&self) -> Option<u32> {
+        let is_open = self.state == State::Thinking && !self.is_ended();
+        self.marks.as_ref().filter(|_| is_open).map(|marks| marks.end)
     }
 
     /// Takes the next token and its text, and says where the text belongs; `None` for marks.
@@ -136,12 +164,13 @@ impl Thinking {
             State::Thinking if id == marks.end => {
                 self.state = State::Start;
                 if self.thought == Thought::Unfinished {
-                    self.thought = Thought::Finished;
+                    self.thought = self.pressed.unwrap_or(Thought::Finished);
                 }
                 None
             }
             State::Thinking => {
-                if self.thought != Thought::Budget {
+                self.pressed = None;
+                if !self.is_ended() {
                     self.n += 1;
                 }
                 if !text.is_empty() {
@@ -149,8 +178,8 @@ impl Thinking {
                 }
                 Some(Channel::Thinking)
             }
-            // One that the budget has ended does not begin again.
-            State::Start if Some(id) == marks.begin && self.thought != Thought::Budget => {
+            // One that was ended does not begin again.
+            State::Start if Some(id) == marks.begin && !self.is_ended() => {
                 self.state = State::Thinking;
                 self.thought = Thought::Unfinished;
                 self.at_line_start = false;
@@ -259,6 +288,22 @@ mod tests {
             assert_eq!(found, all, "{prompt:?} {budget} {chosen:?}");
             assert_eq!((thinking.thought(), thinking.n_tokens()), (Thought::Budget, budget), "{prompt:?} {chosen:?}");
             assert!(!answer.trim().is_empty() && !thought.contains("yes"));
+        }
+        // Whatever ends it, it ends so.
+        let mut thinking = after(OPEN, &tokenizer, None);
+        assert_eq!(thinking.end_mark(), tokenizer.added_token("</think>"));
+        assert_eq!(follow(&mut thinking, &tokenizer, " a").2, " a");
+        (0..2).for_each(|_| thinking.end(Thought::Loop));
+        assert_eq!(thinking.end_mark(), None);
+        assert_eq!(follow(&mut thinking, &tokenizer, "yes").2, "\n</think>\n\nyes");
+        thinking.end(Thought::Loop);
+        assert_eq!((thinking.prescribed(), thinking.thought(), thinking.n_tokens()), (None, Thought::Loop, word));
+        // It may end it for itself when it is pressed, and for the token after that alone.
+        for (between, expected) in [("", Thought::Loop), ("b", Thought::Finished)] {
+            let mut thinking = after(OPEN, &tokenizer, None);
+            thinking.press(Thought::Loop);
+            follow(&mut thinking, &tokenizer, &format!("{between}</think>yes"));
+            assert_eq!(thinking.thought(), expected, "{between:?}");
         }
         // Thinking that ends by itself is left alone.
         let mut thinking = after(OPEN, &tokenizer, Some(100));

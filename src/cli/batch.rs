@@ -3,7 +3,7 @@
 use super::answers_file::AnswersFile;
 use super::drafting::Drafting;
 use super::fitting::{self, Fitting, Progress};
-use super::run::{Limit, Think, open_error, parse_limit, start_error};
+use super::run::{Limit, Switch, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
 use super::{advice, named, printable, signals, text};
@@ -81,6 +81,10 @@ pub struct Args {
     /// Continue prompts as they are, without a chat template: for base models
     #[arg(long)]
     raw: bool,
+
+    /// End an answer that goes round in circles; not with --raw
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Switch::On)]
+    loop_guard: Switch,
 
     /// Say nothing on standard error but errors
     #[arg(short, long)]
@@ -438,7 +442,9 @@ impl Work<'_> {
             true => Thinking::ignored(),
             false => Thinking::after(&prompt.ids, &ready.tokenizer, (!self.thinking).then_some(0)),
         };
-        let task = Task { prompt: text_rows(&prompt.ids, 0), checkpoint_at: Vec::new(), n_max, thinking, calls: None };
+        let loop_guard = self.args.loop_guard == Switch::On;
+        let (prompt, checkpoint_at) = (text_rows(&prompt.ids, 0), Vec::new());
+        let task = Task { prompt, checkpoint_at, n_max, thinking, calls: None, loop_guard };
         let answer = Answer::new(task, sequence.n_past(), &mut sampler).map_err(|error| error.to_string())?;
         answer.check(&ready.runner, &sequence).map_err(|error| error.to_string())?;
         Ok(Conversation { sequence, answer, sampler, audience: Box::new(Nobody) })

@@ -23,6 +23,7 @@ pub mod inspect;
 pub mod kept;
 pub mod list;
 pub mod logits;
+pub mod loops;
 mod marks;
 mod named;
 mod pasted;
@@ -89,6 +90,8 @@ enum Command {
     Template(template::Args),
     Tokenize(tokenize::Args),
     Synth(synth::SynthArgs),
+    #[command(hide = true)]
+    Loops(loops::Args),
 }
 
 impl Command {
@@ -113,6 +116,7 @@ impl Command {
             Command::Template(args) => template::run(args),
             Command::Tokenize(args) => tokenize::run(args),
             Command::Synth(args) => synth::synth(args),
+            Command::Loops(args) => loops::run(args),
         }
     }
 }

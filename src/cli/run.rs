@@ -84,6 +84,10 @@ pub struct Args {
     #[arg(short = 'n', long = "tokens", value_name = "N", value_parser = parse_limit)]
     pub n: Option<Limit>,
 
+    /// End thinking, and then an answer, that goes round in circles; not with --raw
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Switch::On)]
+    pub loop_guard: Switch,
+
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
     pub json: bool,
@@ -155,6 +159,17 @@ pub enum Heal {
     /// In a chat until a key is pressed, with --session when the answer is complete.
     On,
     /// Never.
+    Off,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Switch {
+    /// It is.
+    #[value(alias = "true")]
+    On,
+    /// It is not.
+    #[value(alias = "false")]
     Off,
 }
 
@@ -235,8 +250,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (settings_on, sampling_notes) = sampling(true)?;
     let sampling = [settings_off, settings_on];
     let n_max = args.n.and_then(Limit::tokens).unwrap_or(usize::MAX);
-    let answers =
-        AnswerOptions { thinking, think_budget: budget, max_tokens: n_max, sampling: sampling[usize::from(thinking)] };
+    let answers = AnswerOptions {
+        thinking,
+        think_budget: budget,
+        max_tokens: n_max,
+        loop_guard: args.loop_guard == Switch::On,
+        sampling: sampling[usize::from(thinking)],
+    };
     let name =
         printable::line(file.gguf().string("general.name").ok().flatten().unwrap_or("unnamed model")).into_owned();
     let seed = args.sampling.seed();
@@ -274,10 +294,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(file) = session_file.as_ref().filter(|_| messages.len() > 1) {
         file.restore(&mut session).iter().for_each(|note| screen.note(&format!("note: {note}")));
     }
-    if let Some((baked, content)) = baked.zip(content) {
-        if let Err(error) = baked.restore(&mut session, &content) {
-            screen.note(&format!("note: the baked prompt does not fit, and is read: {error}"));
-        }
+    if let Some((baked, content)) = baked.zip(content)
+        && let Err(error) = baked.restore(&mut session, &content)
+    {
+        screen.note(&format!("note: the baked prompt does not fit, and is read: {error}"));
     }
     if has_tower && session.viewer().is_none() {
         no_tower = NoTower::NoMemory;

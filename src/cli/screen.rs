@@ -128,12 +128,16 @@ impl Screen {
             Stop::End | Stop::Length => "",
             Stop::ContextFull => "; the context is full",
             Stop::Interrupted => "; stopped",
+            Stop::Repetition => "; ended, for it went round in circles: --loop-guard off lets it go on",
         };
         self.note(&format!(
             "[read {} tokens at {read_at:.1} tok/s; wrote {} at {decode:.1} tok/s{how}{why}{seed}]",
             outcome.n_read,
             outcome.ids.len(),
         ));
+        if outcome.thought == Thought::Loop {
+            self.note("note: the thinking went round in circles and was ended: --loop-guard off lets it go on");
+        }
         if outcome.thought != Thought::Unfinished {
             return;
         }
@@ -146,7 +150,9 @@ impl Screen {
                 "note: the context was full while the model was still thinking: give a larger --ctx; {what_to_do}"
             ),
             Stop::Interrupted => "note: stopped while the model was still thinking".to_owned(),
-            Stop::End => format!("note: the model ended its turn while it was still thinking; {what_to_do}"),
+            Stop::End | Stop::Repetition => {
+                format!("note: the model ended its turn while it was still thinking; {what_to_do}")
+            }
         });
     }
 

@@ -3,7 +3,7 @@
 use super::drafting::Drafting;
 use super::fitting::{Fitting, Progress};
 use super::kept::Kept;
-use super::run::{Limit, Think, open_error, parse_limit, start_error};
+use super::run::{Limit, Switch, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
 use super::server_log::{Form, RequestLog};
@@ -102,6 +102,10 @@ pub struct Args {
     /// End the thinking after so many tokens, where a request does not say; -1 is no limit
     #[arg(long, value_name = "N", value_parser = parse_limit)]
     think_budget: Option<Limit>,
+
+    /// End thinking, and then an answer, that goes round in circles
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t = Switch::On)]
+    loop_guard: Switch,
 
     /// Keep in this folder what is read of prompts, so that it is not read again when the server is started anew: written
     /// when nobody asks for anything, and at the end. `qwen-edge cache` shows and empties it
@@ -206,7 +210,9 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     let settings = ready.plan.settings;
     args.note(&format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
     let think_budget = args.think_budget.and_then(Limit::tokens);
-    server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget, fault: args.fault, folder });
+    let loop_guard = args.loop_guard == Switch::On;
+    let (sampling, fault) = ([off, on], args.fault);
+    server.run(ready, Serving { about, sampling, thinking, think_budget, loop_guard, fault, folder });
     log.iter().for_each(RequestLog::end);
     Ok(())
 }

@@ -17,6 +17,8 @@ pub(super) struct Draw<'a> {
     pub sampler: &'a mut Sampler,
     /// The token that comes whatever the logits are; the sampler is not asked then.
     pub prescribed: Option<u32>,
+    /// A token that is made likelier, and what is added to its logit.
+    pub hint: Option<(u32, f32)>,
     /// A token that must not come.
     pub barred: Option<u32>,
     pub keeps_logits: bool,
@@ -36,10 +38,13 @@ impl Draw<'_> {
         Drawn { id, raw, is_finite }
     }
 
-    /// Lowers the logit of a token that is barred.
+    /// Raises and lowers the logits of tokens that are hinted at and barred.
     fn steer(&self, logits: &mut [f32]) {
-        if let Some(logit) = self.barred.and_then(|id| logits.get_mut(id as usize)) {
-            *logit = f32::NEG_INFINITY;
+        let changes = [self.hint, self.barred.map(|id| (id, f32::NEG_INFINITY))];
+        for (id, more) in changes.into_iter().flatten() {
+            if let Some(logit) = logits.get_mut(id as usize) {
+                *logit += more;
+            }
         }
     }
 }
@@ -55,5 +60,31 @@ impl Drawing<'_> {
     /// Draws behind `logits [n_vocab]`.
     pub fn run(&mut self, logits: &mut [f32]) {
         *self.drawn = Some(self.draw.from(logits));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sampler::Settings;
+
+    #[test]
+    fn hints_and_bars_change_what_is_drawn_and_not_the_logits_that_are_kept() {
+        let mut sampler = Sampler::new(Settings::greedy(), 1);
+        let mut drawn = |hint, barred, prescribed| {
+            let mut logits = [1.0, 3.0, 2.0];
+            let draw = Draw { sampler: &mut sampler, prescribed, hint, barred, keeps_logits: true, checks: true };
+            let Drawn { id, raw, is_finite } = { draw }.from(&mut logits);
+            assert!(is_finite && raw.as_deref() == Some(&[1.0, 3.0, 2.0]));
+            id
+        };
+        assert_eq!(drawn(None, None, None), 1);
+        assert_eq!(drawn(Some((2, 0.5)), None, None), 1);
+        assert_eq!(drawn(Some((2, 1.5)), None, None), 2);
+        assert_eq!(drawn(Some((2, 1.5)), Some(2), None), 1);
+        assert_eq!(drawn(None, Some(1), None), 2);
+        assert_eq!(drawn(Some((2, 1.5)), Some(0), Some(0)), 0);
+        // Tokens that the model has no logits for do nothing.
+        assert_eq!(drawn(Some((3, 9.0)), Some(u32::MAX), None), 1);
     }
 }

@@ -8,6 +8,7 @@ use crate::chat::thinking::{Channel, Thinking, Thought};
 use crate::engine::context::{Context, text_rows};
 use crate::engine::draft::{Drafting, Drafts, Phase, Talk, Track};
 use crate::engine::draw::{Draw, Drawing, Drawn};
+use crate::engine::loop_guard::{Advice, LoopGuard};
 use crate::engine::run_error::RunError;
 use crate::engine::runner::{Runner, Step};
 use crate::engine::sequence::Sequence;
@@ -30,6 +31,8 @@ pub enum Stop {
     ContextFull,
     /// The caller's `proceed` said no.
     Interrupted,
+    /// The answer went round in circles.
+    Repetition,
 }
 
 impl Stop {
@@ -40,6 +43,7 @@ impl Stop {
             Stop::Length => "length",
             Stop::ContextFull => "context_full",
             Stop::Interrupted => "interrupted",
+            Stop::Repetition => "repetition",
         }
     }
 }
@@ -173,6 +177,9 @@ pub struct Task {
     pub thinking: Thinking,
     /// Tells calls from text, if functions are offered.
     pub calls: Option<Calls>,
+    /// Whether thinking and answer are ended where they go round in circles; not in a text that is continued without a
+    /// template.
+    pub loop_guard: bool,
 }
 
 /// An answer in the making.
@@ -183,6 +190,7 @@ pub struct Answer {
     n_max: usize,
     thinking: Thinking,
     calls: Option<Calls>,
+    guard: LoopGuard,
     decoder: StreamDecoder,
     outcome: Outcome,
     stage: Stage,
@@ -245,7 +253,7 @@ impl Answer {
     /// # Panics
     /// If no row of the prompt is left to be read.
     pub fn new(task: Task, n_reused: usize, sampler: &mut Sampler) -> Result<Answer, Error> {
-        let Task { prompt, checkpoint_at, n_max, thinking, calls } = task;
+        let Task { prompt, checkpoint_at, n_max, thinking, calls, loop_guard } = task;
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
@@ -274,6 +282,7 @@ impl Answer {
             prompt,
             checkpoint_at,
             n_max,
+            guard: LoopGuard::new(loop_guard && !thinking.is_ignored()),
             thinking,
             calls,
             decoder: StreamDecoder::new(),
@@ -447,9 +456,19 @@ impl Answer {
 
     /// How the next token is to be drawn.
     fn draw<'s>(&mut self, sampler: &'s mut Sampler, audience: &dyn Audience) -> Draw<'s> {
+        let mut hint = None;
+        match self.guard.advice() {
+            Advice::Hint(more) => {
+                hint = self.thinking.end_mark().map(|mark| (mark, more));
+                self.thinking.press(Thought::Loop);
+            }
+            Advice::End => self.thinking.end(Thought::Loop),
+            Advice::GoOn => {}
+        }
         Draw {
             sampler,
             prescribed: self.prescribed(),
+            hint,
             barred: self.calls.as_ref().and_then(|calls| calls.barred(self.thinking.is_open())),
             keeps_logits: audience.follows_choices(),
             // A damaged row of the head shows in every vector of logits, so that to look at the first will do.
@@ -494,12 +513,15 @@ impl Answer {
                     _ => self.outcome.go_on(channel, text, &self.thinking, tools.audience),
                 }
                 self.last = channel;
+                self.guard.take(id, channel == Channel::Thinking, tools.tokenizer);
             }
             self.stage = Stage::Writing;
             if self.outcome.ids.len() == self.n_max {
                 self.end(Stop::Length, tools);
             } else if self.calls.as_ref().is_some_and(Calls::is_over) {
                 self.end(Stop::End, tools);
+            } else if self.last == Channel::Answer && self.guard.advice() == Advice::End {
+                self.end(Stop::Repetition, tools);
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ mod draw;
 pub mod forks;
 pub mod generate;
 pub mod load;
+pub mod loop_guard;
 pub mod message;
 pub mod model_file;
 pub mod numerics;

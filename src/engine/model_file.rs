@@ -227,6 +227,7 @@ impl ModelFile {
             thinking,
             think_budget: None,
             max_tokens: usize::MAX,
+            loop_guard: true,
             sampling: Settings::published(self.config.n_embd, thinking, false),
         }
     }

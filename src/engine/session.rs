@@ -83,6 +83,8 @@ pub struct AnswerOptions {
     pub think_budget: Option<usize>,
     /// Most tokens of an answer, its thinking included.
     pub max_tokens: usize,
+    /// Whether thinking and answer are ended where they go round in circles.
+    pub loop_guard: bool,
     /// How tokens are chosen.
     pub sampling: Settings,
 }
@@ -411,8 +413,14 @@ impl Session {
         self.sampler.set(self.options.sampling);
         let offer = self.offer.as_ref().filter(|_| !thinking.is_ignored());
         let calls = offer.map(|offer| Calls::new(Arc::clone(offer), CallChoice::Auto, true, &self.tokenizer));
-        let (checkpoint_at, n_max) = (vec![checkpoint_at], self.options.max_tokens);
-        let task = Task { prompt: rows, checkpoint_at, n_max, thinking, calls };
+        let task = Task {
+            prompt: rows,
+            checkpoint_at: vec![checkpoint_at],
+            n_max: self.options.max_tokens,
+            thinking,
+            calls,
+            loop_guard: self.options.loop_guard,
+        };
         let keeping = Keeping { cache: self.cache.as_mut(), points };
         let mut follower = Follower { on_event, canceller: &self.canceller, keeping };
         let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);

@@ -7,6 +7,7 @@
 //!
 //! A row whose logit is NaN or −∞ is never drawn.
 
+pub mod loops;
 mod random;
 mod select;
 

@@ -53,6 +53,8 @@ pub(super) enum Reason {
     Calls,
     /// The tokens asked for are written, or the context is full.
     Length,
+    /// It went round in circles.
+    Repetition,
     /// The server ends.
     Shutdown,
 }

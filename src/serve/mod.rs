@@ -94,6 +94,8 @@ pub struct Serving {
     pub thinking: Option<bool>,
     /// Most tokens of thinking, where a request does not say.
     pub think_budget: Option<usize>,
+    /// Whether thinking and answers are ended where they go round in circles.
+    pub loop_guard: bool,
     /// For tests of what a fault of the program does to others: requests whose field `user` is this word fail where
     /// they are read, those with ` at a picture` or ` in a pass` behind it where that is computed.
     pub fault: Option<String>,
@@ -165,7 +167,7 @@ impl Server {
     pub fn run(self, ready: Ready, serving: Serving) {
         let Ready { mut runner, tokenizer, template, banned, viewer, .. } = ready;
         let tokenizer = Arc::new(tokenizer);
-        let Serving { about, sampling, thinking, think_budget, fault, folder } = serving;
+        let Serving { about, sampling, thinking, think_budget, loop_guard, fault, folder } = serving;
         let (n_ctx, n_seat) = (runner.settings().n_ctx, runner.settings().n_sequence);
         let longest_text = n_ctx.saturating_mul(longest_token(&tokenizer));
         let (sight, pictures) = match viewer {
@@ -181,6 +183,7 @@ impl Server {
             sampling,
             thinking,
             think_budget,
+            loop_guard,
             pictures,
             fault,
             n_ctx,

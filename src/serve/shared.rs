@@ -43,6 +43,8 @@ pub(super) struct Served {
     /// What the template is told of thinking where a request does not say, if anything.
     pub thinking: Option<bool>,
     pub think_budget: Option<usize>,
+    /// Whether thinking and answers are ended where they go round in circles.
+    pub loop_guard: bool,
     /// How pictures are taken, where there is a tower.
     pub pictures: Option<PictureDesk>,
     /// The user whose requests fail, for tests.

@@ -303,7 +303,7 @@ impl<'a> Worker<'a> {
             self.write_all(&seats, &sequence, answers, runner);
         } else {
             self.at_work(first).stage = Stage::Reading(seats);
-            let task = Task { n_max: 0, calls: None, ..self.task(first, n) };
+            let task = Task { n_max: 0, calls: None, loop_guard: false, ..self.task(first, n) };
             self.sit(first, 0, sequence, task, answers, runner);
         }
     }
@@ -311,13 +311,14 @@ impl<'a> Worker<'a> {
     /// What is to be written on a seat behind the first `n` rows of its prompt.
     fn task(&mut self, seat: usize, n: usize) -> Task {
         let AtWork { job, lease, .. } = self.at_work(seat);
-        let job = Rc::clone(job);
+        let (job, checkpoint_at) = (Rc::clone(job), lease.points());
         Task {
             prompt: job.rows[..n].to_vec(),
-            checkpoint_at: lease.points(),
+            checkpoint_at,
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
             calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
+            loop_guard: self.shared.served.get().is_some_and(|served| served.loop_guard),
         }
     }
 
@@ -516,6 +517,7 @@ fn finish_of(outcome: &Outcome, stopped: bool) -> Finish {
         Stop::End if outcome.calls.iter().any(|call| call.is_whole) => Reason::Calls,
         Stop::End => Reason::Stop,
         Stop::Length | Stop::ContextFull => Reason::Length,
+        Stop::Repetition => Reason::Repetition,
         // Of those whose clients have left, nobody asks.
         Stop::Interrupted => Reason::Shutdown,
     };

@@ -15,6 +15,7 @@ mod hostile;
 mod inspect;
 mod library;
 mod long_context;
+mod loops;
 mod manners;
 mod memory;
 mod model_files;

@@ -42,8 +42,7 @@ struct Reader<'a> {
 fn session(memory: Memory, folder: &Path) -> Session {
     let file = ModelFile::open(DEMO).unwrap();
     let model = file.fingerprint();
-    let answers =
-        AnswerOptions { thinking: false, think_budget: Some(0), max_tokens: 16, sampling: Settings::greedy() };
+    let answers = AnswerOptions { sampling: Settings::greedy(), max_tokens: 16, ..file.published_answers(false) };
     let wish = Wish { n_ctx: Some(8192), ..Wish::default() };
     let options = StartOptions { wish, answers: Some(answers), threads: Some(2), ..StartOptions::default() };
     let mut session = file.start(options, |_, _| ()).unwrap();

@@ -112,7 +112,7 @@ fn a_second_turn_reads_only_what_is_new_and_says_the_same() {
 
 #[test]
 fn a_prompt_that_an_answer_at_work_has_read_is_not_read_again() {
-    let server = Server::start(&demo(), &["--parallel", "2"]);
+    let server = Server::start(&demo(), &["--loop-guard", "off", "--parallel", "2"]);
     let short = with(demo_forever(), json!({"frequency_penalty": 0, "max_tokens": 20}));
     let alone = Server::start(&demo(), &["--parallel", "1"]).chat(&short).json();
     let mut running = server.chat_stream(&with(demo_forever(), json!({"stream": true})));
@@ -235,7 +235,7 @@ fn the_model_and_the_counters_are_shown() {
 #[test]
 fn a_client_that_leaves_frees_its_seat_and_a_slow_one_holds_up_nobody() {
     let scratch = Scratch::new("serve");
-    let server = Server::start(&random(&scratch), &["--parallel", "2", "--ctx", "16k"]);
+    let server = Server::start(&random(&scratch), &["--loop-guard", "off", "--parallel", "2", "--ctx", "16k"]);
     // Two that read nothing hold both seats; whatever the first does, the second is whole.
     let stream = with(forever(), json!({"stream": true}));
     let slow = server.chat_stream(&stream);
@@ -256,11 +256,12 @@ fn a_client_that_leaves_frees_its_seat_and_a_slow_one_holds_up_nobody() {
 
 #[test]
 fn a_slow_reader_loses_nothing_of_an_answer_that_is_drafted() {
-    let server = Server::start(&demo(), &["--parallel", "1"]);
+    let server = Server::start(&demo(), &["--loop-guard", "off", "--parallel", "1"]);
     let asked = with(demo_forever(), json!({"max_tokens": 1500}));
     let whole = server.chat(&asked);
     assert!(whole.json()["timings"]["draft_n_accepted"].as_u64() > Some(100), "{whole:?}");
-    let plain = Server::start(&demo(), &["--parallel", "1", "--draft", "off"]).chat(&asked).json();
+    let plain =
+        Server::start(&demo(), &["--loop-guard", "off", "--parallel", "1", "--draft", "off"]).chat(&asked).json();
     assert_eq!(plain["choices"], whole.json()["choices"]);
     assert!(plain["timings"].get("draft_n").is_none() && plain["timings"]["predicted_n"] == 1500);
     let whole = text(&whole);
@@ -278,7 +279,7 @@ fn a_slow_reader_loses_nothing_of_an_answer_that_is_drafted() {
 #[test]
 fn a_full_queue_says_when_to_come_again() {
     let scratch = Scratch::new("serve");
-    let server = Server::start(&random(&scratch), &["--parallel", "1", "--ctx", "16k"]);
+    let server = Server::start(&random(&scratch), &["--loop-guard", "off", "--parallel", "1", "--ctx", "16k"]);
     let streams: Vec<TcpStream> = (0..30).map(|_| server.chat_stream(&forever())).collect();
     // One has the seat, 20 wait; the others are told at once, whichever they are.
     streams.iter().for_each(|stream| stream.set_nonblocking(true).unwrap());
@@ -300,7 +301,7 @@ fn a_full_queue_says_when_to_come_again() {
 #[test]
 fn a_signal_ends_streams_with_their_last_event_and_the_server_with_0() {
     let scratch = Scratch::new("serve");
-    let mut server = Server::start(&random(&scratch), &["--ctx", "16k", "--grace", "1"]);
+    let mut server = Server::start(&random(&scratch), &["--loop-guard", "off", "--ctx", "16k", "--grace", "1"]);
     let mut stream = server.chat_stream(&with(forever(), json!({"stream": true})));
     let mut first = [0; 256];
     stream.read_exact(&mut first).unwrap();

@@ -1,5 +1,5 @@
 //! What `serve` answers does not depend on who else is served: the demo model, its held-out questions, with pictures and
-//! thinking, by eight clients at once and by one.
+//! thinking and tools, by eight clients at once and by one.
 
 use crate::support::chats::{demo, with};
 use crate::support::heldout::shuffled;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Every `nth` held-out question that no tools belong to, as a client asks it.
+/// Every `nth` held-out question, as a client asks it.
 fn questions(nth: usize) -> Vec<Value> {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let lines = std::fs::read_to_string(demo.join("heldout.jsonl")).unwrap();
@@ -26,10 +26,11 @@ fn questions(nth: usize) -> Vec<Value> {
         json!({
             "messages": messages,
             "max_tokens": 160,
+            "tools": item["tools"],
             "chat_template_kwargs": {"enable_thinking": item["thinking"]},
         })
     };
-    items.filter(|item: &Value| item.get("tools").is_none()).map(question).collect()
+    items.map(question).collect()
 }
 
 /// The answers of so many clients, each of which asks the next question of this order when it has an answer.
@@ -38,7 +39,7 @@ fn answers(server: &Server, bodies: &[Value], order: &[usize], clients: usize) -
     let ask = || {
         let mut answers = Vec::new();
         while let Some(&i) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            answers.push((i, server.chat(&bodies[i]).json()["choices"].take()));
+            answers.push((i, without_ids(server.chat(&bodies[i]).json()["choices"].take())));
         }
         answers
     };
@@ -52,6 +53,13 @@ fn answers(server: &Server, bodies: &[Value], order: &[usize], clients: usize) -
     found
 }
 
+/// Choices without the ids of calls, which nobody chose.
+fn without_ids(mut choices: Value) -> Value {
+    let calls = choices[0]["message"]["tool_calls"].as_array_mut();
+    calls.into_iter().flatten().for_each(|call| call["id"] = Value::Null);
+    choices
+}
+
 fn ask(nth: usize) {
     let ways = [json!({"temperature": 0}), json!({"temperature": 0.9, "top_k": 20, "seed": 7})];
     let bodies: Vec<Value> =
@@ -60,7 +68,8 @@ fn ask(nth: usize) {
     let alone = answers(&Server::start(&demo(), &["--parallel", "1"]), &bodies, &order, 1);
     let together = answers(&Server::start(&demo(), &["--parallel", "8"]), &bodies, &shuffled(bodies.len()), 8);
     for ((body, alone), together) in bodies.iter().zip(&alone).zip(&together) {
-        assert!(alone[0]["message"]["content"].is_string(), "{body}: {alone}");
+        let message = &alone[0]["message"];
+        assert!(message["content"].is_string() || message["tool_calls"].is_array(), "{body}: {alone}");
         assert_eq!(alone, together, "{body}");
     }
     println!("{} questions, greedy and seeded", bodies.len() / 2);

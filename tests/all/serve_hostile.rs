@@ -372,7 +372,8 @@ fn a_log_that_nobody_reads_keeps_nobody_waiting() {
 fn a_request_waits_for_a_seat_for_a_while_and_not_for_ever() {
     let scratch = Scratch::new("serve_hostile");
     // Three seconds, that is.
-    let server = Server::start(&random(&scratch), &["--parallel", "1", "--ctx", "16k", "--hurry", "200"]);
+    let server =
+        Server::start(&random(&scratch), &["--loop-guard", "off", "--parallel", "1", "--ctx", "16k", "--hurry", "200"]);
     let mut stream = server.chat_stream(&with(forever(), json!({"stream": true})));
     stream.read_exact(&mut [0; 64]).unwrap();
     let reader = thread::spawn(move || stream.read_to_end(&mut Vec::new()));

@@ -216,13 +216,16 @@ fn a_server_that_is_started_anew_goes_on_where_it_was_and_answers_the_same() {
     assert_eq!(other["timings"]["cache_reason"], "only the end of the prompt was new", "{other}");
 }
 
+/// What becomes of a file.
+type Spoil = fn(&Path);
+
 #[test]
 fn whatever_becomes_of_the_folder_the_answer_is_right_and_the_log_says_why_it_was_late() {
     let scratch = Scratch::new("serve-reuse");
     let asked = turn(&[], "What is 4 + 3?");
     let expected = Server::start(&demo(), &["--parallel", "1"]).chat(&asked).json();
     let folder = scratch.0.join("kept");
-    let spoil: [(&str, fn(&Path)); 3] = [
+    let spoil: [(&str, Spoil); 3] = [
         ("damaged", |file| {
             let mut bytes = fs::read(file).unwrap();
             let at = bytes.len() / 2;

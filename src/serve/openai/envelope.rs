@@ -21,13 +21,18 @@ pub(super) fn finish_reason(reason: Reason) -> &'static str {
     match reason {
         Reason::Stop => "stop",
         Reason::Calls => "tool_calls",
-        Reason::Length | Reason::Shutdown => "length",
+        Reason::Length | Reason::Repetition | Reason::Shutdown => "length",
     }
 }
 
 /// What ended an answer, where OpenAI has no word for it.
 pub(super) fn stopped(reason: Reason) -> Option<(&'static str, Value)> {
-    (reason == Reason::Shutdown).then(|| ("qwen_edge", json!({"stopped": "shutdown"})))
+    let why = match reason {
+        Reason::Stop | Reason::Calls | Reason::Length => return None,
+        Reason::Repetition => "repetition",
+        Reason::Shutdown => "shutdown",
+    };
+    Some(("qwen_edge", json!({"stopped": why})))
 }
 
 /// Tokens.
