@@ -36,6 +36,7 @@ mod serve_hostile;
 #[cfg(target_os = "linux")]
 mod serve_reuse;
 mod serve_tools;
+mod shelf;
 #[cfg(target_os = "linux")]
 mod signals;
 mod support;
