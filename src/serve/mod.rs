@@ -170,7 +170,6 @@ impl Server {
     /// ends.
     pub fn run(self, ready: Ready, serving: Serving) {
         let Ready { mut runner, tokenizer, template, banned, viewer, .. } = ready;
-        let tokenizer = Arc::new(tokenizer);
         let Serving { about, sampling, thinking, think_budget, loop_guard, fault, folder } = serving;
         let (n_ctx, n_seat) = (runner.settings().n_ctx, runner.settings().n_sequence);
         let longest_text = n_ctx.saturating_mul(longest_token(&tokenizer));

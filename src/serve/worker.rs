@@ -303,7 +303,7 @@ impl<'a> Worker<'a> {
             self.write_all(&seats, &sequence, answers, runner);
         } else {
             self.at_work(first).stage = Stage::Reading(seats);
-            let task = Task { n_max: 0, calls: None, loop_guard: false, ..self.task(first, n) };
+            let task = Task { n_max: 0, constraint: None, calls: None, loop_guard: false, ..self.task(first, n) };
             self.sit(first, 0, sequence, task, answers, runner);
         }
     }
@@ -317,6 +317,7 @@ impl<'a> Worker<'a> {
             checkpoint_at,
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
+            constraint: job.grammar.as_ref().map(|grammar| grammar.constraint()),
             calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
             loop_guard: self.shared.served.get().is_some_and(|served| served.loop_guard),
         }

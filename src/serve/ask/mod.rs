@@ -76,9 +76,9 @@ impl Ask {
             rows: Vec::new(),
             pictures,
             turn,
-
             thinks,
             calls,
+            grammar: None,
             sampling: sampling.settings(served.sampling[usize::from(thinking)])?,
             biases: sampling.biases(served.tokenizer.n_vocab())?,
             seed: sampling.seed(),

@@ -103,6 +103,7 @@ pub(in crate::serve) fn prepare(
         turn: None,
         thinks: Thinks::Never,
         calls: None,
+        grammar: None,
         sampling: settings,
         biases: Arc::clone(&biases),
         seed,
