@@ -2,22 +2,24 @@
 
 use super::drafting::Drafting;
 use super::fitting::{Fitting, Progress};
+use super::kept::Kept;
 use super::run::{Limit, Switch, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
 use super::server_log::{Form, RequestLog};
 use super::sight::Sight;
 use super::tower_file::{self, NoTower};
-use super::{advice, named, signals};
+use super::{advice, named, printable, signals};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
 use qwen_edge::constrain::{Grammar, Vocabulary};
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions, Tower, vision_ids};
 use qwen_edge::engine::plan::Wish;
+use qwen_edge::engine::prompt_cache::{CacheFolder, PromptCache};
 use qwen_edge::engine::ready::Ready;
 use qwen_edge::engine::scoring::ROWS_AT_ONCE;
-use qwen_edge::serve::{Bounds, Key, ModelCard, Server, ServerOptions, Serving, seconds};
+use qwen_edge::serve::{Bounds, KeptInFolder, Key, ModelCard, Server, ServerOptions, Serving, seconds};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -106,6 +108,14 @@ pub struct Args {
     #[arg(long, value_name = "WHEN", value_enum, default_value_t = Switch::On)]
     loop_guard: Switch,
 
+    /// Keep in this folder what is read of prompts, so that it is not read again when the server is started anew: written
+    /// when nobody asks for anything, and at the end. `qwen-edge cache` shows and empties it
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+
+    #[command(flatten)]
+    kept: Kept,
+
     /// Largest body of a request, such as 32M
     #[arg(long, value_name = "SIZE", default_value = "32M")]
     max_body: ByteSize,
@@ -189,6 +199,10 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
             qwen_edge::chat::source_of(file.gguf()).ok().flatten().is_none().then(|| file.config().thinks_by_default())
         }
     };
+    let folder = args.cache.as_deref().map(CacheFolder::open).transpose()?;
+    let name = printable::line(file.gguf().string("general.name").ok().flatten().unwrap_or("unnamed model"));
+    let cache = folder.map(|folder| args.kept.cache(folder, file.fingerprint(), name.into_owned()));
+    let folder = cache.map(|cache| KeptInFolder { cache, tell: Box::new(move |note| form.say(note)) });
     let ready = args.ready(file)?;
     signals::loaded();
     args.note(&advice::plan_line(&ready.plan));
@@ -198,7 +212,8 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     args.note(&format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
     let think_budget = args.think_budget.and_then(Limit::tokens);
     let loop_guard = args.loop_guard == Switch::On;
-    server.run(ready, Serving { about, sampling: [off, on], thinking, think_budget, loop_guard, fault: args.fault });
+    let (sampling, fault) = ([off, on], args.fault);
+    server.run(ready, Serving { about, sampling, thinking, think_budget, loop_guard, fault, folder });
     log.iter().for_each(RequestLog::end);
     Ok(())
 }
@@ -297,13 +312,16 @@ impl Args {
             // The logits of a text whose probabilities are asked for.
             let scoring = (ROWS_AT_ONCE * opened.tokenizer().n_vocab()) as u64 * 4;
             let constraints = Vocabulary::bytes(opened.tokenizer().n_vocab()) + Grammar::BYTES * u64::from(n);
+            let wish = self.fitting.wish(0);
+            let n_ctx = wish.n_ctx.unwrap_or(opened.config().n_ctx_train);
+            let recalling = self.cache.as_ref().map_or(0, |_| PromptCache::bytes_beside(opened.config(), n_ctx));
             let options = StartOptions {
                 tower,
                 wish: Wish {
                     n_sequence: Some(n.into()),
                     n_checkpoint: Some(STATES.div_ceil(n.into())),
-                    beside: self.bounds().bytes() + scoring + constraints,
-                    ..self.fitting.wish(0)
+                    beside: self.bounds().bytes() + scoring + constraints + recalling,
+                    ..wish
                 },
                 residence: self.fitting.residence(),
                 yarn: self.fitting.yarn,

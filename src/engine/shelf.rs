@@ -17,8 +17,12 @@ use std::cmp::Reverse;
 /// Rows of a point at least: to read fewer takes no longer than to copy a state.
 pub const LEAST: usize = 16;
 
+/// An end of a conversation counts as so many rows at least: an answer that is read again is computed in another way than it was
+/// written, and what follows may be another text.
+const LEAST_END: f64 = 256.0;
+
 /// How much less likely an end is to be of use again once a prompt has left the conversation right before it: where the next
-/// turn leaves out what was thought, or the answer is made anew.
+/// turn leaves out what was thought.
 const LEFT: f64 = 8.0;
 
 /// The tree. Its points are of one runner.
@@ -31,6 +35,8 @@ pub struct Shelf {
     points: Vec<Option<Point>>,
     /// What the point that was given up last was worth.
     level: f64,
+    /// Counts whenever a point is of use.
+    time: u64,
     /// The end that was kept last: it is given up last.
     newest: Option<usize>,
 }
@@ -42,10 +48,15 @@ struct Point {
     /// The rows behind that.
     rows: Rows,
     kept: Kept,
-    /// The level when it was last of use.
-    used: f64,
+    /// The level when it was last of use, and the time.
+    level: f64,
+    used: u64,
     /// Whether a prompt has left the rows behind the point before it.
     is_left: bool,
+    /// Whether it is the end of a conversation.
+    is_end: bool,
+    /// Whether it is kept elsewhere too.
+    is_saved: bool,
 }
 
 /// Where a prompt can begin.
@@ -66,12 +77,19 @@ pub struct Lease {
     work: u64,
     /// The rows before each point, and its bytes.
     points: Vec<(usize, u64)>,
+    /// For one point more, wherever that will be.
+    spare: u64,
 }
 
 impl Lease {
     /// The rows behind which there is memory for a point, ascending.
     pub fn points(&self) -> Vec<usize> {
         self.points.iter().map(|(n, _)| *n).collect()
+    }
+
+    /// Whether there is memory for a point more.
+    pub fn has_spare(&self) -> bool {
+        self.spare > 0
     }
 }
 
@@ -94,6 +112,7 @@ impl Shelf {
             set_aside: 0,
             points: Vec::new(),
             level: 0.0,
+            time: 0,
             newest: None,
         }
     }
@@ -151,16 +170,22 @@ impl Shelf {
 
     /// A sequence with the rows that were found.
     pub fn begin(&mut self, found: &Found, runner: &Runner) -> Sequence {
-        let mut sequence = runner.sequence();
         for &left in found.left.iter().filter(|&&left| Some(left) != found.point) {
             let is_end = self.behind(Some(left)).next().is_none();
             self.points[left].iter_mut().for_each(|point| point.is_left |= is_end);
         }
+        if let Some(id) = found.point {
+            // What all prompts of a kind begin with is of use to each that goes on from there.
+            self.touch(self.path(id)[0]);
+            self.touch(id);
+        }
+        self.sequence(found, runner)
+    }
+
+    fn sequence(&self, found: &Found, runner: &Runner) -> Sequence {
+        let mut sequence = runner.sequence();
         let Some(id) = found.point else { return sequence };
         let path = self.path(id);
-        // What all prompts of a kind begin with is of use to each that goes on from there.
-        self.touch(path[0]);
-        self.touch(id);
         let mut rows = Rows::default();
         path.iter().filter_map(|&id| self.points[id].as_ref()).for_each(|point| rows.append(&point.rows));
         if let Some(point) = &self.points[id] {
@@ -177,11 +202,11 @@ impl Shelf {
         let work = Memory::bytes(&self.config) as u64;
         self.set_aside += work;
         while self.bytes() > self.most && self.give_up(f64::INFINITY) {}
-        let mut lease = Lease { work, points: Vec::new() };
+        let mut lease = Lease { work, points: Vec::new(), spare: 0 };
         let mut before = n_have;
         for &n in points.iter().filter(|&&n| n >= LEAST) {
             let bytes = self.bytes_behind(n, n.saturating_sub(before));
-            if n < before + LEAST || self.bytes() + bytes > self.most && !self.make_room(bytes, n - before) {
+            if n < before + LEAST || self.bytes() + bytes > self.most && !self.make_room(bytes, (n - before) as f64) {
                 continue;
             }
             self.set_aside += bytes;
@@ -189,6 +214,24 @@ impl Shelf {
             before = n;
         }
         lease
+    }
+
+    /// Sets memory aside for a point more of a conversation at work, of `n` rows at most, if the end of one is worth it.
+    pub fn lease_spare(&mut self, lease: &mut Lease, n: usize) {
+        let bytes = self.bytes_behind(n, n);
+        if self.make_room(bytes, LEAST_END) {
+            self.set_aside += bytes;
+            lease.spare = bytes;
+        }
+    }
+
+    /// Keeps another end of a conversation at work, in the memory of its lease for a point more.
+    pub fn keep_spare(&mut self, lease: &mut Lease, sequence: &Sequence) {
+        let bytes = std::mem::take(&mut lease.spare);
+        if bytes > 0 && sequence.n_past() >= LEAST {
+            self.set_aside -= bytes;
+            self.put_end(sequence);
+        }
     }
 
     /// Keeps the checkpoints of a sequence at work, and takes them away from it.
@@ -207,11 +250,53 @@ impl Shelf {
         self.keep_checkpoints(&mut lease, &mut sequence);
         self.end(&lease);
         if sequence.n_past() >= LEAST {
-            let rows = sequence.all_rows().slice(0..sequence.n_past());
-            self.newest = Some(self.put(rows, sequence.keep_present()));
+            self.newest = Some(self.put_end(&sequence));
         }
         drop(sequence);
         while self.bytes() > self.most && self.give_up(f64::INFINITY) {}
+    }
+
+    fn put_end(&mut self, sequence: &Sequence) -> usize {
+        let id = self.put(sequence.all_rows().clone(), sequence.keep_present());
+        self.points[id].iter_mut().for_each(|point| point.is_end = true);
+        id
+    }
+
+    /// Keeps a sequence that comes from elsewhere, where it is kept too.
+    pub fn keep_recalled(&mut self, sequence: &Sequence) {
+        let rows = sequence.all_rows().clone();
+        let bytes = self.bytes_behind(rows.len(), rows.len());
+        if self.make_room(bytes, rows.len() as f64) {
+            let id = self.put(rows, sequence.keep_present());
+            self.points[id].iter_mut().for_each(|point| point.is_saved = true);
+        }
+    }
+
+    /// A point that is worth keeping elsewhere and is not yet, as a sequence: the end of a conversation, or what it begins with,
+    /// `apart` rows or more behind the last that is. It counts as kept there from now on.
+    pub fn unsaved(&mut self, apart: usize, runner: &Runner) -> Option<Sequence> {
+        let ends: Vec<usize> = (0..self.points.len()).filter(|&id| self.is_lasting_end(id)).collect();
+        for end in ends {
+            let (path, mut n, mut n_saved) = (self.path(end), 0, 0);
+            for (i, &id) in path.iter().enumerate() {
+                let Some(point) = &mut self.points[id] else { continue };
+                n += point.rows.len();
+                if point.is_saved {
+                    n_saved = n;
+                } else if (i == 0 || id == end) && n - n_saved >= apart {
+                    point.is_saved = true;
+                    let found = Found { point: Some(id), n, ..Found::default() };
+                    return Some(self.sequence(&found, runner));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether a point is the end of a conversation that may go on.
+    fn is_lasting_end(&self, id: usize) -> bool {
+        let is_end = self.points[id].as_ref().is_some_and(|point| point.is_end && !point.is_left);
+        is_end && self.behind(Some(id)).next().is_none()
     }
 
     /// Keeps what a sequence was at a checkpoint of it.
@@ -222,7 +307,7 @@ impl Shelf {
 
     /// Ends a lease of a conversation of which nothing more is kept.
     pub fn end(&mut self, lease: &Lease) {
-        self.set_aside -= lease.work + lease.points.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        self.set_aside -= lease.work + lease.spare + lease.points.iter().map(|(_, bytes)| bytes).sum::<u64>();
     }
 
     /// Lets points go until so many pages are free, or none are left.
@@ -252,8 +337,8 @@ impl Shelf {
     }
 
     /// Gives up what is worth less than a point of so many rows, until it has room.
-    fn make_room(&mut self, bytes: u64, n_row: usize) -> bool {
-        let worth = self.level + n_row as f64 / bytes as f64;
+    fn make_room(&mut self, bytes: u64, n_row: f64) -> bool {
+        let worth = self.level + n_row / bytes as f64;
         while self.bytes() + bytes > self.most {
             if !self.give_up(worth) {
                 return false;
@@ -277,10 +362,10 @@ impl Shelf {
     /// Of the points that will do the one that is worth least; the newest end only where there is no other.
     fn cheapest(&self, will_do: impl Fn(&Point) -> bool) -> Option<usize> {
         let points = self.points.iter().enumerate().filter_map(|(id, point)| Some((id, point.as_ref()?)));
-        let rank = |id: usize, point: &Point| (self.newest == Some(id) && !point.is_left, point.worth());
-        let by_rank = |a: &(usize, &Point), b: &(usize, &Point)| {
-            let ((a_newest, a), (b_newest, b)) = (rank(a.0, a.1), rank(b.0, b.1));
-            a_newest.cmp(&b_newest).then(a.total_cmp(&b))
+        let is_newest = |id: usize, point: &Point| self.newest == Some(id) && !point.is_left;
+        let by_rank = |(a_id, a): &(usize, &Point), (b_id, b): &(usize, &Point)| {
+            let newest = is_newest(*a_id, a).cmp(&is_newest(*b_id, b));
+            newest.then(a.worth().total_cmp(&b.worth())).then(a.used.cmp(&b.used))
         };
         points.filter(|(_, point)| will_do(point)).min_by(by_rank).map(|(id, _)| id)
     }
@@ -302,8 +387,9 @@ impl Shelf {
     }
 
     fn touch(&mut self, id: usize) {
+        self.time += 1;
         if let Some(point) = &mut self.points[id] {
-            (point.used, point.is_left) = (self.level, false);
+            (point.level, point.used, point.is_left) = (self.level, self.time, false);
         }
     }
 
@@ -317,7 +403,11 @@ impl Shelf {
             self.touch(id);
             return id;
         }
-        let mut point = Point { before, rows: rows.slice(n..rows.len()), kept, used: self.level, is_left: false };
+        self.time += 1;
+        let (level, used) = (self.level, self.time);
+        let rows_behind = rows.slice(n..rows.len());
+        let mut point =
+            Point { before, rows: rows_behind, kept, level, used, is_left: false, is_end: false, is_saved: false };
         if let Some(before) = before.and_then(|id| self.points[id].as_ref()) {
             point.kept.memory.share_pages(&before.kept.memory);
         }
@@ -365,7 +455,12 @@ impl Point {
 
     /// What it is worth: rows that need not be read, for each byte, above the level of its last use.
     fn worth(&self) -> f64 {
-        let n_row = self.rows.len() as f64 / if self.is_left { LEFT } else { 1.0 };
-        self.used + n_row / self.bytes() as f64
+        let n_row = self.rows.len() as f64;
+        let n_row = match self.is_end {
+            true if self.is_left => n_row / LEFT,
+            true => n_row.max(LEAST_END),
+            false => n_row,
+        };
+        self.level + n_row / self.bytes() as f64
     }
 }

@@ -4,6 +4,7 @@ use super::error::ApiError;
 use super::logprobs::TokenLogprob;
 use crate::engine::draft::{Drafts, MOST_EXTRA};
 use crate::engine::generate::{Outcome, Stop};
+use crate::engine::prompt_cache::Reuse;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -81,6 +82,8 @@ pub(super) struct Finish {
     pub reason: Reason,
     pub n_prompt: usize,
     pub n_cached: usize,
+    /// Why they are no more.
+    pub reuse: Option<Reuse>,
     /// Tokens drawn, the one that ends the answer and those of the thinking included.
     pub n_completion: usize,
     pub n_reasoning: usize,
@@ -98,6 +101,7 @@ impl Finish {
             reason,
             n_prompt: outcome.n_prompt,
             n_cached: outcome.n_reused,
+            reuse: None,
             n_completion: outcome.ids.len() + usize::from(outcome.stop == Stop::End),
             n_reasoning: outcome.n_thinking,
             prefill: outcome.prefill,

@@ -15,6 +15,12 @@ const BOUNDS: [f64; 12] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.
 pub(super) struct Metrics {
     prompt_tokens: AtomicU64,
     cached_tokens: AtomicU64,
+    /// Of these, tokens that were taken up from a folder.
+    recalled_tokens: AtomicU64,
+    written_bytes: AtomicU64,
+    kept_bytes: AtomicU64,
+    most_kept_bytes: AtomicU64,
+    kept_points: AtomicU64,
     prompt_micros: AtomicU64,
     predicted_tokens: AtomicU64,
     predicted_micros: AtomicU64,
@@ -93,6 +99,23 @@ impl Metrics {
         (micros / answers * n as u64 / at_once / 1_000_000).clamp(1, 60) as u32
     }
 
+    /// So many tokens of a prompt were taken up from a folder.
+    pub fn recalled(&self, n: usize) {
+        add(&self.recalled_tokens, n as u64);
+    }
+
+    /// So many bytes were written to a folder since the server began.
+    pub fn wrote(&self, bytes: u64) {
+        self.written_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// So many points of conversations are kept in memory, which take so many bytes with those at work, of so many at most.
+    pub fn kept(&self, bytes: u64, most: u64, points: usize) {
+        self.kept_bytes.store(bytes, Ordering::Relaxed);
+        self.most_kept_bytes.store(most, Ordering::Relaxed);
+        self.kept_points.store(points as u64, Ordering::Relaxed);
+    }
+
     /// A pass for so many conversations.
     pub fn passed(&self, busy: usize) {
         add(&self.passes, 1);
@@ -143,6 +166,13 @@ impl Metrics {
             "Prompt tokens that were read before.",
             get(&self.cached_tokens) as f64,
         );
+        let from_folder = get(&self.recalled_tokens) as f64;
+        one("counter", "qwen_edge_recalled_tokens_total", "Of these, tokens that came from a folder.", from_folder);
+        let (written, kept) = (get(&self.written_bytes) as f64, get(&self.kept_bytes) as f64);
+        one("counter", "qwen_edge_cache_written_bytes_total", "Bytes written to a folder.", written);
+        one("gauge", "qwen_edge_kept_points", "Points of conversations in memory.", get(&self.kept_points) as f64);
+        one("gauge", "qwen_edge_kept_bytes", "Bytes of these and of the states at work.", kept);
+        one("gauge", "qwen_edge_kept_bytes_limit", "The most that they may be.", get(&self.most_kept_bytes) as f64);
         one("counter", "qwen_edge_drafted_tokens_total", "Tokens that were drafted.", get(&self.drafted) as f64);
         one("counter", "qwen_edge_accepted_tokens_total", "Drafts that were right.", get(&self.accepted) as f64);
         one("counter", "qwen_edge_panics_total", "Faults of the program that were caught.", get(&self.panics) as f64);

@@ -44,6 +44,7 @@ mod worker;
 pub use access::Key;
 pub use account::{RequestLine, seconds};
 pub use bounds::Bounds;
+pub use known::KeptInFolder;
 pub use shared::ModelCard;
 pub use shutdown::Shutdown;
 
@@ -56,6 +57,7 @@ use crate::vision::Viewer;
 use crate::vision::positions::VisionIds;
 use access::Access;
 use bounds::BODY_UNIT;
+use known::Known;
 use looker::Looker;
 use metrics::Metrics;
 use pictures::PictureDesk;
@@ -102,6 +104,8 @@ pub struct Serving {
     /// For tests of what a fault of the program does to others: requests whose field `user` is this word fail where
     /// they are read, those with ` at a picture` or ` in a pass` behind it where that is computed.
     pub fault: Option<String>,
+    /// Where what was read is kept beyond the life of the server, if it is.
+    pub folder: Option<KeptInFolder>,
 }
 
 /// A server that listens. Until it has a model, it says that it has none.
@@ -167,7 +171,7 @@ impl Server {
     /// ends.
     pub fn run(self, ready: Ready, serving: Serving) {
         let Ready { mut runner, tokenizer, template, banned, viewer, .. } = ready;
-        let Serving { about, sampling, thinking, think_budget, loop_guard, fault } = serving;
+        let Serving { about, sampling, thinking, think_budget, loop_guard, fault, folder } = serving;
         let (n_ctx, n_seat) = (runner.settings().n_ctx, runner.settings().n_sequence);
         let longest_text = n_ctx.saturating_mul(longest_token(&tokenizer));
         let (sight, pictures) = match viewer {
@@ -195,7 +199,8 @@ impl Server {
         };
         // Nobody else sets it.
         let _ = self.shared.served.set(Arc::new(served));
-        Worker::new(&self.shared, tokenizer, banned, sight, &runner).run(runner);
+        let known = Known::new(&runner, Arc::clone(&tokenizer), Arc::clone(&self.shared.metrics), folder);
+        Worker::new(&self.shared, tokenizer, banned, sight, known, n_seat).run(runner);
         let _ = self.connections.join();
     }
 

@@ -6,6 +6,7 @@ use super::event::{Event, EventsOf, Finish, Reason};
 use super::logprobs::TokenLogprob;
 use super::parts::Parts;
 use super::sse;
+use crate::engine::prompt_cache::Reuse;
 use serde_json::Value;
 use std::future::Future;
 use std::pin::Pin;
@@ -53,6 +54,8 @@ pub(super) struct Choice {
 pub(super) struct Usage {
     pub n_prompt: usize,
     pub n_cached: usize,
+    /// Why they are no more, of the last prompt.
+    pub reuse: Option<Reuse>,
     pub n_completion: usize,
     pub n_reasoning: usize,
     pub prefill: Duration,
@@ -67,6 +70,7 @@ impl Usage {
         if first {
             self.n_prompt += finish.n_prompt;
             self.n_cached += finish.n_cached;
+            self.reuse = finish.reuse;
         }
         self.n_completion += finish.n_completion;
         self.n_reasoning += finish.n_reasoning;

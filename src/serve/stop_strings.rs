@@ -36,6 +36,11 @@ impl StopStrings {
         std::mem::replace(&mut self.held, rest)
     }
 
+    /// Whether a stop may have begun.
+    pub fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// The number of the stop that has come, if one has.
     pub fn found(&self) -> Option<usize> {
         self.found

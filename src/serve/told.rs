@@ -68,6 +68,11 @@ impl Told {
         (told, found)
     }
 
+    /// Whether a stop may have begun.
+    pub fn is_holding(&self) -> bool {
+        self.stops.is_holding()
+    }
+
     /// Whether a stop has come.
     pub fn is_stopped(&self) -> bool {
         self.stops.found().is_some()

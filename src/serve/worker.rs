@@ -15,6 +15,7 @@ use crate::compute::Compute;
 use crate::engine::answers::{Answers, Conversation, Finished, Waits};
 use crate::engine::context::text_rows;
 use crate::engine::generate::{Answer, Error, Outcome, Stop, Task};
+use crate::engine::prompt_cache::Reuse;
 use crate::engine::runner::Runner;
 use crate::engine::sequence::Sequence;
 use crate::engine::shelf::Lease;
@@ -70,8 +71,12 @@ struct AtWork {
     stage: Stage,
     /// Tokens of the prompt that no choice had to read.
     n_cached: usize,
+    /// Why they are no more.
+    reuse: Reuse,
     /// The memory that is set aside for it.
     lease: Lease,
+    /// The conversation as it was before a stop string may have begun: a prompt that goes on has nothing of that.
+    before_stop: Option<Sequence>,
 }
 
 enum Stage {
@@ -85,17 +90,30 @@ enum Stage {
     Writing { choice: usize, scan: Scan },
 }
 
+impl AtWork {
+    /// Remembers what the conversation is as long as a stop string may have begun behind it.
+    fn mind_stop(&mut self, sequence: &Sequence) {
+        let Stage::Writing { scan, .. } = &self.stage else { return };
+        let scan = scan.borrow();
+        if !scan.is_holding() && !scan.is_stopped() {
+            self.before_stop = None;
+        } else if self.before_stop.is_none() && scan.is_holding() && self.lease.has_spare() {
+            self.before_stop = Some(sequence.fork());
+        }
+    }
+}
+
 impl<'a> Worker<'a> {
-    /// A worker with a seat for every sequence that the runner has room for.
+    /// A worker with so many seats.
     pub fn new(
         shared: &'a Shared,
         tokenizer: Arc<Tokenizer>,
         banned: Vec<u32>,
         sight: Option<Sight>,
-        runner: &Runner,
+        known: Known,
+        n_seat: usize,
     ) -> Worker<'a> {
-        let seats = (0..runner.settings().n_sequence).map(|_| None).collect();
-        let known = Known::new(runner, Arc::clone(&tokenizer));
+        let seats = (0..n_seat).map(|_| None).collect();
         Worker { shared, tokenizer, banned, seats, known, sight }
     }
 
@@ -143,10 +161,13 @@ impl<'a> Worker<'a> {
         let scores = self.score(answers, runner);
         if answers.is_empty() && scores.is_none() {
             if phase > Phase::Running {
+                self.known.save_all(runner);
                 return ControlFlow::Break(());
             }
             if !to_look {
-                self.shared.queue.sleep(if in_line { GONE } else { IDLE });
+                let longest = if in_line { GONE } else { IDLE };
+                self.shared.queue.sleep(self.known.until_due().map_or(longest, |left| left.min(longest)));
+                self.known.save_due(runner);
             }
         } else if !answers.is_ready() {
             if !to_look && scores != Some(true) {
@@ -158,8 +179,9 @@ impl<'a> Worker<'a> {
                 Ok(finished) => {
                     self.shared.metrics.passed(answers.n_passed());
                     for (seat, sequence) in answers.sequences_mut() {
-                        let Some(AtWork { lease, .. }) = &mut self.seats[seat] else { continue };
-                        self.known.shelf.keep_checkpoints(lease, sequence);
+                        let Some(at_work) = &mut self.seats[seat] else { continue };
+                        self.known.keep_checkpoints(&mut at_work.lease, sequence);
+                        at_work.mind_stop(sequence);
                     }
                     for finished in finished {
                         self.finish(finished, answers, runner);
@@ -242,7 +264,7 @@ impl<'a> Worker<'a> {
     }
 
     /// Gives a request its seats; there are enough.
-    fn seat(&mut self, mut job: Job, seen: Vec<Seen>, answers: &mut Answers<'static>, runner: &Runner) {
+    fn seat(&mut self, mut job: Job, seen: Vec<Seen>, answers: &mut Answers<'static>, runner: &mut Runner) {
         self.shared.metrics.seated(job.since.elapsed());
         job.rows = match self.rows(&job.ids, &seen, runner) {
             Ok(rows) => rows,
@@ -250,8 +272,8 @@ impl<'a> Worker<'a> {
         };
         let job = Rc::new(job);
         let scores = job.logprobs.is_some_and(|wanted| wanted.of_prompt);
-        let Beginning { sequence, points } = if scores {
-            Beginning { sequence: runner.sequence(), points: Vec::new() }
+        let Beginning { sequence, reuse, points } = if scores {
+            Beginning { sequence: runner.sequence(), reuse: Reuse::NoCache, points: Vec::new() }
         } else {
             self.known.begin(&job, answers, runner)
         };
@@ -263,8 +285,12 @@ impl<'a> Worker<'a> {
         let seats: Vec<usize> = free.take(job.n).collect();
         let first = seats[0];
         for &seat in &seats {
-            let lease = self.known.shelf.lease(n_cached, if seat == first { &points } else { &[] });
-            self.seats[seat] = Some(AtWork { job: Rc::clone(&job), stage: Stage::Waiting, n_cached, lease });
+            let mut lease = self.known.lease(n_cached, if seat == first { &points } else { &[] });
+            if !job.stop.is_empty() {
+                self.known.lease_spare(&mut lease, runner.settings().n_ctx);
+            }
+            self.seats[seat] =
+                Some(AtWork { job: Rc::clone(&job), stage: Stage::Waiting, n_cached, reuse, lease, before_stop: None });
         }
         self.count();
         let n = job.ids.len() - 1;
@@ -388,10 +414,10 @@ impl<'a> Worker<'a> {
     /// Nobody sits here any more, nor on the seats that wait for this one.
     fn leave(&mut self, seat: usize) {
         let Some(AtWork { stage, lease, .. }) = self.seats[seat].take() else { return };
-        self.known.shelf.end(&lease);
+        self.known.end(&lease);
         if let Stage::Reading(waiting) | Stage::Scoring(waiting, _) = stage {
             for AtWork { lease, .. } in waiting.into_iter().filter_map(|seat| self.seats[seat].take()) {
-                self.known.shelf.end(&lease);
+                self.known.end(&lease);
             }
         }
         self.count();
@@ -399,8 +425,8 @@ impl<'a> Worker<'a> {
 
     fn finish(&mut self, finished: Finished, answers: &mut Answers<'static>, runner: &Runner) {
         let Finished { seat, mut sequence, outcome } = finished;
-        let Some(AtWork { job, stage, n_cached, lease }) = &mut self.seats[seat] else { return };
-        let (job, n_cached) = (Rc::clone(job), *n_cached);
+        let Some(AtWork { job, stage, n_cached, reuse, lease, before_stop }) = &mut self.seats[seat] else { return };
+        let (job, n_cached, reuse) = (Rc::clone(job), *n_cached, Some(*reuse));
         let outcome = match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -410,13 +436,16 @@ impl<'a> Worker<'a> {
         };
         match stage {
             Stage::Reading(seats) if outcome.stop != Stop::Interrupted => {
-                self.known.shelf.keep_checkpoints(lease, &mut sequence);
+                self.known.keep_checkpoints(lease, &mut sequence);
                 let seats = std::mem::take(seats);
                 self.write_all(&seats, &sequence, answers, runner);
             }
             Stage::Writing { choice, scan } => {
                 let choice = *choice;
                 let (rest, found) = scan.borrow_mut().finish();
+                if let Some(before) = before_stop.take().filter(|_| found.is_some()) {
+                    self.known.keep_spare(lease, &before);
+                }
                 if let Some(rest) = rest {
                     let _ = job.events.try_send((job.first_choice + choice, rest));
                 }
@@ -424,7 +453,7 @@ impl<'a> Worker<'a> {
                     self.keep_turn(&job, choice, &outcome);
                 }
                 let mut finish = finish_of(&outcome, found);
-                finish.n_cached = n_cached;
+                (finish.n_cached, finish.reuse) = (n_cached, reuse);
                 self.shared.metrics.finished(&finish);
                 self.keep(seat, sequence);
                 let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
@@ -432,7 +461,7 @@ impl<'a> Worker<'a> {
             Stage::Reading(_) | Stage::Scoring(..) | Stage::Waiting => {
                 let finish = finish_of(&outcome, None);
                 for choice in 0..job.n {
-                    let finish = Finish { n_cached, ..finish };
+                    let finish = Finish { n_cached, reuse, ..finish };
                     let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
                 }
                 self.keep(seat, sequence);
@@ -460,7 +489,7 @@ impl<'a> Worker<'a> {
         for AtWork { job, .. } in self.seats.iter_mut().filter_map(Option::take) {
             fail(&job, error);
         }
-        self.known.shelf.clear();
+        self.known.clear();
         self.count();
     }
 }

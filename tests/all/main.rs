@@ -39,6 +39,7 @@ mod serve_reuse;
 #[cfg(target_os = "linux")]
 mod serve_schema;
 mod serve_tools;
+mod shelf;
 #[cfg(target_os = "linux")]
 mod signals;
 mod support;

@@ -4,11 +4,17 @@
 use crate::support::chats::{demo, text as answer_of, user, with};
 use crate::support::http::Server;
 use crate::support::scenes::{Asks, Request, SCENES, Scene, Tally, text};
+use crate::support::scratch::Scratch;
 use qwen_edge::chat::offer::Offer;
 use qwen_edge::engine::message::Message;
 use qwen_edge::engine::model_file::ModelFile;
 use qwen_edge::tokenizer::Special;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// One who asks a server, and reads the answers.
 struct Client<'a> {
@@ -135,5 +141,164 @@ fn an_agent_never_reads_again_what_it_has_read_or_written() {
         let title = json!({"role": "user", "content": "Write a title of it."});
         let messages = [&one.messages[..one.messages.len() - 1], &[title]].concat();
         server.chat(&json!({"messages": messages, "max_tokens": 9}));
+    }
+}
+
+#[test]
+fn an_answer_that_was_cut_is_gone_on_with_where_it_was_cut() {
+    let (server, tokenizer) = (server(&["--parallel", "2"]), ModelFile::open(demo()).unwrap());
+    let asked = turn(&[], "Count from 1 to 9.");
+    for (cut, expected) in [(json!({"stop": ", 5"}), "1, 2, 3, 4"), (json!({"max_tokens": 7}), "1, 2, 3")] {
+        let answer = server.chat(&with(asked.clone(), cut)).json();
+        let [n_prompt, ..] = tokens(&answer);
+        let said = answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+        assert!(said.starts_with(expected), "{said}");
+        let n_said = tokenizer.tokenizer().encode(&said, Special::None).len();
+        let mut next = asked.clone();
+        next["messages"].as_array_mut().unwrap().extend([
+            answer["choices"][0]["message"].clone(),
+            json!({"role": "user", "content": "<tool_response>\nWhat is 4 + 3?\n</tool_response>"}),
+        ]);
+        let next = server.chat(&next).json();
+        assert!(tokens(&next)[1] + 1 >= n_prompt + n_said, "{answer}, then {next}");
+    }
+}
+
+/// A server that keeps what it reads in a folder.
+fn keeping(folder: &Path) -> Server {
+    server(&["--parallel", "2", "--cache", folder.to_str().unwrap()])
+}
+
+/// Ends a server, which writes its folder then; and returns what it has said.
+fn end(mut server: Server) -> String {
+    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    let mut said = String::new();
+    server.said.read_to_string(&mut said).unwrap();
+    said
+}
+
+/// A question behind a long system message, and what was said before.
+fn turn(said: &[&str], question: &str) -> Value {
+    let mut messages = vec![json!({"role": "system", "content": text("house", 40)})];
+    messages.extend(said.chunks(2).flat_map(|said| {
+        [json!({"role": "user", "content": said[0]}), json!({"role": "assistant", "content": said[1]})]
+    }));
+    messages.push(json!({"role": "user", "content": question}));
+    json!({"messages": messages, "temperature": 0, "chat_template_kwargs": {"enable_thinking": false}})
+}
+
+#[test]
+fn a_server_that_is_started_anew_goes_on_where_it_was_and_answers_the_same() {
+    let scratch = Scratch::new("serve-reuse");
+    let folder = scratch.0.join("kept");
+    let never_evicted = keeping(&scratch.0.join("other"));
+    let first = answer_of(&never_evicted.chat(&turn(&[], "What is 4 + 3?")));
+    let second = turn(&["What is 4 + 3?", &first], "What is 12 + 30?");
+    let expected = never_evicted.chat(&second).json();
+
+    let before = keeping(&folder);
+    assert_eq!(answer_of(&before.chat(&turn(&[], "What is 4 + 3?"))), first);
+    let said = end(before);
+    assert!(!said.contains("note: "), "{said}");
+    let server = keeping(&folder);
+    let found = server.chat(&second).json();
+    let [n_prompt, n_cached, _] = tokens(&found);
+    assert!(n_prompt > 600 && n_cached + 60 > n_prompt, "{found}");
+    assert_eq!(found["choices"], expected["choices"]);
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.contains(&format!("\nqwen_edge_recalled_tokens_total {n_cached}\n")), "{metrics}");
+    // Another one begins behind the system message.
+    let other = server.chat(&turn(&[], "Reverse the word lamp.")).json();
+    assert!(tokens(&other)[1] > 600, "{other}");
+    let cold = Server::start(&demo(), &["--parallel", "1"]).chat(&turn(&[], "Reverse the word lamp.")).json();
+    assert_eq!((other["choices"].clone(), tokens(&cold)[1]), (cold["choices"].clone(), 0));
+    assert_eq!(other["timings"]["cache_reason"], "only the end of the prompt was new", "{other}");
+}
+
+/// What becomes of a file.
+type Spoil = fn(&Path);
+
+#[test]
+fn whatever_becomes_of_the_folder_the_answer_is_right_and_the_log_says_why_it_was_late() {
+    let scratch = Scratch::new("serve-reuse");
+    let asked = turn(&[], "What is 4 + 3?");
+    let expected = Server::start(&demo(), &["--parallel", "1"]).chat(&asked).json();
+    let folder = scratch.0.join("kept");
+    let spoil: [(&str, Spoil); 3] = [
+        ("damaged", |file| {
+            let mut bytes = fs::read(file).unwrap();
+            let at = bytes.len() / 2;
+            bytes[at] ^= 1;
+            fs::write(file, bytes).unwrap();
+        }),
+        ("damaged", |file| fs::File::options().write(true).open(file).unwrap().set_len(100).unwrap()),
+        ("No such file", |file| fs::remove_file(file).unwrap()),
+    ];
+    for (word, spoil) in spoil {
+        let server = keeping(&folder);
+        server.chat(&asked);
+        end(server);
+        for file in fs::read_dir(&folder).unwrap() {
+            let file = file.unwrap().path();
+            let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+            // Without states nothing is looked for.
+            if word != "No such file" || name.starts_with("page-") {
+                spoil(&file);
+            }
+        }
+        let server = keeping(&folder);
+        let found = server.chat(&asked).json();
+        assert_eq!((tokens(&found)[1], &found["choices"]), (0, &expected["choices"]), "{word}");
+        let said = end(server);
+        assert!(said.contains("note: what is kept of ") && said.contains(word), "{word}: {said}");
+    }
+    // What cannot be written.
+    let server = keeping(&folder);
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "a file in its place").unwrap();
+    assert_eq!(server.chat(&asked).json()["choices"], expected["choices"]);
+    let said = end(server);
+    assert!(said.contains("note: ") && said.contains("kept"), "{said}");
+}
+
+#[test]
+fn neither_memory_nor_folder_get_more_than_they_may() {
+    let scratch = Scratch::new("serve-reuse");
+    let folder = scratch.0.join("kept");
+    let most = 3_000_000;
+    let args = ["--parallel", "2", "--ctx", "2048", "--cache", folder.to_str().unwrap(), "--cache-size", "3M"];
+    let n_request = 150;
+    for round in 0..2 {
+        let server = Server::start(&demo(), &args);
+        let n = AtomicUsize::new(0);
+        let client = |who: usize| {
+            while n.fetch_add(1, Ordering::Relaxed) < n_request {
+                let i = n.load(Ordering::Relaxed) * 7 + who;
+                let request = Request {
+                    tools: None,
+                    messages: (0..1 + i % 4)
+                        .map(|part| match part {
+                            0 => Message::system(text(["house", "garden", "street"][i % 3], 2 + i % 40)),
+                            _ => Message::user(text("question", (i * part) % 9)),
+                        })
+                        .chain([Message::user(format!("What is {} + {}?", i % 9, i % 5))])
+                        .collect(),
+                };
+                assert_eq!(server.chat(&body(&request)).status, 200);
+                let metrics = server.get("/metrics").body;
+                let number = |name: &str| {
+                    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+                    line.unwrap_or_else(|| panic!("{name} in {metrics}")).parse::<f64>().unwrap()
+                };
+                let (kept, limit) = (number("qwen_edge_kept_bytes"), number("qwen_edge_kept_bytes_limit"));
+                assert!(kept <= limit && limit > 0.0, "{kept} of {limit}");
+            }
+        };
+        std::thread::scope(|scope| (0..3).for_each(|who| _ = scope.spawn(move || client(who))));
+        assert!(server.get("/metrics").body.contains("\nqwen_edge_panics_total 0\n"), "{round}");
+        end(server);
+        let bytes: u64 = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+        assert!(bytes <= most && bytes > most / 10, "{bytes} of {most}");
     }
 }

@@ -57,7 +57,7 @@ pub struct PromptCache {
 }
 
 /// Why no more of a prompt was known.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reuse {
     /// Nobody kept anything.
     NoCache,
@@ -128,6 +128,17 @@ impl PromptCache {
     /// What went wrong since this was last asked.
     pub fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
+    }
+
+    /// Rows that [`PromptCache::recall`] would find, if those are more than `n_have`: so many are to be had room for.
+    pub fn find(&mut self, runner: &Runner, rows: &[InputRow], n_have: usize) -> Option<usize> {
+        let row_keys: Vec<u64> = rows.iter().map(sequence::key).collect();
+        self.chain.follow(Key::of(runner, &self.model), &row_keys);
+        let states = self.folder.states().ok()?;
+        let is_kept = |state: &&StateFile| {
+            (n_have + 1..rows.len()).contains(&state.n) && self.chain.key(state.n).to_string() == state.key
+        };
+        states.iter().filter(is_kept).map(|state| state.n).max()
     }
 
     /// A sequence of `runner` with as many of `rows` as are kept, if those are more than `n_have`, and why they are no more. The

@@ -49,6 +49,9 @@ pub(super) fn timings(usage: &Usage) -> Value {
         "predicted_ms": millis(usage.decode),
         "predicted_per_second": rate(usage.n_completion.saturating_sub(1), usage.decode),
     });
+    if let Some(reuse) = usage.reuse {
+        timings["cache_reason"] = reuse.to_string().into();
+    }
     if usage.n_drafted > 0 {
         timings["draft_n"] = usage.n_drafted.into();
         timings["draft_n_accepted"] = usage.n_accepted.into();
