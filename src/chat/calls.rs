@@ -177,6 +177,16 @@ impl Calls {
         self.prescribed.pop_front()
     }
 
+    /// Leaves the form of calls to what follows their tokens: of what is prescribed no more than the mark that begins one.
+    pub fn leave_form(&mut self) {
+        self.prescribed.truncate(1);
+    }
+
+    /// Prescribes the mark that ends a call.
+    pub fn prescribe_end(&mut self) {
+        self.prescribed.extend(self.marks.map(|[_, end]| end));
+    }
+
     /// The token that may not come next: no call begins in the thinking, nor where none is wanted.
     pub fn barred(&self, thinks: bool) -> Option<u32> {
         let is_barred = thinks || self.choice == CallChoice::None || self.is_over();

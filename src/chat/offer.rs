@@ -187,10 +187,17 @@ pub fn is_name(name: &str) -> bool {
 }
 
 impl Function {
+    /// The schema of its arguments, behind a reference that it may be.
+    pub fn arguments(&self) -> &Value {
+        followed(&self.parameters, &self.parameters)
+    }
+
     /// The schema of a parameter, if there is one.
     pub fn parameter(&self, name: &str) -> Option<&Value> {
-        let object = followed(&self.parameters, &self.parameters);
-        object.get("properties").and_then(|properties| properties.get(name)).map(|of| followed(of, &self.parameters))
+        self.arguments()
+            .get("properties")
+            .and_then(|properties| properties.get(name))
+            .map(|of| followed(of, &self.parameters))
     }
 
     /// The types of a parameter; none is said of one that the schema does not have.

@@ -12,7 +12,7 @@ use super::screen::Screen;
 use super::session_file::SessionFile;
 use super::sight::{self, Sight};
 use super::tower_file::{self, NoTower};
-use super::{advice, bake, calls, chat, marks, named, pasted, printable, signals, text, tools_file};
+use super::{advice, bake, calls, chat, marks, named, pasted, printable, schema, signals, text, tools_file};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
 use qwen_edge::constrain::{Grammar, SharedVocabulary, Vocabulary};
@@ -270,15 +270,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let seed = args.sampling.seed();
     // What is taken up is in memory twice for a moment.
     let wish = args.fitting.wish(n_prompt);
+    let keeps = schema.is_some() || tools.is_some();
     let beside = [
         baked.as_ref().map(Baked::bytes),
         session_file.as_ref().map(SessionFile::bytes),
         folder.as_ref().map(|_| PromptCache::bytes_beside(file.config(), wish.n_ctx.unwrap_or(n_prompt))),
-        schema.as_ref().map(|_| Vocabulary::bytes(file.tokenizer().n_vocab()) + Grammar::BYTES),
+        keeps.then(|| Vocabulary::bytes(file.tokenizer().n_vocab()) + Grammar::BYTES),
     ];
     // It is made while the weights come.
     let vocabulary = SharedVocabulary::new(Arc::clone(file.tokenizer()));
-    if schema.is_some() {
+    if keeps {
         vocabulary.make_ahead();
     }
     let options = StartOptions {
@@ -302,6 +303,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let mut session = session.map_err(|error| start_error(error, path))?;
     session.cancel_by(signals::canceller());
     session.grammar = schema.map(|schema| schema.grammar(&vocabulary)).transpose()?;
+    session.call_grammar = tools.as_deref().map(|tools| calls::grammar(tools, &vocabulary)).transpose()?.flatten();
     session.offer = tools;
     if let Some(cache) = cache {
         session.keep_prompts(cache);
@@ -618,6 +620,7 @@ impl Talk {
             "prefill_tok_s": outcome.prefill_tok_s(),
             "decode_tok_s": outcome.decode_tok_s(),
             "drafts": drafting::report(&outcome.drafts),
+            "schema": self.session.grammar.as_ref().map(|_| schema::report(&outcome.keeping)),
             "memory": fitting::report(self.session.plan()),
             "vision": self.session.viewer().map(|_| &self.reports),
             "decode_gb_s": outcome.decode_tok_s() * bytes_per_token as f64 / 1e9,

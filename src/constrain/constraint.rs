@@ -5,6 +5,7 @@ use super::vocabulary::Vocabulary;
 use llguidance::Matcher;
 use llguidance::toktrie::SimpleVob;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Bytes of a way to the end at most.
 pub(super) const LONGEST_WAY: usize = 16_384;
@@ -24,6 +25,8 @@ pub struct Constraint {
     witnesses: Arc<Witnesses>,
     /// The bytes to the end; empty where the answer may end here. `None` where none was found.
     way: Option<Vec<u8>>,
+    /// Whether it is to come to its end in the room there is. What is not is left where it cannot be followed.
+    lands: bool,
     /// The tokens to the end, once there is room for nothing else.
     landing: Option<Vec<u32>>,
     failures: usize,
@@ -33,6 +36,8 @@ pub struct Constraint {
     way_out: Option<u32>,
     /// Whether it came.
     is_left: bool,
+    /// Time that each token took.
+    times: Vec<Duration>,
 }
 
 /// What may come next.
@@ -41,6 +46,8 @@ pub enum Allowed {
     One(u32),
     /// One of several.
     Set(TokenSet),
+    /// Every one.
+    Any,
 }
 
 /// Tokens of a vocabulary.
@@ -82,19 +89,21 @@ impl Constraint {
         matcher: Matcher,
         vocabulary: Arc<Vocabulary>,
         witnesses: Arc<Witnesses>,
-        way: Vec<u8>,
+        way: Option<Vec<u8>>,
     ) -> Constraint {
         Constraint {
             matcher,
             vocabulary,
             strings: Strings::default(),
             witnesses,
-            way: Some(way),
+            lands: way.is_some(),
+            way,
             landing: None,
             failures: 0,
             is_complete: false,
             way_out: None,
             is_left: false,
+            times: Vec::new(),
         }
     }
 
@@ -108,11 +117,23 @@ impl Constraint {
         self.is_left
     }
 
+    /// Time that it took for each token to know what may come and to follow what came.
+    pub fn times(&self) -> &[Duration] {
+        &self.times
+    }
+
     /// What may come next. Ends of the vocabulary are among it where the answer may end.
     ///
     /// # Errors
     /// [`Lost`].
     pub fn allowed(&mut self) -> Result<Allowed, Lost> {
+        let start = Instant::now();
+        let allowed = self.find_allowed();
+        self.times.push(start.elapsed());
+        allowed
+    }
+
+    fn find_allowed(&mut self) -> Result<Allowed, Lost> {
         if self.is_complete {
             return Ok(Allowed::One(self.end()));
         }
@@ -130,6 +151,9 @@ impl Constraint {
                 }
                 Err(_) => self.land()?,
             }
+            if self.is_left {
+                return Ok(Allowed::Any);
+            }
         }
         let next = self.landing.as_ref().and_then(|landing| landing.first());
         Ok(Allowed::One(next.copied().unwrap_or(self.end())))
@@ -141,6 +165,16 @@ impl Constraint {
     /// # Errors
     /// [`Lost`].
     pub fn take(&mut self, id: u32, room: usize) -> Result<u32, Lost> {
+        let start = Instant::now();
+        let taken = self.find_taken(id, room);
+        self.times.last_mut().into_iter().for_each(|time| *time += start.elapsed());
+        taken
+    }
+
+    fn find_taken(&mut self, id: u32, room: usize) -> Result<u32, Lost> {
+        if self.is_left {
+            return Ok(id);
+        }
         if let Some(way_out) = self.way_out.take()
             && way_out == id
         {
@@ -162,20 +196,22 @@ impl Constraint {
         // One that is not allowed comes only where every one that is has no number for a logit.
         if !self.matcher.validate_tokens(&[id]).is_ok_and(|n| n == 1) {
             self.land()?;
-            return self.take(id, room);
+            return self.find_taken(id, room);
         }
         let (before, strings) = (self.way.clone(), self.strings);
         if self.matcher.consume_token(id).is_err() {
             self.land()?;
-            return self.take(id, room);
+            return self.find_taken(id, room);
         }
-        self.strings.follow(&bytes);
-        self.follow_way(&bytes);
+        if self.lands {
+            self.strings.follow(&bytes);
+            self.follow_way(&bytes);
+        }
         let fits_then = self.way.as_ref().is_some_and(|way| fits(way, room - 1, &self.vocabulary));
         if fits_now && !fits_then {
             (self.way, self.strings) = (before, strings);
             self.land()?;
-            return self.take(id, room);
+            return self.find_taken(id, room);
         }
         self.is_complete = self.matcher.is_stopped() && self.matcher.stop_reason().is_ok();
         Ok(id)
@@ -183,11 +219,14 @@ impl Constraint {
 
     /// The tokens that must come next, as far as that is known without the model.
     pub fn forced(&mut self) -> Vec<u32> {
-        match &self.landing {
-            _ if self.is_complete || self.way_out.is_some() => Vec::new(),
+        let start = Instant::now();
+        let forced = match &self.landing {
+            _ if self.is_complete || self.is_left || self.way_out.is_some() => Vec::new(),
             Some(landing) => landing.clone(),
             None => self.matcher.compute_ff_tokens(),
-        }
+        };
+        self.times.last_mut().into_iter().for_each(|time| *time += start.elapsed());
+        forced
     }
 
     /// Whether the answer can only end here.
@@ -202,6 +241,10 @@ impl Constraint {
 
     /// Goes the way to the end from here on.
     fn land(&mut self) -> Result<(), Lost> {
+        if !self.lands {
+            self.is_left = true;
+            return Ok(());
+        }
         let way = self.way.as_ref().ok_or(Lost)?;
         self.landing = Some(self.vocabulary.tokenizer().encode_bytes(way));
         Ok(())

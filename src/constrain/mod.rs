@@ -3,6 +3,7 @@
 //! A [`Grammar`] is made of a schema, and of it a [`Constraint`] for each answer, which says of every token which may come next.
 //! Both look tokens up in the model's [`Vocabulary`]. The work of grammars is that of the crate `llguidance`.
 
+mod calls;
 mod constraint;
 mod keywords;
 mod landing;

@@ -3,10 +3,12 @@
 //! White space is fixed: one blank behind each comma and colon and none elsewhere. A model that may choose it can write lines
 //! without end.
 
+use super::calls::{self, Source};
 use super::constraint::{Constraint, LONGEST_WAY};
 use super::keywords::{self, Looked, place_name};
 use super::landing::{self, Strings, Witnesses};
 use super::vocabulary::{Vocabulary, VocabularyError};
+use crate::chat::offer::Function;
 use llguidance::api::TopLevelGrammar;
 use llguidance::{JsonCompileOptions, Matcher};
 use serde_json::{Map, Value, json};
@@ -82,7 +84,8 @@ pub struct Grammar {
     matcher: Matcher,
     vocabulary: Arc<Vocabulary>,
     witnesses: Arc<Witnesses>,
-    way: Vec<u8>,
+    /// A way from the beginning to the end, of what is to come to its end.
+    way: Option<Vec<u8>>,
     relaxed: Vec<Place>,
 }
 
@@ -108,12 +111,15 @@ impl Grammar {
         strictness: Strictness,
         vocabulary: &Arc<Vocabulary>,
     ) -> Result<Grammar, SchemaError> {
-        let make = || Making { strictness, vocabulary }.make(schema);
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(STACK);
-            let making = thread.spawn_scoped(scope, make).map_err(|_| SchemaError::NoThread)?;
-            making.join().unwrap_or_else(|_| Err(at_root("it is a fault of the program to be stopped by it")))
-        })
+        on_large_stack(|| Making { strictness, vocabulary }.make(schema))
+    }
+
+    /// What stands between `<tool_call>` and `</tool_call>` in a call of one of these functions.
+    ///
+    /// # Errors
+    /// They are too many, or too much work.
+    pub fn of_calls(functions: &[&Function], vocabulary: &Arc<Vocabulary>) -> Result<Grammar, SchemaError> {
+        on_large_stack(|| Making { strictness: Strictness::Lenient, vocabulary }.make_calls(functions))
     }
 
     /// Keywords that answers may break, each with its place.
@@ -123,7 +129,7 @@ impl Grammar {
 
     /// Tokens of the shortest answer, as far as one is known.
     pub fn n_shortest(&self) -> usize {
-        self.vocabulary.tokenizer().encode_bytes(&self.way).len()
+        self.way.as_ref().map_or(0, |way| self.vocabulary.tokenizer().encode_bytes(way).len())
     }
 
     /// The constraint of one answer.
@@ -149,10 +155,32 @@ fn looked(schema: &Value, strictness: Strictness) -> Result<Looked, SchemaError>
     }
 }
 
+/// Makes a grammar on a thread of its own.
+fn on_large_stack(make: impl FnOnce() -> Result<Grammar, SchemaError> + Send) -> Result<Grammar, SchemaError> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("grammar".to_owned()).stack_size(STACK);
+        let making = thread.spawn_scoped(scope, make).map_err(|_| SchemaError::NoThread)?;
+        making.join().unwrap_or_else(|_| Err(at_root("it is a fault of the program to be stopped by it")))
+    })
+}
+
 /// A grammar in the making.
-struct Making<'a> {
+pub(super) struct Making<'a> {
     strictness: Strictness,
     vocabulary: &'a Arc<Vocabulary>,
+}
+
+/// How JSON is written.
+pub(super) fn json_options(is_lenient: bool, has_controls: bool) -> JsonCompileOptions {
+    JsonCompileOptions {
+        item_separator: ", ".to_owned(),
+        key_separator: ": ".to_owned(),
+        whitespace_flexible: false,
+        lenient: is_lenient,
+        // A key by its number would be the same as one that the schema names, and not be held to it.
+        json_allowed_escapes: (!has_controls).then(|| r#"nrbtf\""#.to_owned()),
+        ..JsonCompileOptions::default()
+    }
 }
 
 impl Making<'_> {
@@ -165,7 +193,7 @@ impl Making<'_> {
         let tokenizer = self.vocabulary.tokenizer();
         let witnesses = Arc::new(keywords::witnesses(&looked));
         let way = landing::search(&matcher, Strings::default(), LONGEST_WAY, &witnesses, tokenizer);
-        let way = way.ok_or(SchemaError::Endless)?;
+        let way = Some(way.ok_or(SchemaError::Endless)?);
         let mut relaxed = looked.unheld.clone();
         if warned {
             relaxed.extend(self.relaxed(&looked));
@@ -174,27 +202,31 @@ impl Making<'_> {
     }
 
     /// What follows a schema, or why nothing does.
-    fn matcher(&self, schema: &Value, is_lenient: bool, has_controls: bool) -> Result<Matcher, String> {
-        let options = JsonCompileOptions {
-            item_separator: ", ".to_owned(),
-            key_separator: ": ".to_owned(),
-            whitespace_flexible: false,
-            lenient: is_lenient,
-            // A key by its number would be the same as one that the schema names, and not be held to it.
-            json_allowed_escapes: (!has_controls).then(|| r#"nrbtf\""#.to_owned()),
-            ..JsonCompileOptions::default()
-        };
+    pub(super) fn matcher(&self, schema: &Value, is_lenient: bool, has_controls: bool) -> Result<Matcher, String> {
+        let options = json_options(is_lenient, has_controls);
         let mut schema = match schema {
             Value::Object(_) => schema.clone(),
             _ => json!({"allOf": [schema]}),
         };
         options.apply_to(&mut schema);
-        let parser = self.vocabulary.factory().create_parser(TopLevelGrammar::from_json_schema(schema));
-        let matcher = Matcher::new(parser);
+        self.follow(TopLevelGrammar::from_json_schema(schema))
+    }
+
+    /// What follows a grammar, or why nothing does.
+    fn follow(&self, grammar: TopLevelGrammar) -> Result<Matcher, String> {
+        let matcher = Matcher::new(self.vocabulary.factory().create_parser(grammar));
         match matcher.get_error() {
             Some(error) => Err(error.lines().next().unwrap_or_default().to_owned()),
             None => Ok(matcher),
         }
+    }
+
+    /// The grammar of a call.
+    fn make_calls(&self, functions: &[&Function]) -> Result<Grammar, SchemaError> {
+        let Source { lark, relaxed } = calls::source(functions, self)?;
+        let matcher = self.follow(TopLevelGrammar::from_lark(lark)).map_err(|why| at_root(&why))?;
+        let (vocabulary, witnesses) = (Arc::clone(self.vocabulary), Arc::default());
+        Ok(Grammar { matcher, vocabulary, witnesses, way: None, relaxed })
     }
 
     /// The part of a schema at the deepest place that is at fault on its own.

@@ -63,6 +63,7 @@ fn constrained(
 ) -> Result<u32, Lost> {
     let id = match constraint.allowed()? {
         Allowed::One(id) => id,
+        Allowed::Any => sampler.sample(logits),
         Allowed::Set(set) => {
             set.keep(logits);
             sampler.sample(logits)

@@ -19,6 +19,7 @@ use crate::sampler::Sampler;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
 use kernels::Way;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What may end an answer.
@@ -102,6 +103,8 @@ pub struct Outcome {
     pub decode: Duration,
     /// What drafting did for it.
     pub drafts: Drafts,
+    /// Time that each token took that was kept to something.
+    pub keeping: Vec<Duration>,
 }
 
 impl Outcome {
@@ -182,6 +185,8 @@ pub struct Task {
     /// What the answer behind the thinking keeps to. It comes to its end within [`Task::n_max`] tokens if that is enough for the
     /// shortest one and they fit the context.
     pub constraint: Option<Constraint>,
+    /// What calls keep to, from the mark that begins one to the mark that ends it.
+    pub call_grammar: Option<Arc<Grammar>>,
     /// Tells calls from text, if functions are offered.
     pub calls: Option<Calls>,
     /// Whether thinking and answer are ended where they go round in circles; not in a text that is continued without a
@@ -207,6 +212,11 @@ pub struct Answer {
     n_max: usize,
     thinking: Thinking,
     constraint: Option<Constraint>,
+    call_grammar: Option<Arc<Grammar>>,
+    /// What the call that is being written keeps to.
+    call: Option<Constraint>,
+    /// Whether the call that is being written was given something to keep to.
+    is_call_followed: bool,
     calls: Option<Calls>,
     guard: LoopGuard,
     decoder: StreamDecoder,
@@ -273,11 +283,15 @@ impl Answer {
     /// # Panics
     /// If no row of the prompt is left to be read.
     pub fn new(task: Task, n_reused: usize, sampler: &mut Sampler) -> Result<Answer, Error> {
-        let Task { prompt, checkpoint_at, n_max, mut thinking, mut constraint, calls, loop_guard } = task;
+        let Task { prompt, checkpoint_at, n_max, mut thinking, mut constraint, call_grammar, mut calls, loop_guard } =
+            task;
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
         assert!(n_reused < prompt.len(), "{n_reused} of {} rows are read", prompt.len());
+        if let (Some(calls), Some(_)) = (&mut calls, &call_grammar) {
+            calls.leave_form();
+        }
         if let Some(constraint) = &mut constraint {
             thinking.end_with_blank();
             calls.as_ref().and_then(Calls::begin_mark).into_iter().for_each(|mark| constraint.leave_by(mark));
@@ -301,6 +315,7 @@ impl Answer {
             n_thinking: 0,
             decode: Duration::ZERO,
             drafts: Drafts::default(),
+            keeping: Vec::new(),
         };
         Ok(Answer {
             prompt,
@@ -309,6 +324,9 @@ impl Answer {
             guard: LoopGuard::new(loop_guard && !thinking.is_ignored()),
             thinking,
             constraint,
+            call_grammar,
+            call: None,
+            is_call_followed: false,
             calls,
             decoder: StreamDecoder::new(),
             outcome,
@@ -399,7 +417,8 @@ impl Answer {
         let tokens = self.n_max.saturating_sub(self.outcome.ids.len() + 1);
         let places = n_ctx.saturating_sub(sequence.n_past() + 1);
         let room = tokens.min(places);
-        if let Some(constraint) = self.constraint.as_mut().filter(|_| self.thinking.is_over()) {
+        let constraint = self.call.as_mut().or(self.constraint.as_mut());
+        if let Some(constraint) = constraint.filter(|_| self.thinking.is_over()) {
             self.forced = constraint.forced();
             self.forced.truncate(room.min(MOST_COPY));
             if !self.forced.is_empty() {
@@ -448,7 +467,8 @@ impl Answer {
         let prescribed = self.prescribed();
         let barred = self.calls.as_ref().and_then(|calls| calls.barred(self.thinking.is_open()));
         let room = self.n_max - self.outcome.ids.len();
-        let constraint = self.constraint.as_mut().filter(|_| room > 0 && self.thinking.is_over());
+        let constraint = self.call.as_mut().or(self.constraint.as_mut());
+        let constraint = constraint.filter(|_| room > 0 && self.thinking.is_over());
         let draw = Draw {
             sampler,
             prescribed,
@@ -560,6 +580,7 @@ impl Answer {
             }
             self.stage = Stage::Writing;
             self.constraint.take_if(|constraint| constraint.is_left());
+            self.follow_call();
             let (is_full, constraint) = (self.outcome.ids.len() == self.n_max, self.constraint.as_ref());
             if constraint.is_some_and(|constraint| constraint.is_complete() || is_full && constraint.may_end()) {
                 self.end(Stop::End, tools);
@@ -572,6 +593,22 @@ impl Answer {
             }
         }
         Ok(())
+    }
+
+    /// Has a call that begins keep to its grammar, and prescribes the end of one that is whole.
+    fn follow_call(&mut self) {
+        let Some(calls) = &mut self.calls else { return };
+        if !calls.is_in_call() {
+            self.call = None;
+        } else if let Some(call) = &self.call {
+            if call.is_complete() {
+                calls.prescribe_end();
+            }
+            self.call.take_if(|call| call.is_complete() || call.is_left());
+        } else if !self.is_call_followed {
+            self.call = self.call_grammar.as_ref().map(|grammar| grammar.constraint());
+        }
+        self.is_call_followed = self.calls.as_ref().is_some_and(Calls::is_in_call);
     }
 
     /// Ends the answer where it is.
@@ -604,6 +641,7 @@ impl Answer {
     /// How the answer went, once it is done.
     pub fn into_outcome(mut self) -> Outcome {
         self.outcome.drafts = self.track.tally();
+        self.outcome.keeping = self.constraint.as_ref().map_or_else(Vec::new, |constraint| constraint.times().to_vec());
         self.outcome
     }
 }

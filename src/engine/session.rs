@@ -141,6 +141,8 @@ pub struct Session {
     n_reused_written: usize,
     /// What answers keep to, behind their thinking.
     pub grammar: Option<Grammar>,
+    /// What calls keep to.
+    pub call_grammar: Option<Arc<Grammar>>,
     /// Functions that the model may call.
     pub offer: Option<Arc<Offer>>,
     /// How answers are made.
@@ -167,6 +169,7 @@ impl Session {
             reuse,
             n_reused_written,
             grammar: None,
+            call_grammar: None,
             offer: None,
             options,
         }
@@ -441,6 +444,7 @@ impl Session {
             n_max: self.n_max(n_prompt),
             thinking,
             constraint,
+            call_grammar: self.call_grammar.clone(),
             calls,
             loop_guard: self.options.loop_guard,
         };

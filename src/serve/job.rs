@@ -35,6 +35,8 @@ pub(super) struct Job {
     pub calls: Option<CallsAsked>,
     /// What it keeps to, behind its thinking.
     pub grammar: Option<Arc<Grammar>>,
+    /// What its calls keep to.
+    pub call_grammar: Option<Arc<Grammar>>,
     /// How tokens are chosen.
     pub sampling: Settings,
     /// What is added to the logits of tokens.

@@ -156,7 +156,8 @@ async fn complete(
         Ok(prepared)
     });
     let Prepared { jobs, events, dialect, mut headers, stream } = prepared.await?;
-    let relaxed = jobs.iter().filter_map(|job| job.grammar.as_ref()).flat_map(|grammar| grammar.relaxed());
+    let grammars = jobs.iter().flat_map(|job| [&job.grammar, &job.call_grammar]).flatten();
+    let relaxed = grammars.flat_map(|grammar| grammar.relaxed());
     let relaxed: Vec<String> = relaxed.map(|place| plain(&place.to_string())).collect();
     if !relaxed.is_empty() {
         headers.push(("x-qwen-edge-relaxed", shortened(relaxed.join(", "))));

@@ -318,6 +318,7 @@ impl<'a> Worker<'a> {
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
             constraint: job.grammar.as_ref().map(|grammar| grammar.constraint()),
+            call_grammar: job.call_grammar.clone(),
             calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
             loop_guard: self.shared.served.get().is_some_and(|served| served.loop_guard),
         }

@@ -5,11 +5,14 @@ use crate::support::json_schema::fault;
 use crate::support::program::{json as json_of, program, told};
 use crate::support::scratch::Scratch;
 use qwen_edge::ModelFile;
+use qwen_edge::chat::calls::{CallChoice, Calls};
+use qwen_edge::chat::offer::{Function, Offer};
 use qwen_edge::constrain::{Allowed, Constraint, Grammar, SchemaError, Strictness, Vocabulary, check};
 use qwen_edge::engine::draft::Draft;
 use qwen_edge::sampler::Settings;
 use qwen_edge::tokenizer::Tokenizer;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +49,7 @@ fn babble(constraint: &mut Constraint, n_max: usize, tokenizer: &Tokenizer, numb
     while ids.len() < n_max {
         let chosen = match constraint.allowed().unwrap() {
             Allowed::One(id) => id,
+            Allowed::Any => panic!("it is kept to nothing"),
             Allowed::Set(set) => {
                 let all: Vec<u32> = (0..tokenizer.n_vocab() as u32).filter(|&id| set.has(id)).collect();
                 all[numbers.below(all.len())]
@@ -190,6 +194,62 @@ fn schemas_that_make_no_sense_or_are_too_much_give_an_error_soon() {
             assert!(start.elapsed() < Duration::from_secs(20), "{told}: {:?}", start.elapsed());
         }
     }
+}
+
+#[test]
+fn calls_have_their_form_and_arguments_of_their_schemas_whatever_is_chosen() {
+    let vocabulary = vocabulary();
+    let tokenizer = vocabulary.tokenizer();
+    let text = json!({"type": "string", "maxLength": 12});
+    let list = json!([
+        {"type": "function", "function": {"name": "book", "parameters": {
+            "type": "object",
+            "properties": {
+                "day": {"enum": ["monday", "sunday"]}, "note": text, "people": {"type": "integer", "minimum": 1, "maximum": 12},
+                "table": {"$ref": "#/$defs/table"}
+            },
+            "required": ["day", "people"],
+            "$defs": {"table": {"type": "object", "properties": {"n": {"type": "integer", "minimum": 0, "maximum": 99}, "inside": {"type": "boolean"}}, "required": ["n"], "additionalProperties": false}}
+        }}},
+        {"type": "function", "function": {"name": "stop", "parameters": {"type": "object", "properties": {}, "additionalProperties": false}}}
+    ]);
+    let offer = Arc::new(Offer::of(&list).unwrap());
+    let functions: Vec<&Function> = offer.functions().iter().collect();
+    let grammar = Grammar::of_calls(&functions, &vocabulary).unwrap();
+    assert!(grammar.relaxed().is_empty());
+    let [begin, end] = ["<tool_call>", "</tool_call>"].map(|mark| tokenizer.added_token(mark).unwrap());
+    let mut numbers = Numbers(9);
+    let mut names = BTreeSet::new();
+    for _ in 0..40 {
+        let (form, ended) = babble(&mut grammar.constraint(), 2_000, tokenizer, &mut numbers);
+        assert!(ended, "{form}");
+        let mut calls = Calls::new(Arc::clone(&offer), CallChoice::Auto, true, tokenizer);
+        calls.take(begin, "", &mut |_| ());
+        form.chars().for_each(|c| calls.take(0, c.encode_utf8(&mut [0; 4]), &mut |_| ()));
+        calls.take(end, "", &mut |_| ());
+        let [call] = calls.calls() else { panic!("{form}") };
+        let arguments: Value = serde_json::from_str(&call.arguments).unwrap();
+        let function = &offer.functions()[offer.position(&call.name).unwrap()];
+        assert!(call.is_whole, "{form}");
+        assert_eq!(fault(&arguments, &function.parameters, &function.parameters), None, "{form}");
+        names.insert(call.name.clone());
+    }
+    assert_eq!(names.len(), 2);
+}
+
+#[test]
+fn what_parameters_do_not_keep_to_is_named_and_no_function_is_refused() {
+    let vocabulary = vocabulary();
+    let list = json!([{"name": "f", "parameters": {"type": "object", "properties": {
+        "a": {"type": "string", "pattern": "^x+$"}, "b": {"type": "array", "uniqueItems": true},
+        "c": {"type": "nothing"}, "weird \"<key>\n": {"type": "boolean"}
+    }}}, {"name": "free"}]);
+    let offer = Offer::of(&list).unwrap();
+    let functions: Vec<&Function> = offer.functions().iter().collect();
+    let grammar = Grammar::of_calls(&functions, &vocabulary).unwrap();
+    let relaxed: Vec<String> = grammar.relaxed().iter().map(ToString::to_string).collect();
+    let expected = ["pattern at f#/properties/a", "uniqueItems at f#/properties/b", "the schema at f#/properties/c"];
+    assert_eq!(relaxed, expected);
 }
 
 #[test]

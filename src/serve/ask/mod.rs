@@ -76,6 +76,10 @@ impl Ask {
         let must_call = calls.as_ref().is_some_and(|calls| calls.choice.prescribes());
         let form = form.filter(|_| !must_call);
         let grammar = form.map(|form| form.grammar(&served.vocabulary)).transpose()?;
+        let call_grammar = match &calls {
+            Some(calls) => tools::grammar(calls, &served.vocabulary)?,
+            None => None,
+        };
         if let Some(grammar) = &grammar {
             n_max = n_max.min(served.n_ctx - ids.len());
             thinks = thinks.leaving_an_answer(n_max, grammar);
@@ -90,6 +94,7 @@ impl Ask {
             thinks,
             calls,
             grammar: grammar.map(Arc::new),
+            call_grammar,
             sampling: sampling.settings(served.sampling[usize::from(thinking)])?,
             biases: sampling.biases(served.tokenizer.n_vocab())?,
             seed: sampling.seed(),

@@ -2,7 +2,8 @@
 
 use super::content::short;
 use crate::chat::calls::CallChoice;
-use crate::chat::offer::Offer;
+use crate::chat::offer::{Function, Offer};
+use crate::constrain::{Grammar, SharedVocabulary};
 use crate::serve::error::ApiError;
 use crate::serve::job::CallsAsked;
 use crate::serve::random::Names;
@@ -100,6 +101,24 @@ pub(in crate::serve) fn asked(
 ) -> Option<CallsAsked> {
     let several = several.unwrap_or(true);
     (!offer.is_empty()).then(|| CallsAsked { offer: Arc::new(offer), choice, several, names: Names::new(id_prefix) })
+}
+
+/// What calls keep to. Of functions that are too many or too much work it is nothing.
+///
+/// # Errors
+/// No answer of the model can be constrained.
+pub(in crate::serve) fn grammar(
+    asked: &CallsAsked,
+    vocabulary: &SharedVocabulary,
+) -> Result<Option<Arc<Grammar>>, ApiError> {
+    let functions = asked.offer.functions().iter();
+    let functions: Vec<&Function> = match &asked.choice {
+        CallChoice::None => return Ok(None),
+        CallChoice::Auto | CallChoice::Any => functions.collect(),
+        CallChoice::Named(name) => functions.filter(|function| function.name == *name).collect(),
+    };
+    let vocabulary = vocabulary.get().map_err(|error| ApiError::server(error.to_string()))?;
+    Ok(Grammar::of_calls(&functions, &vocabulary).ok().map(Arc::new))
 }
 
 /// The header that names tools which were left out.

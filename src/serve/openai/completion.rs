@@ -104,6 +104,7 @@ pub(in crate::serve) fn prepare(
         thinks: Thinks::Never,
         calls: None,
         grammar: None,
+        call_grammar: None,
         sampling: settings,
         biases: Arc::clone(&biases),
         seed,

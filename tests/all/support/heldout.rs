@@ -133,7 +133,17 @@ pub fn answers_that_keep_to(
             let mut sampler = ready.sampler(settings, seed + i as u64);
             let (checkpoint_at, calls) = (Vec::new(), None);
             let constraint = constraint(i);
-            let task = Task { prompt: rows, checkpoint_at, n_max: 160, thinking, constraint, calls, loop_guard: true };
+            let call_grammar = None;
+            let task = Task {
+                prompt: rows,
+                checkpoint_at,
+                n_max: 160,
+                thinking,
+                constraint,
+                call_grammar,
+                calls,
+                loop_guard: true,
+            };
             let answer = Answer::new(task, 0, &mut sampler).unwrap();
             let sequence = ready.runner.sequence();
             sitting[seat] = i;
