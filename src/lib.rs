@@ -33,6 +33,7 @@
 //! | [`gguf`] | the container: keys and tensors, read and written, whatever the bytes are |
 //! | [`tokenizer`] | text to tokens and back |
 //! | [`sampler`] | logits to the next token |
+//! | [`constrain`] | a schema to the tokens that may come next |
 //! | [`chat`] | messages to a prompt by the model's template; where thinking ends |
 //! | [`model`] | hyper-parameters and weights of a text model, and its forward pass |
 //! | [`vision`] | pictures and clips to rows of a prompt |
@@ -49,6 +50,7 @@
 //! | `pull` (default, with `cli`) | TLS for what is fetched, and the crates it needs; without it the system's `curl` does that |
 //! | `vision` (default) | pictures and clips, and the crates that decode them |
 //! | `serve` (default) | a server that speaks HTTP, and the crates it needs |
+//! | `constrain` (with `cli` and `serve`) | answers that keep to a schema, and the crate that follows grammars |
 //! | `synth` (with `cli`) | models of random weights, to measure and test with |
 //!
 //! `default-features = false` answers text alone.
@@ -57,6 +59,12 @@
 
 pub mod chat;
 pub mod compute;
+#[cfg(feature = "constrain")]
+pub mod constrain;
+// As of vision: the names alone.
+#[cfg(not(feature = "constrain"))]
+#[path = "no_constrain.rs"]
+pub mod constrain;
 pub mod engine;
 #[cfg(feature = "cli")]
 pub mod fetch;

@@ -14,7 +14,7 @@ const MOST_REFERENCES: usize = 16;
 
 /// What is wrong with an offer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{at}: {problem}")]
+#[error("{at}{}{problem}", if at.is_empty() { "" } else { ": " })]
 pub struct OfferError {
     /// The place, as a path into the list: `[2].function.name`.
     pub at: String,

@@ -75,6 +75,8 @@ pub struct Thinking {
     prescribed: VecDeque<u32>,
     /// Whether the thinking stands at the start of a line of its own.
     at_line_start: bool,
+    /// Whether the blank line behind the thinking is prescribed where the model has ended it too.
+    ends_with_blank: bool,
     /// Why the model is pressed to end it.
     pressed: Option<Thought>,
 }
@@ -90,6 +92,7 @@ impl Thinking {
             budget: None,
             prescribed: VecDeque::new(),
             at_line_start: false,
+            ends_with_blank: false,
             pressed: None,
         }
     }
@@ -157,6 +160,16 @@ impl Thinking {
         self.marks.as_ref().filter(|_| is_open).map(|marks| marks.end)
     }
 
+    /// Prescribes the blank line behind the thinking where the model has ended it too: what comes then is the answer.
+    pub fn end_with_blank(&mut self) {
+        self.ends_with_blank = true;
+    }
+
+    /// Whether the next token is one of the answer, and the model's to choose.
+    pub fn is_over(&self) -> bool {
+        self.state != State::Thinking && self.prescribed.is_empty()
+    }
+
     /// Takes the next token and its text, and says where the text belongs; `None` for marks.
     pub fn take(&mut self, id: u32, text: &str) -> Option<Channel> {
         let Some(marks) = &self.marks else { return Some(Channel::Answer) };
@@ -165,6 +178,9 @@ impl Thinking {
                 self.state = State::Start;
                 if self.thought == Thought::Unfinished {
                     self.thought = self.pressed.unwrap_or(Thought::Finished);
+                    if self.ends_with_blank {
+                        self.prescribed.extend(&marks.blank);
+                    }
                 }
                 None
             }

@@ -444,7 +444,7 @@ impl Work<'_> {
         };
         let loop_guard = self.args.loop_guard == Switch::On;
         let (prompt, checkpoint_at) = (text_rows(&prompt.ids, 0), Vec::new());
-        let task = Task { prompt, checkpoint_at, n_max, thinking, calls: None, loop_guard };
+        let task = Task { prompt, checkpoint_at, n_max, thinking, constraint: None, calls: None, loop_guard };
         let answer = Answer::new(task, sequence.n_past(), &mut sampler).map_err(|error| error.to_string())?;
         answer.check(&ready.runner, &sequence).map_err(|error| error.to_string())?;
         Ok(Conversation { sequence, answer, sampler, audience: Box::new(Nobody) })

@@ -36,6 +36,7 @@ pub mod rm;
 pub mod run;
 pub mod runtime;
 pub mod sampling;
+mod schema;
 mod screen;
 #[cfg(feature = "serve")]
 pub mod serve;

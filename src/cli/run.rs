@@ -7,6 +7,7 @@ use super::marks::Typed;
 use super::prompt::{PromptArgs, Question};
 use super::runtime::Runtime;
 use super::sampling::{Sampling, at_most};
+use super::schema::SchemaFile;
 use super::screen::Screen;
 use super::session_file::SessionFile;
 use super::sight::{self, Sight};
@@ -14,6 +15,7 @@ use super::tower_file::{self, NoTower};
 use super::{advice, bake, calls, chat, marks, named, pasted, printable, signals, text, tools_file};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
+use qwen_edge::constrain::{Grammar, SharedVocabulary, Vocabulary};
 use qwen_edge::engine::baked::Baked;
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::generate::{self, Outcome, Stop};
@@ -91,6 +93,11 @@ pub struct Args {
     /// Print one JSON object instead of the answer's text
     #[arg(long)]
     pub json: bool,
+
+    /// Have answers keep to the JSON schema in this file, behind their thinking. A schema that cannot be held in full is
+    /// refused
+    #[arg(long, value_name = "FILE")]
+    pub schema: Option<PathBuf>,
 
     /// Say nothing on standard error but errors
     #[arg(short, long)]
@@ -201,6 +208,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     ensure!(!args.raw || args.sight.is_empty(), "--raw takes no pictures: their places are part of the chat template");
     ensure!(!(interactive && args.json), "--json needs a prompt: give -p TEXT, -f FILE, or pipe it in");
 
+    let schema = args.schema.as_deref().map(SchemaFile::open).transpose()?;
     let path = &named::file_or_fetched(args.input.model(), args.yes)?;
     let baked = args.baked.as_deref().map(bake::open).transpose()?;
     let folder = args.sight.cache.as_deref().map(CacheFolder::open).transpose()?;
@@ -266,7 +274,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         baked.as_ref().map(Baked::bytes),
         session_file.as_ref().map(SessionFile::bytes),
         folder.as_ref().map(|_| PromptCache::bytes_beside(file.config(), wish.n_ctx.unwrap_or(n_prompt))),
+        schema.as_ref().map(|_| Vocabulary::bytes(file.tokenizer().n_vocab()) + Grammar::BYTES),
     ];
+    // It is made while the weights come.
+    let vocabulary = SharedVocabulary::new(Arc::clone(file.tokenizer()));
+    if schema.is_some() {
+        vocabulary.make_ahead();
+    }
     let options = StartOptions {
         wish: Wish { beside: beside.into_iter().flatten().fold(0, u64::saturating_add), ..wish },
         residence: args.fitting.residence(),
@@ -287,6 +301,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     progress.end();
     let mut session = session.map_err(|error| start_error(error, path))?;
     session.cancel_by(signals::canceller());
+    session.grammar = schema.map(|schema| schema.grammar(&vocabulary)).transpose()?;
     session.offer = tools;
     if let Some(cache) = cache {
         session.keep_prompts(cache);

@@ -1,11 +1,12 @@
 //! Drawing the token behind a row of logits, for one answer or for several at once on all threads.
 
+use crate::constrain::{Allowed, Constraint, Lost};
 use crate::model::finite;
 use crate::sampler::Sampler;
 
 /// A token that was drawn for an answer.
 pub(super) struct Drawn {
-    pub id: u32,
+    pub id: Result<u32, Lost>,
     /// The logits `[n_vocab]` before biases and penalties, where somebody wants to see them.
     pub raw: Option<Vec<f32>>,
     /// Whether those logits were numbers, as far as that was looked at.
@@ -17,6 +18,8 @@ pub(super) struct Draw<'a> {
     pub sampler: &'a mut Sampler,
     /// The token that comes whatever the logits are; the sampler is not asked then.
     pub prescribed: Option<u32>,
+    /// What the token must keep to, if it is not prescribed, and the tokens that there is room for.
+    pub constraint: Option<(&'a mut Constraint, usize)>,
     /// A token that is made likelier, and what is added to its logit.
     pub hint: Option<(u32, f32)>,
     /// A token that must not come.
@@ -31,10 +34,12 @@ impl Draw<'_> {
     pub fn from(&mut self, logits: &mut [f32]) -> Drawn {
         let is_finite = !self.checks || finite::is_finite(logits);
         let raw = self.keeps_logits.then(|| logits.to_vec());
-        let id = self.prescribed.unwrap_or_else(|| {
-            self.steer(logits);
-            self.sampler.sample(logits)
-        });
+        self.steer(logits);
+        let id = match (self.prescribed, &mut self.constraint) {
+            (Some(id), _) => Ok(id),
+            (None, Some((constraint, room))) => constrained(constraint, *room, self.sampler, logits),
+            (None, None) => Ok(self.sampler.sample(logits)),
+        };
         Drawn { id, raw, is_finite }
     }
 
@@ -47,6 +52,23 @@ impl Draw<'_> {
             }
         }
     }
+}
+
+/// Draws what a constraint allows. Where it leaves no choice the sampler is not asked.
+fn constrained(
+    constraint: &mut Constraint,
+    room: usize,
+    sampler: &mut Sampler,
+    logits: &mut [f32],
+) -> Result<u32, Lost> {
+    let id = match constraint.allowed()? {
+        Allowed::One(id) => id,
+        Allowed::Set(set) => {
+            set.keep(logits);
+            sampler.sample(logits)
+        }
+    };
+    constraint.take(id, room)
 }
 
 /// A draw, and where the token is put. Every sampler has random numbers of its own, so that of several draws at once none

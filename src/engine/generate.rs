@@ -5,8 +5,9 @@
 
 use crate::chat::calls::{Call, Calls, Piece};
 use crate::chat::thinking::{Channel, Thinking, Thought};
+use crate::constrain::{Constraint, Lost};
 use crate::engine::context::{Context, text_rows};
-use crate::engine::draft::{Drafting, Drafts, Phase, Talk, Track};
+use crate::engine::draft::{Drafting, Drafts, MOST_COPY, Phase, Talk, Track};
 use crate::engine::draw::{Draw, Drawing, Drawn};
 use crate::engine::loop_guard::{Advice, LoopGuard};
 use crate::engine::run_error::RunError;
@@ -67,6 +68,9 @@ pub enum Error {
         /// Where they first appear, unless they did not appear again when the text was read once more to find out.
         found: Option<NotFinite>,
     },
+    /// What the answer is to keep to cannot be followed any further.
+    #[error(transparent)]
+    Lost(#[from] Lost),
 }
 
 /// How an answer went.
@@ -175,11 +179,20 @@ pub struct Task {
     pub n_max: usize,
     /// Where the prompt leaves the thinking, and its budget.
     pub thinking: Thinking,
+    /// What the answer behind the thinking keeps to. It comes to its end within [`Task::n_max`] tokens if that is enough for the
+    /// shortest one and they fit the context.
+    pub constraint: Option<Constraint>,
     /// Tells calls from text, if functions are offered.
     pub calls: Option<Calls>,
     /// Whether thinking and answer are ended where they go round in circles; not in a text that is continued without a
     /// template.
     pub loop_guard: bool,
+}
+
+/// Most tokens of the thinking before an answer that keeps to something and has `n_max` tokens with it: a quarter is left to the
+/// answer.
+pub fn think_budget(budget: Option<usize>, n_max: usize) -> usize {
+    budget.unwrap_or(usize::MAX).min(n_max - n_max / 4)
 }
 
 /// An answer in the making.
@@ -189,6 +202,7 @@ pub struct Answer {
     checkpoint_at: Vec<usize>,
     n_max: usize,
     thinking: Thinking,
+    constraint: Option<Constraint>,
     calls: Option<Calls>,
     guard: LoopGuard,
     decoder: StreamDecoder,
@@ -197,6 +211,8 @@ pub struct Answer {
     since: Instant,
     last: Channel,
     track: Track,
+    /// The tokens that must follow the one that comes next.
+    forced: Vec<u32>,
     /// Behind the prompt: the token that comes next, and the drafts behind it.
     rows: Vec<InputRow>,
     /// The token that was drawn behind the first of the outputs that come, if one was.
@@ -253,11 +269,14 @@ impl Answer {
     /// # Panics
     /// If no row of the prompt is left to be read.
     pub fn new(task: Task, n_reused: usize, sampler: &mut Sampler) -> Result<Answer, Error> {
-        let Task { prompt, checkpoint_at, n_max, thinking, calls, loop_guard } = task;
+        let Task { prompt, checkpoint_at, n_max, mut thinking, constraint, calls, loop_guard } = task;
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
         assert!(n_reused < prompt.len(), "{n_reused} of {} rows are read", prompt.len());
+        if constraint.is_some() {
+            thinking.end_with_blank();
+        }
         sampler.forget();
         sampler.see_prompt(prompt.iter().filter_map(|row| match row.input {
             Input::Token(id) => Some(id),
@@ -284,6 +303,7 @@ impl Answer {
             n_max,
             guard: LoopGuard::new(loop_guard && !thinking.is_ignored()),
             thinking,
+            constraint,
             calls,
             decoder: StreamDecoder::new(),
             outcome,
@@ -291,6 +311,7 @@ impl Answer {
             since: Instant::now(),
             last: Channel::Answer,
             track: Track::default(),
+            forced: Vec::new(),
             rows: Vec::new(),
             drawn: None,
         })
@@ -369,20 +390,29 @@ impl Answer {
         }
     }
 
-    /// What may be drafted behind the token that comes next, if one does and no drafts wait to be verified.
+    /// What may be drafted behind the token that comes next, if one does, no drafts wait to be verified, and the tokens behind
+    /// it are open.
     pub fn talk<'t>(&'t mut self, sequence: &'t mut Sequence, sampler: &'t Sampler, n_ctx: usize) -> Option<Talk<'t>> {
         let [newest] = &self.rows[..] else { return None };
         if !matches!(self.stage, Stage::Writing) {
             return None;
+        }
+        // All that the pass can give is wanted, and all of its rows have places.
+        let tokens = self.n_max.saturating_sub(self.outcome.ids.len() + 1);
+        let places = n_ctx.saturating_sub(sequence.n_past() + 1);
+        let room = tokens.min(places);
+        if let Some(constraint) = self.constraint.as_mut().filter(|_| self.thinking.is_over()) {
+            self.forced = constraint.forced();
+            self.forced.truncate(room.min(MOST_COPY));
+            if !self.forced.is_empty() {
+                return None;
+            }
         }
         let phase = match self.last {
             Channel::Thinking => Phase::Thinking,
             Channel::Answer if self.calls.as_ref().is_some_and(Calls::is_in_call) => Phase::Call,
             Channel::Answer => Phase::Answer,
         };
-        // All that the pass can give is wanted, and all of its rows have places.
-        let tokens = self.n_max.saturating_sub(self.outcome.ids.len() + 1);
-        let places = n_ctx.saturating_sub(sequence.n_past() + 1);
         Some(Talk {
             track: &mut self.track,
             sequence,
@@ -390,15 +420,17 @@ impl Answer {
             ids: &self.outcome.ids,
             newest: newest.clone(),
             phase,
-            room: tokens.min(places),
+            room,
             sampler: Some(sampler),
         })
     }
 
-    /// Puts the drafts that were made behind the token that comes next.
+    /// Puts the tokens that must follow behind the token that comes next, or the drafts that were made.
     pub fn take_drafts(&mut self) {
+        let forced = std::mem::take(&mut self.forced);
         if let [InputRow { position: [first, ..], .. }] = self.rows[..] {
-            let behind = self.track.drafts().iter().zip(first.saturating_add(1)..);
+            let ids = if forced.is_empty() { self.track.drafts() } else { &forced };
+            let behind = ids.iter().zip(first.saturating_add(1)..);
             self.rows.extend(behind.map(|(&id, at)| InputRow { input: Input::Token(id), position: [at; 3] }));
         }
     }
@@ -406,7 +438,29 @@ impl Answer {
     /// Has the token behind the first of its outputs drawn together with those of other answers, before it [takes](Answer::take)
     /// them. What is drawn behind drafts depends on it, and is drawn then.
     pub(super) fn drawing<'t>(&'t mut self, sampler: &'t mut Sampler, audience: &dyn Audience) -> Drawing<'t> {
-        let draw = self.draw(sampler, audience);
+        let mut hint = None;
+        match self.guard.advice() {
+            Advice::Hint(more) => {
+                hint = self.thinking.end_mark().map(|mark| (mark, more));
+                self.thinking.press(Thought::Loop);
+            }
+            Advice::End => self.thinking.end(Thought::Loop),
+            Advice::GoOn => {}
+        }
+        let prescribed = self.prescribed();
+        let barred = self.calls.as_ref().and_then(|calls| calls.barred(self.thinking.is_open()));
+        let room = self.n_max - self.outcome.ids.len();
+        let constraint = self.constraint.as_mut().filter(|_| room > 0 && self.thinking.is_over());
+        let draw = Draw {
+            sampler,
+            prescribed,
+            constraint: constraint.map(|constraint| (constraint, room)),
+            hint,
+            barred,
+            keeps_logits: audience.follows_choices(),
+            // A damaged row of the head shows in every vector of logits, so that to look at the first will do.
+            checks: self.outcome.ids.is_empty(),
+        };
         Drawing { draw, drawn: &mut self.drawn }
     }
 
@@ -461,33 +515,12 @@ impl Answer {
         of_thinking.or_else(|| self.calls.as_mut().filter(|_| !self.thinking.is_open())?.prescribed())
     }
 
-    /// How the next token is to be drawn.
-    fn draw<'s>(&mut self, sampler: &'s mut Sampler, audience: &dyn Audience) -> Draw<'s> {
-        let mut hint = None;
-        match self.guard.advice() {
-            Advice::Hint(more) => {
-                hint = self.thinking.end_mark().map(|mark| (mark, more));
-                self.thinking.press(Thought::Loop);
-            }
-            Advice::End => self.thinking.end(Thought::Loop),
-            Advice::GoOn => {}
-        }
-        Draw {
-            sampler,
-            prescribed: self.prescribed(),
-            hint,
-            barred: self.calls.as_ref().and_then(|calls| calls.barred(self.thinking.is_open())),
-            keeps_logits: audience.follows_choices(),
-            // A damaged row of the head shows in every vector of logits, so that to look at the first will do.
-            checks: self.outcome.ids.is_empty(),
-        }
-    }
-
     /// Chooses the next token by the logits behind an output `hidden`.
     fn choose(&mut self, hidden: &[f32], logits: &mut [f32], tools: &mut Tools<'_>) -> Result<(), Error> {
         let drawn = self.drawn.take();
         let Drawn { id, raw, is_finite } =
-            drawn.unwrap_or_else(|| self.draw(tools.sampler, tools.audience).from(logits));
+            drawn.unwrap_or_else(|| self.drawing(tools.sampler, tools.audience).draw.from(logits));
+        let id = id?;
         if !is_finite || !finite::is_finite(hidden) {
             return Err(Error::NotFinite { found: None });
         }
@@ -523,11 +556,14 @@ impl Answer {
                 self.guard.take(id, channel == Channel::Thinking, tools.tokenizer);
             }
             self.stage = Stage::Writing;
-            if self.outcome.ids.len() == self.n_max {
+            let (is_full, constraint) = (self.outcome.ids.len() == self.n_max, self.constraint.as_ref());
+            if constraint.is_some_and(|constraint| constraint.is_complete() || is_full && constraint.may_end()) {
+                self.end(Stop::End, tools);
+            } else if is_full {
                 self.end(Stop::Length, tools);
             } else if self.calls.as_ref().is_some_and(Calls::is_over) {
                 self.end(Stop::End, tools);
-            } else if self.last == Channel::Answer && self.guard.advice() == Advice::End {
+            } else if constraint.is_none() && self.last == Channel::Answer && self.guard.advice() == Advice::End {
                 self.end(Stop::Repetition, tools);
             }
         }
@@ -605,8 +641,8 @@ pub fn generate(
     loop {
         if let Some(talk) = answer.talk(sequence, tools.sampler, runner.settings().n_ctx) {
             drafting.propose(runner, Some(tokenizer), &mut [talk]);
-            answer.take_drafts();
         }
+        answer.take_drafts();
         let n_past = sequence.n_past();
         let pause = tools.audience.pause_at(n_past).filter(|&at| n_past < at && at <= n_past + n_batch);
         let Some(wanted) = answer.wanted(pause.map_or(n_batch, |at| at - n_past)) else { break };

@@ -32,7 +32,7 @@ use std::sync::Arc;
 pub struct ModelFile {
     gguf: Gguf,
     config: Config,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     template: Template,
     notes: Vec<Note>,
 }
@@ -195,7 +195,7 @@ impl ModelFile {
         let gguf = Gguf::open(path.as_ref())?;
         // A file of another kind is told so before anything that only a model has is missed.
         let config = Model::config(&gguf)?;
-        let tokenizer = Tokenizer::from_gguf(&gguf)?;
+        let tokenizer = Arc::new(Tokenizer::from_gguf(&gguf)?);
         let template = Template::from_gguf(&gguf)?;
         let notes = [&config.notes[..], tokenizer.notes()].concat();
         Ok(ModelFile { gguf, config, tokenizer, template, notes })
@@ -217,7 +217,7 @@ impl ModelFile {
     }
 
     /// The tokenizer.
-    pub fn tokenizer(&self) -> &Tokenizer {
+    pub fn tokenizer(&self) -> &Arc<Tokenizer> {
         &self.tokenizer
     }
 

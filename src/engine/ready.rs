@@ -8,6 +8,7 @@ use crate::sampler::{Sampler, Settings};
 use crate::tokenizer::Tokenizer;
 use crate::vision::Viewer;
 use crate::vision::positions::VisionIds;
+use std::sync::Arc;
 
 /// A model that is ready to answer. [`super::model_file::ModelFile::make_ready`] makes one; a
 /// [`Session`](super::session::Session) is one conversation with it, and who wants several runs its [`Runner`].
@@ -15,7 +16,7 @@ pub struct Ready {
     /// What runs the model.
     pub runner: Runner,
     /// Its vocabulary.
-    pub tokenizer: Tokenizer,
+    pub tokenizer: Arc<Tokenizer>,
     /// Its chat template.
     pub template: Template,
     /// What looks at pictures, and where they stand in a prompt, if there is a vision tower.

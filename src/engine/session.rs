@@ -17,6 +17,7 @@ use crate::chat::calls::{CallChoice, Calls, Piece};
 use crate::chat::offer::Offer;
 use crate::chat::thinking::{Channel, Thinking};
 use crate::chat::{self, Request, Template};
+use crate::constrain::Grammar;
 use crate::gguf::Fingerprint;
 use crate::model::input::InputRow;
 use crate::sampler::{Sampler, Settings};
@@ -128,7 +129,7 @@ const SOON: Duration = Duration::from_millis(50);
 /// A conversation with a model, or one after the other: an answer is given all messages of its own.
 pub struct Session {
     context: Context,
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     template: Template,
     sampler: Sampler,
     viewer: Option<(Viewer, VisionIds)>,
@@ -138,6 +139,8 @@ pub struct Session {
     cache: Option<PromptCache>,
     reuse: Reuse,
     n_reused_written: usize,
+    /// What answers keep to, behind their thinking.
+    pub grammar: Option<Grammar>,
     /// Functions that the model may call.
     pub offer: Option<Arc<Offer>>,
     /// How answers are made.
@@ -163,6 +166,7 @@ impl Session {
             cache,
             reuse,
             n_reused_written,
+            grammar: None,
             offer: None,
             options,
         }
@@ -294,7 +298,7 @@ impl Session {
         // behind depends on the mode and is dropped from history.
         let turn = self.tokenizer.added_token("<|im_start|>");
         let checkpoint_at = prompt.ids.iter().rposition(|&id| Some(id) == turn).unwrap_or(0);
-        let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
+        let thinking = self.thinking_after(&prompt.ids);
         self.write(&prompt, checkpoint_at, thinking, &mut on_event)
     }
 
@@ -359,7 +363,7 @@ impl Session {
         mut on_event: impl FnMut(Event<'_>),
     ) -> Result<Outcome, SessionError> {
         let prompt = self.arrange(ids, images, clips)?;
-        let thinking = Thinking::after(&prompt.ids, &self.tokenizer, self.options.think_budget);
+        let thinking = self.thinking_after(&prompt.ids);
         self.write(&prompt, 0, thinking, &mut on_event)
     }
 
@@ -385,6 +389,23 @@ impl Session {
         let (_, vision_ids) = self.viewer.as_ref().ok_or(SessionError::NoTower)?;
         let text = |stamp: &str| self.tokenizer.encode(stamp, Special::None);
         Ok(prompt::arrange(&ids, *vision_ids, images, clips, text)?)
+    }
+
+    /// Where a prompt leaves the thinking.
+    fn thinking_after(&self, prompt: &[u32]) -> Thinking {
+        let budget = self.options.think_budget;
+        let budget = match self.grammar {
+            Some(_) => Some(generate::think_budget(budget, self.n_max(prompt.len()))),
+            None => budget,
+        };
+        Thinking::after(prompt, &self.tokenizer, budget)
+    }
+
+    /// Most tokens of an answer to so many: one that keeps to something ends where the context is full.
+    fn n_max(&self, n_prompt: usize) -> usize {
+        let n_max = self.options.max_tokens;
+        let room = self.context.settings().n_ctx.saturating_sub(n_prompt);
+        if self.grammar.is_some() { n_max.min(room) } else { n_max }
     }
 
     fn write(
@@ -413,11 +434,13 @@ impl Session {
         self.sampler.set(self.options.sampling);
         let offer = self.offer.as_ref().filter(|_| !thinking.is_ignored());
         let calls = offer.map(|offer| Calls::new(Arc::clone(offer), CallChoice::Auto, true, &self.tokenizer));
+        let constraint = self.grammar.as_ref().map(Grammar::constraint);
         let task = Task {
             prompt: rows,
             checkpoint_at: vec![checkpoint_at],
-            n_max: self.options.max_tokens,
+            n_max: self.n_max(n_prompt),
             thinking,
+            constraint,
             calls,
             loop_guard: self.options.loop_guard,
         };

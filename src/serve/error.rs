@@ -13,10 +13,12 @@ pub(super) struct ApiError {
     pub status: u16,
     /// OpenAI's word for the kind.
     kind: &'static str,
-    message: Box<str>,
+    /// What is wrong, in a sentence.
+    pub message: Box<str>,
     /// The field of the request that it is about.
     param: Option<Box<str>>,
-    code: Option<&'static str>,
+    /// OpenAI's word for what is wrong, where there is one.
+    pub code: Option<&'static str>,
     /// Tokens of a prompt that is too long, and of the context.
     lengths: Option<(usize, usize)>,
     /// Seconds after which to try again.
@@ -76,7 +78,7 @@ impl ApiError {
 
     /// No key, or a wrong one.
     pub fn key() -> ApiError {
-        let message = "this server wants its key: Authorization: Bearer KEY";
+        let message = "this server wants its key: Authorization: Bearer KEY, or x-api-key: KEY";
         ApiError { code: Some("invalid_api_key"), ..ApiError::new(401, "authentication_error", message) }
     }
 

@@ -5,6 +5,7 @@ use super::logprobs::TokenLogprob;
 use crate::engine::draft::{Drafts, MOST_EXTRA};
 use crate::engine::generate::{Outcome, Stop};
 use crate::engine::prompt_cache::Reuse;
+use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -47,16 +48,32 @@ pub(super) enum Event {
 /// Why an answer ended, in what the dialects tell apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Reason {
-    /// The model or a stop string ended it.
+    /// The model ended it.
     Stop,
+    /// The stop string of this number ended it.
+    StopString(usize),
     /// The model ended it, and waits for what its calls give.
     Calls,
-    /// The tokens asked for are written, or the context is full.
+    /// The tokens asked for are written.
     Length,
+    /// The context is full.
+    ContextFull,
     /// It went round in circles.
     Repetition,
     /// The server ends.
     Shutdown,
+}
+
+impl Reason {
+    /// What ended an answer, where the dialects have no word for it: a field of it.
+    pub fn remark(self) -> Option<(&'static str, Value)> {
+        let why = match self {
+            Reason::Stop | Reason::StopString(_) | Reason::Calls | Reason::Length | Reason::ContextFull => return None,
+            Reason::Repetition => "repetition",
+            Reason::Shutdown => "shutdown",
+        };
+        Some(("qwen_edge", json!({"stopped": why})))
+    }
 }
 
 /// How an answer went.

@@ -1,6 +1,7 @@
 //! Connections: accepted by hand, so that every wait has a limit, and ended one by one.
 
 use super::account::Account;
+use super::anthropic;
 use super::body::{self, Content, ResponseBody};
 use super::error::ApiError;
 use super::patient::{Answering, Patience, Patient};
@@ -104,8 +105,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
 pub(super) enum Reply {
     /// A text of this type.
     Text(&'static str, String),
-    /// A stream of events.
-    Events(Box<super::reply::EventBody>),
+    /// An answer of the model, and what else the client is told.
+    Answer { content: Content, headers: Vec<(&'static str, String)> },
     /// Methods that are understood.
     Allow(&'static str),
 }
@@ -128,6 +129,11 @@ async fn respond(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incomin
         }
     };
     set("x-request-id", &id);
+    let is_anthropic = routes::is_anthropic(request.uri.path());
+    if is_anthropic {
+        // Where its clients look for the same.
+        set("request-id", &id);
+    }
     set("x-content-type-options", "nosniff");
     set("referrer-policy", "no-referrer");
     set("cross-origin-resource-policy", "same-origin");
@@ -140,11 +146,16 @@ async fn respond(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incomin
             set("allow", methods);
             *response.status_mut() = StatusCode::NO_CONTENT;
         }
-        Ok(Reply::Events(events)) => {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-            headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-            *response.body_mut() = Content::Events(events);
+        Ok(Reply::Answer { content, headers: more }) => {
+            more.iter().for_each(|(name, value)| set(name, value));
+            if matches!(content, Content::Events(_)) {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+                headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+                headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+            } else {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+            *response.body_mut() = content;
         }
         Err(error) => {
             if let Some(seconds) = error.retry_after {
@@ -157,8 +168,12 @@ async fn respond(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incomin
                 set("www-authenticate", "Bearer");
             }
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            *response.status_mut() = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            *response.body_mut() = Content::Whole(error.to_json().to_string().into());
+            let (status, said) = match is_anthropic {
+                true => (anthropic::error::status(&error), anthropic::error::to_json(&error, Some(&id))),
+                false => (error.status, error.to_json()),
+            };
+            *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            *response.body_mut() = Content::Whole(said.to_string().into());
         }
     }
     if let Some(account) = &mut account {

@@ -8,6 +8,7 @@ use super::turns::Asked;
 use crate::chat::calls::{CallChoice, Calls};
 use crate::chat::offer::Offer;
 use crate::chat::thinking::Thinking;
+use crate::constrain::Grammar;
 use crate::model::input::InputRow;
 use crate::sampler::Settings;
 use crate::tokenizer::Tokenizer;
@@ -31,6 +32,8 @@ pub(super) struct Job {
     pub thinks: Thinks,
     /// The calls that it may make, if functions are offered.
     pub calls: Option<CallsAsked>,
+    /// What it keeps to, behind its thinking.
+    pub grammar: Option<Arc<Grammar>>,
     /// How tokens are chosen.
     pub sampling: Settings,
     /// What is added to the logits of tokens.

@@ -1,4 +1,4 @@
-//! A server: programs speak to the model over HTTP, in the dialect of OpenAI's API.
+//! A server: programs speak to the model over HTTP, in the dialects of OpenAI's and Anthropic's APIs.
 //!
 //! One thread has the connections and parses, another one the engine. A request becomes a [`job`], waits in the
 //! [`queue`], is given a seat by the [`worker`], and from then on sends [`event`]s, of which the answer is made:
@@ -9,6 +9,7 @@
 
 mod access;
 mod account;
+mod anthropic;
 mod ask;
 mod body;
 mod bounds;
@@ -23,8 +24,10 @@ mod logprobs;
 mod looker;
 mod metrics;
 mod openai;
+mod parts;
 mod patient;
 mod pictures;
+mod prepared;
 mod queue;
 mod random;
 mod reply;
@@ -32,6 +35,7 @@ mod routes;
 mod score;
 mod shared;
 mod shutdown;
+mod sse;
 mod stop_strings;
 mod told;
 mod turns;
@@ -166,7 +170,6 @@ impl Server {
     /// ends.
     pub fn run(self, ready: Ready, serving: Serving) {
         let Ready { mut runner, tokenizer, template, banned, viewer, .. } = ready;
-        let tokenizer = Arc::new(tokenizer);
         let Serving { about, sampling, thinking, think_budget, loop_guard, fault, folder } = serving;
         let (n_ctx, n_seat) = (runner.settings().n_ctx, runner.settings().n_sequence);
         let longest_text = n_ctx.saturating_mul(longest_token(&tokenizer));

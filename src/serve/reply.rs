@@ -4,6 +4,8 @@ use super::account::Account;
 use super::error::ApiError;
 use super::event::{Event, EventsOf, Finish, Reason};
 use super::logprobs::TokenLogprob;
+use super::parts::Parts;
+use super::sse;
 use crate::engine::prompt_cache::Reuse;
 use serde_json::Value;
 use std::future::Future;
@@ -26,25 +28,21 @@ pub(super) trait Dialect: Send {
     fn end(&mut self, usage: &Usage, out: &mut String);
     /// Ends a stream with an error.
     fn fail(&mut self, error: &ApiError, out: &mut String);
+    /// Says in a stream that it lives.
+    fn keep_alive(&mut self, out: &mut String) {
+        out.push_str(sse::KEEP_ALIVE);
+    }
     /// Says all at once.
-    fn whole(&mut self, choices: &[Choice], usage: &Usage) -> Value;
-}
-
-/// A call, whole.
-#[derive(Clone, PartialEq, Debug)]
-pub(super) struct Call {
-    pub id: String,
-    pub name: String,
-    /// A JSON object, or as much of one as was written.
-    pub arguments: String,
+    ///
+    /// # Errors
+    /// It cannot be said so that it would be understood.
+    fn whole(&mut self, choices: &[Choice], usage: &Usage) -> Result<Value, ApiError>;
 }
 
 /// A choice, whole.
 #[derive(Default)]
 pub(super) struct Choice {
-    pub reasoning: String,
-    pub text: String,
-    pub calls: Vec<Call>,
+    pub parts: Parts,
     pub tokens: Vec<TokenLogprob>,
     /// Tokens of the prompt but for the first, where they were asked for; of the first choice.
     pub scored: Vec<TokenLogprob>,
@@ -131,19 +129,12 @@ impl Admitted {
                 None => self.events.recv().await.ok_or_else(engine_gone)?,
             };
             let (first, choice) = (choice.is_multiple_of(self.shape.n), &mut choices[choice]);
+            choice.parts.push(&event);
             match event {
-                Event::Started { .. } | Event::Reading { .. } => {}
+                Event::Started { .. } | Event::Reading { .. } | Event::Thinking(_) => {}
+                Event::CallBegun { .. } | Event::CallArguments(_) | Event::CallEnded => {}
                 Event::Scored(tokens) => choice.scored.extend(tokens),
-                Event::Thinking(text) => choice.reasoning.push_str(&text),
-                Event::Text(text, tokens) => {
-                    choice.text.push_str(&text);
-                    choice.tokens.extend(tokens);
-                }
-                Event::CallBegun { id, name } => choice.calls.push(Call { id, name, arguments: String::new() }),
-                Event::CallArguments(piece) => {
-                    choice.calls.last_mut().into_iter().for_each(|call| call.arguments.push_str(&piece));
-                }
-                Event::CallEnded => {}
+                Event::Text(_, tokens) => choice.tokens.extend(tokens),
                 Event::Finished(finish) => {
                     choice.reason = Some(finish.reason);
                     usage.add(&finish, first);
@@ -152,7 +143,7 @@ impl Admitted {
                 Event::Failed(error) => return Err(*error),
             }
         }
-        Ok((self.dialect.whole(&choices, &usage), usage))
+        Ok((self.dialect.whole(&choices, &usage)?, usage))
     }
 }
 
@@ -197,7 +188,7 @@ impl EventBody {
             if self.silence.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            out.push_str(": keep-alive\n\n");
+            self.admitted.dialect.keep_alive(&mut out);
         }
         self.silence.as_mut().reset(Instant::now() + KEEP_ALIVE);
         Poll::Ready(Some(out))

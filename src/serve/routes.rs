@@ -2,12 +2,13 @@
 
 use super::access::check_json;
 use super::account::Account;
-use super::body;
+use super::anthropic::messages;
+use super::body::{self, Content, RequestBody};
 use super::bounds::CHEAP;
 use super::error::ApiError;
 use super::http::Reply;
-use super::openai::prepared::Prepared;
 use super::openai::{chat, completion, models};
+use super::prepared::Prepared;
 use super::queue::Refused;
 use super::reply::{Admitted, EventBody, Shape};
 use super::shared::{Served, Shared};
@@ -15,13 +16,27 @@ use super::shutdown::Phase;
 use hyper::Method;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::time::timeout;
 
 const JSON: &str = "application/json";
+
+/// Paths, without the version, to which bodies are sent.
+const POSTED: [&str; 4] = ["/chat/completions", "/completions", "/messages", "/messages/count_tokens"];
+
+/// The path without the version.
+fn unversioned(path: &str) -> &str {
+    path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path)
+}
+
+/// Whether who asks for this path expects the errors of Anthropic's API.
+pub(super) fn is_anthropic(path: &str) -> bool {
+    unversioned(path).strip_prefix("/messages").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 /// Answers a request. The account goes with a stream, which is over later.
 ///
@@ -35,9 +50,8 @@ pub(super) async fn reply(
     account: &mut Option<Account>,
 ) -> Result<Reply, ApiError> {
     shared.access.check_place(&request.headers)?;
-    let path = request.uri.path();
-    let path = path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path);
-    let post = matches!(path, "/chat/completions" | "/completions");
+    let path = unversioned(request.uri.path());
+    let post = POSTED.contains(&path);
     let get = matches!(path, "/" | "/health" | "/metrics" | "/models") || path.starts_with("/models/");
     let allow = if post { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
     match request.method {
@@ -61,6 +75,8 @@ pub(super) async fn reply(
         "/models" => Ok(Reply::Text(JSON, models::list(&*served(shared)?).to_string())),
         "/chat/completions" => complete(shared, client, (request, body), account, chat::prepare).await,
         "/completions" => complete(shared, client, (request, body), account, completion::prepare).await,
+        "/messages" => complete(shared, client, (request, body), account, messages::prepare).await,
+        "/messages/count_tokens" => count(shared, (request, body), messages::count).await,
         path => {
             let id = path.strip_prefix("/models/").unwrap_or_default();
             Ok(Reply::Text(JSON, models::one(&*served(shared)?, id)?.to_string()))
@@ -77,7 +93,7 @@ fn absent(path: &str) -> ApiError {
         );
     }
     ApiError::not_found(
-        "nothing is here: there are /v1/chat/completions, /v1/completions, /v1/models, /health and /metrics",
+        "nothing is here: there are /v1/chat/completions, /v1/completions, /v1/messages, /v1/models, /health and /metrics",
     )
 }
 
@@ -91,14 +107,15 @@ fn served(shared: &Shared) -> Result<Arc<Served>, ApiError> {
 /// Makes jobs of a body.
 type Prepare = fn(Vec<u8>, &Served, IpAddr, Instant) -> Result<Prepared, ApiError>;
 
-async fn complete(
+/// Counts what a body asks for.
+type Count = fn(Vec<u8>, &Served) -> Result<Value, ApiError>;
+
+/// Reads a body and makes something of it.
+async fn parse<T: Send + 'static>(
     shared: &Arc<Shared>,
-    client: IpAddr,
     (request, body): (&Parts, &mut Incoming),
-    account: &mut Option<Account>,
-    prepare: Prepare,
-) -> Result<Reply, ApiError> {
-    let since = Instant::now();
+    make: impl FnOnce(RequestBody, &Served) -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
     check_json(&request.headers)?;
     let served = served(shared)?;
     let body = body::read(shared, body).await?;
@@ -107,24 +124,38 @@ async fn complete(
         true => Arc::clone(&shared.dear).acquire_owned().await.ok(),
         false => None,
     };
-    let prepared = tokio::task::spawn_blocking(move || {
+    let made = tokio::task::spawn_blocking(move || {
         let _turn = turn;
-        let body::RequestBody { bytes, memory, .. } = body;
-        let mut prepared = prepare(bytes, &served, client, since)?;
+        make(body, &served)
+    });
+    made.await.unwrap_or_else(|_| {
+        shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
+        Err(ApiError::server("a fault of the program ended this request"))
+    })
+}
+
+async fn count(shared: &Arc<Shared>, asked: (&Parts, &mut Incoming), count: Count) -> Result<Reply, ApiError> {
+    let counted = parse(shared, asked, move |body, served| count(body.bytes, served)).await?;
+    Ok(Reply::Text(JSON, counted.to_string()))
+}
+
+async fn complete(
+    shared: &Arc<Shared>,
+    client: IpAddr,
+    asked: (&Parts, &mut Incoming),
+    account: &mut Option<Account>,
+    prepare: Prepare,
+) -> Result<Reply, ApiError> {
+    let since = Instant::now();
+    let prepared = parse(shared, asked, move |body, served| {
+        let mut prepared = prepare(body.bytes, served, client, since)?;
         // Pictures wait as they came, and are as large.
         if let Some(job) = prepared.jobs.iter_mut().find(|job| !job.pictures.files.is_empty()) {
-            job.pictures.memory = memory;
+            job.pictures.memory = body.memory;
         }
         Ok(prepared)
-    })
-    .await;
-    let Prepared { jobs, events, dialect, stream } = match prepared {
-        Ok(prepared) => prepared?,
-        Err(_) => {
-            shared.metrics.panics.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            return Err(ApiError::server("a fault of the program ended this request"));
-        }
-    };
+    });
+    let Prepared { jobs, events, dialect, headers, stream } = prepared.await?;
     let shape = Shape { n_prompt: jobs.len(), n: jobs.first().map_or(1, |job| job.n) };
     for job in jobs {
         shared.queue.push(job).map_err(|refused| match refused {
@@ -137,11 +168,12 @@ async fn complete(
         admitted.map_err(|_| ApiError::unavailable("no answer of those before it came to its end in time"))??;
     if stream {
         let account = account.take().expect("an account until it is given away");
-        return Ok(Reply::Events(Box::new(EventBody::new(admitted, account))));
+        let content = Content::Events(Box::new(EventBody::new(admitted, account)));
+        return Ok(Reply::Answer { content, headers });
     }
     let (answer, usage) = admitted.whole().await?;
     if let Some(account) = account {
         account.line.tokens = Some(usage.tokens());
     }
-    Ok(Reply::Text(JSON, answer.to_string()))
+    Ok(Reply::Answer { content: Content::Whole(answer.to_string().into()), headers })
 }

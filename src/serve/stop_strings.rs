@@ -6,26 +6,27 @@ pub(super) struct StopStrings {
     stops: Vec<String>,
     /// The end of the text that may begin a stop.
     held: String,
-    found: bool,
+    found: Option<usize>,
 }
 
 impl StopStrings {
     /// None of these is empty.
     pub fn new(stops: Vec<String>) -> StopStrings {
         debug_assert!(stops.iter().all(|stop| !stop.is_empty()));
-        StopStrings { stops, held: String::new(), found: false }
+        StopStrings { stops, held: String::new(), found: None }
     }
 
     /// The text goes on; returns what can be passed on. Behind a stop that is nothing.
     pub fn push(&mut self, text: &str) -> String {
-        if self.found {
+        if self.found.is_some() {
             return String::new();
         }
         self.held.push_str(text);
         // The one that is complete first, however much comes at once.
-        let ends = self.stops.iter().filter_map(|stop| self.held.find(stop).map(|at| (at + stop.len(), at)));
-        if let Some((_, at)) = ends.min() {
-            self.found = true;
+        let ends = self.stops.iter().enumerate();
+        let ends = ends.filter_map(|(i, stop)| self.held.find(stop).map(|at| (at + stop.len(), at, i)));
+        if let Some((_, at, i)) = ends.min() {
+            self.found = Some(i);
             self.held.truncate(at);
             return std::mem::take(&mut self.held);
         }
@@ -40,13 +41,13 @@ impl StopStrings {
         !self.held.is_empty()
     }
 
-    /// Whether a stop has come.
-    pub fn found(&self) -> bool {
+    /// The number of the stop that has come, if one has.
+    pub fn found(&self) -> Option<usize> {
         self.found
     }
 
-    /// The text is over; returns what was held back, and whether a stop has come.
-    pub fn finish(&mut self) -> (String, bool) {
+    /// The text is over; returns what was held back, and which stop has come, if any.
+    pub fn finish(&mut self) -> (String, Option<usize>) {
         (std::mem::take(&mut self.held), self.found)
     }
 }
@@ -55,7 +56,7 @@ impl StopStrings {
 mod tests {
     use super::*;
 
-    fn cut(text: &str, stops: &[&str], piece: usize) -> (String, bool) {
+    fn cut(text: &str, stops: &[&str], piece: usize) -> (String, Option<usize>) {
         let mut scan = StopStrings::new(stops.iter().map(|&stop| stop.to_owned()).collect());
         let chars: Vec<char> = text.chars().collect();
         let out: String = chars.chunks(piece).map(|piece| scan.push(&piece.iter().collect::<String>())).collect();
@@ -66,14 +67,14 @@ mod tests {
     #[test]
     fn a_stop_is_found_however_the_text_is_cut() {
         for (text, stops, expected, found) in [
-            ("one END two", &["END"][..], "one ", true),
-            ("one EN two", &["END"], "one EN two", false),
-            ("aaab", &["aab"], "a", true),
-            ("abcabd", &["abd", "cab"], "ab", true),
-            ("größe ä!", &["ä!"], "größe ", true),
-            ("12345", &["45", "234"], "1", true),
-            ("no stop at all", &[], "no stop at all", false),
-            ("ends with E", &["END"], "ends with E", false),
+            ("one END two", &["END"][..], "one ", Some(0)),
+            ("one EN two", &["END"], "one EN two", None),
+            ("aaab", &["aab"], "a", Some(0)),
+            ("abcabd", &["abd", "cab"], "ab", Some(1)),
+            ("größe ä!", &["ä!"], "größe ", Some(0)),
+            ("12345", &["45", "234"], "1", Some(1)),
+            ("no stop at all", &[], "no stop at all", None),
+            ("ends with E", &["END"], "ends with E", None),
         ] {
             for piece in 1..=text.chars().count() {
                 assert_eq!(cut(text, stops, piece), (expected.to_owned(), found), "{text:?} by {piece}");

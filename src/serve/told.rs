@@ -55,8 +55,8 @@ impl Told {
         told
     }
 
-    /// The answer is over: what is still to be told, and whether a stop has come.
-    pub fn finish(&mut self) -> (Option<Event>, bool) {
+    /// The answer is over: what is still to be told, and which stop has come, if any.
+    pub fn finish(&mut self) -> (Option<Event>, Option<usize>) {
         let (text, found) = self.stops.finish();
         let mut told = self.tell(text);
         if let Some(end) = self.end.take() {
@@ -75,7 +75,7 @@ impl Told {
 
     /// Whether a stop has come.
     pub fn is_stopped(&self) -> bool {
-        self.stops.found()
+        self.stops.found().is_some()
     }
 
     fn tell(&mut self, text: String) -> Option<Event> {
@@ -96,7 +96,7 @@ impl Told {
 mod tests {
     use super::*;
 
-    fn follow(pieces: &[&str], stops: &[&str]) -> (String, String, bool) {
+    fn follow(pieces: &[&str], stops: &[&str]) -> (String, String, Option<usize>) {
         let mut told = Told::new(stops.iter().map(|&stop| stop.to_owned()).collect());
         let mut events = Vec::new();
         for piece in pieces {
@@ -117,10 +117,10 @@ mod tests {
     #[test]
     fn the_tokens_joined_are_the_text() {
         for (pieces, stops, text, found) in [
-            (&["a", "bc", " d"][..], &[][..], "abc d", false),
-            (&["\n\n", "a", "b"], &[], "ab", false),
-            (&["a", " E", "N", "x"], &["END"], "a ENx", false),
-            (&["a", " E", "ND", "x"], &[" END"], "a", true),
+            (&["a", "bc", " d"][..], &[][..], "abc d", None),
+            (&["\n\n", "a", "b"], &[], "ab", None),
+            (&["a", " E", "N", "x"], &["END"], "a ENx", None),
+            (&["a", " E", "ND", "x"], &[" END"], "a", Some(0)),
         ] {
             assert_eq!(follow(pieces, stops), (text.to_owned(), text.to_owned(), found));
         }

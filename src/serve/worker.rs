@@ -364,7 +364,7 @@ impl<'a> Worker<'a> {
             self.write_all(&seats, &sequence, answers, runner);
         } else {
             self.at_work(first).stage = Stage::Reading(seats);
-            let task = Task { n_max: 0, calls: None, loop_guard: false, ..self.task(first, n) };
+            let task = Task { n_max: 0, constraint: None, calls: None, loop_guard: false, ..self.task(first, n) };
             self.sit(first, 0, sequence, task, answers, runner);
         }
     }
@@ -378,6 +378,7 @@ impl<'a> Worker<'a> {
             checkpoint_at,
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
+            constraint: job.grammar.as_ref().map(|grammar| grammar.constraint()),
             calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
             loop_guard: self.shared.served.get().is_some_and(|served| served.loop_guard),
         }
@@ -503,13 +504,13 @@ impl<'a> Worker<'a> {
             Stage::Writing { choice, scan } => {
                 let choice = *choice;
                 let (rest, found) = scan.borrow_mut().finish();
-                if let Some(before) = before_stop.take().filter(|_| found) {
+                if let Some(before) = before_stop.take().filter(|_| found.is_some()) {
                     self.known.keep_spare(lease, &before);
                 }
                 if let Some(rest) = rest {
                     let _ = job.events.try_send((job.first_choice + choice, rest));
                 }
-                if !found && outcome.stop == Stop::End {
+                if found.is_none() && outcome.stop == Stop::End {
                     self.keep_turn(&job, choice, &outcome);
                 }
                 let mut finish = finish_of(&outcome, found);
@@ -519,7 +520,7 @@ impl<'a> Worker<'a> {
                 let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
             }
             Stage::Reading(_) | Stage::Scoring(..) | Stage::Waiting => {
-                let finish = finish_of(&outcome, false);
+                let finish = finish_of(&outcome, None);
                 for choice in 0..job.n {
                     let finish = Finish { n_cached, reuse, ..finish };
                     let _ = job.events.try_send((job.first_choice + choice, Event::Finished(Box::new(finish))));
@@ -572,15 +573,16 @@ fn failure(error: &Error) -> ApiError {
     ApiError::server(error.to_string())
 }
 
-fn finish_of(outcome: &Outcome, stopped: bool) -> Finish {
-    let reason = match outcome.stop {
-        _ if stopped => Reason::Stop,
-        Stop::End if outcome.calls.iter().any(|call| call.is_whole) => Reason::Calls,
-        Stop::End => Reason::Stop,
-        Stop::Length | Stop::ContextFull => Reason::Length,
-        Stop::Repetition => Reason::Repetition,
+fn finish_of(outcome: &Outcome, stop: Option<usize>) -> Finish {
+    let reason = match (stop, outcome.stop) {
+        (Some(stop), _) => Reason::StopString(stop),
+        (None, Stop::End) if outcome.calls.iter().any(|call| call.is_whole) => Reason::Calls,
+        (None, Stop::End) => Reason::Stop,
+        (None, Stop::Length) => Reason::Length,
+        (None, Stop::ContextFull) => Reason::ContextFull,
+        (None, Stop::Repetition) => Reason::Repetition,
         // Of those whose clients have left, nobody asks.
-        Stop::Interrupted => Reason::Shutdown,
+        (None, Stop::Interrupted) => Reason::Shutdown,
     };
     Finish::new(outcome, reason)
 }

@@ -194,6 +194,29 @@ impl Tokenizer {
         self.encode_segments(self.added.split(text, special, &[]))
     }
 
+    /// Tokens whose bytes together are these, none of them an added token: as a text is written of which the model is to see every
+    /// byte. Where that is not what composition and merges give, it is a token for each byte.
+    pub fn encode_bytes(&self, bytes: &[u8]) -> Vec<u32> {
+        let mut ids = Vec::new();
+        for chunk in bytes.utf8_chunks() {
+            let start = ids.len();
+            ids.extend(self.encode_segments(std::iter::once(Segment::Text(chunk.valid()))));
+            let mut found = Vec::with_capacity(chunk.valid().len());
+            ids[start..].iter().for_each(|&id| self.push_bytes(id, &mut found));
+            if found != chunk.valid().as_bytes() {
+                ids.truncate(start);
+                ids.extend(chunk.valid().bytes().map(|byte| self.byte_token(byte)));
+            }
+            ids.extend(chunk.invalid().iter().map(|&byte| self.byte_token(byte)));
+        }
+        ids
+    }
+
+    /// The token of a byte.
+    pub fn byte_token(&self, byte: u8) -> u32 {
+        self.bytes[usize::from(byte)]
+    }
+
     /// The tokens of a text that a template made: control tokens are recognised except where the text says otherwise.
     pub fn encode_prompt(&self, prompt: &Prompt) -> Vec<u32> {
         self.encode_segments(self.added.split(&prompt.text, Special::Parse, &prompt.literal))

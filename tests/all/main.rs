@@ -7,6 +7,7 @@ mod batch;
 mod chat;
 mod cli_logits;
 mod company;
+mod constrain;
 mod drafts;
 mod gguf;
 mod gguf_properties;

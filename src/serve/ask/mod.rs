@@ -2,6 +2,7 @@
 //!
 //! A dialect reads its body into an [`Ask`]; what becomes of that is the same for all of them.
 
+pub(super) mod content;
 pub(super) mod conversation;
 pub(super) mod fields;
 pub(super) mod sampling;
@@ -64,6 +65,9 @@ impl Ask {
     pub fn job(mut self, served: &Served, client: IpAddr, since: Instant) -> Result<(Job, EventsOf), ApiError> {
         let n_max = self.sampling.most_tokens(1)?.unwrap_or(usize::MAX);
         let Begun { ids, pictures, turn, thinks, thinking } = self.begin(served)?;
+        if ids.len() >= served.n_ctx {
+            return Err(ApiError::too_long(self.at, ids.len(), served.n_ctx));
+        }
         let Ask { mut sampling, n, calls, logprobs, fault, .. } = self;
         let (sender, events) = event::channel(n);
         let job = Job {
@@ -72,9 +76,9 @@ impl Ask {
             rows: Vec::new(),
             pictures,
             turn,
-
             thinks,
             calls,
+            grammar: None,
             sampling: sampling.settings(served.sampling[usize::from(thinking)])?,
             biases: sampling.biases(served.tokenizer.n_vocab())?,
             seed: sampling.seed(),
@@ -89,6 +93,14 @@ impl Ask {
             events: sender,
         };
         Ok((job, events))
+    }
+
+    /// The tokens of its prompt, which may be more than fit.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub fn count(mut self, served: &Served) -> Result<usize, ApiError> {
+        Ok(self.begin(served)?.ids.len())
     }
 
     /// Renders the prompt.
@@ -128,9 +140,6 @@ impl Ask {
         };
         if ids.is_empty() {
             return Err(ApiError::field(at, "the prompt has no tokens"));
-        }
-        if ids.len() >= served.n_ctx {
-            return Err(ApiError::too_long(at, ids.len(), served.n_ctx));
         }
         let is_open = thinks.after(&ids, tokenizer).thought() == Thought::Unfinished;
         let thinking = budget != Some(0) && (is_open || wish.on.or(served.thinking) == Some(true));

@@ -52,7 +52,7 @@ struct StreamOptions {
 /// One text or several.
 #[derive(Deserialize)]
 #[serde(try_from = "Value")]
-struct Stop(Vec<String>);
+pub(in crate::serve) struct Stop(pub Vec<String>);
 
 impl TryFrom<Value> for Stop {
     type Error = String;
@@ -163,6 +163,11 @@ impl Sampling {
                 Err(ApiError::field(name, format!("expected {least} or more, or -1 for no limit, not {most}")))
             }
         }
+    }
+
+    /// Takes these limits, as their dialect has them, whatever else the body says of them.
+    pub fn limit(&mut self, most_tokens: Option<i64>, stop: Option<Stop>) {
+        (self.max_completion_tokens, self.max_tokens, self.stop) = (None, most_tokens, stop);
     }
 
     /// Answers wanted.

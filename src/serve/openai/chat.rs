@@ -2,7 +2,6 @@
 
 use super::chat_answer::ChatDialect;
 use super::messages::{Message, conversation};
-use super::prepared::Prepared;
 use crate::serve::ask::Ask;
 use crate::serve::ask::fields::fields;
 use crate::serve::ask::sampling::Sampling;
@@ -11,6 +10,7 @@ use crate::serve::ask::tools;
 use crate::serve::error::ApiError;
 use crate::serve::job::CallsAsked;
 use crate::serve::logprobs::Wanted;
+use crate::serve::prepared::Prepared;
 use crate::serve::shared::Served;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -179,7 +179,7 @@ pub(in crate::serve) fn prepare(
     let (job, events) = ask.job(served, client, since)?;
     let progress = chat.return_progress == Some(true);
     let dialect = ChatDialect::new(&served.about, include_usage, progress, logprobs, since);
-    Ok(Prepared { jobs: vec![job], events, dialect: Box::new(dialect), stream })
+    Ok(Prepared { jobs: vec![job], events, dialect: Box::new(dialect), headers: Vec::new(), stream })
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Answers of `/v1/chat/completions`: chunks of a stream, and the whole.
 
-use super::envelope::{finish_reason, millis, now, stopped, timings, usage_json, write_event};
+use super::envelope::{finish_reason, millis, now, timings, usage_json, write_event};
 use crate::serve::error::ApiError;
 use crate::serve::event::{Event, Reason};
 use crate::serve::logprobs::TokenLogprob;
+use crate::serve::parts::Call;
 use crate::serve::random;
-use crate::serve::reply::{Call, Choice, Dialect, Usage};
+use crate::serve::reply::{Choice, Dialect, Usage};
 use crate::serve::shared::ModelCard;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -88,7 +89,7 @@ impl ChatDialect {
         let choice = json!({
             "index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": reason.map(finish_reason),
         });
-        self.chunk(json!([choice]), reason.and_then(stopped), out);
+        self.chunk(json!([choice]), reason.and_then(Reason::remark), out);
     }
 }
 
@@ -145,20 +146,20 @@ impl Dialect for ChatDialect {
         write_event(&error.to_json(), out);
     }
 
-    fn whole(&mut self, choices: &[Choice], usage: &Usage) -> Value {
+    fn whole(&mut self, choices: &[Choice], usage: &Usage) -> Result<Value, ApiError> {
         let choices_json = choices.iter().enumerate().map(|(i, choice)| {
-            let mut message = json!({"role": "assistant", "content": choice.text, "refusal": null});
-            if !choice.reasoning.is_empty() {
-                message["reasoning_content"] = choice.reasoning.as_str().into();
+            let (reasoning, text) = (choice.parts.reasoning(), choice.parts.text());
+            let call = |Call { id, name, arguments }: &Call| {
+                json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+            };
+            let calls: Vec<Value> = choice.parts.calls().map(call).collect();
+            let content = (!text.is_empty() || calls.is_empty()).then_some(text);
+            let mut message = json!({"role": "assistant", "content": content, "refusal": null});
+            if !reasoning.is_empty() {
+                message["reasoning_content"] = reasoning.into();
             }
-            if !choice.calls.is_empty() {
-                if choice.text.is_empty() {
-                    message["content"] = Value::Null;
-                }
-                let call = |Call { id, name, arguments }: &Call| {
-                    json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
-                };
-                message["tool_calls"] = choice.calls.iter().map(call).collect();
+            if !calls.is_empty() {
+                message["tool_calls"] = calls.into();
             }
             let reason = choice.reason.map(finish_reason);
             json!({"index": i, "finish_reason": reason, "logprobs": self.logprobs(&choice.tokens), "message": message})
@@ -166,9 +167,9 @@ impl Dialect for ChatDialect {
         let mut whole = self.envelope("chat.completion", choices_json.collect());
         whole["usage"] = usage_json(usage);
         whole["timings"] = timings(usage);
-        if let Some((key, value)) = choices.iter().filter_map(|choice| choice.reason).find_map(stopped) {
+        if let Some((key, value)) = choices.iter().filter_map(|choice| choice.reason).find_map(Reason::remark) {
             whole[key] = value;
         }
-        whole
+        Ok(whole)
     }
 }

@@ -1,15 +1,15 @@
 //! `POST /v1/completions`: texts that are continued as they are, control tokens in them included.
 
-use super::envelope::{finish_reason, now, stopped, timings, usage_json, write_event};
-use super::prepared::Prepared;
+use super::envelope::{finish_reason, now, timings, usage_json, write_event};
 use super::text_logprobs::TextLogprobs;
 use crate::serve::ask::fields::fields;
 use crate::serve::ask::sampling::Sampling;
 use crate::serve::error::ApiError;
-use crate::serve::event::{self, Event};
+use crate::serve::event::{self, Event, Reason};
 use crate::serve::job::{Job, Thinks};
 use crate::serve::logprobs::{TokenLogprob, Wanted};
 use crate::serve::pictures::Pictures;
+use crate::serve::prepared::Prepared;
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
 use crate::serve::shared::{ModelCard, Served};
@@ -103,6 +103,7 @@ pub(in crate::serve) fn prepare(
         turn: None,
         thinks: Thinks::Never,
         calls: None,
+        grammar: None,
         sampling: settings,
         biases: Arc::clone(&biases),
         seed,
@@ -118,7 +119,7 @@ pub(in crate::serve) fn prepare(
     };
     let jobs = prompts.into_iter().enumerate().map(job).collect();
     let dialect = Box::new(CompletionDialect::new(&served.about, sampling.include_usage(), echoed, n, logprobs));
-    Ok(Prepared { jobs, events, dialect, stream: sampling.stream == Some(true) })
+    Ok(Prepared { jobs, events, dialect, headers: Vec::new(), stream: sampling.stream == Some(true) })
 }
 
 /// The prompts, which are a text or its tokens, or a list of such.
@@ -300,7 +301,7 @@ impl Dialect for CompletionDialect {
         write_event(&error.to_json(), out);
     }
 
-    fn whole(&mut self, choices: &[Choice], usage: &Usage) -> Value {
+    fn whole(&mut self, choices: &[Choice], usage: &Usage) -> Result<Value, ApiError> {
         let one = |(i, made): (usize, &Choice)| {
             let echo = &self.echoed[i / self.n];
             let mut logprobs = TextLogprobs::new(0);
@@ -310,15 +311,15 @@ impl Dialect for CompletionDialect {
                 logprobs = TextLogprobs::new(echo.text.chars().count());
             }
             logprobs.push(&made.tokens);
-            let text = format!("{}{}", echo.text, made.text);
+            let text = format!("{}{}", echo.text, made.parts.text());
             choice(i, &text, logprobs.json(self.logprobs.is_some()), made.reason.map(finish_reason))
         };
         let mut whole = self.envelope(choices.iter().enumerate().map(one).collect());
         whole["usage"] = usage_json(usage);
         whole["timings"] = timings(usage);
-        if let Some((key, value)) = choices.iter().filter_map(|choice| choice.reason).find_map(stopped) {
+        if let Some((key, value)) = choices.iter().filter_map(|choice| choice.reason).find_map(Reason::remark) {
             whole[key] = value;
         }
-        whole
+        Ok(whole)
     }
 }

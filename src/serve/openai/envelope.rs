@@ -19,20 +19,10 @@ pub(super) fn write_event(value: &Value, out: &mut String) {
 /// OpenAI's word for why an answer ended.
 pub(super) fn finish_reason(reason: Reason) -> &'static str {
     match reason {
-        Reason::Stop => "stop",
+        Reason::Stop | Reason::StopString(_) => "stop",
         Reason::Calls => "tool_calls",
-        Reason::Length | Reason::Repetition | Reason::Shutdown => "length",
+        Reason::Length | Reason::ContextFull | Reason::Repetition | Reason::Shutdown => "length",
     }
-}
-
-/// What ended an answer, where OpenAI has no word for it.
-pub(super) fn stopped(reason: Reason) -> Option<(&'static str, Value)> {
-    let why = match reason {
-        Reason::Stop | Reason::Calls | Reason::Length => return None,
-        Reason::Repetition => "repetition",
-        Reason::Shutdown => "shutdown",
-    };
-    Some(("qwen_edge", json!({"stopped": why})))
 }
 
 /// Tokens.

@@ -1,13 +1,10 @@
 //! Messages as clients of OpenAI's chat send them.
 
+use crate::serve::ask::content::{arguments_of, content_of, result, short};
 use crate::serve::ask::conversation::{Conversation, Prefill, turn};
 use crate::serve::error::ApiError;
-use crate::serve::pictures::PictureFile;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-
-/// Characters of a role or type that an error repeats.
-const LONGEST_WORD: usize = 40;
+use serde_json::Value;
 
 /// A message of a client.
 #[derive(Deserialize)]
@@ -33,38 +30,29 @@ pub(super) fn conversation(messages: Vec<Message>) -> Result<Conversation, ApiEr
     let mut all = Conversation::default();
     for (i, mut message) in messages.into_iter().enumerate() {
         let at = format!("messages[{i}]");
-        let Content { text, parts } = content_of(message.content.take(), &at, &mut all.pictures)?;
-        all.n_byte += text.len();
+        let content = content_of(message.content.take(), &format!("{at}.content"), &mut all.pictures)?;
+        all.n_byte += content.text.len();
         match &*message.role {
-            "user" if !parts.is_empty() => all.messages.push(turn("user", parts)),
-            "tool" | "function" if !parts.is_empty() => all.messages.push(result(message.tool_call_id, parts)),
-            _ if !parts.is_empty() => {
+            "user" => all.messages.push(turn("user", content.into_value())),
+            "tool" | "function" => {
+                all.messages.push(result(message.tool_call_id.as_deref(), content.into_value()));
+            }
+            _ if content.has_pictures() => {
                 return Err(ApiError::unsupported(&at, "pictures are shown by the user, or by a tool"));
             }
-            "system" | "developer" => all.push_system(text),
-            "user" => all.messages.push(turn("user", text)),
-            "tool" | "function" => all.messages.push(result(message.tool_call_id, text)),
+            "system" | "developer" => all.push_system(content.text),
             "assistant" if i + 1 == n && message.tool_calls.as_ref().is_none_or(Vec::is_empty) => {
-                all.prefill = Some(Prefill(text));
+                all.prefill = Some(Prefill(content.text));
             }
-            "assistant" => all.messages.push(assistant(&message, text)),
+            "assistant" => all.messages.push(assistant(&message, content.text)),
             role => {
-                let role: String = role.chars().take(LONGEST_WORD).collect();
+                let role = short(role);
                 let expected = "expected system, developer, user, assistant or tool";
                 return Err(ApiError::field(format!("{at}.role"), format!("{expected}, not {role:?}")));
             }
         }
     }
     Ok(all)
-}
-
-/// What a call gave.
-fn result(call: Option<String>, content: impl Into<Value>) -> Value {
-    let mut result = turn("tool", content);
-    if let Some(call) = call {
-        result["tool_call_id"] = call.into();
-    }
-    result
 }
 
 fn assistant(message: &Message, text: String) -> Value {
@@ -79,74 +67,19 @@ fn assistant(message: &Message, text: String) -> Value {
     turn
 }
 
-/// A call with its arguments as an object: in this API they are a string. What is no object stays as it is, under a
-/// name.
+/// A call with its arguments as an object: in this API they are a string.
 fn with_object(mut call: Value) -> Value {
     let function = if call.get("function").is_some_and(Value::is_object) { &mut call["function"] } else { &mut call };
     let Some(function) = function.as_object_mut() else { return call };
-    let arguments = match function.get("arguments") {
-        Some(Value::String(text)) => match serde_json::from_str(text) {
-            Ok(Value::Object(arguments)) => arguments,
-            _ => Map::from_iter([("arguments".to_owned(), text.as_str().into())]),
-        },
-        Some(Value::Object(_)) => return call,
-        _ => Map::new(),
-    };
+    let arguments = arguments_of(function.get("arguments"));
     function.insert("arguments".to_owned(), arguments.into());
     call
-}
-
-/// What a message says.
-#[derive(Default)]
-struct Content {
-    text: String,
-    /// The texts and the places of pictures, as templates take them, if there are pictures.
-    parts: Vec<Value>,
-}
-
-/// The content of a message: a string, parts of which each has a text or a picture, or nothing.
-fn content_of(content: Option<Value>, at: &str, pictures: &mut Vec<PictureFile>) -> Result<Content, ApiError> {
-    let parts = match content {
-        None => return Ok(Content::default()),
-        Some(Value::String(text)) => return Ok(Content { text, parts: Vec::new() }),
-        Some(Value::Array(parts)) => parts,
-        Some(_) => return Err(ApiError::field(format!("{at}.content"), "expected a string or a list of parts")),
-    };
-    let mut whole = Content::default();
-    let n_before = pictures.len();
-    for (i, part) in parts.iter().enumerate() {
-        let at = format!("{at}.content[{i}]");
-        let text = |key: &str| part.get(key).and_then(Value::as_str);
-        let said = match text("type") {
-            Some("text" | "input_text" | "output_text") => {
-                text("text").ok_or_else(|| ApiError::field(format!("{at}.text"), "expected a string"))?
-            }
-            Some("refusal") => text("refusal").unwrap_or_default(),
-            Some("image_url" | "input_image") => {
-                let url = part.get("image_url").and_then(|url| url.as_str().or_else(|| url.get("url")?.as_str()));
-                let url = url.ok_or_else(|| ApiError::field(format!("{at}.image_url"), "expected a data URL"))?;
-                pictures.push(PictureFile::of(url, at)?);
-                whole.parts.push(json!({"type": "image"}));
-                continue;
-            }
-            Some(kind) => {
-                let kind: String = kind.chars().take(LONGEST_WORD).collect();
-                return Err(ApiError::unsupported(&at, format!("parts of type {kind:?} are not understood")));
-            }
-            None => return Err(ApiError::field(format!("{at}.type"), "expected a string")),
-        };
-        whole.text.push_str(said);
-        whole.parts.push(json!({"type": "text", "text": said}));
-    }
-    if pictures.len() == n_before {
-        whole.parts.clear();
-    }
-    Ok(whole)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn made(messages: Value) -> Result<Conversation, Value> {
         conversation(serde_json::from_value(messages).unwrap())

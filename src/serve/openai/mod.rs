@@ -6,5 +6,4 @@ pub(super) mod completion;
 mod envelope;
 mod messages;
 pub(super) mod models;
-pub(super) mod prepared;
 mod text_logprobs;

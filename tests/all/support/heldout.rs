@@ -3,6 +3,7 @@
 use super::levels;
 use qwen_edge::chat::Request;
 use qwen_edge::chat::thinking::{Channel, Thinking};
+use qwen_edge::constrain::Constraint;
 use qwen_edge::engine::answers::{Answers, Conversation, Waits};
 use qwen_edge::engine::context::text_rows;
 use qwen_edge::engine::draft::{Draft, Drafts};
@@ -99,7 +100,19 @@ pub fn answers(
     prompts: &[Prompt],
     order: &[usize],
     seats: usize,
+    how: (Settings, u64),
+) -> Vec<Answered> {
+    answers_that_keep_to(ready, prompts, order, seats, how, |_| None)
+}
+
+/// The same, the answer to each question keeping to its constraint.
+pub fn answers_that_keep_to(
+    ready: &mut Ready,
+    prompts: &[Prompt],
+    order: &[usize],
+    seats: usize,
     (settings, seed): (Settings, u64),
+    constraint: impl Fn(usize) -> Option<Constraint>,
 ) -> Vec<Answered> {
     let (_, vision_ids) = *ready.viewer.as_ref().unwrap();
     let n_embd = ready.runner.model().config.n_embd;
@@ -119,7 +132,8 @@ pub fn answers(
             let thinking = Thinking::after(&prompt.ids, &ready.tokenizer, None);
             let mut sampler = ready.sampler(settings, seed + i as u64);
             let (checkpoint_at, calls) = (Vec::new(), None);
-            let task = Task { prompt: rows, checkpoint_at, n_max: 160, thinking, calls, loop_guard: true };
+            let constraint = constraint(i);
+            let task = Task { prompt: rows, checkpoint_at, n_max: 160, thinking, constraint, calls, loop_guard: true };
             let answer = Answer::new(task, 0, &mut sampler).unwrap();
             let sequence = ready.runner.sequence();
             sitting[seat] = i;

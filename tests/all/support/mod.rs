@@ -10,6 +10,7 @@ pub mod heldout;
 pub mod http;
 #[cfg(unix)]
 pub mod hub;
+pub mod json_schema;
 pub mod ollama;
 pub mod program;
 pub mod rewrite;
