@@ -56,7 +56,7 @@ bench-cache: build ## what --cache costs short prompts and saves long ones: make
 	python3 scripts/bench_cache.py target/release/qwen-edge "$(MODEL)" $(ARGS)
 
 reuse-table: need-cargo ## what is read of prompts, against the least possible: agents, a chat, edits, retries, branches
-	$(CARGO) test --test all --locked -- --ignored --nocapture reuse::
+	$(CARGO) test --test all --locked -- --ignored --nocapture reuse::a_table
 
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
 	$(CARGO) test --workspace --locked -- --ignored
