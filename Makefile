@@ -43,9 +43,9 @@ clients: ## fetch the packages for Python that test-clients needs
 	@test -e $(CLIENTS)/bin/python || python3 -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --requirement tests/clients/requirements.txt
 
-test-clients: build clients ## packages for Python: openai and langchain-openai talk to the server, huggingface_hub shares its cache
-	$(CLIENTS)/bin/python tests/clients/with_openai.py target/release/qwen-edge models/demo-q8_0.gguf
-	$(CLIENTS)/bin/python tests/clients/with_langchain.py target/release/qwen-edge models/demo-q8_0.gguf
+test-clients: build clients ## packages for Python: openai, langchain-openai, anthropic and litellm talk to the server, huggingface_hub shares its cache
+	for client in openai openai_responses langchain anthropic litellm; do \
+		$(CLIENTS)/bin/python tests/clients/with_$$client.py target/release/qwen-edge models/demo-q8_0.gguf || exit 1; done
 	QWEN_EDGE_PYTHON=$(CLIENTS)/bin/python $(CARGO) test --locked --test all pull::the_hubs_own_client -- --ignored
 
 SOAK_SECONDS ?= 3600
