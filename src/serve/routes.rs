@@ -5,7 +5,7 @@ use super::account::Account;
 use super::anthropic::messages;
 use super::body::{self, Content, RequestBody};
 use super::bounds::CHEAP;
-use super::error::ApiError;
+use super::error::{ApiError, shortened};
 use super::http::Reply;
 use super::openai::{chat, completion, models};
 use super::prepared::Prepared;
@@ -171,7 +171,13 @@ async fn complete(
         }
         Ok(prepared)
     });
-    let Prepared { jobs, events, dialect, headers, stream } = prepared.await?;
+    let Prepared { jobs, events, dialect, mut headers, stream } = prepared.await?;
+    let relaxed = jobs.iter().filter_map(|job| job.grammar.as_ref()).flat_map(|grammar| grammar.relaxed());
+    let relaxed: Vec<String> = relaxed.map(|place| plain(&place.to_string())).collect();
+    if !relaxed.is_empty() {
+        headers.push(("x-qwen-edge-relaxed", shortened(relaxed.join(", "))));
+    }
+    account.iter_mut().for_each(|account| account.line.relaxed.clone_from(&relaxed));
     let shape = Shape { n_prompt: jobs.len(), n: jobs.first().map_or(1, |job| job.n) };
     for job in jobs {
         shared.queue.push(job).map_err(|refused| match refused {
@@ -192,4 +198,9 @@ async fn complete(
         account.line.tokens = Some(usage.tokens());
     }
     Ok(Reply::Answer { content: Content::Whole(answer.to_string().into()), headers })
+}
+
+/// A text as a header and a line of the log may hold it: other characters than those of ASCII as `?`.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect()
 }

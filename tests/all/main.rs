@@ -38,6 +38,8 @@ mod serve_dialects;
 mod serve_hostile;
 #[cfg(target_os = "linux")]
 mod serve_reuse;
+#[cfg(target_os = "linux")]
+mod serve_schema;
 mod serve_tools;
 mod shelf;
 #[cfg(target_os = "linux")]
