@@ -31,6 +31,9 @@ const PARALLEL: [u16; 3] = [4, 2, 1];
 /// many at least.
 const STATES: usize = 6;
 
+/// How long nothing must have been answered before the folder of --cache is written.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// Answer over HTTP, as OpenAI's API does: chat completions at http://127.0.0.1:8080/v1.
 ///
 /// Only programs on this machine can reach it unless --host says otherwise, and no page of a web site can use it. It
@@ -202,7 +205,8 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     let folder = args.cache.as_deref().map(CacheFolder::open).transpose()?;
     let name = printable::line(file.gguf().string("general.name").ok().flatten().unwrap_or("unnamed model"));
     let cache = folder.map(|folder| args.kept.cache(folder, file.fingerprint(), name.into_owned()));
-    let folder = cache.map(|cache| KeptInFolder { cache, tell: Box::new(move |note| form.say(note)) });
+    let quiet = QUIET / args.hurry;
+    let folder = cache.map(|cache| KeptInFolder { cache, quiet, tell: Box::new(move |note| form.say(note)) });
     let ready = args.ready(file)?;
     signals::loaded();
     args.note(&advice::plan_line(&ready.plan));
