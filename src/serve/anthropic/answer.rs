@@ -242,6 +242,7 @@ mod tests {
             decode: Duration::ZERO,
             n_drafted: 0,
             n_accepted: 0,
+            reuse: None,
         };
         Event::Finished(Box::new(outcome))
     }

@@ -3,6 +3,7 @@
 use super::answer::{Echo, ResponseDialect};
 use super::input::conversation;
 use crate::serve::ask::Ask;
+use crate::serve::ask::answer_form::AnswerForm;
 use crate::serve::ask::fields::fields;
 use crate::serve::ask::sampling::Sampling;
 use crate::serve::ask::thinking::{Effort, ThinkingWish};
@@ -56,6 +57,26 @@ struct TextField {
 struct TextFormat {
     #[serde(rename = "type")]
     kind: Option<String>,
+    schema: Option<Value>,
+    strict: Option<bool>,
+}
+
+impl TextFormat {
+    /// What the answer keeps to, if to anything.
+    fn form(self) -> Result<Option<AnswerForm>, ApiError> {
+        match self.kind.as_deref() {
+            Some("text") => Ok(None),
+            Some("json_object") => {
+                Ok(Some(AnswerForm { at: "text.format", schema: json!({"type": "object"}), is_strict: true }))
+            }
+            Some("json_schema") => {
+                let at = "text.format.schema";
+                let schema = self.schema.ok_or_else(|| ApiError::field(at, "is missing"))?;
+                Ok(Some(AnswerForm { at, schema, is_strict: self.strict == Some(true) }))
+            }
+            _ => Err(ApiError::field("text.format.type", "expected text, json_object or json_schema")),
+        }
+    }
 }
 
 impl Request {
@@ -72,13 +93,7 @@ impl Request {
                 return Err(ApiError::unsupported(field, why));
             }
         }
-        match self.text.as_ref().and_then(|text| text.format.as_ref()).map(|format| format.kind.as_deref()) {
-            None | Some(Some("text")) => Ok(()),
-            Some(Some("json_object" | "json_schema")) => {
-                Err(ApiError::unsupported("text.format", "this server does not hold answers to a schema yet"))
-            }
-            Some(_) => Err(ApiError::field("text.format.type", "expected text")),
-        }
+        Ok(())
     }
 
     fn includes(&self, what: &str) -> bool {
@@ -108,6 +123,7 @@ impl Request {
         let (offer, ignored) = unwrapped(self.tools.as_deref().unwrap_or_default(), "function", "parameters")?;
         let choice = choice(self.tool_choice.as_ref(), &offer)?;
         let effort = self.reasoning.as_ref().and_then(|reasoning| reasoning.effort);
+        let format = self.text.take().and_then(|text| text.format);
         let ask = Ask {
             logprobs: self.logprobs()?,
             conversation: conversation(self.instructions.take(), self.input.take())?,
@@ -117,6 +133,7 @@ impl Request {
             n: 1,
             thinking: effort.map_or_else(ThinkingWish::default, Effort::wish),
             calls: asked(offer, choice, self.parallel_tool_calls, "call_"),
+            form: format.map(TextFormat::form).transpose()?.flatten(),
             kwargs: Map::new(),
         };
         Ok((ask, ignored))
@@ -179,10 +196,15 @@ mod tests {
             (json!({"conversation": {"id": "conv_1"}}), "conversation"),
             (json!({"prompt": {"id": "pmpt_1"}}), "prompt"),
             (json!({"background": true}), "background"),
-            (json!({"text": {"format": {"type": "json_schema", "name": "a", "schema": {}}}}), "text.format"),
-            (json!({"text": {"format": {"type": "xml"}}}), "text.format.type"),
         ] {
             let error = read::<Request>(&body).unwrap().check().unwrap_err().to_json();
+            assert_eq!(error["error"]["param"], param);
+        }
+        for (format, param) in [
+            (json!({"type": "xml"}), "text.format.type"),
+            (json!({"type": "json_schema", "name": "a"}), "text.format.schema"),
+        ] {
+            let error = read::<TextFormat>(&format).unwrap().form().err().unwrap().to_json();
             assert_eq!(error["error"]["param"], param);
         }
         let body = json!({
