@@ -43,9 +43,10 @@ clients: ## fetch the packages for Python that test-clients needs
 	@test -e $(CLIENTS)/bin/python || python3 -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --requirement tests/clients/requirements.txt
 
-test-clients: build clients ## packages for Python: openai and langchain-openai talk to the server, huggingface_hub shares its cache
-	$(CLIENTS)/bin/python tests/clients/with_openai.py target/release/qwen-edge models/demo-q8_0.gguf
-	$(CLIENTS)/bin/python tests/clients/with_langchain.py target/release/qwen-edge models/demo-q8_0.gguf
+test-clients: build clients ## packages for Python: openai, langchain-openai, anthropic and litellm talk to the server, jsonschema judges it, huggingface_hub shares its cache
+	for client in openai openai_responses langchain anthropic litellm; do \
+		$(CLIENTS)/bin/python tests/clients/with_$$client.py target/release/qwen-edge models/demo-q8_0.gguf || exit 1; done
+	$(CLIENTS)/bin/python tests/clients/with_schemas.py target/release/qwen-edge models/demo-q8_0.gguf --answers 100
 	QWEN_EDGE_PYTHON=$(CLIENTS)/bin/python $(CARGO) test --locked --test all pull::the_hubs_own_client -- --ignored
 
 SOAK_SECONDS ?= 3600
@@ -61,7 +62,8 @@ reuse-table: need-cargo ## what is read of prompts, against the least possible: 
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
 	$(CARGO) test --workspace --locked -- --ignored
 
-verify: build ## the long lists, before an issue is closed: 2,000 random histories, the release binary's server, test-long, test-arm; half an hour or more
+verify: build clients ## the long lists, before an issue is closed: 2,000 random histories, the release binary's server, answers that keep to schemas, test-long, test-arm; half an hour or more
+	$(CLIENTS)/bin/python tests/clients/with_schemas.py target/release/qwen-edge models/demo-q8_0.gguf
 	QWEN_EDGE_TEST_HISTORIES=2000 $(CARGO) test --test all --locked sequences::
 	QWEN_EDGE_TEST_PROGRAM=$(CURDIR)/target/release/qwen-edge $(CARGO) test --test all --locked serve
 	$(MAKE) test-long test-arm

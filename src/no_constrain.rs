@@ -5,6 +5,11 @@
 pub enum Grammar {}
 
 impl Grammar {
+    /// Tokens of the shortest answer.
+    pub fn n_shortest(&self) -> usize {
+        match *self {}
+    }
+
     /// The constraint of one answer.
     pub fn constraint(&self) -> Constraint {
         match *self {}
@@ -40,6 +45,16 @@ impl TokenSet {
 pub enum Lost {}
 
 impl Constraint {
+    /// Allows a token too in place of the answer's first.
+    pub fn leave_by(&mut self, _id: u32) {
+        match *self {}
+    }
+
+    /// Whether the answer keeps to nothing.
+    pub fn is_left(&self) -> bool {
+        match *self {}
+    }
+
     /// What may come next.
     ///
     /// # Errors

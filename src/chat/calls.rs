@@ -46,6 +46,13 @@ pub enum CallChoice {
     Named(String),
 }
 
+impl CallChoice {
+    /// Whether the answer is a call whatever the model would do.
+    pub fn prescribes(&self) -> bool {
+        matches!(self, CallChoice::Any | CallChoice::Named(_))
+    }
+}
+
 /// A call that was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Call {
@@ -174,6 +181,11 @@ impl Calls {
     pub fn barred(&self, thinks: bool) -> Option<u32> {
         let is_barred = thinks || self.choice == CallChoice::None || self.is_over();
         self.marks.filter(|_| is_barred).map(|[begin, _]| begin)
+    }
+
+    /// The token that begins a call, where the model may write it.
+    pub fn begin_mark(&self) -> Option<u32> {
+        self.marks.filter(|_| self.barred(false).is_none()).map(|[begin, _]| begin)
     }
 
     /// Whether a call is being written.

@@ -134,6 +134,7 @@ impl Thinking {
         if let Some(marks) = &self.marks
             && self.state == State::Thinking
             && !self.is_ended()
+            && self.prescribed.is_empty()
         {
             self.thought = why;
             if !self.at_line_start {

@@ -12,6 +12,7 @@ use super::tower_file::{self, NoTower};
 use super::{advice, named, printable, signals};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
+use qwen_edge::constrain::{Grammar, Vocabulary};
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions, Tower, vision_ids};
 use qwen_edge::engine::plan::Wish;
@@ -317,12 +318,13 @@ impl Args {
             let wish = self.fitting.wish(0);
             let n_ctx = wish.n_ctx.unwrap_or(opened.config().n_ctx_train);
             let recalling = self.cache.as_ref().map_or(0, |_| PromptCache::bytes_beside(opened.config(), n_ctx));
+            let constraints = Vocabulary::bytes(opened.tokenizer().n_vocab()) + Grammar::BYTES * u64::from(n);
             let options = StartOptions {
                 tower,
                 wish: Wish {
                     n_sequence: Some(n.into()),
                     n_checkpoint: Some(STATES.div_ceil(n.into())),
-                    beside: self.bounds().bytes() + scoring + recalling,
+                    beside: self.bounds().bytes() + scoring + recalling + constraints,
                     ..wish
                 },
                 residence: self.fitting.residence(),

@@ -29,6 +29,10 @@ pub struct Constraint {
     failures: usize,
     /// Whether the answer can only end here.
     is_complete: bool,
+    /// A token that may come in place of the answer's first.
+    way_out: Option<u32>,
+    /// Whether it came.
+    is_left: bool,
 }
 
 /// What may come next.
@@ -89,7 +93,19 @@ impl Constraint {
             landing: None,
             failures: 0,
             is_complete: false,
+            way_out: None,
+            is_left: false,
         }
+    }
+
+    /// Allows `id` too in place of the answer's first token; what comes behind it is [free](Constraint::is_left).
+    pub fn leave_by(&mut self, id: u32) {
+        self.way_out = Some(id);
+    }
+
+    /// Whether the answer has gone another way, and keeps to nothing.
+    pub fn is_left(&self) -> bool {
+        self.is_left
     }
 
     /// What may come next. Ends of the vocabulary are among it where the answer may end.
@@ -102,7 +118,10 @@ impl Constraint {
         }
         if self.landing.is_none() {
             match self.matcher.compute_mask_or_eos() {
-                Ok(set) => {
+                Ok(mut set) => {
+                    if let Some(id) = self.way_out.filter(|&id| (id as usize) < set.len()) {
+                        set.allow_token(id);
+                    }
                     let mut ids = set.iter();
                     if let (Some(id), None) = (ids.next(), ids.next()) {
                         return Ok(Allowed::One(id));
@@ -122,6 +141,12 @@ impl Constraint {
     /// # Errors
     /// [`Lost`].
     pub fn take(&mut self, id: u32, room: usize) -> Result<u32, Lost> {
+        if let Some(way_out) = self.way_out.take()
+            && way_out == id
+        {
+            self.is_left = true;
+            return Ok(id);
+        }
         if let Some(landing) = &mut self.landing {
             let next = if landing.is_empty() { self.end() } else { landing.remove(0) };
             self.is_complete = self.landing.as_ref().is_some_and(Vec::is_empty);
@@ -159,7 +184,7 @@ impl Constraint {
     /// The tokens that must come next, as far as that is known without the model.
     pub fn forced(&mut self) -> Vec<u32> {
         match &self.landing {
-            _ if self.is_complete => Vec::new(),
+            _ if self.is_complete || self.way_out.is_some() => Vec::new(),
             Some(landing) => landing.clone(),
             None => self.matcher.compute_ff_tokens(),
         }

@@ -121,6 +121,11 @@ impl Grammar {
         &self.relaxed
     }
 
+    /// Tokens of the shortest answer, as far as one is known.
+    pub fn n_shortest(&self) -> usize {
+        self.vocabulary.tokenizer().encode_bytes(&self.way).len()
+    }
+
     /// The constraint of one answer.
     pub fn constraint(&self) -> Constraint {
         let (vocabulary, witnesses) = (Arc::clone(&self.vocabulary), Arc::clone(&self.witnesses));

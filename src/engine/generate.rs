@@ -5,7 +5,7 @@
 
 use crate::chat::calls::{Call, Calls, Piece};
 use crate::chat::thinking::{Channel, Thinking, Thought};
-use crate::constrain::{Constraint, Lost};
+use crate::constrain::{Constraint, Grammar, Lost};
 use crate::engine::context::{Context, text_rows};
 use crate::engine::draft::{Drafting, Drafts, MOST_COPY, Phase, Talk, Track};
 use crate::engine::draw::{Draw, Drawing, Drawn};
@@ -189,10 +189,14 @@ pub struct Task {
     pub loop_guard: bool,
 }
 
-/// Most tokens of the thinking before an answer that keeps to something and has `n_max` tokens with it: a quarter is left to the
-/// answer.
-pub fn think_budget(budget: Option<usize>, n_max: usize) -> usize {
-    budget.unwrap_or(usize::MAX).min(n_max - n_max / 4)
+/// Tokens that end the thinking, at most.
+const END_OF_THINKING: usize = 4;
+
+/// Most tokens of the thinking before an answer that keeps to a grammar and has `n_max` tokens with it: a quarter is left to the
+/// answer, and what the shortest one takes.
+pub fn think_budget(budget: Option<usize>, n_max: usize, grammar: &Grammar) -> usize {
+    let answer = (n_max / 4).max(grammar.n_shortest().saturating_add(END_OF_THINKING));
+    budget.unwrap_or(usize::MAX).min(n_max.saturating_sub(answer))
 }
 
 /// An answer in the making.
@@ -269,13 +273,14 @@ impl Answer {
     /// # Panics
     /// If no row of the prompt is left to be read.
     pub fn new(task: Task, n_reused: usize, sampler: &mut Sampler) -> Result<Answer, Error> {
-        let Task { prompt, checkpoint_at, n_max, mut thinking, constraint, calls, loop_guard } = task;
+        let Task { prompt, checkpoint_at, n_max, mut thinking, mut constraint, calls, loop_guard } = task;
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
         assert!(n_reused < prompt.len(), "{n_reused} of {} rows are read", prompt.len());
-        if constraint.is_some() {
+        if let Some(constraint) = &mut constraint {
             thinking.end_with_blank();
+            calls.as_ref().and_then(Calls::begin_mark).into_iter().for_each(|mark| constraint.leave_by(mark));
         }
         sampler.forget();
         sampler.see_prompt(prompt.iter().filter_map(|row| match row.input {
@@ -520,7 +525,12 @@ impl Answer {
         let drawn = self.drawn.take();
         let Drawn { id, raw, is_finite } =
             drawn.unwrap_or_else(|| self.drawing(tools.sampler, tools.audience).draw.from(logits));
-        let id = id?;
+        let mut id = id?;
+        // What keeps to something does not end with the thinking before it.
+        if self.constraint.is_some() && self.thinking.is_open() && tools.tokenizer.is_end(id) {
+            self.thinking.end(Thought::Finished);
+            id = self.thinking.prescribed().unwrap_or(id);
+        }
         if !is_finite || !finite::is_finite(hidden) {
             return Err(Error::NotFinite { found: None });
         }
@@ -556,6 +566,7 @@ impl Answer {
                 self.guard.take(id, channel == Channel::Thinking, tools.tokenizer);
             }
             self.stage = Stage::Writing;
+            self.constraint.take_if(|constraint| constraint.is_left());
             let (is_full, constraint) = (self.outcome.ids.len() == self.n_max, self.constraint.as_ref());
             if constraint.is_some_and(|constraint| constraint.is_complete() || is_full && constraint.may_end()) {
                 self.end(Stop::End, tools);

@@ -394,8 +394,8 @@ impl Session {
     /// Where a prompt leaves the thinking.
     fn thinking_after(&self, prompt: &[u32]) -> Thinking {
         let budget = self.options.think_budget;
-        let budget = match self.grammar {
-            Some(_) => Some(generate::think_budget(budget, self.n_max(prompt.len()))),
+        let budget = match &self.grammar {
+            Some(grammar) => Some(generate::think_budget(budget, self.n_max(prompt.len()), grammar)),
             None => budget,
         };
         Thinking::after(prompt, &self.tokenizer, budget)

@@ -22,6 +22,8 @@ pub struct RequestLine {
     pub status: u16,
     /// Tokens of the prompt, of those the ones that were read before, and tokens written; of requests that have any.
     pub tokens: Option<(usize, usize, usize)>,
+    /// Keywords of the request's schemas that its answer was not held to, each with its place.
+    pub relaxed: Vec<String>,
     /// From the header to the last byte.
     pub time: Duration,
 }
@@ -29,7 +31,7 @@ pub struct RequestLine {
 impl RequestLine {
     /// As an object: `time` in seconds since 1970, when it came, and `ms` until its last byte.
     pub fn to_json(&self) -> Value {
-        let RequestLine { id, at, method, path, status, tokens, time } = self;
+        let RequestLine { id, at, method, path, status, tokens, relaxed, time } = self;
         let ms = (time.as_secs_f64() * 1e5).round() / 1e2;
         let mut line = json!({
             "time": seconds(*at), "id": id, "method": method, "path": path, "status": status, "ms": ms,
@@ -38,6 +40,9 @@ impl RequestLine {
             line["prompt_tokens"] = (*prompt).into();
             line["cached_tokens"] = (*cached).into();
             line["completion_tokens"] = (*written).into();
+        }
+        if !relaxed.is_empty() {
+            line["relaxed"] = relaxed.as_slice().into();
         }
         line
     }
@@ -52,10 +57,10 @@ impl fmt::Display for RequestLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RequestLine { method, path, status, tokens, time, .. } = self;
         write!(f, "{method} {path} {status} {} ms", time.as_millis())?;
-        match tokens {
-            Some((prompt, cached, written)) => write!(f, ", {prompt} tokens ({cached} cached) + {written}"),
-            None => Ok(()),
+        if let Some((prompt, cached, written)) = tokens {
+            write!(f, ", {prompt} tokens ({cached} cached) + {written}")?;
         }
+        if self.relaxed.is_empty() { Ok(()) } else { write!(f, ", not held: {}", self.relaxed.join(", ")) }
     }
 }
 
@@ -76,6 +81,7 @@ impl Account {
             path: path.to_owned(),
             status: 499,
             tokens: None,
+            relaxed: Vec::new(),
             time: Duration::ZERO,
         };
         Account { shared: Arc::clone(shared), line, since: Instant::now() }

@@ -51,6 +51,11 @@ impl ApiError {
         ApiError { code: Some("unsupported_value"), ..ApiError::field(param, message) }
     }
 
+    /// A schema that answers cannot be held to.
+    pub fn schema(param: &str, message: impl Into<String>) -> ApiError {
+        ApiError { code: Some("invalid_schema"), ..ApiError::field(param, message) }
+    }
+
     /// A body that is no JSON.
     pub fn json(message: impl Into<String>) -> ApiError {
         ApiError { code: Some("invalid_json"), ..ApiError::invalid(message) }
@@ -164,7 +169,7 @@ impl ApiError {
 }
 
 /// The beginning of a text that is too long.
-fn shortened(mut text: String) -> String {
+pub(super) fn shortened(mut text: String) -> String {
     if let Some((end, _)) = text.char_indices().nth(LONGEST_WORDS) {
         text.truncate(end);
         text.push_str("...");

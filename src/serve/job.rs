@@ -9,6 +9,7 @@ use crate::chat::calls::{CallChoice, Calls};
 use crate::chat::offer::Offer;
 use crate::chat::thinking::Thinking;
 use crate::constrain::Grammar;
+use crate::engine::generate::think_budget;
 use crate::model::input::InputRow;
 use crate::sampler::Settings;
 use crate::tokenizer::Tokenizer;
@@ -95,6 +96,14 @@ pub(super) enum Thinks {
 }
 
 impl Thinks {
+    /// With a budget that leaves some of `n_max` tokens to an answer that keeps to this.
+    pub fn leaving_an_answer(self, n_max: usize, grammar: &Grammar) -> Thinks {
+        match self {
+            Thinks::Never => Thinks::Never,
+            Thinks::Marked(budget) => Thinks::Marked(Some(think_budget(budget, n_max, grammar))),
+        }
+    }
+
     /// Behind this prompt.
     pub fn after(self, prompt: &[u32], tokenizer: &Tokenizer) -> Thinking {
         match self {

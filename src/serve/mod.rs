@@ -13,6 +13,7 @@ mod anthropic;
 mod ask;
 mod body;
 mod bounds;
+mod clock;
 mod error;
 mod event;
 mod follower;
@@ -31,6 +32,7 @@ mod prepared;
 mod queue;
 mod random;
 mod reply;
+mod responses;
 mod routes;
 mod score;
 mod shared;
@@ -48,6 +50,7 @@ pub use known::KeptInFolder;
 pub use shared::ModelCard;
 pub use shutdown::Shutdown;
 
+use crate::constrain::SharedVocabulary;
 use crate::engine::ready::Ready;
 use crate::engine::runner::Runner;
 use crate::sampler::Settings;
@@ -178,8 +181,11 @@ impl Server {
             None => (None, None),
         };
         let turns = Arc::new(Turns::default());
+        let vocabulary = SharedVocabulary::new(Arc::clone(&tokenizer));
+        vocabulary.make_ahead();
         let served = Served {
             tokenizer: Arc::clone(&tokenizer),
+            vocabulary,
             template,
             turns: Arc::clone(&turns),
             about,

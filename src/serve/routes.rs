@@ -5,12 +5,13 @@ use super::account::Account;
 use super::anthropic::messages;
 use super::body::{self, Content, RequestBody};
 use super::bounds::CHEAP;
-use super::error::ApiError;
+use super::error::{ApiError, shortened};
 use super::http::Reply;
 use super::openai::{chat, completion, models};
 use super::prepared::Prepared;
 use super::queue::Refused;
 use super::reply::{Admitted, EventBody, Shape};
+use super::responses::request as responses;
 use super::shared::{Served, Shared};
 use super::shutdown::Phase;
 use hyper::Method;
@@ -26,7 +27,14 @@ use tokio::time::timeout;
 const JSON: &str = "application/json";
 
 /// Paths, without the version, to which bodies are sent.
-const POSTED: [&str; 4] = ["/chat/completions", "/completions", "/messages", "/messages/count_tokens"];
+const POSTED: [&str; 6] = [
+    "/chat/completions",
+    "/completions",
+    "/messages",
+    "/messages/count_tokens",
+    "/responses",
+    "/responses/input_tokens",
+];
 
 /// The path without the version.
 fn unversioned(path: &str) -> &str {
@@ -76,6 +84,8 @@ pub(super) async fn reply(
         "/chat/completions" => complete(shared, client, (request, body), account, chat::prepare).await,
         "/completions" => complete(shared, client, (request, body), account, completion::prepare).await,
         "/messages" => complete(shared, client, (request, body), account, messages::prepare).await,
+        "/responses" => complete(shared, client, (request, body), account, responses::prepare).await,
+        "/responses/input_tokens" => count(shared, (request, body), responses::count).await,
         "/messages/count_tokens" => count(shared, (request, body), messages::count).await,
         path => {
             let id = path.strip_prefix("/models/").unwrap_or_default();
@@ -92,8 +102,14 @@ fn absent(path: &str) -> ApiError {
             "this model writes text: it makes no embeddings, rankings, sounds or pictures",
         );
     }
+    if path.starts_with("/responses/") {
+        return ApiError::not_found(
+            "this server keeps no responses: the whole conversation comes in the input of every POST /v1/responses",
+        );
+    }
     ApiError::not_found(
-        "nothing is here: there are /v1/chat/completions, /v1/completions, /v1/messages, /v1/models, /health and /metrics",
+        "nothing is here: there are /v1/chat/completions, /v1/responses, /v1/messages, /v1/completions, /v1/models, \
+         /health and /metrics",
     )
 }
 
@@ -155,7 +171,13 @@ async fn complete(
         }
         Ok(prepared)
     });
-    let Prepared { jobs, events, dialect, headers, stream } = prepared.await?;
+    let Prepared { jobs, events, dialect, mut headers, stream } = prepared.await?;
+    let relaxed = jobs.iter().filter_map(|job| job.grammar.as_ref()).flat_map(|grammar| grammar.relaxed());
+    let relaxed: Vec<String> = relaxed.map(|place| plain(&place.to_string())).collect();
+    if !relaxed.is_empty() {
+        headers.push(("x-qwen-edge-relaxed", shortened(relaxed.join(", "))));
+    }
+    account.iter_mut().for_each(|account| account.line.relaxed.clone_from(&relaxed));
     let shape = Shape { n_prompt: jobs.len(), n: jobs.first().map_or(1, |job| job.n) };
     for job in jobs {
         shared.queue.push(job).map_err(|refused| match refused {
@@ -176,4 +198,9 @@ async fn complete(
         account.line.tokens = Some(usage.tokens());
     }
     Ok(Reply::Answer { content: Content::Whole(answer.to_string().into()), headers })
+}
+
+/// A text as a header and a line of the log may hold it: other characters than those of ASCII as `?`.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect()
 }

@@ -10,6 +10,7 @@ use super::queue::Queue;
 use super::shutdown::Shutdown;
 use super::turns::Turns;
 use crate::chat::Template;
+use crate::constrain::SharedVocabulary;
 use crate::sampler::Settings;
 use crate::tokenizer::Tokenizer;
 use std::sync::{Arc, OnceLock};
@@ -34,6 +35,8 @@ pub(super) struct Shared {
 /// The model that is served, and how.
 pub(super) struct Served {
     pub tokenizer: Arc<Tokenizer>,
+    /// The same for grammars.
+    pub vocabulary: SharedVocabulary,
     pub template: Template,
     /// What was written before.
     pub turns: Arc<Turns>,

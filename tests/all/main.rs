@@ -33,9 +33,13 @@ mod serve;
 #[cfg(target_os = "linux")]
 mod serve_company;
 #[cfg(target_os = "linux")]
+mod serve_dialects;
+#[cfg(target_os = "linux")]
 mod serve_hostile;
 #[cfg(target_os = "linux")]
 mod serve_reuse;
+#[cfg(target_os = "linux")]
+mod serve_schema;
 mod serve_tools;
 mod shelf;
 #[cfg(target_os = "linux")]

@@ -4,6 +4,7 @@ use super::answer::MessageDialect;
 use super::input::{Message, conversation};
 use super::tools::{ToolChoice, calls};
 use crate::serve::ask::Ask;
+use crate::serve::ask::answer_form::AnswerForm;
 use crate::serve::ask::fields::fields;
 use crate::serve::ask::sampling::{Sampling, Stop};
 use crate::serve::ask::thinking::{Effort, ThinkingWish};
@@ -41,7 +42,26 @@ struct ThinkingField {
 #[derive(Deserialize)]
 struct OutputConfig {
     effort: Option<Effort>,
-    format: Option<Value>,
+    format: Option<OutputFormat>,
+}
+
+/// A schema that the answer keeps to.
+#[derive(Deserialize)]
+struct OutputFormat {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    schema: Option<Value>,
+}
+
+impl OutputFormat {
+    fn form(self) -> Result<AnswerForm, ApiError> {
+        let at = "output_config.format.schema";
+        match (self.kind.as_deref(), self.schema) {
+            (Some("json_schema"), Some(schema)) => Ok(AnswerForm { at, schema, is_strict: true }),
+            (Some("json_schema"), None) => Err(ApiError::field(at, "is missing")),
+            _ => Err(ApiError::field("output_config.format.type", "expected json_schema")),
+        }
+    }
 }
 
 impl Messages {
@@ -62,10 +82,6 @@ impl Messages {
     fn check(&self) -> Result<(), ApiError> {
         if let Some(temperature) = self.temperature.filter(|temperature| !(0.0..=1.0).contains(temperature)) {
             return Err(ApiError::field("temperature", format!("expected 0 to 1, not {temperature}")));
-        }
-        if self.output_config.as_ref().is_some_and(|config| config.format.is_some()) {
-            let message = "this server does not hold answers to a schema yet";
-            return Err(ApiError::unsupported("output_config.format", message));
         }
         if self.mcp_servers.as_ref().is_some_and(|servers| !servers.is_empty()) {
             return Err(ApiError::unsupported("mcp_servers", "this server asks no others"));
@@ -88,6 +104,7 @@ impl Messages {
             n: 1,
             thinking,
             calls,
+            form: self.output_config.and_then(|config| config.format).map(OutputFormat::form).transpose()?,
             kwargs: Map::new(),
             logprobs: None,
         };

@@ -2,6 +2,7 @@
 //!
 //! A dialect reads its body into an [`Ask`]; what becomes of that is the same for all of them.
 
+pub(super) mod answer_form;
 pub(super) mod content;
 pub(super) mod conversation;
 pub(super) mod fields;
@@ -19,6 +20,7 @@ use super::turns::{Asked, Renderer};
 use crate::chat::Request;
 use crate::chat::thinking::Thought;
 use crate::tokenizer::Special;
+use answer_form::AnswerForm;
 use conversation::{Conversation, Prefill};
 use sampling::Sampling;
 use serde_json::{Map, Value};
@@ -38,6 +40,8 @@ pub(super) struct Ask {
     pub thinking: ThinkingWish,
     /// The calls that the answer may make, if functions are offered.
     pub calls: Option<CallsAsked>,
+    /// What the answer keeps to, if it is no call.
+    pub form: Option<AnswerForm>,
     /// Further variables of the template.
     pub kwargs: Map<String, Value>,
     /// Which probabilities are wanted, if any are.
@@ -63,12 +67,19 @@ impl Ask {
     /// # Errors
     /// It makes no sense, or does not fit.
     pub fn job(mut self, served: &Served, client: IpAddr, since: Instant) -> Result<(Job, EventsOf), ApiError> {
-        let n_max = self.sampling.most_tokens(1)?.unwrap_or(usize::MAX);
-        let Begun { ids, pictures, turn, thinks, thinking } = self.begin(served)?;
+        let mut n_max = self.sampling.most_tokens(1)?.unwrap_or(usize::MAX);
+        let Begun { ids, pictures, turn, mut thinks, thinking } = self.begin(served)?;
         if ids.len() >= served.n_ctx {
             return Err(ApiError::too_long(self.at, ids.len(), served.n_ctx));
         }
-        let Ask { mut sampling, n, calls, logprobs, fault, .. } = self;
+        let Ask { mut sampling, n, calls, form, logprobs, fault, .. } = self;
+        let must_call = calls.as_ref().is_some_and(|calls| calls.choice.prescribes());
+        let form = form.filter(|_| !must_call);
+        let grammar = form.map(|form| form.grammar(&served.vocabulary)).transpose()?;
+        if let Some(grammar) = &grammar {
+            n_max = n_max.min(served.n_ctx - ids.len());
+            thinks = thinks.leaving_an_answer(n_max, grammar);
+        }
         let (sender, events) = event::channel(n);
         let job = Job {
             client,
@@ -78,7 +89,7 @@ impl Ask {
             turn,
             thinks,
             calls,
-            grammar: None,
+            grammar: grammar.map(Arc::new),
             sampling: sampling.settings(served.sampling[usize::from(thinking)])?,
             biases: sampling.biases(served.tokenizer.n_vocab())?,
             seed: sampling.seed(),

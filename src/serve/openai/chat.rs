@@ -3,6 +3,7 @@
 use super::chat_answer::ChatDialect;
 use super::messages::{Message, conversation};
 use crate::serve::ask::Ask;
+use crate::serve::ask::answer_form::AnswerForm;
 use crate::serve::ask::fields::fields;
 use crate::serve::ask::sampling::Sampling;
 use crate::serve::ask::thinking::{Effort, ThinkingWish};
@@ -13,7 +14,7 @@ use crate::serve::logprobs::Wanted;
 use crate::serve::prepared::Prepared;
 use crate::serve::shared::Served;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -63,6 +64,36 @@ struct ReasoningField {
 struct ResponseFormat {
     #[serde(rename = "type")]
     kind: Option<String>,
+    json_schema: Option<NamedSchema>,
+    /// As clients of llama.cpp's server give it beside `json_object`.
+    schema: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct NamedSchema {
+    schema: Option<Value>,
+    strict: Option<bool>,
+}
+
+impl ResponseFormat {
+    /// What the answer keeps to, if to anything.
+    fn form(self) -> Result<Option<AnswerForm>, ApiError> {
+        match self.kind.as_deref() {
+            Some("text") => Ok(None),
+            Some("json_object") => Ok(Some(match self.schema {
+                Some(schema) => AnswerForm { at: "response_format.schema", schema, is_strict: false },
+                None => AnswerForm { at: "response_format", schema: json!({"type": "object"}), is_strict: true },
+            })),
+            Some("json_schema") => {
+                let at = "response_format.json_schema.schema";
+                let named =
+                    self.json_schema.ok_or_else(|| ApiError::field("response_format.json_schema", "is missing"))?;
+                let schema = named.schema.ok_or_else(|| ApiError::field(at, "is missing"))?;
+                Ok(Some(AnswerForm { at, schema, is_strict: named.strict == Some(true) }))
+            }
+            _ => Err(ApiError::field("response_format.type", "expected text, json_object or json_schema")),
+        }
+    }
 }
 
 impl Chat {
@@ -123,16 +154,6 @@ impl Chat {
 
     /// Refuses what is asked for and not done.
     fn check(&self) -> Result<(), ApiError> {
-        match self.response_format.as_ref().map(|format| format.kind.as_deref()) {
-            None | Some(Some("text")) => {}
-            Some(Some("json_object" | "json_schema")) => {
-                return Err(ApiError::unsupported(
-                    "response_format",
-                    "this server does not hold answers to a schema yet",
-                ));
-            }
-            Some(_) => return Err(ApiError::field("response_format.type", "expected text")),
-        }
         if self.audio.is_some() || self.modalities.as_ref().is_some_and(|all| all.iter().any(|kind| kind != "text")) {
             return Err(ApiError::unsupported("modalities", "this model answers in text"));
         }
@@ -170,6 +191,7 @@ pub(in crate::serve) fn prepare(
         thinking: chat.thinking()?,
         conversation: conversation(messages)?,
         calls: chat.calls()?,
+        form: chat.response_format.take().map(ResponseFormat::form).transpose()?.flatten(),
         at: "messages",
         sampling,
         kwargs: chat.chat_template_kwargs.take().unwrap_or_default(),
@@ -186,7 +208,6 @@ pub(in crate::serve) fn prepare(
 mod tests {
     use super::*;
     use crate::serve::ask::fields::read;
-    use serde_json::json;
 
     fn wish(body: Value) -> (Option<bool>, Option<usize>) {
         let ThinkingWish { on, budget } = read::<Chat>(&body).unwrap().thinking().unwrap();
