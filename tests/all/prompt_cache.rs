@@ -528,6 +528,7 @@ fn a_conversation_that_was_put_away_goes_on_as_if_it_had_never_been() {
 }
 
 #[test]
+#[cfg(unix)]
 fn several_programs_that_write_at_once_keep_to_the_size_together() {
     let fixture = Fixture::open("q4_k_m");
     let (model, fingerprint) = (fixture.model(), fixture.gguf.fingerprint());

@@ -138,15 +138,11 @@ impl CacheFolder {
     }
 
     /// Keeps other programs from writing as long as the file that it returns is there: together they would have more than each
-    /// may.
-    pub(super) fn lock(&self) -> io::Result<Option<File>> {
-        // Elsewhere a folder is no file that can be opened.
-        if !cfg!(unix) {
-            return Ok(None);
-        }
-        let folder = File::open(&self.path)?;
-        folder.lock()?;
-        Ok(Some(folder))
+    /// may. None where folders cannot be locked, as on some file systems of networks.
+    pub(super) fn lock(&self) -> Option<File> {
+        let folder = File::open(&self.path).ok()?;
+        folder.lock().ok()?;
+        Some(folder)
     }
 
     /// What is kept, the latest used first, and the bytes of it all.
