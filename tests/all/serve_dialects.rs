@@ -253,6 +253,35 @@ fn what_a_service_would_do_itself_is_left_out_and_named() {
 }
 
 #[test]
+fn a_schema_is_kept_in_every_dialect_and_not_in_the_thinking() {
+    let server = Server::start(&demo(), &["--ctx", "1024"]);
+    let schema = json!({
+        "type": "object", "properties": {"n": {"type": "integer"}, "of": {"enum": ["a", "b"]}}, "required": ["n", "of"],
+        "additionalProperties": false,
+    });
+    for (dialect, thinks) in Dialect::ALL.into_iter().flat_map(|dialect| [(dialect, false), (dialect, true)]) {
+        let mut body = dialect.of_chat(&with(
+            user("Calculate 85 minus 54."),
+            json!({"temperature": 0, "max_tokens": 120,
+            "chat_template_kwargs": {"enable_thinking": thinks}}),
+        ));
+        let format = json!({"type": "json_schema", "name": "numbers", "schema": schema, "strict": true});
+        match dialect {
+            Dialect::Messages => body["output_config"] = json!({ "format": format }),
+            Dialect::Responses => body["text"] = json!({ "format": format }),
+        }
+        let whole = dialect.whole(&server, &body);
+        assert!(dialect == Dialect::Messages || whole["text"]["format"] == format, "{whole}");
+        let streamed = dialect.streamed(&server, &body);
+        assert_eq!(dialect.comparable(streamed), dialect.comparable(whole.clone()));
+        let said = dialect.said(&whole);
+        assert_eq!(thinks, !said.reasoning.is_empty(), "{whole}");
+        let object: Value = serde_json::from_str(&said.text).unwrap();
+        assert!(object["n"].is_i64() && ["a", "b"].contains(&object["of"].as_str().unwrap()), "{object}");
+    }
+}
+
+#[test]
 fn pictures_are_seen_in_every_dialect() {
     let server = Server::start(&demo(), &["--ctx", "2048"]);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/images/04.png");
@@ -267,6 +296,41 @@ fn pictures_are_seen_in_every_dialect() {
         json!([{"type": "input_image", "image_url": url}, {"type": "input_text", "text": "Describe the image."}]);
     let body = json!({"input": [{"role": "user", "content": content}], "temperature": 0});
     assert_eq!(Dialect::Responses.said(&Dialect::Responses.whole(&server, &body)).text, expected);
+}
+
+#[test]
+fn what_coding_agents_send_is_answered() {
+    let server = Server::start(&demo(), &["--ctx", "16k"]);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/clients");
+    for (dialect, file, ignored) in [
+        (Dialect::Messages, "claude-code.jsonl", None),
+        (Dialect::Responses, "codex.jsonl", Some("x-qwen-edge-ignored: namespace, web_search\r\n")),
+    ] {
+        let bodies = std::fs::read_to_string(folder.join(file)).unwrap();
+        let mut n_before = None;
+        for line in bodies.lines() {
+            let mut body: Value = serde_json::from_str(line).unwrap();
+            body[if dialect == Dialect::Messages { "max_tokens" } else { "max_output_tokens" }] = 4.into();
+            let answer = dialect.streamed(&server, &body);
+            let usage = &answer["usage"];
+            let (n_read, n_cached) = match dialect {
+                Dialect::Messages => (&usage["input_tokens"], &usage["cache_read_input_tokens"]),
+                Dialect::Responses => (&usage["input_tokens"], &usage["input_tokens_details"]["cached_tokens"]),
+            };
+            let (n_read, n_cached) = (n_read.as_u64().unwrap(), n_cached.as_u64().unwrap());
+            // A turn is the one before and what became of its calls.
+            if let Some(n_before) = n_before.take() {
+                assert!(10 * n_cached >= 9 * n_before, "{file}: {n_cached} of {n_before} tokens");
+            } else {
+                n_before = Some(if dialect == Dialect::Messages { n_read + n_cached } else { n_read });
+            }
+            assert!(n_read + n_cached > 1000, "{usage}");
+            body["stream"] = false.into();
+            let whole = server.post(dialect.path(), &body);
+            assert_eq!(whole.status, 200, "{whole:?}");
+            assert!(ignored.is_none_or(|ignored| whole.head.contains(ignored)), "{}", whole.head);
+        }
+    }
 }
 
 /// The error of a response in Anthropic's shape.
@@ -328,7 +392,7 @@ fn errors_are_said_in_the_words_of_who_asked() {
         (json!({"temperature": 3}), "temperature"),
         (json!({"input": [{"type": "item_reference", "id": "a"}]}), "input[0]"),
         (json!({"tools": [{"type": "function", "name": "f", "parameters": 7}]}), "tools[0].parameters"),
-        (json!({"text": {"format": {"type": "json_object"}}}), "text.format"),
+        (json!({"text": {"format": {"type": "xml"}}}), "text.format.type"),
     ] {
         let response = post("/v1/responses", &[key], &with(json!({"input": "Hello."}), more).to_string());
         assert_eq!((response.status, &response.json()["error"]["param"]), (400, &json!(param)), "{response:?}");

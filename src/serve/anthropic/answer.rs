@@ -98,12 +98,13 @@ fn remark(reason: Option<Reason>, to: &mut Value) {
 }
 
 /// Tokens.
-fn usage_json(n_prompt: usize, n_cached: usize, n_completion: usize) -> Value {
+fn usage_json(usage: &Usage) -> Value {
     json!({
-        "input_tokens": n_prompt.saturating_sub(n_cached),
+        "input_tokens": usage.n_prompt.saturating_sub(usage.n_cached),
         "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": n_cached,
-        "output_tokens": n_completion,
+        "cache_read_input_tokens": usage.n_cached,
+        "output_tokens": usage.n_completion,
+        "output_tokens_details": {"thinking_tokens": usage.n_reasoning},
     })
 }
 
@@ -159,7 +160,7 @@ impl Dialect for MessageDialect {
         }
         match event {
             Event::Started { n_cached } => {
-                let usage = usage_json(self.n_prompt, *n_cached, 0);
+                let usage = usage_json(&Usage { n_prompt: self.n_prompt, n_cached: *n_cached, ..Usage::default() });
                 let message = self.message(json!([]), &Value::Null, usage);
                 write_named(&json!({"type": "message_start", "message": message}), out);
                 self.keep_alive(out);
@@ -179,7 +180,7 @@ impl Dialect for MessageDialect {
         if let Err(error) = MessageDialect::unsaid(self.reason) {
             return self.fail(&error, out);
         }
-        let usage = usage_json(usage.n_prompt, usage.n_cached, usage.n_completion);
+        let usage = usage_json(usage);
         let mut delta = json!({"type": "message_delta", "delta": self.end_of(self.reason), "usage": usage});
         remark(self.reason, &mut delta);
         write_named(&delta, out);
@@ -198,7 +199,7 @@ impl Dialect for MessageDialect {
         let Some(choice) = choices.first() else { return Err(ApiError::server("an answer of no choice")) };
         MessageDialect::unsaid(choice.reason)?;
         let content = choice.parts.all().iter().map(block).collect();
-        let usage = usage_json(usage.n_prompt, usage.n_cached, usage.n_completion);
+        let usage = usage_json(usage);
         let mut message = self.message(content, &self.end_of(choice.reason), usage);
         remark(choice.reason, &mut message);
         Ok(message)

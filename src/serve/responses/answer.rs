@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 /// What an answer repeats of its request.
 pub(super) struct Echo {
     pub instructions: Option<String>,
+    pub format: Value,
     pub max_output_tokens: Option<i64>,
     pub tools: Vec<Value>,
     pub tool_choice: Value,
@@ -66,7 +67,7 @@ impl ResponseDialect {
             "reasoning": {"effort": echo.effort, "summary": null},
             "store": false,
             "temperature": sampling.temperature,
-            "text": {"format": {"type": "text"}},
+            "text": {"format": echo.format},
             "tool_choice": echo.tool_choice,
             "tools": echo.tools,
             "top_p": sampling.top_p,
@@ -286,6 +287,7 @@ mod tests {
         };
         let echo = Echo {
             instructions: Some("a".to_owned()),
+            format: json!({"type": "text"}),
             max_output_tokens: Some(7),
             tools: vec![json!({"type": "function", "name": "f"})],
             tool_choice: "auto".into(),

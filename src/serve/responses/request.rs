@@ -12,7 +12,7 @@ use crate::serve::error::ApiError;
 use crate::serve::logprobs::Wanted;
 use crate::serve::prepared::Prepared;
 use crate::serve::shared::Served;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 use std::time::Instant;
@@ -53,11 +53,17 @@ struct TextField {
     format: Option<TextFormat>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize, Serialize)]
 struct TextFormat {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     schema: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     strict: Option<bool>,
 }
 
@@ -142,7 +148,10 @@ impl Request {
     /// What an answer repeats of its request.
     fn echo(&self, sampling: &Sampling) -> Echo {
         let effort = self.reasoning.as_ref().and_then(|reasoning| reasoning.effort);
+        let format = self.text.as_ref().and_then(|text| text.format.as_ref());
+        let format = format.and_then(|format| serde_json::to_value(format).ok());
         Echo {
+            format: format.unwrap_or_else(|| json!({"type": "text"})),
             instructions: self.instructions.clone(),
             max_output_tokens: self.max_output_tokens,
             tools: self.tools.clone().unwrap_or_default(),
