@@ -43,9 +43,9 @@ clients: ## fetch the packages for Python that test-clients needs
 	@test -e $(CLIENTS)/bin/python || python3 -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --requirement tests/clients/requirements.txt
 
-test-clients: build clients ## packages for Python: openai and langchain-openai talk to the server, jsonschema judges it, huggingface_hub shares its cache
-	$(CLIENTS)/bin/python tests/clients/with_openai.py target/release/qwen-edge models/demo-q8_0.gguf
-	$(CLIENTS)/bin/python tests/clients/with_langchain.py target/release/qwen-edge models/demo-q8_0.gguf
+test-clients: build clients ## packages for Python: openai, langchain-openai, anthropic and litellm talk to the server, jsonschema judges it, huggingface_hub shares its cache
+	for client in openai openai_responses langchain anthropic litellm; do \
+		$(CLIENTS)/bin/python tests/clients/with_$$client.py target/release/qwen-edge models/demo-q8_0.gguf || exit 1; done
 	$(CLIENTS)/bin/python tests/clients/with_schemas.py target/release/qwen-edge models/demo-q8_0.gguf --answers 100
 	QWEN_EDGE_PYTHON=$(CLIENTS)/bin/python $(CARGO) test --locked --test all pull::the_hubs_own_client -- --ignored
 
@@ -57,7 +57,7 @@ bench-cache: build ## what --cache costs short prompts and saves long ones: make
 	python3 scripts/bench_cache.py target/release/qwen-edge "$(MODEL)" $(ARGS)
 
 reuse-table: need-cargo ## what is read of prompts, against the least possible: agents, a chat, edits, retries, branches
-	$(CARGO) test --test all --locked -- --ignored --nocapture reuse::
+	$(CARGO) test --test all --locked -- --ignored --nocapture reuse::a_table
 
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
 	$(CARGO) test --workspace --locked -- --ignored

@@ -31,6 +31,9 @@ const PARALLEL: [u16; 3] = [4, 2, 1];
 /// many at least.
 const STATES: usize = 6;
 
+/// How long nothing must have been answered before the folder of --cache is written.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// Answer over HTTP, as OpenAI's API does: chat completions at http://127.0.0.1:8080/v1.
 ///
 /// Only programs on this machine can reach it unless --host says otherwise, and no page of a web site can use it. It
@@ -202,7 +205,8 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
     let folder = args.cache.as_deref().map(CacheFolder::open).transpose()?;
     let name = printable::line(file.gguf().string("general.name").ok().flatten().unwrap_or("unnamed model"));
     let cache = folder.map(|folder| args.kept.cache(folder, file.fingerprint(), name.into_owned()));
-    let folder = cache.map(|cache| KeptInFolder { cache, tell: Box::new(move |note| form.say(note)) });
+    let quiet = QUIET / args.hurry;
+    let folder = cache.map(|cache| KeptInFolder { cache, quiet, tell: Box::new(move |note| form.say(note)) });
     let ready = args.ready(file)?;
     signals::loaded();
     args.note(&advice::plan_line(&ready.plan));
@@ -311,16 +315,16 @@ impl Args {
             let (tower, no_tower) = self.tower(&opened, n.into())?;
             // The logits of a text whose probabilities are asked for.
             let scoring = (ROWS_AT_ONCE * opened.tokenizer().n_vocab()) as u64 * 4;
-            let constraints = Vocabulary::bytes(opened.tokenizer().n_vocab()) + Grammar::BYTES * u64::from(n);
             let wish = self.fitting.wish(0);
             let n_ctx = wish.n_ctx.unwrap_or(opened.config().n_ctx_train);
             let recalling = self.cache.as_ref().map_or(0, |_| PromptCache::bytes_beside(opened.config(), n_ctx));
+            let constraints = Vocabulary::bytes(opened.tokenizer().n_vocab()) + Grammar::BYTES * u64::from(n);
             let options = StartOptions {
                 tower,
                 wish: Wish {
                     n_sequence: Some(n.into()),
                     n_checkpoint: Some(STATES.div_ceil(n.into())),
-                    beside: self.bounds().bytes() + scoring + constraints + recalling,
+                    beside: self.bounds().bytes() + scoring + recalling + constraints,
                     ..wish
                 },
                 residence: self.fitting.residence(),

@@ -78,6 +78,20 @@ impl<'a> Answers<'a> {
         self.seats.iter().flatten().map(|seat| &seat.sequence)
     }
 
+    /// The conversation on a seat whose prompt is being read, unless its audience has it wait.
+    pub fn reading(&self, seat: usize) -> Option<&Sequence> {
+        let Conversation { sequence, answer, audience, .. } = self.seats[seat].as_ref()?;
+        (answer.n_unread() > 0 && audience.is_ready()).then_some(sequence)
+    }
+
+    /// Has a checkpoint made behind `n` rows of the prompt on a seat, which are not read yet.
+    pub fn checkpoint_at(&mut self, seat: usize, n: usize) {
+        if let Some(Conversation { sequence, answer, .. }) = &mut self.seats[seat] {
+            answer.checkpoint_behind(n);
+            sequence.allow_checkpoints(usize::MAX);
+        }
+    }
+
     /// The same, each with its seat.
     pub fn sequences_mut(&mut self) -> impl Iterator<Item = (usize, &mut Sequence)> {
         let seats = self.seats.iter_mut().enumerate();

@@ -96,8 +96,8 @@ mod tests {
         let mut sampler = Sampler::new(Settings::greedy(), 1);
         let mut drawn = |hint, barred, prescribed| {
             let mut logits = [1.0, 3.0, 2.0];
-            let (constraint, keeps_logits, checks) = (None, true, true);
-            let draw = Draw { sampler: &mut sampler, prescribed, hint, barred, constraint, keeps_logits, checks };
+            let sampler = &mut sampler;
+            let draw = Draw { sampler, prescribed, constraint: None, hint, barred, keeps_logits: true, checks: true };
             let Drawn { id, raw, is_finite } = { draw }.from(&mut logits);
             assert!(is_finite && raw.as_deref() == Some(&[1.0, 3.0, 2.0]));
             id.unwrap()

@@ -357,6 +357,13 @@ impl Answer {
         }
     }
 
+    /// Has a checkpoint made behind `n` rows of the prompt, which are not read yet.
+    pub fn checkpoint_behind(&mut self, n: usize) {
+        if let Err(at) = self.checkpoint_at.binary_search(&n) {
+            self.checkpoint_at.insert(at, n);
+        }
+    }
+
     /// Whether any of its rows was computed.
     pub fn has_begun(&self) -> bool {
         self.outcome.n_read > 0

@@ -5,7 +5,7 @@
 //! were chosen alone: the same answer comes with drafts and without, alone and in company.
 
 use crate::sampler::loops::{LoopDetector, Token};
-use crate::tokenizer::{TokenType, Tokenizer};
+use crate::tokenizer::Tokenizer;
 
 /// What is added to the logit of the ending mark, for every token since the loop was told.
 const HINT: f32 = 0.5;
@@ -60,11 +60,9 @@ impl LoopGuard {
 
 /// What the guard knows of a token.
 pub fn token_of(tokenizer: &Tokenizer, id: u32) -> Token {
-    // The text of the vocabulary is that of the bytes for digits, and has a character for every byte.
-    let text = tokenizer.token_text(id).unwrap_or_default();
-    let is_text = tokenizer.token_type(id) == Some(TokenType::Normal);
-    let is_number = is_text && !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    Token { id, n_bytes: text.chars().count(), is_number }
+    // The text of the vocabulary has a character for every byte.
+    let n_bytes = tokenizer.token_text(id).map_or(0, |text| text.chars().count());
+    Token::new(id, &tokenizer.decode(&[id]), n_bytes)
 }
 
 #[cfg(test)]
@@ -105,10 +103,10 @@ mod tests {
     }
 
     #[test]
-    fn digits_and_bytes_are_those_of_the_text() {
+    fn words_and_bytes_are_those_of_the_text() {
         let tokenizer = tokenizer();
         let of = |text: &str| token_of(&tokenizer, tokenizer.encode(text, crate::tokenizer::Special::Parse)[0]);
-        assert!(of("7").is_number && !of("a").is_number && !of("\n").is_number);
+        assert!(of("7").count.is_some() && of("é").n_bytes <= 2 && !of("\n").is_word);
         assert_eq!((of("a").n_bytes, of("\n").n_bytes), (1, 1));
     }
 }

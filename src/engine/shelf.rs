@@ -204,16 +204,29 @@ impl Shelf {
         while self.bytes() > self.most && self.give_up(f64::INFINITY) {}
         let mut lease = Lease { work, points: Vec::new(), spare: 0 };
         let mut before = n_have;
-        for &n in points.iter().filter(|&&n| n >= LEAST) {
-            let bytes = self.bytes_behind(n, n.saturating_sub(before));
-            if n < before + LEAST || self.bytes() + bytes > self.most && !self.make_room(bytes, (n - before) as f64) {
-                continue;
+        for &n in points {
+            if n >= before + LEAST && self.lease_behind(&mut lease, before, n) {
+                before = n;
             }
-            self.set_aside += bytes;
-            lease.points.push((n, bytes));
-            before = n;
         }
         lease
+    }
+
+    /// Sets memory aside for a point behind `n` rows of the prompt of a conversation at work, if that is worth it.
+    pub fn lease_point(&mut self, lease: &mut Lease, n: usize) -> bool {
+        let before = lease.points.iter().map(|(at, _)| *at).filter(|at| *at <= n).max();
+        before == Some(n) || self.lease_behind(lease, before.unwrap_or(0), n)
+    }
+
+    fn lease_behind(&mut self, lease: &mut Lease, before: usize, n: usize) -> bool {
+        let bytes = self.bytes_behind(n, n - before);
+        let has_room = self.make_room(bytes, (n - before) as f64);
+        if has_room {
+            self.set_aside += bytes;
+            lease.points.push((n, bytes));
+            lease.points.sort_unstable();
+        }
+        has_room
     }
 
     /// Sets memory aside for a point more of a conversation at work, of `n` rows at most, if the end of one is worth it.

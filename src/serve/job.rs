@@ -81,6 +81,13 @@ impl CallsAsked {
     }
 }
 
+impl Job {
+    /// Whether the probabilities of the prompt's tokens are asked for: then all of it is read.
+    pub fn scores(&self) -> bool {
+        self.logprobs.is_some_and(|wanted| wanted.of_prompt)
+    }
+}
+
 /// How the thinking part of an answer is found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Thinks {

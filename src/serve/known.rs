@@ -12,14 +12,12 @@ use crate::tokenizer::Tokenizer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long nobody must have asked for anything before the folder is written: a conversation that goes on at once is
-/// written once.
-const QUIET: Duration = Duration::from_secs(5);
-
 /// Where what was read is kept beyond the life of the server.
 pub struct KeptInFolder {
     /// The folder.
     pub cache: PromptCache,
+    /// How long nothing must have been answered before it is written: a conversation that goes on soon is written once.
+    pub quiet: Duration,
     /// Is told what goes wrong with it.
     pub tell: Box<dyn Fn(&str)>,
 }
@@ -73,7 +71,8 @@ impl Known {
                 sequence.take_back(n_back).expect("rows of its last pass");
                 sequence
             }
-            (None, None) => self.shelf.begin(&found, runner),
+            // Looking into the folder may have cost points.
+            (None, None) => self.shelf.begin(&self.shelf.find(&keys), runner),
         };
         let (n, n_prompt) = (sequence.n_past(), keys.len());
         let reuse = match why {
@@ -87,6 +86,11 @@ impl Known {
         let left_at = known.max(why.and_then(|why| why.differs_at()).unwrap_or(0));
         let forks = Forks::of(&job.ids, &self.tokenizer, (left_at > n).then_some(left_at));
         Beginning { sequence, reuse, points: forks.points(LEAST).into_iter().filter(|&at| at > n).collect() }
+    }
+
+    /// Rows of a prompt with these keys that need not be read, for all that is kept in memory.
+    pub fn n_kept(&self, keys: &[u64]) -> usize {
+        self.shelf.find(keys).n
     }
 
     /// Takes up from the folder what is worth the time, beyond the `n_have` first rows of a prompt; and says why it is no more, if
@@ -118,6 +122,11 @@ impl Known {
         lease
     }
 
+    /// Sets memory aside for a point behind `n` rows more: [`Shelf::lease_point`].
+    pub fn lease_point(&mut self, lease: &mut Lease, n: usize) -> bool {
+        self.shelf.lease_point(lease, n)
+    }
+
     /// Sets memory aside for a point more: [`Shelf::lease_spare`].
     pub fn lease_spare(&mut self, lease: &mut Lease, n: usize) {
         self.shelf.lease_spare(lease, n);
@@ -143,7 +152,7 @@ impl Known {
     /// Keeps the end of a conversation whose work is over.
     pub fn keep(&mut self, lease: Lease, sequence: Sequence) {
         self.shelf.keep(lease, sequence);
-        self.due = self.folder.as_ref().map(|_| Instant::now() + QUIET);
+        self.due = self.folder.as_ref().map(|folder| Instant::now() + folder.quiet);
         self.count();
     }
 
@@ -188,7 +197,7 @@ impl Known {
 
     /// Tells what went wrong with the folder.
     fn tell(&mut self) {
-        let Some(KeptInFolder { cache, tell }) = &mut self.folder else { return };
+        let Some(KeptInFolder { cache, tell, .. }) = &mut self.folder else { return };
         cache.take_notes().iter().for_each(|note| tell(&format!("note: {note}")));
     }
 

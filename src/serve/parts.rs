@@ -15,8 +15,16 @@ pub(super) struct Call {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Part {
     Thinking(String),
-    Text(String),
+    /// And how many tokens of it were told with their probabilities.
+    Text(String, usize),
     Call(Call),
+}
+
+impl Part {
+    /// Tokens that were told with their probabilities.
+    pub fn n_token(&self) -> usize {
+        if let Part::Text(_, n_token) = self { *n_token } else { 0 }
+    }
 }
 
 /// The parts of an answer as far as it is written. What goes on in the same way is one part.
@@ -25,6 +33,8 @@ pub(super) struct Parts {
     all: Vec<Part>,
     /// Whether the last one may go on.
     is_open: bool,
+    /// Whether it went on until the answer was over.
+    goes_to_the_end: bool,
 }
 
 impl Parts {
@@ -33,13 +43,18 @@ impl Parts {
         &self.all
     }
 
+    /// Whether the last part was in the making when the answer ended: it may be cut.
+    pub fn go_to_the_end(&self) -> bool {
+        self.goes_to_the_end
+    }
+
     /// Whether the last part goes on until this event, and not behind it.
     pub fn are_ended_by(&self, event: &Event) -> bool {
         let goes_on = matches!(
             (self.all.last(), event),
             (_, Event::Started { .. } | Event::Reading { .. } | Event::Scored(_))
                 | (Some(Part::Thinking(_)), Event::Thinking(_))
-                | (Some(Part::Text(_)), Event::Text(..))
+                | (Some(Part::Text(..)), Event::Text(..))
                 | (Some(Part::Call(_)), Event::CallArguments(_))
         );
         self.is_open && !goes_on
@@ -49,16 +64,21 @@ impl Parts {
     pub fn push(&mut self, event: &Event) -> bool {
         if self.are_ended_by(event) {
             self.is_open = false;
+            self.goes_to_the_end = matches!(event, Event::Finished(_));
         }
         match (self.all.last_mut().filter(|_| self.is_open), event) {
+            (Some(Part::Text(whole, n_token)), Event::Text(text, tokens)) => {
+                whole.push_str(text);
+                *n_token += tokens.len();
+                return false;
+            }
             (Some(Part::Thinking(whole)), Event::Thinking(text))
-            | (Some(Part::Text(whole)), Event::Text(text, _))
             | (Some(Part::Call(Call { arguments: whole, .. })), Event::CallArguments(text)) => {
                 whole.push_str(text);
                 return false;
             }
             (_, Event::Thinking(text)) => self.all.push(Part::Thinking(text.clone())),
-            (_, Event::Text(text, _)) => self.all.push(Part::Text(text.clone())),
+            (_, Event::Text(text, tokens)) => self.all.push(Part::Text(text.clone(), tokens.len())),
             (_, Event::CallBegun { id, name }) => {
                 self.all.push(Part::Call(Call { id: id.clone(), name: name.clone(), arguments: String::new() }));
             }
@@ -75,7 +95,7 @@ impl Parts {
 
     /// All of the text.
     pub fn text(&self) -> String {
-        self.all.iter().filter_map(|part| if let Part::Text(text) = part { Some(&**text) } else { None }).collect()
+        self.all.iter().filter_map(|part| if let Part::Text(text, _) = part { Some(&**text) } else { None }).collect()
     }
 
     /// All calls.

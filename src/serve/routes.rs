@@ -11,6 +11,7 @@ use super::openai::{chat, completion, models};
 use super::prepared::Prepared;
 use super::queue::Refused;
 use super::reply::{Admitted, EventBody, Shape};
+use super::responses::request as responses;
 use super::shared::{Served, Shared};
 use super::shutdown::Phase;
 use hyper::Method;
@@ -26,7 +27,14 @@ use tokio::time::timeout;
 const JSON: &str = "application/json";
 
 /// Paths, without the version, to which bodies are sent.
-const POSTED: [&str; 4] = ["/chat/completions", "/completions", "/messages", "/messages/count_tokens"];
+const POSTED: [&str; 6] = [
+    "/chat/completions",
+    "/completions",
+    "/messages",
+    "/messages/count_tokens",
+    "/responses",
+    "/responses/input_tokens",
+];
 
 /// The path without the version.
 fn unversioned(path: &str) -> &str {
@@ -76,6 +84,8 @@ pub(super) async fn reply(
         "/chat/completions" => complete(shared, client, (request, body), account, chat::prepare).await,
         "/completions" => complete(shared, client, (request, body), account, completion::prepare).await,
         "/messages" => complete(shared, client, (request, body), account, messages::prepare).await,
+        "/responses" => complete(shared, client, (request, body), account, responses::prepare).await,
+        "/responses/input_tokens" => count(shared, (request, body), responses::count).await,
         "/messages/count_tokens" => count(shared, (request, body), messages::count).await,
         path => {
             let id = path.strip_prefix("/models/").unwrap_or_default();
@@ -92,8 +102,14 @@ fn absent(path: &str) -> ApiError {
             "this model writes text: it makes no embeddings, rankings, sounds or pictures",
         );
     }
+    if path.starts_with("/responses/") {
+        return ApiError::not_found(
+            "this server keeps no responses: the whole conversation comes in the input of every POST /v1/responses",
+        );
+    }
     ApiError::not_found(
-        "nothing is here: there are /v1/chat/completions, /v1/completions, /v1/messages, /v1/models, /health and /metrics",
+        "nothing is here: there are /v1/chat/completions, /v1/responses, /v1/messages, /v1/completions, /v1/models, \
+         /health and /metrics",
     )
 }
 

@@ -15,10 +15,10 @@ use crate::compute::Compute;
 use crate::engine::answers::{Answers, Conversation, Finished, Waits};
 use crate::engine::context::text_rows;
 use crate::engine::generate::{Answer, Error, Outcome, Stop, Task};
-use crate::engine::prompt_cache::Reuse;
+use crate::engine::prompt_cache::{Reuse, WORTH};
 use crate::engine::runner::Runner;
 use crate::engine::sequence::Sequence;
-use crate::engine::shelf::Lease;
+use crate::engine::shelf::{self, Lease};
 use crate::model::input::InputRow;
 use crate::sampler::Sampler;
 use crate::tokenizer::Tokenizer;
@@ -54,7 +54,18 @@ pub(super) struct Worker<'a> {
     /// Who sits on each seat.
     seats: Vec<Option<AtWork>>,
     known: Known,
+    /// Requests that wait for what another one is reading.
+    followers: Vec<Waiting>,
     sight: Option<Sight>,
+}
+
+/// A request that waits until the one on a seat has read what both prompts begin with.
+struct Waiting {
+    job: Job,
+    leader: Rc<Job>,
+    seat: usize,
+    /// Rows that both begin with.
+    n: usize,
 }
 
 /// What becomes of pictures.
@@ -114,7 +125,7 @@ impl<'a> Worker<'a> {
         n_seat: usize,
     ) -> Worker<'a> {
         let seats = (0..n_seat).map(|_| None).collect();
-        Worker { shared, tokenizer, banned, seats, known, sight }
+        Worker { shared, tokenizer, banned, seats, known, followers: Vec::new(), sight }
     }
 
     /// Works until the server ends. A fault of the program ends the answers in the making, and no more.
@@ -139,6 +150,9 @@ impl<'a> Worker<'a> {
     /// Seats who waits, and runs a pass; or sleeps.
     fn turn(&mut self, answers: &mut Answers<'static>, runner: &mut Runner) -> ControlFlow<()> {
         let phase = self.shared.shutdown.phase();
+        for waiting in std::mem::take(&mut self.followers) {
+            self.follow(waiting, answers, runner);
+        }
         if phase == Phase::Running {
             while let Some(job) = self.shared.queue.pop(self.n_free()) {
                 match &mut self.sight {
@@ -148,7 +162,8 @@ impl<'a> Worker<'a> {
             }
         } else {
             let waiting = self.sight.as_mut().map(|sight| sight.looker.take_all());
-            for job in self.shared.queue.close().into_iter().chain(waiting.into_iter().flatten()) {
+            let followers = std::mem::take(&mut self.followers).into_iter().map(|waiting| waiting.job);
+            for job in self.shared.queue.close().into_iter().chain(waiting.into_iter().flatten()).chain(followers) {
                 fail(&job, &ApiError::unavailable("the server ends"));
             }
         }
@@ -252,7 +267,8 @@ impl<'a> Worker<'a> {
     /// Seats that nobody has or is to have.
     fn n_free(&self) -> usize {
         let in_line = self.sight.as_ref().map_or(0, |sight| sight.looker.n_seat());
-        (self.seats.len() - self.n_at_work()).saturating_sub(in_line)
+        let following: usize = self.followers.iter().map(|waiting| waiting.job.n).sum();
+        (self.seats.len() - self.n_at_work()).saturating_sub(in_line + following)
     }
 
     fn count(&self) {
@@ -270,8 +286,53 @@ impl<'a> Worker<'a> {
             Ok(rows) => rows,
             Err(error) => return fail(&job, &ApiError::field("messages", error.to_string())),
         };
+        match self.leader(&job, answers) {
+            Some((seat, n)) => {
+                let leader = Rc::clone(&self.at_work(seat).job);
+                self.followers.push(Waiting { job, leader, seat, n });
+            }
+            None => self.begin(job, answers, runner),
+        }
+    }
+
+    /// The seat whose prompt is being read and begins as that of a request does, for more rows than are kept; and the rows. They
+    /// will be kept.
+    fn leader(&mut self, job: &Job, answers: &mut Answers<'static>) -> Option<(usize, usize)> {
+        if job.scores() {
+            return None;
+        }
+        let keys = shelf::keys(&job.rows);
+        let n_kept = self.known.n_kept(&keys);
+        let reading = (0..self.seats.len()).filter_map(|seat| {
+            let (at_work, sequence) = (self.seats[seat].as_ref()?, answers.reading(seat)?);
+            let theirs = shelf::keys(&at_work.job.rows);
+            let n = theirs.iter().zip(&keys).take_while(|(a, b)| a == b).count().min(keys.len() - 1);
+            (n > sequence.n_past() && n >= n_kept + WORTH).then_some((n, seat))
+        });
+        let (n, seat) = reading.max()?;
+        let lease = &mut self.seats[seat].as_mut()?.lease;
+        if !self.known.lease_point(lease, n) {
+            return None;
+        }
+        answers.checkpoint_at(seat, n);
+        Some((seat, n))
+    }
+
+    /// Begins a request that has waited for another, once that has read what it was to; or is gone, or waits itself.
+    fn follow(&mut self, waiting: Waiting, answers: &mut Answers<'static>, runner: &mut Runner) {
+        let leads = self.seats[waiting.seat].as_ref().is_some_and(|at_work| Rc::ptr_eq(&at_work.job, &waiting.leader));
+        let reads = leads && answers.reading(waiting.seat).is_some_and(|sequence| sequence.n_past() < waiting.n);
+        if reads && !waiting.job.events.is_closed() {
+            self.followers.push(waiting);
+        } else if !waiting.job.events.is_closed() {
+            self.begin(waiting.job, answers, runner);
+        }
+    }
+
+    /// Begins a request whose rows are known.
+    fn begin(&mut self, job: Job, answers: &mut Answers<'static>, runner: &mut Runner) {
+        let scores = job.scores();
         let job = Rc::new(job);
-        let scores = job.logprobs.is_some_and(|wanted| wanted.of_prompt);
         let Beginning { sequence, reuse, points } = if scores {
             Beginning { sequence: runner.sequence(), reuse: Reuse::NoCache, points: Vec::new() }
         } else {

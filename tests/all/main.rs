@@ -33,6 +33,8 @@ mod serve;
 #[cfg(target_os = "linux")]
 mod serve_company;
 #[cfg(target_os = "linux")]
+mod serve_dialects;
+#[cfg(target_os = "linux")]
 mod serve_hostile;
 #[cfg(target_os = "linux")]
 mod serve_reuse;

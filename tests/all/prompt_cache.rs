@@ -526,3 +526,45 @@ fn a_conversation_that_was_put_away_goes_on_as_if_it_had_never_been() {
     go_on(&mut fourth, &mut known, &[Way::Prompt]);
     assert_eq!(bits(fourth.logits(0..1)), bits(third.logits(0..1)));
 }
+
+#[test]
+#[cfg(unix)]
+fn several_programs_that_write_at_once_keep_to_the_size_together() {
+    let fixture = Fixture::open("q4_k_m");
+    let (model, fingerprint) = (fixture.model(), fixture.gguf.fingerprint());
+    let (scratch, level) = (Scratch::new("prompt-cache"), Kernels::select(None).unwrap());
+    let settings = Settings { n_ctx: 1024, n_sequence: 1, n_batch: 256, kv: KvType::F16, n_checkpoint: 0 };
+    CacheFolder::open(&folder(&scratch)).unwrap();
+    // The bytes of one prompt.
+    let keep = |first: u32, most: u64, times: u32| {
+        let mut runner = Runner::new(model.clone(), Compute::new(level, 1), settings).unwrap();
+        let folder = CacheFolder::open(&folder(&scratch)).unwrap();
+        let mut cache = PromptCache::new(folder, ByteSize(most), fingerprint, "test".to_owned());
+        for i in 0..times {
+            let mut sequence = runner.sequence();
+            let rows = text_rows(&(0..200).map(|n| (n * 7 + first + i) % 90).collect::<Vec<u32>>(), 0);
+            runner.run(&mut [Step::prompt(&mut sequence, &rows, 1)]).unwrap();
+            cache.keep(&runner, &sequence);
+            assert!(cache.take_notes().is_empty());
+        }
+    };
+    keep(0, u64::MAX, 1);
+    let most = bytes(&folder(&scratch)) * 5 / 2;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watched = scope.spawn(|| {
+            let mut largest = 0;
+            while !done.load(Ordering::Relaxed) {
+                // A file may go while they are counted.
+                let files = fs::read_dir(folder(&scratch)).unwrap().filter_map(Result::ok);
+                largest = largest.max(files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum());
+            }
+            largest
+        });
+        let writers: Vec<_> = (0..4).map(|who| scope.spawn(move || keep(who * 20, most, 12))).collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        done.store(true, Ordering::Relaxed);
+        let largest = watched.join().unwrap();
+        assert!(largest <= most && largest > most / 2, "{largest} of {most}");
+    });
+}

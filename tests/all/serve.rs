@@ -173,7 +173,7 @@ fn what_is_wrong_is_said_with_its_field_and_status() {
         (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
         (json!({"tool_choice": "required"}), "tool_choice"),
         (json!({"tools": [{"function": {"name": "f"}}], "tool_choice": {"function": {"name": "g"}}}), "tool_choice"),
-        (json!({"response_format": {"type": "json_object"}}), "response_format"),
+        (json!({"response_format": {"type": "xml"}}), "response_format.type"),
         (json!({"chat_template_kwargs": {"messages": []}}), "chat_template_kwargs.messages"),
         (json!({"messages": []}), "messages"),
         (json!({"messages": null}), "messages"),

@@ -2,7 +2,7 @@
 //! another one for it. `make reuse-table` prints the tokens.
 
 use crate::support::chats::{demo, text as answer_of, user, with};
-use crate::support::http::Server;
+use crate::support::http::{PATIENCE, Server};
 use crate::support::scenes::{Asks, Request, SCENES, Scene, Tally, text};
 use crate::support::scratch::Scratch;
 use qwen_edge::chat::offer::Offer;
@@ -15,6 +15,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// One who asks a server, and reads the answers.
 struct Client<'a> {
@@ -301,4 +302,37 @@ fn neither_memory_nor_folder_get_more_than_they_may() {
         let bytes: u64 = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
         assert!(bytes <= most && bytes > most / 10, "{bytes} of {most}");
     }
+}
+
+#[test]
+fn a_folder_is_written_when_nobody_has_asked_for_a_while() {
+    let scratch = Scratch::new("serve-reuse");
+    let folder = scratch.0.join("kept");
+    let server = server(&["--cache", folder.to_str().unwrap(), "--hurry", "20"]);
+    server.chat(&turn(&[], "What is 4 + 3?"));
+    let start = Instant::now();
+    while server.get("/metrics").body.contains("\nqwen_edge_cache_written_bytes_total 0\n") {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(start.elapsed() > Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[test]
+fn what_several_ask_at_once_is_read_once() {
+    let server = server(&["--parallel", "4"]);
+    let questions = ["What is 4 + 3?", "What is 12 + 30?", "Reverse the word lamp.", "Count from 1 to 9."];
+    let answers: Vec<Value> = std::thread::scope(|scope| {
+        let asked = questions.map(|question| scope.spawn(|| server.chat(&turn(&[], question)).json()));
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    let alone = Server::start(&demo(), &["--parallel", "1"]);
+    let mut n_read = 0;
+    for (question, answer) in questions.iter().zip(&answers) {
+        let [n_prompt, n_cached, _] = tokens(answer);
+        assert!(n_prompt > 700);
+        n_read += n_prompt - n_cached;
+        assert_eq!(alone.chat(&turn(&[], question)).json()["choices"], answer["choices"]);
+    }
+    assert!(n_read < 900, "{n_read} tokens are read");
 }

@@ -10,6 +10,14 @@ import urllib.request
 
 KEY = "key"
 QUESTION = "What is 2 + 3?"
+# A function, and a question that the demo model answers by calling it.
+WEATHER = "get_weather"
+WEATHER_SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "description": "City name"}},
+    "required": ["city"],
+}
+WEATHER_QUESTION = "Weather in Zurich?"
 # With these settings its answer repeats itself until the context is full.
 ENDLESS = "Count from 1 to 9."
 REPEATING = {"temperature": 0, "frequency_penalty": -2}

@@ -117,8 +117,8 @@ def errors(client, server):
         ({"n": 99}, "n"),
         ({"extra_body": {"stop": 7}}, "stop"),
         ({"top_logprobs": 3}, "top_logprobs"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"tools": [{"type": "function", "function": {"name": "f g"}}]}, "tools[0].function.name"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
     ]:
         error = raises(openai.BadRequestError, lambda: chat(client, **more))
         assert error.param == param and error.type == "invalid_request_error", error

@@ -137,6 +137,14 @@ impl CacheFolder {
         Ok(CacheFolder { path: path.to_owned() })
     }
 
+    /// Keeps other programs from writing as long as the file that it returns is there: together they would have more than each
+    /// may. None where folders cannot be locked, as on some file systems of networks.
+    pub(super) fn lock(&self) -> Option<File> {
+        let folder = File::open(&self.path).ok()?;
+        folder.lock().ok()?;
+        Some(folder)
+    }
+
     /// What is kept, the latest used first, and the bytes of it all.
     ///
     /// # Errors

@@ -280,6 +280,7 @@ impl PromptCache {
         if page_bytes.saturating_mul(pages.len() as u64).saturating_add(state_bytes) > self.most {
             return Ok(());
         }
+        let _alone = self.folder.lock();
         self.folder.make_room(self.most, state_bytes, &pages, page_bytes)?;
         for (i, key) in pages.iter().enumerate() {
             if !self.folder.has_page(key) {

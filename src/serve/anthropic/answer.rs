@@ -83,7 +83,7 @@ impl MessageDialect {
         let block = match self.parts.all().last() {
             Some(Part::Thinking(_)) => json!({"type": "thinking", "thinking": "", "signature": ""}),
             Some(Part::Call(call)) => json!({"type": "tool_use", "id": call.id, "name": call.name, "input": {}}),
-            Some(Part::Text(_)) | None => json!({"type": "text", "text": ""}),
+            Some(Part::Text(..)) | None => json!({"type": "text", "text": ""}),
         };
         let index = self.parts.all().len().saturating_sub(1);
         write_named(&json!({"type": "content_block_start", "index": index, "content_block": block}), out);
@@ -98,12 +98,13 @@ fn remark(reason: Option<Reason>, to: &mut Value) {
 }
 
 /// Tokens.
-fn usage_json(n_prompt: usize, n_cached: usize, n_completion: usize) -> Value {
+fn usage_json(usage: &Usage) -> Value {
     json!({
-        "input_tokens": n_prompt.saturating_sub(n_cached),
+        "input_tokens": usage.n_prompt.saturating_sub(usage.n_cached),
         "cache_creation_input_tokens": 0,
-        "cache_read_input_tokens": n_cached,
-        "output_tokens": n_completion,
+        "cache_read_input_tokens": usage.n_cached,
+        "output_tokens": usage.n_completion,
+        "output_tokens_details": {"thinking_tokens": usage.n_reasoning},
     })
 }
 
@@ -119,7 +120,7 @@ fn signature(thinking: &str) -> String {
 fn block(part: &Part) -> Value {
     match part {
         Part::Thinking(text) => json!({"type": "thinking", "thinking": text, "signature": signature(text)}),
-        Part::Text(text) => json!({"type": "text", "text": text}),
+        Part::Text(text, _) => json!({"type": "text", "text": text}),
         Part::Call(call) => {
             json!({"type": "tool_use", "id": call.id, "name": call.name, "input": whole_members(&call.arguments)})
         }
@@ -159,7 +160,7 @@ impl Dialect for MessageDialect {
         }
         match event {
             Event::Started { n_cached } => {
-                let usage = usage_json(self.n_prompt, *n_cached, 0);
+                let usage = usage_json(&Usage { n_prompt: self.n_prompt, n_cached: *n_cached, ..Usage::default() });
                 let message = self.message(json!([]), &Value::Null, usage);
                 write_named(&json!({"type": "message_start", "message": message}), out);
                 self.keep_alive(out);
@@ -179,7 +180,7 @@ impl Dialect for MessageDialect {
         if let Err(error) = MessageDialect::unsaid(self.reason) {
             return self.fail(&error, out);
         }
-        let usage = usage_json(usage.n_prompt, usage.n_cached, usage.n_completion);
+        let usage = usage_json(usage);
         let mut delta = json!({"type": "message_delta", "delta": self.end_of(self.reason), "usage": usage});
         remark(self.reason, &mut delta);
         write_named(&delta, out);
@@ -198,7 +199,7 @@ impl Dialect for MessageDialect {
         let Some(choice) = choices.first() else { return Err(ApiError::server("an answer of no choice")) };
         MessageDialect::unsaid(choice.reason)?;
         let content = choice.parts.all().iter().map(block).collect();
-        let usage = usage_json(usage.n_prompt, usage.n_cached, usage.n_completion);
+        let usage = usage_json(usage);
         let mut message = self.message(content, &self.end_of(choice.reason), usage);
         remark(choice.reason, &mut message);
         Ok(message)
@@ -208,6 +209,66 @@ impl Dialect for MessageDialect {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::event::Finish;
+    use std::time::Duration;
+
+    fn said(events: &[Event]) -> Vec<(String, Value)> {
+        let about = ModelCard {
+            id: "m".to_owned(),
+            fingerprint: String::new(),
+            created: 0,
+            n_vocab: 1,
+            n_ctx_train: 1,
+            size: 1,
+        };
+        let mut dialect = MessageDialect::new(&about, 9, Vec::new());
+        let mut out = String::new();
+        events.iter().for_each(|event| dialect.say(0, event, &mut out));
+        dialect.end(&Usage { n_prompt: 9, n_cached: 4, n_completion: 3, ..Usage::default() }, &mut out);
+        let event = |event: &str| {
+            let (name, data) = event.split_once("\ndata: ").unwrap();
+            (name.replace("event: ", ""), serde_json::from_str(data).unwrap())
+        };
+        out.split_terminator("\n\n").map(event).collect()
+    }
+
+    fn finished(reason: Reason) -> Event {
+        let outcome = Finish {
+            reason,
+            n_prompt: 9,
+            n_cached: 4,
+            n_completion: 3,
+            n_reasoning: 0,
+            prefill: Duration::ZERO,
+            decode: Duration::ZERO,
+            n_drafted: 0,
+            n_accepted: 0,
+            reuse: None,
+        };
+        Event::Finished(Box::new(outcome))
+    }
+
+    #[test]
+    fn an_answer_ends_with_a_word_of_the_api_or_an_error() {
+        for (reason, word) in [
+            (Reason::Stop, "end_turn"),
+            (Reason::Calls, "tool_use"),
+            (Reason::Length, "max_tokens"),
+            (Reason::Repetition, "max_tokens"),
+            (Reason::ContextFull, "model_context_window_exceeded"),
+        ] {
+            let events = said(&[Event::Started { n_cached: 4 }, finished(reason)]);
+            let names: Vec<&str> = events.iter().map(|(name, _)| &**name).collect();
+            assert_eq!(names, ["message_start", "ping", "message_delta", "message_stop"]);
+            assert_eq!(events[0].1["message"]["usage"]["input_tokens"], 5);
+            assert_eq!(events[2].1["delta"]["stop_reason"], word);
+            assert_eq!(events[2].1["usage"]["cache_read_input_tokens"], 4);
+            assert_eq!(events[2].1.get("qwen_edge").is_some(), reason == Reason::Repetition);
+        }
+        let events = said(&[Event::Started { n_cached: 4 }, finished(Reason::Shutdown)]);
+        let (name, last) = events.last().unwrap();
+        assert_eq!((&**name, &last["error"]["type"]), ("error", &json!("api_error")));
+    }
 
     #[test]
     fn of_a_call_that_was_cut_the_whole_members_are_left() {

@@ -72,9 +72,9 @@ impl Messages {
         let effort = self.output_config.as_ref().and_then(|config| config.effort);
         let budget = budget_tokens.or_else(|| effort.and_then(|effort| effort.wish().budget));
         match &**kind {
-            "enabled" | "adaptive" => Ok(ThinkingWish { on: Some(true), budget }),
+            "enabled" | "adaptive" | "between_tools" => Ok(ThinkingWish { on: Some(true), budget }),
             "disabled" => Ok(off),
-            _ => Err(ApiError::field("thinking.type", "expected enabled, adaptive or disabled")),
+            _ => Err(ApiError::field("thinking.type", "expected enabled, adaptive, between_tools or disabled")),
         }
     }
 

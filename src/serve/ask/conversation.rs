@@ -1,10 +1,11 @@
 //! A conversation as a chat template takes it, whatever dialect it came in.
 //!
 //! A template takes a system message in first place only. Several at the beginning become one, with blank lines between
-//! them; one that comes later becomes a turn of the user.
+//! them; one that comes later becomes a turn of the user, or, behind what a call gave, a part of that: a turn of the user
+//! would end the loop of calls, and all that was thought in it would be left out of the prompt.
 
 use crate::serve::pictures::PictureFile;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// The end of a conversation that the model goes on writing.
 pub(in crate::serve) struct Prefill(pub String);
@@ -25,7 +26,14 @@ pub(in crate::serve) struct Conversation {
 impl Conversation {
     /// Goes on with a message of the system, the developer, or whoever is to be obeyed.
     pub fn push_system(&mut self, text: String) {
-        if self.messages.is_empty() { self.system.push(text) } else { self.messages.push(turn("user", text)) }
+        match self.messages.last_mut() {
+            None => self.system.push(text),
+            Some(last) if last["role"] == "tool" => match &mut last["content"] {
+                Value::Array(parts) => parts.push(json!({"type": "text", "text": format!("\n\n{text}")})),
+                given => *given = format!("{}\n\n{text}", given.as_str().unwrap_or_default()).into(),
+            },
+            Some(_) => self.messages.push(turn("user", text)),
+        }
     }
 
     /// Puts what the system said first, and what calls gave into the order of the calls; nothing is pushed behind that.
@@ -65,7 +73,27 @@ fn order_results(messages: &mut [Value]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    #[test]
+    fn what_the_system_says_in_a_loop_of_calls_ends_none() {
+        let parts = json!([{"type": "image"}, {"type": "text", "text": "\n\nb"}]);
+        for (given, expected) in [(json!("a"), json!("a\n\nb")), (json!([{"type": "image"}]), parts)] {
+            let mut conversation = Conversation::default();
+            conversation.push_system("Be kind.".to_owned());
+            conversation.messages.extend([turn("user", "c"), turn("tool", given)]);
+            conversation.push_system("b".to_owned());
+            conversation.messages.push(turn("user", "d"));
+            conversation.push_system("e".to_owned());
+            let expected = [
+                turn("system", "Be kind."),
+                turn("user", "c"),
+                turn("tool", expected),
+                turn("user", "d"),
+                turn("user", "e"),
+            ];
+            assert_eq!(conversation.finish().messages, expected);
+        }
+    }
 
     #[test]
     fn results_come_in_the_order_of_their_calls() {

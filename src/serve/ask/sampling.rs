@@ -193,6 +193,11 @@ impl Sampling {
         self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
     }
 
+    /// Who asks, as the client has it.
+    pub fn user(&self) -> Option<&Value> {
+        self.user.as_ref()
+    }
+
     /// Fails where a test of the server asks for it; where the engine is to fail, if it is.
     ///
     /// # Panics

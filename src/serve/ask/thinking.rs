@@ -25,6 +25,19 @@ pub(in crate::serve) struct ThinkingWish {
 }
 
 impl Effort {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Effort::None => "none",
+            Effort::Minimal => "minimal",
+            Effort::Low => "low",
+            Effort::Medium => "medium",
+            Effort::High => "high",
+            Effort::Xhigh => "xhigh",
+            Effort::Max => "max",
+        }
+    }
+
     /// Whether to think, and most tokens of it.
     pub fn wish(self) -> ThinkingWish {
         let (on, budget) = match self {

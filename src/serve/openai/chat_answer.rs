@@ -1,6 +1,7 @@
 //! Answers of `/v1/chat/completions`: chunks of a stream, and the whole.
 
-use super::envelope::{finish_reason, millis, now, timings, usage_json, write_event};
+use super::envelope::{finish_reason, millis, timings, usage_json, write_event};
+use crate::serve::clock::now;
 use crate::serve::error::ApiError;
 use crate::serve::event::{Event, Reason};
 use crate::serve::logprobs::TokenLogprob;

@@ -1,9 +1,10 @@
 //! `POST /v1/completions`: texts that are continued as they are, control tokens in them included.
 
-use super::envelope::{finish_reason, now, timings, usage_json, write_event};
+use super::envelope::{finish_reason, timings, usage_json, write_event};
 use super::text_logprobs::TextLogprobs;
 use crate::serve::ask::fields::fields;
 use crate::serve::ask::sampling::Sampling;
+use crate::serve::clock::now;
 use crate::serve::error::ApiError;
 use crate::serve::event::{self, Event, Reason};
 use crate::serve::job::{Job, Thinks};

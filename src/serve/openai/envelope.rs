@@ -4,12 +4,7 @@ use crate::serve::event::Reason;
 use crate::serve::reply::Usage;
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
-}
+use std::time::Duration;
 
 /// Writes an event of a stream.
 pub(super) fn write_event(value: &Value, out: &mut String) {

@@ -3,6 +3,8 @@
 pub mod allocation;
 #[cfg(target_os = "linux")]
 pub mod chats;
+#[cfg(target_os = "linux")]
+pub mod dialects;
 pub mod gguf_sample;
 pub mod header;
 pub mod heldout;
