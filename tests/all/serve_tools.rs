@@ -128,6 +128,15 @@ fn whether_to_call_is_the_clients_choice() {
     assert!(none["message"].get("tool_calls").is_none() && none["finish_reason"] == "stop", "{none}");
     let content = none["message"]["content"].as_str().unwrap();
     assert!(!content.contains("<tool_call>"), "{content}");
+    for thinking in [false, true] {
+        let kwargs = json!({"enable_thinking": thinking});
+        let choice = json!({"type": "function", "function": {"name": "book_table"}});
+        let named = ask("Weather in Zurich?", json!({"tool_choice": choice, "chat_template_kwargs": kwargs}));
+        assert_eq!(calls(&named["message"])[0]["name"], "book_table", "{named}");
+        assert_eq!(named["message"].get("reasoning_content").is_some(), thinking, "{named}");
+        let any = ask("What is 2 + 3?", json!({"tool_choice": "required", "chat_template_kwargs": kwargs}));
+        assert!(!calls(&any["message"]).is_empty(), "{any}");
+    }
     let one = ask("Weather in Zurich?", json!({"parallel_tool_calls": false}));
     assert_eq!((calls(&one["message"]).len(), &one["finish_reason"]), (1, &json!("tool_calls")));
 }
@@ -138,17 +147,16 @@ fn a_loop_of_calls_reads_nothing_twice() {
     for (city, thinking, drops) in [("Zurich", false, false), ("Oslo", true, false), ("Rome", true, true)] {
         let mut messages = vec![json!({"role": "user", "content": format!("Weather in {city}?")})];
         let mut known = 0;
-        for turn in 0..2 {
-            let body = json!({"messages": messages, "tools": weather(), "temperature": 0,
+        for turn in 0..5 {
+            let name = ["get_weather", "book_table"][turn % 2];
+            let choice = json!({"type": "function", "function": {"name": name}});
+            let body = json!({"messages": messages, "tools": weather(), "tool_choice": choice, "temperature": 0,
                 "chat_template_kwargs": {"enable_thinking": thinking}, "max_tokens": 200});
             let answer = server.chat(&body).json();
             let (usage, message) = (&answer["usage"], &answer["choices"][0]["message"]);
             let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
             assert!(turn == 0 || cached + 4 >= known, "turn {turn}: {cached} of {known} tokens, {thinking} {drops}");
             known = usage["total_tokens"].as_u64().unwrap();
-            if turn > 0 {
-                continue;
-            }
             assert_eq!(answer["choices"][0]["finish_reason"], "tool_calls", "{answer}");
             let mut back = message.clone();
             assert_eq!(back.get("reasoning_content").is_some(), thinking, "{answer}");
