@@ -1,7 +1,7 @@
 //! A text aligned with itself, moved by a number of tokens.
 //!
 //! A token is compared with the one that stands `lag` tokens before it. A score runs along: a token that agrees raises it by
-//! one, one that differs lowers it by a [cost](Costs), and an alignment whose score is used up is over. An alignment may pass
+//! one, one that differs lowers it by a cost, and an alignment whose score is used up is over. An alignment may pass
 //! to the next lag where a token is put in or left out: it is a local alignment (Smith and Waterman), of which only the last
 //! row is kept.
 //!
