@@ -534,6 +534,11 @@ impl Answer {
         Ok(n_chosen)
     }
 
+    /// Whether the answer is ended where it goes round in circles: not in what keeps to something.
+    fn may_loop(&self) -> bool {
+        self.last == Channel::Answer && self.constraint.is_none() && self.call.is_none()
+    }
+
     /// The token that must come next, if one must.
     fn prescribed(&mut self) -> Option<u32> {
         let of_thinking = self.thinking.prescribed();
@@ -595,7 +600,7 @@ impl Answer {
                 self.end(Stop::Length, tools);
             } else if self.calls.as_ref().is_some_and(Calls::is_over) {
                 self.end(Stop::End, tools);
-            } else if constraint.is_none() && self.last == Channel::Answer && self.guard.advice() == Advice::End {
+            } else if self.may_loop() && self.guard.advice() == Advice::End {
                 self.end(Stop::Repetition, tools);
             }
         }
