@@ -28,7 +28,8 @@ class Server:
 
     def __init__(self, program, model, *options):
         self.model = model
-        command = [program, "serve", model, "--port", "0", "--api-key", KEY, "--quiet", *options]
+        # Endless answers are asked for, and cut off.
+        command = [program, "serve", model, "--port", "0", "--api-key", KEY, "--quiet", "--loop-guard", "off", *options]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         line = self.process.stderr.readline()
         found = re.fullmatch(r"listening on (http://\S+)\n", line)
