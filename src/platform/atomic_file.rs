@@ -54,10 +54,16 @@ impl AtomicFile {
         name.push(format!(".{}.part", std::process::id()));
         let special = fs::metadata(path).is_ok_and(|m| !m.is_file());
         let temporary = if special { path.to_owned() } else { path.with_file_name(name) };
-        let file = options.open(&temporary).map_err(|error| named(path, error))?;
-        if !special {
-            unfinished().push(temporary.clone());
-        }
+        let open = || options.open(&temporary).map_err(|error| named(path, error));
+        let file = if special {
+            open()?
+        } else {
+            // Under the lock: whoever ends the program knows every file that is there.
+            let mut unfinished = unfinished();
+            let file = open()?;
+            unfinished.push(temporary.clone());
+            file
+        };
         Ok(AtomicFile { writer: Some(BufWriter::with_capacity(1 << 20, file)), temporary, path: path.to_owned() })
     }
 
