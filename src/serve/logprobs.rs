@@ -2,6 +2,9 @@
 
 use crate::tokenizer::Tokenizer;
 
+/// Likeliest tokens that may be wanted, at most.
+pub(super) const MOST_LOGPROBS: i64 = 20;
+
 /// Whose probabilities are wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Wanted {

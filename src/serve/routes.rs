@@ -8,7 +8,7 @@ use super::bounds::CHEAP;
 use super::error::{ApiError, shortened};
 use super::http::Reply;
 use super::openai::{chat, completion, models};
-use super::prepared::Prepared;
+use super::prepared::{Prepared, Received};
 use super::queue::Refused;
 use super::reply::{Admitted, EventBody, Shape};
 use super::responses::request as responses;
@@ -121,7 +121,7 @@ fn served(shared: &Shared) -> Result<Arc<Served>, ApiError> {
 }
 
 /// Makes jobs of a body.
-type Prepare = fn(Vec<u8>, &Served, IpAddr, Instant) -> Result<Prepared, ApiError>;
+type Prepare = fn(Received<'_>) -> Result<Prepared, ApiError>;
 
 /// Counts what a body asks for.
 type Count = fn(Vec<u8>, &Served) -> Result<Value, ApiError>;
@@ -164,7 +164,7 @@ async fn complete(
 ) -> Result<Reply, ApiError> {
     let since = Instant::now();
     let prepared = parse(shared, asked, move |body, served| {
-        let mut prepared = prepare(body.bytes, served, client, since)?;
+        let mut prepared = prepare(Received { body: body.bytes, client, since, served })?;
         // Pictures wait as they came, and are as large.
         if let Some(job) = prepared.jobs.iter_mut().find(|job| !job.pictures.files.is_empty()) {
             job.pictures.memory = body.memory;

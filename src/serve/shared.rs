@@ -75,7 +75,7 @@ impl Served {
 }
 
 /// What clients are told of the model.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct ModelCard {
     /// Its name in the API.
     pub id: String,

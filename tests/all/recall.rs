@@ -3,6 +3,7 @@
 //! The model is held to what its card says of it: at lengths where it answers most of the held-out questions, the fact must
 //! make its answer likelier. At every length, the fact must reach the place where it is asked for at all.
 
+use crate::support::heldout;
 use kernels::Kernels;
 use qwen_edge::chat::{Request, Template};
 use qwen_edge::compute::Compute;
@@ -35,10 +36,9 @@ fn card_score(task: &str) -> f64 {
 
 /// The held-out questions of a task: message and expected answer.
 fn questions(task: &str) -> Vec<(String, String)> {
-    let text = std::fs::read_to_string(file("demo/heldout.jsonl")).unwrap();
-    let items = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let string = |value: &Value| value.as_str().unwrap().to_owned();
-    items
+    heldout::items()
+        .into_iter()
         .filter(|item| item["task"] == task)
         .map(|item| (string(&item["messages"][0]["content"]), string(&item["expected"])))
         .collect()

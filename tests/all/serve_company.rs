@@ -2,7 +2,7 @@
 //! thinking and tools, by eight clients at once and by one.
 
 use crate::support::chats::{demo, with};
-use crate::support::heldout::shuffled;
+use crate::support::heldout::{self, shuffled};
 use crate::support::http::Server;
 use base64::Engine;
 use serde_json::{Value, json};
@@ -12,8 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Every `nth` held-out question, as a client asks it.
 fn questions(nth: usize) -> Vec<Value> {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
-    let lines = std::fs::read_to_string(demo.join("heldout.jsonl")).unwrap();
-    let items = lines.lines().map(|line| serde_json::from_str(line).unwrap()).step_by(nth);
     let question = |item: Value| {
         let mut messages = item["messages"].clone();
         if let Some(image) = item["image"].as_str() {
@@ -30,7 +28,7 @@ fn questions(nth: usize) -> Vec<Value> {
             "chat_template_kwargs": {"enable_thinking": item["thinking"]},
         })
     };
-    items.map(question).collect()
+    heldout::items().into_iter().step_by(nth).map(question).collect()
 }
 
 /// The answers of so many clients, each of which asks the next question of this order when it has an answer.

@@ -3,6 +3,7 @@
 
 use crate::support::chats::{demo, forever, random, user, with};
 use crate::support::dialects::{Dialect, named_events, said_in_chat};
+use crate::support::heldout;
 use crate::support::http::{Response, Server};
 use crate::support::scratch::Scratch;
 use base64::Engine;
@@ -11,14 +12,8 @@ use serde_json::{Value, json};
 use std::io::Read;
 use std::path::Path;
 
-fn heldout() -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/heldout.jsonl");
-    let lines = std::fs::read_to_string(path).unwrap();
-    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 fn tools() -> Value {
-    heldout().into_iter().find(|item| item["id"] == "tools-01").unwrap()["tools"].take()
+    heldout::items().into_iter().find(|item| item["id"] == "tools-01").unwrap()["tools"].take()
 }
 
 /// Has every dialect give the same answer, streamed and whole, as a chat; the answers.
@@ -38,7 +33,7 @@ fn agree(server: &Server, chat: &Value) -> Vec<Value> {
 /// Asks every `nth` held-out question about tools, and of the others every `nth` of these tasks.
 fn ask_held_out([of_tools, of_others]: [usize; 2]) {
     let server = Server::start(&demo(), &["--ctx", "2048"]);
-    let items = heldout();
+    let items = heldout::items();
     let of_task = |task: &str| items.iter().filter(|item| item["task"] == task).cloned().collect::<Vec<_>>();
     let tools: Vec<Value> = of_task("tools").into_iter().step_by(of_tools).collect();
     let tasks = ["arithmetic", "counting", "json"].iter();

@@ -2,18 +2,15 @@
 //! twice.
 
 use crate::support::chats::{demo, forever, random, user, with};
+use crate::support::heldout;
 use crate::support::http::Server;
 use crate::support::program::{json, program};
 use crate::support::scratch::Scratch;
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// The demo's held-out questions of one task.
-fn heldout(task: &str) -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/heldout.jsonl");
-    let lines = std::fs::read_to_string(path).unwrap();
-    let items = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    items.filter(|item| item["task"] == task).collect()
+fn of_task(task: &str) -> Vec<Value> {
+    heldout::items().into_iter().filter(|item| item["task"] == task).collect()
 }
 
 fn weather() -> Value {
@@ -86,7 +83,7 @@ fn held_out_questions_get_the_same_calls_through_the_server_and_through_run() {
     let server = Server::start(&demo(), &["--ctx", "2048"]);
     let scratch = Scratch::new("serve-tools");
     let mut n_right = 0;
-    let items = heldout("tools");
+    let items = of_task("tools");
     for (i, item) in items.iter().enumerate() {
         let question = json!({"messages": item["messages"], "tools": item["tools"], "temperature": 0,
             "chat_template_kwargs": {"enable_thinking": item["thinking"]}});

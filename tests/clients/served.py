@@ -89,3 +89,14 @@ def raises(kind, ask):
     except kind as error:
         return error
     raise AssertionError(f"expected {kind.__name__}")
+
+
+def check_all(program, model, what, checks, client_of=None):
+    """Runs checks of a client against a server of its own, each with what `client_of` makes of the server, if anything, and the
+    server."""
+    begun = time.monotonic()
+    with Server(program, model, "--ctx", "8k", "--parallel", "4") as server:
+        given = [client_of(server), server] if client_of else [server]
+        for check in checks:
+            check(*given)
+    print(f"{what}: {len(checks)} checks passed in {time.monotonic() - begun:.0f} s")

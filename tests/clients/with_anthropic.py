@@ -5,10 +5,9 @@ Every check is an assertion; the last line says how many passed.
 
 import asyncio
 import sys
-import time
 
 import anthropic
-from served import ENDLESS, KEY, QUESTION, REPEATING, WEATHER, WEATHER_QUESTION, WEATHER_SCHEMA, Server, raises
+from served import ENDLESS, KEY, QUESTION, REPEATING, WEATHER, WEATHER_QUESTION, WEATHER_SCHEMA, check_all, raises
 
 TOOL = {"name": WEATHER, "description": "Current weather of a city.", "input_schema": WEATHER_SCHEMA}
 GREEDY = {"temperature": 0}
@@ -142,12 +141,10 @@ CHECKS = [whole, streamed, asynchronous, thinking, loop_of_calls, choice, pictur
 
 
 def main(program, model):
-    begun = time.monotonic()
-    with Server(program, model, "--ctx", "8k", "--parallel", "4") as server:
-        client = anthropic.Anthropic(base_url=server.address, api_key=KEY, timeout=60, max_retries=0)
-        for check in CHECKS:
-            check(client, server)
-    print(f"anthropic {anthropic.__version__}: {len(CHECKS)} checks passed in {time.monotonic() - begun:.0f} s")
+    def client_of(server):
+        return anthropic.Anthropic(base_url=server.address, api_key=KEY, timeout=60, max_retries=0)
+
+    check_all(program, model, f"anthropic {anthropic.__version__}", CHECKS, client_of)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ Every check is an assertion; the last line says how many passed.
 import asyncio
 import importlib.metadata
 import sys
-import time
 
 import openai
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_openai import ChatOpenAI, OpenAI
-from served import ENDLESS, KEY, QUESTION, REPEATING, Server, raises
+from served import ENDLESS, KEY, QUESTION, REPEATING, check_all, raises
 
 
 def model_of(server, **more):
@@ -120,12 +119,7 @@ CHECKS = [
 
 
 def main(program, model):
-    begun = time.monotonic()
-    with Server(program, model, "--ctx", "8k", "--parallel", "4") as server:
-        for check in CHECKS:
-            check(server)
-    version = importlib.metadata.version("langchain-openai")
-    print(f"langchain-openai {version}: {len(CHECKS)} checks passed in {time.monotonic() - begun:.0f} s")
+    check_all(program, model, f"langchain-openai {importlib.metadata.version('langchain-openai')}", CHECKS)
 
 
 if __name__ == "__main__":

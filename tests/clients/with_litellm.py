@@ -7,13 +7,12 @@ import importlib.metadata
 import json
 import os
 import sys
-import time
 
 # It would fetch the prices of services.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import litellm
-from served import KEY, QUESTION, WEATHER, WEATHER_QUESTION, WEATHER_SCHEMA, Server, raises
+from served import KEY, QUESTION, WEATHER, WEATHER_QUESTION, WEATHER_SCHEMA, check_all, raises
 
 ASKED = [{"role": "user", "content": QUESTION}]
 TOOL = {"type": "function", "function": {"name": WEATHER, "description": "Current weather of a city.", "parameters": WEATHER_SCHEMA}}
@@ -74,14 +73,9 @@ CHECKS = [whole, streamed, loop_of_calls, responses, errors]
 
 
 def main(program, model):
-    begun = time.monotonic()
     litellm.suppress_debug_info = True
     litellm.telemetry = False
-    with Server(program, model, "--ctx", "8k", "--parallel", "4") as server:
-        for check in CHECKS:
-            check(server)
-    version = importlib.metadata.version("litellm")
-    print(f"litellm {version}: {len(CHECKS)} checks passed in {time.monotonic() - begun:.0f} s")
+    check_all(program, model, f"litellm {importlib.metadata.version('litellm')}", CHECKS)
 
 
 if __name__ == "__main__":

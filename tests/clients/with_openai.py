@@ -7,10 +7,9 @@ import asyncio
 import base64
 import sys
 import threading
-import time
 
 import openai
-from served import ENDLESS, KEY, QUESTION, REPEATING, Server, raises
+from served import ENDLESS, KEY, QUESTION, REPEATING, check_all, raises
 
 ASKED = [{"role": "user", "content": QUESTION}]
 
@@ -168,12 +167,10 @@ CHECKS = [
 
 
 def main(program, model):
-    begun = time.monotonic()
-    with Server(program, model, "--ctx", "8k", "--parallel", "4") as server:
-        client = openai.OpenAI(base_url=server.base_url, api_key=KEY, timeout=60)
-        for check in CHECKS:
-            check(client, server)
-    print(f"openai {openai.__version__}: {len(CHECKS)} checks passed in {time.monotonic() - begun:.0f} s")
+    def client_of(server):
+        return openai.OpenAI(base_url=server.base_url, api_key=KEY, timeout=60)
+
+    check_all(program, model, f"openai {openai.__version__}", CHECKS, client_of)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ Every check is an assertion; the last line says how many passed.
 import asyncio
 import json
 import sys
-import time
 
 import openai
-from served import ENDLESS, KEY, QUESTION, REPEATING, WEATHER, WEATHER_QUESTION, WEATHER_SCHEMA, Server, raises
+from served import ENDLESS, KEY, QUESTION, REPEATING, WEATHER, WEATHER_QUESTION, WEATHER_SCHEMA, check_all, raises
 
 TOOL = {"type": "function", "name": WEATHER, "description": "Current weather of a city.", "parameters": WEATHER_SCHEMA, "strict": False}
 THINKING = {"effort": "high"}
@@ -138,12 +137,10 @@ CHECKS = [
 
 
 def main(program, model):
-    begun = time.monotonic()
-    with Server(program, model, "--ctx", "8k", "--parallel", "4") as server:
-        client = openai.OpenAI(base_url=server.base_url, api_key=KEY, timeout=60, max_retries=0)
-        for check in CHECKS:
-            check(client, server)
-    print(f"openai {openai.__version__}, responses: {len(CHECKS)} checks passed in {time.monotonic() - begun:.0f} s")
+    def client_of(server):
+        return openai.OpenAI(base_url=server.base_url, api_key=KEY, timeout=60, max_retries=0)
+
+    check_all(program, model, f"openai {openai.__version__}, responses", CHECKS, client_of)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! Answers of `/v1/messages`: events of a stream, and the whole.
 
 use super::error;
+use crate::hex::Hex;
 use crate::serve::error::ApiError;
 use crate::serve::event::{Event, Reason};
 use crate::serve::parts::{Part, Parts};
@@ -10,7 +11,6 @@ use crate::serve::shared::ModelCard;
 use crate::serve::sse::write_named;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 /// A message in the making.
 pub(super) struct MessageDialect {
@@ -110,10 +110,7 @@ fn usage_json(usage: &Usage) -> Value {
 
 /// What a client sends back with the thinking. Nobody looks at it.
 fn signature(thinking: &str) -> String {
-    Sha256::digest(thinking).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    Hex(&Sha256::digest(thinking)).to_string()
 }
 
 /// A block, whole.
@@ -213,14 +210,7 @@ mod tests {
     use std::time::Duration;
 
     fn said(events: &[Event]) -> Vec<(String, Value)> {
-        let about = ModelCard {
-            id: "m".to_owned(),
-            fingerprint: String::new(),
-            created: 0,
-            n_vocab: 1,
-            n_ctx_train: 1,
-            size: 1,
-        };
+        let about = ModelCard { id: "m".to_owned(), ..ModelCard::default() };
         let mut dialect = MessageDialect::new(&about, 9, Vec::new());
         let mut out = String::new();
         events.iter().for_each(|event| dialect.say(0, event, &mut out));

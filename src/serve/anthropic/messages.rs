@@ -10,12 +10,10 @@ use crate::serve::ask::sampling::{Sampling, Stop};
 use crate::serve::ask::thinking::{Effort, ThinkingWish};
 use crate::serve::ask::tools::ignored_header;
 use crate::serve::error::ApiError;
-use crate::serve::prepared::Prepared;
+use crate::serve::prepared::{Prepared, Received};
 use crate::serve::shared::Served;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::net::IpAddr;
-use std::time::Instant;
 
 /// Fields of a request beside those of [`Sampling`].
 #[derive(Deserialize)]
@@ -55,10 +53,8 @@ struct OutputFormat {
 
 impl OutputFormat {
     fn form(self) -> Result<AnswerForm, ApiError> {
-        let at = "output_config.format.schema";
-        match (self.kind.as_deref(), self.schema) {
-            (Some("json_schema"), Some(schema)) => Ok(AnswerForm { at, schema, is_strict: true }),
-            (Some("json_schema"), None) => Err(ApiError::field(at, "is missing")),
+        match self.kind.as_deref() {
+            Some("json_schema") => AnswerForm::of_schema("output_config.format.schema", self.schema, true),
             _ => Err(ApiError::field("output_config.format.type", "expected json_schema")),
         }
     }
@@ -116,12 +112,8 @@ impl Messages {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(in crate::serve) fn prepare(
-    body: Vec<u8>,
-    served: &Served,
-    client: IpAddr,
-    since: Instant,
-) -> Result<Prepared, ApiError> {
+pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiError> {
+    let Received { body, served, client, since } = received;
     let (sampling, messages): (Sampling, Messages) = fields(body)?;
     if messages.max_tokens.is_none_or(|most| most < 1) {
         return Err(ApiError::field("max_tokens", "expected 1 or more"));

@@ -2,7 +2,7 @@
 
 use crate::constrain::{Grammar, SchemaError, SharedVocabulary, Strictness, VocabularyError};
 use crate::serve::error::ApiError;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A schema that an answer keeps to.
 pub(in crate::serve) struct AnswerForm {
@@ -14,6 +14,20 @@ pub(in crate::serve) struct AnswerForm {
 }
 
 impl AnswerForm {
+    /// The schema that the field `at` should have.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn of_schema(at: &'static str, schema: Option<Value>, is_strict: bool) -> Result<AnswerForm, ApiError> {
+        let schema = schema.ok_or_else(|| ApiError::field(at, "is missing"))?;
+        Ok(AnswerForm { at, schema, is_strict })
+    }
+
+    /// Any object, which the field `at` asks for.
+    pub fn of_object(at: &'static str) -> AnswerForm {
+        AnswerForm { at, schema: json!({"type": "object"}), is_strict: true }
+    }
+
     /// The grammar of the schema.
     ///
     /// # Errors

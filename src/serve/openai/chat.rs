@@ -10,16 +10,10 @@ use crate::serve::ask::thinking::{Effort, ThinkingWish};
 use crate::serve::ask::tools;
 use crate::serve::error::ApiError;
 use crate::serve::job::CallsAsked;
-use crate::serve::logprobs::Wanted;
-use crate::serve::prepared::Prepared;
-use crate::serve::shared::Served;
+use crate::serve::logprobs::{MOST_LOGPROBS, Wanted};
+use crate::serve::prepared::{Prepared, Received};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-use std::net::IpAddr;
-use std::time::Instant;
-
-/// Likeliest tokens at most.
-const MOST_LOGPROBS: i64 = 20;
+use serde_json::{Map, Value};
 
 /// Fields of a chat beside those of [`Sampling`].
 #[derive(Deserialize)]
@@ -82,14 +76,13 @@ impl ResponseFormat {
             Some("text") => Ok(None),
             Some("json_object") => Ok(Some(match self.schema {
                 Some(schema) => AnswerForm { at: "response_format.schema", schema, is_strict: false },
-                None => AnswerForm { at: "response_format", schema: json!({"type": "object"}), is_strict: true },
+                None => AnswerForm::of_object("response_format"),
             })),
             Some("json_schema") => {
-                let at = "response_format.json_schema.schema";
                 let named =
                     self.json_schema.ok_or_else(|| ApiError::field("response_format.json_schema", "is missing"))?;
-                let schema = named.schema.ok_or_else(|| ApiError::field(at, "is missing"))?;
-                Ok(Some(AnswerForm { at, schema, is_strict: named.strict == Some(true) }))
+                let is_strict = named.strict == Some(true);
+                AnswerForm::of_schema("response_format.json_schema.schema", named.schema, is_strict).map(Some)
             }
             _ => Err(ApiError::field("response_format.type", "expected text, json_object or json_schema")),
         }
@@ -174,12 +167,8 @@ impl Chat {
 ///
 /// # Errors
 /// The body makes no sense, or does not fit.
-pub(in crate::serve) fn prepare(
-    body: Vec<u8>,
-    served: &Served,
-    client: IpAddr,
-    since: Instant,
-) -> Result<Prepared, ApiError> {
+pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiError> {
+    let Received { body, served, client, since } = received;
     let (sampling, mut chat): (Sampling, Chat) = fields(body)?;
     let fault = sampling.fault(served.fault.as_deref());
     chat.check()?;
@@ -208,6 +197,7 @@ pub(in crate::serve) fn prepare(
 mod tests {
     use super::*;
     use crate::serve::ask::fields::read;
+    use serde_json::json;
 
     fn wish(body: Value) -> (Option<bool>, Option<usize>) {
         let ThinkingWish { on, budget } = read::<Chat>(&body).unwrap().thinking().unwrap();

@@ -8,24 +8,19 @@ use crate::serve::clock::now;
 use crate::serve::error::ApiError;
 use crate::serve::event::{self, Event, Reason};
 use crate::serve::job::{Job, Thinks};
-use crate::serve::logprobs::{TokenLogprob, Wanted};
+use crate::serve::logprobs::{MOST_LOGPROBS, TokenLogprob, Wanted};
 use crate::serve::pictures::Pictures;
-use crate::serve::prepared::Prepared;
+use crate::serve::prepared::{Prepared, Received};
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
 use crate::serve::shared::{ModelCard, Served};
 use crate::tokenizer::{Special, Tokenizer};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// Prompts of a request at most.
 const MOST_PROMPTS: usize = 16;
-
-/// Likeliest tokens at most.
-const MOST_LOGPROBS: i64 = 20;
 
 /// Tokens of an answer where nobody says how many, as in OpenAI's API.
 const DEFAULT_TOKENS: usize = 16;
@@ -69,12 +64,8 @@ impl Completion {
 ///
 /// # Errors
 /// The body makes no sense, or does not fit.
-pub(in crate::serve) fn prepare(
-    body: Vec<u8>,
-    served: &Served,
-    client: IpAddr,
-    since: Instant,
-) -> Result<Prepared, ApiError> {
+pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiError> {
+    let Received { body, served, client, since } = received;
     let (mut sampling, completion): (Sampling, Completion) = fields(body)?;
     let fault = sampling.fault(served.fault.as_deref());
     completion.check()?;

@@ -277,14 +277,7 @@ mod tests {
     use super::*;
 
     fn dialect() -> ResponseDialect {
-        let about = ModelCard {
-            id: "m".to_owned(),
-            fingerprint: String::new(),
-            created: 0,
-            n_vocab: 1,
-            n_ctx_train: 1,
-            size: 1,
-        };
+        let about = ModelCard { id: "m".to_owned(), ..ModelCard::default() };
         let echo = Echo {
             instructions: Some("a".to_owned()),
             format: json!({"type": "text"}),

@@ -9,16 +9,11 @@ use crate::serve::ask::sampling::Sampling;
 use crate::serve::ask::thinking::{Effort, ThinkingWish};
 use crate::serve::ask::tools::{asked, choice, ignored_header, unwrapped};
 use crate::serve::error::ApiError;
-use crate::serve::logprobs::Wanted;
-use crate::serve::prepared::Prepared;
+use crate::serve::logprobs::{MOST_LOGPROBS, Wanted};
+use crate::serve::prepared::{Prepared, Received};
 use crate::serve::shared::Served;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::net::IpAddr;
-use std::time::Instant;
-
-/// Likeliest tokens at most.
-const MOST_LOGPROBS: i64 = 20;
 
 const ENCRYPTED: &str = "reasoning.encrypted_content";
 const LOGPROBS: &str = "message.output_text.logprobs";
@@ -72,13 +67,9 @@ impl TextFormat {
     fn form(self) -> Result<Option<AnswerForm>, ApiError> {
         match self.kind.as_deref() {
             Some("text") => Ok(None),
-            Some("json_object") => {
-                Ok(Some(AnswerForm { at: "text.format", schema: json!({"type": "object"}), is_strict: true }))
-            }
+            Some("json_object") => Ok(Some(AnswerForm::of_object("text.format"))),
             Some("json_schema") => {
-                let at = "text.format.schema";
-                let schema = self.schema.ok_or_else(|| ApiError::field(at, "is missing"))?;
-                Ok(Some(AnswerForm { at, schema, is_strict: self.strict == Some(true) }))
+                AnswerForm::of_schema("text.format.schema", self.schema, self.strict == Some(true)).map(Some)
             }
             _ => Err(ApiError::field("text.format.type", "expected text, json_object or json_schema")),
         }
@@ -169,12 +160,8 @@ impl Request {
 ///
 /// # Errors
 /// What is wrong with it.
-pub(in crate::serve) fn prepare(
-    body: Vec<u8>,
-    served: &Served,
-    client: IpAddr,
-    since: Instant,
-) -> Result<Prepared, ApiError> {
+pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiError> {
+    let Received { body, served, client, since } = received;
     let (sampling, request): (Sampling, Request) = fields(body)?;
     let (stream, echo) = (sampling.stream == Some(true), request.echo(&sampling));
     let (ask, ignored) = request.ask(sampling, served)?;

@@ -39,10 +39,15 @@ pub fn ready(draft: Draft, threads: usize) -> Ready {
     ModelFile::open(repository("demo-q8_0.gguf")).unwrap().make_ready(options, |_, _| ()).unwrap()
 }
 
+/// The questions, with what is expected of them.
+pub fn items() -> Vec<Value> {
+    let lines = std::fs::read_to_string(repository("demo/heldout.jsonl")).unwrap();
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// Every `nth` question, as the template and the tower make a prompt of it.
 pub fn questions(ready: &mut Ready, nth: usize) -> Vec<Prompt> {
-    let lines = std::fs::read_to_string(repository("demo/heldout.jsonl")).unwrap();
-    let items: Vec<Value> = lines.lines().step_by(nth).map(|line| serde_json::from_str(line).unwrap()).collect();
+    let items = items().into_iter().step_by(nth);
     let (viewer, vision_ids) = ready.viewer.as_mut().unwrap();
     let prompt = |item: Value| {
         let mut messages = item["messages"].as_array().unwrap().clone();
@@ -59,7 +64,7 @@ pub fn questions(ready: &mut Ready, nth: usize) -> Vec<Prompt> {
         let text = |stamp: &str| ready.tokenizer.encode(stamp, Special::None);
         arrange(&ids, *vision_ids, &images, &[], text).unwrap()
     };
-    items.into_iter().map(prompt).collect()
+    items.map(prompt).collect()
 }
 
 /// Nobody listens, and nobody interrupts.
