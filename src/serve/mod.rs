@@ -1,4 +1,5 @@
-//! A server: programs speak to the model over HTTP, in the dialects of OpenAI's and Anthropic's APIs.
+//! A server: programs speak to the model over HTTP, in the dialects of OpenAI's and Anthropic's APIs, and people through a
+//! [`page`].
 //!
 //! One thread has the connections and parses, another one the engine. A request becomes a [`job`], waits in the
 //! [`queue`], is given a seat by the [`worker`], and from then on sends [`event`]s, of which the answer is made:
@@ -25,6 +26,7 @@ mod logprobs;
 mod looker;
 mod metrics;
 mod openai;
+mod page;
 mod parts;
 mod patient;
 mod pictures;

@@ -37,6 +37,8 @@ mod serve_dialects;
 #[cfg(target_os = "linux")]
 mod serve_hostile;
 #[cfg(target_os = "linux")]
+mod serve_page;
+#[cfg(target_os = "linux")]
 mod serve_reuse;
 #[cfg(target_os = "linux")]
 mod serve_schema;

@@ -22,7 +22,13 @@ pub struct Server {
 impl Server {
     /// Serves a model with two threads at a free port; returns once it is loaded.
     pub fn start(model: &Path, args: &[&str]) -> Server {
+        Server::start_with(model, args, &[])
+    }
+
+    /// The same with these variables of the environment.
+    pub fn start_with(model: &Path, args: &[&str], variables: &[(&str, &str)]) -> Server {
         let mut command = program();
+        command.envs(variables.iter().copied());
         command.arg("serve").arg(model).args(["--port", "0", "-t", "2"]).args(args);
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
