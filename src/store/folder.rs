@@ -95,6 +95,11 @@ pub fn of_repo(folder: &Path, repo: &Repo, source: Source) -> Vec<Entry> {
     models(folder, &files(folder), Some(repo), source)
 }
 
+/// The models of a folder that somebody filled by hand.
+pub fn plain(root: &Path) -> Vec<Entry> {
+    models(root, &files(root), None, Source::Own)
+}
+
 /// The models of a folder that is laid out as PUBLISHER/REPOSITORY/FILE, as LM Studio's is.
 pub fn by_publisher(root: &Path, source: Source) -> Vec<Entry> {
     let mut repos: BTreeMap<Option<Repo>, Vec<String>> = BTreeMap::new();

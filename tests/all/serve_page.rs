@@ -167,7 +167,8 @@ fn the_browser_is_opened_at_the_page() {
     let script = scratch.write("xdg-open", format!("#!/bin/sh\nprintf '%s' \"$1\" > {}\n", opened.display()));
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", scratch.0.display(), std::env::var("PATH").unwrap_or_default());
-    let server = Server::start_with(&demo(), &["--open", "--host", "0.0.0.0", "--no-key"], &[("PATH", &path)]);
+    let server =
+        Server::start_in(&[demo().as_os_str()], &["--open", "--host", "0.0.0.0", "--no-key"], &[("PATH", &path)]);
     let told = (0..500).find_map(|_| {
         std::thread::sleep(std::time::Duration::from_millis(10));
         fs::read_to_string(&opened).ok().filter(|told| !told.is_empty())

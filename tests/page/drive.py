@@ -375,6 +375,12 @@ def calls_are_shown_and_answered(browser, server):
 
 def a_system_prompt_is_sent(browser, server):
     with User(browser, server) as user:
+        # What is not set is what the file recommends, and is seen.
+        recommended = json.loads(server.get("/props")[1])["default_generation_settings"]["params"]["top_p"]
+        user.button("Settings").click()
+        shown = user.page.get_by_role("dialog").get_by_label("Top-p").get_attribute("placeholder")
+        assert abs(float(shown) - recommended) < 1e-3, (shown, recommended)
+        user.button("Cancel").click()
         user.sets(**{"System prompt": "Be brief.", "Top-k": 5, "Seed": 7})
         user.asks(QUESTION)
         body = user.asked()[-1]

@@ -30,7 +30,7 @@ class App {
     this.settings = (await this.store.setting('sampling')) ?? {};
     this.server = new Server({
       notice: (text, note, action) => this.notice(text, note, action),
-      onModels: () => this.showModel(),
+      onModels: () => this.learnModel(),
     });
     this.writer = new Writer({
       store: this.store,
@@ -43,6 +43,8 @@ class App {
       },
       onChange: (chat) => {
         if (chat.id === this.chat.id) this.show();
+        // A model that was loaded for an answer has a context now.
+        if (this.model && !this.model.context && !this.writer.runOf(chat)) this.learnModel();
       },
       onFault: (fault) => this.takeFault(fault),
     });
@@ -86,7 +88,7 @@ class App {
     });
     byId('model-choice').addEventListener('change', ({ target }) => {
       this.setSettings({ model: target.value });
-      this.showModel();
+      this.learnModel();
     });
     this.listenToMenu();
     document.addEventListener('keydown', (event) => {
@@ -177,6 +179,14 @@ class App {
     this.composer.setBusy(Boolean(run) || this.preparing === chat.id);
     this.composer.setContext(path.findLast((message) => message.stats)?.stats.total, this.model?.context);
     this.sidebar.show(chat.id);
+  }
+
+  /** Shows the chosen model, and what is to be known of it as soon as it is. */
+  async learnModel() {
+    this.showModel();
+    if (!this.model) return;
+    await this.server.learn(this.model);
+    this.showModel();
   }
 
   showModel() {
@@ -336,8 +346,10 @@ class App {
   }
 
   async openSettings() {
-    const { chat, settings } = this;
-    const chosen = await askSettings({ chat, settings, defaults: this.server.defaults });
+    const { chat, settings, model } = this;
+    // The recommendations that are known are those of the model's own way, whether to think.
+    const isOwnWay = settings.thinking === undefined || settings.thinking === model?.thinks;
+    const chosen = await askSettings({ chat, settings, defaults: (isOwnWay && model?.defaults) || {} });
     if (!chosen) return;
     chat.system = chosen.system;
     chat.tools = chosen.tools;

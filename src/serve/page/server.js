@@ -14,7 +14,6 @@ export class Server {
   constructor({ notice, onModels }) {
     Object.assign(this, { notice, onModels });
     this.models = [];
-    this.defaults = {};
     this.ready = null;
   }
 
@@ -41,8 +40,8 @@ export class Server {
           id: model.id,
           context: model.meta?.n_ctx,
           canSee: model.architecture?.input_modalities?.includes('image') ?? false,
+          defaults: {},
         }));
-        await this.readProps();
         this.isThere = true;
         this.notice('', wasMissing ? words.back : '');
         this.onModels();
@@ -72,14 +71,13 @@ export class Server {
     }
   }
 
-  /** Takes what `/props` says, if it is there. */
-  async readProps() {
-    const props = await getJsonIfThere('props');
+  /** Takes what `/props` says of a model: more once it is loaded. */
+  async learn(model) {
+    const props = await getJsonIfThere(`props?model=${encodeURIComponent(model.id)}`).catch(() => null);
     const settings = props?.default_generation_settings;
-    this.defaults = settings?.params ?? {};
-    const model = this.models.find(({ id }) => id === props?.model_alias) ?? this.models[0];
-    if (!model) return;
     model.context = settings?.n_ctx ?? model.context;
     model.canSee = props?.modalities?.vision ?? model.canSee;
+    model.defaults = settings?.params ?? model.defaults;
+    model.thinks = props?.thinking?.default ?? model.thinks;
   }
 }
