@@ -336,7 +336,7 @@ def thoughts_are_folded(browser, server):
         user.page.get_by_role("combobox", name="Thinking").select_option(label="Thinking: on")
         user.asks("How much is 20 - 16?")
         expect(user.answers).to_contain_text(re.compile(r"Thought for [\d.]+ s"))
-        thought = user.answers.locator("details p")
+        thought = user.answers.locator(".thinking p")
         expect(thought).to_be_hidden()
         user.answers.get_by_text(re.compile("Thought for")).click()
         expect(thought).to_be_visible()
@@ -345,7 +345,7 @@ def thoughts_are_folded(browser, server):
         expect(user.page.get_by_role("combobox", name="Thinking")).to_have_value("on")
         user.page.get_by_role("combobox", name="Thinking").select_option(label="Thinking: off")
         user.asks("How much is 20 - 16?")
-        expect(user.answers.last.locator("details")).to_be_hidden()
+        expect(user.answers.last.locator(".thinking")).to_be_hidden()
 
 
 def calls_are_shown_and_answered(browser, server):
@@ -710,7 +710,7 @@ def it_is_accessible(browser, server):
                 user.will_hear(thought)
                 user.button("Regenerate").click()
                 user.is_done()
-                user.answers.locator("summary").click()
+                user.answers.locator(".thinking summary").click()
                 judge(user, script, f"a chat, {scheme}, {width}")
                 user.will_hear([chunk(content="It begins")], keep=True)
                 user.sends("Go on.")
@@ -759,16 +759,15 @@ def take_pictures(browser, server, folder):
         options = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
         with User(browser, server, **options) as user:
             user.sets(Temperature=0)
-            for text in ["Sort: pear, apple, fig.", "Count from 1 to 9."]:
+            for text in ["Sort: pear, apple, fig.", "Extract name, age as JSON: Mia is 31 years old and lives in Oslo."]:
                 user.asks(text)
                 user.page.evaluate("document.querySelector('#new-chat').click()")
-            user.page.locator("#picture-files").set_input_files(images / "04.png")
-            expect(user.button("Remove picture 1")).to_be_visible()
-            user.asks("Describe the image.")
             user.page.get_by_role("combobox", name="Thinking").select_option(label="Thinking: on")
             user.asks("How much is 20 - 16?")
             user.page.get_by_role("combobox", name="Thinking").select_option(label="Thinking: auto")
-            user.asks("Extract name, age as JSON: Mia is 31 years old and lives in Oslo.")
+            user.page.locator("#picture-files").set_input_files(images / "04.png")
+            expect(user.button("Remove picture 1")).to_be_visible()
+            user.asks("Describe the image.")
             user.page.wait_for_timeout(2000)
             user.page.screenshot(path=folder / f"{name}.png")
 
