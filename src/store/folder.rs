@@ -105,6 +105,11 @@ pub(super) fn repo_of(file: &str) -> Option<Repo> {
     Repo::new(&format!("{user}/{name}"))
 }
 
+/// The models of a folder that somebody filled by hand.
+pub fn plain(root: &Path) -> Vec<Entry> {
+    models(root, &files(root), None, Source::Own)
+}
+
 /// The models of a folder that is laid out as PUBLISHER/REPOSITORY/FILE, as LM Studio's is.
 pub fn by_publisher(root: &Path, source: Source) -> Vec<Entry> {
     let mut repos: BTreeMap<Option<Repo>, Vec<String>> = BTreeMap::new();
