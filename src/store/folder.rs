@@ -107,7 +107,7 @@ pub(super) fn repo_of(file: &str) -> Option<Repo> {
 
 /// The models of a folder that somebody filled by hand.
 pub fn plain(root: &Path) -> Vec<Entry> {
-    models(root, &files(root), None, Source::Own)
+    models(root, &files(root, GGUF), None, Source::Own)
 }
 
 /// The models of a folder that is laid out as PUBLISHER/REPOSITORY/FILE, as LM Studio's is.
