@@ -555,6 +555,7 @@ mod tests {
             n_ctx_train: 262_144,
             n_embd: 1024,
             n_ff: 3584,
+            experts: None,
             n_head: 8,
             n_head_kv: 2,
             head_dim: 256,
