@@ -10,6 +10,7 @@ use super::http::Reply;
 use super::llama_cpp::{completion as native, props, slots, tokens};
 use super::models::{Held, Listed};
 use super::openai::{chat, completion, models};
+use super::page;
 use super::prepared::{Prepared, Received};
 use super::queue::Refused;
 use super::reply::{Admitted, EventBody, Shape};
@@ -28,6 +29,9 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 const JSON: &str = "application/json";
+
+/// Methods of what is only read.
+const READING: &str = "GET, HEAD, OPTIONS";
 
 /// Paths, without the version, to which bodies are sent.
 const POSTED: [&str; 10] = [
@@ -67,11 +71,20 @@ pub(super) async fn reply(
     body: &mut Incoming,
     account: &mut Option<Account>,
 ) -> Result<Reply, ApiError> {
+    // A link from another site may lead to the page, which is the same for everybody.
+    shared.access.check_host(&request.headers)?;
+    if let Some(file) = page::find(request.uri.path(), &request.headers) {
+        return match request.method {
+            Method::GET | Method::HEAD => Ok(Reply::Page { file, is_known: file.is_known(&request.headers) }),
+            Method::OPTIONS => Ok(Reply::Allow(READING)),
+            _ => Err(ApiError::method(READING)),
+        };
+    }
     shared.access.check_place(&request.headers)?;
     let path = unversioned(request.uri.path());
     let post = POSTED.contains(&path);
     let get = READ.contains(&path) || path.starts_with("/models/");
-    let allow = if post { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
+    let allow = if post { "POST, OPTIONS" } else { READING };
     match request.method {
         Method::OPTIONS if get || post => return Ok(Reply::Allow(allow)),
         Method::GET | Method::HEAD if get => {}
