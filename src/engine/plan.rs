@@ -698,6 +698,30 @@ mod tests {
     }
 
     #[test]
+    fn beside_others_a_plan_is_about_as_good_as_alone_or_there_is_none() {
+        let config = config();
+        let ceiling = 3_000_000_000;
+        let alone = room(Some(ceiling), Some(16 << 30));
+        let best = Plan::choose_drafting(&load(&config), &Wish::default(), &alone).unwrap();
+        let mut fits = true;
+        for taken in (100_000_000..ceiling).step_by(50_000_000) {
+            let room = Room { allocated: taken, ..room(Some(ceiling), Some(16 << 30)) };
+            match Plan::choose_beside(&load(&config), &Wish::default(), &room, &alone) {
+                Ok(plan) => {
+                    assert!(fits, "it fits beside {taken} bytes, and not beside fewer");
+                    assert!(plan.total() <= ceiling && plan.own() == plan.total() - taken);
+                    assert!(2 * plan.settings.n_ctx >= best.settings.n_ctx && plan.streaming.layers == 0);
+                }
+                Err(error) => {
+                    fits = false;
+                    assert!(error.to_string().contains("the ceiling is 3.00 GB"), "{error}");
+                }
+            }
+        }
+        assert!(!fits);
+    }
+
+    #[test]
     fn a_wish_is_kept_or_refused_with_what_would_fit() {
         let config = config();
         let wish = Wish { ceiling: Some(ByteSize(900_000_000)), n_ctx: Some(65_536), ..Wish::default() };
