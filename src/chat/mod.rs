@@ -157,6 +157,11 @@ impl Template {
         Ok(Self { program, source: source.to_owned(), tokens: Vec::new(), built_in: false })
     }
 
+    /// What it was compiled from.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
     /// Whether this is the published template rather than one from a file.
     pub fn is_built_in(&self) -> bool {
         self.built_in

@@ -22,6 +22,12 @@ pub struct Drafting {
 }
 
 impl Drafting {
+    /// Whether a file is named.
+    #[cfg(feature = "serve")]
+    pub(super) fn has_file(&self) -> bool {
+        self.draft_model.is_some()
+    }
+
     /// The file that `--draft-model` names, if it was given.
     ///
     /// # Errors

@@ -41,6 +41,8 @@ mod screen;
 #[cfg(feature = "serve")]
 pub mod serve;
 #[cfg(feature = "serve")]
+mod served_models;
+#[cfg(feature = "serve")]
 mod server_log;
 mod session_file;
 pub mod sight;

@@ -6,23 +6,27 @@ use super::kept::Kept;
 use super::run::{Limit, Switch, Think, open_error, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
+use super::served_models::{Offered, Wanted};
 use super::server_log::{Form, RequestLog};
 use super::sight::Sight;
 use super::tower_file::{self, NoTower};
-use super::{advice, named, printable, signals};
+use super::{advice, printable, signals};
 use anyhow::{Context as _, bail, ensure};
 use clap::Args as ClapArgs;
 use qwen_edge::constrain::{Grammar, Vocabulary};
+use qwen_edge::engine;
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions, Tower, vision_ids};
 use qwen_edge::engine::plan::Wish;
 use qwen_edge::engine::prompt_cache::{CacheFolder, PromptCache};
 use qwen_edge::engine::ready::Ready;
 use qwen_edge::engine::scoring::ROWS_AT_ONCE;
-use qwen_edge::serve::{Bounds, KeptInFolder, Key, ModelCard, Server, ServerOptions, Serving, seconds};
+use qwen_edge::sampler::Settings;
+use qwen_edge::serve::{Bounds, KeptInFolder, Key, ModelCard, News, NotLoaded, Server, ServerOptions, Serving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Answers at a time where nobody says how many; fewer where memory is short.
 const PARALLEL: [u16; 3] = [4, 2, 1];
@@ -43,15 +47,26 @@ const QUIET: Duration = Duration::from_secs(60);
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:\n  \
     qwen-edge serve model.gguf\n  \
+    qwen-edge serve --models ~/models --idle-unload 10 --mem 6G\n  \
     qwen-edge serve model.gguf --host 0.0.0.0 --api-key-file key.txt --parallel 8 --ctx 16k\n  \
     curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\\n    \
     -d '{\"messages\": [{\"role\": \"user\", \"content\": \"Why is the sky blue?\"}]}'\n\n\
     Every option can be given in the environment too: QWEN_EDGE_PORT=9000 is --port 9000.\n\n\
     Memory: --ctx is the length of one conversation, and there is room for --parallel of them.")]
 pub struct Args {
-    /// GGUF file
-    #[arg(env = "QWEN_EDGE_MODEL", hide_env = true)]
-    model: PathBuf,
+    /// GGUF files, or names of models on this machine. Of several, a request says which one it means; the first is loaded
+    /// at once, the others when they are asked for
+    #[arg(value_name = "MODEL", env = "QWEN_EDGE_MODEL", hide_env = true, required_unless_present = "models")]
+    model: Vec<PathBuf>,
+
+    /// Serve all models of this folder
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
+
+    /// Minutes after which a model that nobody asks for leaves the memory; it is loaded again when it is asked for
+    /// [default: it stays until the memory is needed for another one]
+    #[arg(long, value_name = "MINUTES", value_parser = parse_minutes)]
+    idle_unload: Option<Duration>,
 
     /// Address of this machine to listen at, such as 0.0.0.0 for all; others than 127.0.0.1, ::1 and localhost need a key, or
     /// --no-key
@@ -162,12 +177,19 @@ pub struct Args {
 ///
 /// # Errors
 /// If the model cannot be loaded, or nothing be listened at.
-pub fn run(mut args: Args) -> anyhow::Result<()> {
-    args.model = named::file(&args.model)?;
-    let file = ModelFile::open(&args.model).map_err(|error| open_error(error, &args.model))?;
-    let sampling = |thinking| args.sampling.settings(file.gguf(), file.published_answers(thinking).sampling);
-    let (off, notes) = sampling(false)?;
-    let (on, _) = sampling(true)?;
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let sight = args.sight();
+    let (files, folder, alias) = (&args.model, args.models.as_deref(), args.alias.as_deref());
+    let mut notes = Vec::new();
+    let offered = Wanted { files, folder, alias, sight: &sight }.find(&mut notes)?;
+    ensure!(
+        offered.len() == 1 || (args.mmproj.is_none() && !args.drafting.has_file()),
+        "--mmproj and --draft-model belong to one model, and there are {}",
+        offered.len()
+    );
+    let first = open(&offered[0])?;
+    // What is wrong with an option is said before anything is listened at.
+    args.sampling_of(&first)?;
     let addresses = args.addresses()?;
     let key = args.key()?;
     if key.is_none() && !args.no_key && addresses.iter().any(|address| !address.ip().is_loopback()) {
@@ -193,33 +215,35 @@ pub fn run(mut args: Args) -> anyhow::Result<()> {
         }
     });
 
-    let about = args.about(&file);
-    let thinking = match args.think {
-        Think::On => Some(true),
-        Think::Off => Some(false),
-        // A file without a template gets that of the larger sizes.
-        Think::Auto => {
-            qwen_edge::chat::source_of(file.gguf()).ok().flatten().is_none().then(|| file.config().thinks_by_default())
-        }
+    notes.iter().for_each(|note| args.note(note));
+    let cards: Vec<ModelCard> = offered.iter().map(|model| model.card.clone()).collect();
+    if let [first, _, ..] = &cards[..] {
+        args.note(&format!("{} models, {} first: see /v1/models", cards.len(), first.id));
+    }
+    let first = Mutex::new(Some(first));
+    let load = |i: usize, taken: u64| {
+        let file = first.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| i == 0);
+        args.load(&offered[i], file, taken)
     };
-    let folder = args.cache.as_deref().map(CacheFolder::open).transpose()?;
-    let name = printable::line(file.gguf().string("general.name").ok().flatten().unwrap_or("unnamed model"));
-    let cache = folder.map(|folder| args.kept.cache(folder, file.fingerprint(), name.into_owned()));
-    let quiet = QUIET / args.hurry;
-    let folder = cache.map(|cache| KeptInFolder { cache, quiet, tell: Box::new(move |note| form.say(note)) });
-    let ready = args.ready(file)?;
-    signals::loaded();
-    args.note(&advice::plan_line(&ready.plan));
-    ready.notes.iter().for_each(|text| args.note(&format!("note: {text}")));
-    notes.iter().for_each(|text| args.note(text));
-    let settings = ready.plan.settings;
-    args.note(&format!("{}: {} answers at a time, {} tokens each", about.id, settings.n_sequence, settings.n_ctx));
-    let think_budget = args.think_budget.and_then(Limit::tokens);
-    let loop_guard = args.loop_guard == Switch::On;
-    let (sampling, fault) = ([off, on], args.fault);
-    server.run(ready, Serving { about, sampling, thinking, think_budget, loop_guard, fault, folder });
+    let tell = |news: News<'_, anyhow::Error>| match news {
+        News::Failed(_, error) => args.log.say(&format!("error: {}", advice::explain(error))),
+        News::Left(i) => args.note(&format!("{}: left the memory", offered[i].card.id)),
+    };
+    server.run(cards, args.idle_unload, load, tell)?;
     log.iter().for_each(RequestLog::end);
     Ok(())
+}
+
+/// Opens a model's file.
+fn open(model: &Offered) -> anyhow::Result<ModelFile> {
+    ModelFile::open(&model.path).map_err(|error| open_error(error, &model.path))
+}
+
+fn parse_minutes(text: &str) -> Result<Duration, String> {
+    let minutes = text.parse().ok().filter(|minutes: &f64| (0.0..=1e6).contains(minutes));
+    minutes
+        .map(|minutes| Duration::from_secs_f64(minutes * 60.0))
+        .ok_or_else(|| "expected minutes, such as 5".to_owned())
 }
 
 impl Args {
@@ -269,31 +293,75 @@ impl Args {
         Ok(Some(Key::new(key)))
     }
 
-    /// What clients are told of the model: of its path nothing but the name.
-    fn about(&self, file: &ModelFile) -> ModelCard {
-        let stem = self.model.file_stem().map_or("model".into(), |stem| stem.to_string_lossy());
-        let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.:+".contains(c) { c } else { '-' };
-        let id = self.alias.as_deref().unwrap_or(&stem).chars().map(plain).collect();
-        let config = file.config();
-        ModelCard {
-            id,
-            fingerprint: format!("qwen-edge-{}-{}", env!("CARGO_PKG_VERSION"), &file.fingerprint().to_string()[..12]),
-            created: seconds(SystemTime::now()) as u64,
-            n_vocab: file.tokenizer().n_vocab(),
-            n_ctx_train: config.n_ctx_train,
-            size: file.gguf().file_bytes(),
-        }
-    }
-
-    /// The vision tower for so many conversations, or why there is none.
-    fn tower(&self, file: &ModelFile, n: usize) -> anyhow::Result<(Option<Tower>, Option<NoTower>)> {
-        let sight = Sight {
+    fn sight(&self) -> Sight {
+        Sight {
             mmproj: self.mmproj.clone(),
             no_mmproj: self.no_mmproj,
             image_tokens: self.image_tokens,
             ..Sight::default()
+        }
+    }
+
+    /// How tokens are chosen without and with thinking, and what is to be said of that.
+    fn sampling_of(&self, file: &ModelFile) -> anyhow::Result<([Settings; 2], Vec<String>)> {
+        let sampling = |thinking| self.sampling.settings(file.gguf(), file.published_answers(thinking).sampling);
+        let ((off, notes), (on, _)) = (sampling(false)?, sampling(true)?);
+        Ok(([off, on], notes))
+    }
+
+    /// Loads a model, whose file may be open already, beside others that may take so many bytes.
+    fn load(
+        &self,
+        model: &Offered,
+        file: Option<ModelFile>,
+        taken: u64,
+    ) -> Result<(Ready, Serving), NotLoaded<anyhow::Error>> {
+        let file = file.map_or_else(|| open(model), Ok).map_err(|error| NotLoaded { is_short: false, error })?;
+        let is_short =
+            |error: &anyhow::Error| matches!(error.downcast_ref::<StartError>(), Some(StartError::NotEnoughMemory(_)));
+        let loaded = self.try_load(model, file, taken);
+        loaded.map_err(|error| NotLoaded { is_short: is_short(&error), error })
+    }
+
+    fn try_load(&self, model: &Offered, file: ModelFile, taken: u64) -> anyhow::Result<(Ready, Serving)> {
+        let (sampling, notes) = self.sampling_of(&file)?;
+        let thinking = match self.think {
+            Think::On => Some(true),
+            Think::Off => Some(false),
+            // A file without a template gets that of the larger sizes.
+            Think::Auto => {
+                let is_without = qwen_edge::chat::source_of(file.gguf()).ok().flatten().is_none();
+                is_without.then(|| file.config().thinks_by_default())
+            }
         };
-        let found = tower_file::find(&sight, &self.model, (file.gguf(), file.config().n_embd), true)?;
+        let form = self.log;
+        let folder = self.cache.as_deref().map(CacheFolder::open).transpose()?;
+        let name = printable::line(file.gguf().string("general.name").ok().flatten().unwrap_or("unnamed model"));
+        let cache = folder.map(|folder| self.kept.cache(folder, file.fingerprint(), name.into_owned()));
+        let quiet = QUIET / self.hurry;
+        let folder = cache.map(|cache| KeptInFolder { cache, quiet, tell: Box::new(move |note| form.say(note)) });
+        let ready = self.ready(model, file, taken)?;
+        signals::loaded();
+        self.note(&advice::plan_line(&ready.plan));
+        ready.notes.iter().for_each(|text| self.note(&format!("note: {text}")));
+        notes.iter().for_each(|text| self.note(text));
+        let engine::runner::Settings { n_sequence, n_ctx, .. } = ready.plan.settings;
+        self.note(&format!("{}: {n_sequence} answers at a time, {n_ctx} tokens each", model.card.id));
+        let serving = Serving {
+            sampling,
+            thinking,
+            think_budget: self.think_budget.and_then(Limit::tokens),
+            loop_guard: self.loop_guard == Switch::On,
+            fault: self.fault.clone(),
+            folder,
+        };
+        Ok((ready, serving))
+    }
+
+    /// The vision tower for so many conversations, or why there is none.
+    fn tower(&self, path: &Path, file: &ModelFile, n: usize) -> anyhow::Result<(Option<Tower>, Option<NoTower>)> {
+        let sight = self.sight();
+        let found = tower_file::find(&sight, path, (file.gguf(), file.config().n_embd), true)?;
         let places = vision_ids(file.tokenizer(), file.gguf(), &mut Vec::new());
         Ok(match (found, places) {
             (Ok(_), Err(error)) if !sight.is_wanted() => (None, Some(NoTower::Misfit(error.to_string()))),
@@ -303,16 +371,18 @@ impl Args {
         })
     }
 
-    /// Loads the model, with room for as many conversations as were asked for or else can be had.
-    fn ready(&self, file: ModelFile) -> anyhow::Result<Ready> {
+    /// Loads a model, with room for as many conversations as were asked for or else can be had; beside others, for as many
+    /// as it would have alone.
+    fn ready(&self, model: &Offered, file: ModelFile, taken: u64) -> anyhow::Result<Ready> {
         let mut file = Some(file);
         let counts = self.parallel.as_ref().map_or(&PARALLEL[..], std::slice::from_ref);
+        let counts = if taken > 0 { &counts[..1] } else { counts };
         for (i, &n) in counts.iter().enumerate() {
             let opened = match file.take() {
                 Some(file) => file,
-                None => ModelFile::open(&self.model).map_err(|error| open_error(error, &self.model))?,
+                None => open(model)?,
             };
-            let (tower, no_tower) = self.tower(&opened, n.into())?;
+            let (tower, no_tower) = self.tower(&model.path, &opened, n.into())?;
             // The logits of a text whose probabilities are asked for.
             let scoring = (ROWS_AT_ONCE * opened.tokenizer().n_vocab()) as u64 * 4;
             let wish = self.fitting.wish(0);
@@ -325,6 +395,7 @@ impl Args {
                     n_sequence: Some(n.into()),
                     n_checkpoint: Some(STATES.div_ceil(n.into())),
                     beside: self.bounds().bytes() + scoring + recalling + constraints,
+                    taken,
                     ..wish
                 },
                 residence: self.fitting.residence(),
@@ -340,7 +411,7 @@ impl Args {
             progress.end();
             match ready {
                 Err(StartError::NotEnoughMemory(_)) if i + 1 < counts.len() => {}
-                Err(error) => return Err(start_error(error, &self.model)),
+                Err(error) => return Err(start_error(error, &model.path)),
                 Ok(mut ready) => {
                     if self.fitting.touch {
                         ready.runner.commit_memory();

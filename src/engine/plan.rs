@@ -76,6 +76,9 @@ pub struct Wish {
     pub n_checkpoint: Option<usize>,
     /// Bytes that the caller will take beside the model, such as those of a server's requests.
     pub beside: u64,
+    /// Bytes that other models of this program may take by their plans, all else that it takes included; 0 where there
+    /// are none. Beside them a plan must be about as good as it would be alone.
+    pub taken: u64,
     /// Tokens of a prompt that is to be read, where they are known: without [`Wish::n_ctx`] the context is made to hold
     /// it.
     pub n_prompt: usize,
@@ -229,15 +232,43 @@ impl Plan {
     /// If none fits; the error says what would.
     pub fn choose(load: &Load<'_>, wish: &Wish, machine: &Machine) -> Result<Plan, NotEnoughMemory> {
         let usage = machine.usage();
-        let room = Room {
+        let allocated = usage.anonymous + usage.file;
+        let alone = Room {
             ceiling: wish.ceiling.map(|ByteSize(n)| n),
             free: machine.free_memory(),
             address_space: machine.free_address_space(),
             data: machine.free_data(),
             // The file pages of this moment are those of the program itself.
-            allocated: usage.anonymous + usage.file,
+            allocated,
         };
-        Plan::choose_drafting(load, wish, &room)
+        if wish.taken == 0 {
+            return Plan::choose_drafting(load, wish, &alone);
+        }
+        // What others are allowed and have not taken yet is free no more.
+        let to_come = wish.taken.saturating_sub(allocated);
+        let room = Room {
+            free: alone.free.map(|(free, limiter)| (free.saturating_sub(to_come), limiter)),
+            address_space: alone.address_space.map(|free| free.saturating_sub(to_come)),
+            data: alone.data.map(|free| free.saturating_sub(to_come)),
+            allocated: allocated + to_come,
+            ..alone
+        };
+        Plan::choose_beside(load, wish, &room, &alone)
+    }
+
+    /// The plan for a model beside others, if these do it no harm that counts.
+    fn choose_beside(load: &Load<'_>, wish: &Wish, room: &Room, alone: &Room) -> Result<Plan, NotEnoughMemory> {
+        let (plan, best) = (Plan::choose_drafting(load, wish, room)?, Plan::choose_drafting(load, wish, alone)?);
+        let is_as_good = plan.settings.n_ctx >= best.settings.n_ctx / 2
+            && plan.settings.kv == best.settings.kv
+            && plan.streaming.layers == best.streaming.layers
+            && plan.weights_fit == best.weights_fit;
+        if is_as_good {
+            return Ok(plan);
+        }
+        let Layout { n_ctx, kv, total, .. } = best.layout();
+        let limit = plan.limit().unwrap_or(MemoryLimit::Ceiling(wish.taken));
+        Err(NotEnoughMemory { needed: total, n_ctx, kv, limit, remedy: Remedy::AskFor(plan.layout()) })
     }
 
     /// The plan that drafts as it should, if nothing else has to shrink for that; else one with fewer sources of drafts.
@@ -357,6 +388,11 @@ impl Plan {
     pub fn total(&self) -> u64 {
         let parts = [self.context.total() as u64, self.checkpoints, self.drafts, self.vision.total(), self.program];
         parts.into_iter().fold(self.weights, u64::saturating_add)
+    }
+
+    /// The same without what the process had allocated when the plan was made.
+    pub fn own(&self) -> u64 {
+        self.total() - self.allocated
     }
 
     /// Bytes that looking at one picture or clip may take: what is planned for it, and what nothing is planned for.

@@ -97,6 +97,11 @@ impl ApiError {
         ApiError::new(404, "not_found_error", message)
     }
 
+    /// A model that this server does not have.
+    pub fn model(message: impl Into<String>) -> ApiError {
+        ApiError { param: Some("model".into()), code: Some("model_not_found"), ..ApiError::not_found(message) }
+    }
+
     /// Something is there, for other methods.
     pub fn method(allow: &'static str) -> ApiError {
         ApiError {

@@ -5,12 +5,12 @@ use super::job::Fault;
 use super::logprobs::{self, Wanted};
 use super::metrics::Metrics;
 use super::random::Names;
+use super::served::Served;
 use super::shutdown::{Phase, Shutdown};
 use super::told::Told;
 use crate::chat::calls::Piece;
 use crate::chat::thinking::Channel;
 use crate::engine::generate::Audience;
-use crate::tokenizer::Tokenizer;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,7 +32,9 @@ pub(super) struct Follower {
     /// The ids of calls, if any may be made, and calls so far.
     pub names: Option<Names>,
     pub n_call: usize,
-    pub tokenizer: Arc<Tokenizer>,
+    /// Its model, and its seat there.
+    pub served: Arc<Served>,
+    pub seat: usize,
     pub shutdown: Shutdown,
     pub metrics: Arc<Metrics>,
     /// A fault that a test asks for.
@@ -51,6 +53,7 @@ impl Follower {
     /// Takes note of when a token came.
     fn measure(&mut self) {
         let now = Instant::now();
+        self.served.slots[self.seat].wrote();
         match self.last.replace(now) {
             None => self.metrics.began(now - self.since),
             Some(last) => self.metrics.went_on(now - last),
@@ -67,6 +70,7 @@ impl Audience for Follower {
     fn reading(&mut self, done: usize, total: usize) {
         // Of written rows there is nothing to say.
         if self.last.is_none() {
+            self.served.slots[self.seat].read(done);
             self.tell(Event::Reading { done, total });
         }
     }
@@ -110,12 +114,12 @@ impl Audience for Follower {
 
     fn chosen(&mut self, id: u32, logits: &[f32]) {
         let Some(Wanted { n_top, .. }) = self.logprobs else { return };
-        self.scan.borrow_mut().chosen(logprobs::token(&self.tokenizer, logits, id, n_top));
+        self.scan.borrow_mut().chosen(logprobs::token(&self.served.tokenizer, logits, id, n_top));
     }
 
     fn ended(&mut self, id: u32, logits: &[f32]) {
         let Some(Wanted { n_top, of_end: true, .. }) = self.logprobs else { return };
-        self.scan.borrow_mut().ended(logprobs::token(&self.tokenizer, logits, id, n_top));
+        self.scan.borrow_mut().ended(logprobs::token(&self.served.tokenizer, logits, id, n_top));
     }
 
     fn is_ready(&self) -> bool {

@@ -2,6 +2,7 @@
 
 use super::event::Events;
 use super::logprobs::Wanted;
+use super::models::Held;
 use super::pictures::Pictures;
 use super::random::Names;
 use super::turns::Asked;
@@ -61,6 +62,8 @@ pub(super) struct Job {
     pub fault: Option<Fault>,
     /// Where the answers go.
     pub events: Events,
+    /// Keeps the model loaded.
+    pub held: Option<Arc<Held>>,
 }
 
 /// Which calls an answer may make.

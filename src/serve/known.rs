@@ -1,7 +1,7 @@
 //! What was read before: where the next prompt begins, and what is kept of it for those to come, in memory and in a folder.
 
 use super::job::Job;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Share};
 use crate::engine::answers::Answers;
 use crate::engine::forks::Forks;
 use crate::engine::prompt_cache::{PromptCache, Reuse, WORTH};
@@ -30,6 +30,16 @@ pub(super) struct Known {
     due: Option<Instant>,
     tokenizer: Arc<Tokenizer>,
     metrics: Arc<Metrics>,
+    counted: Counted,
+}
+
+/// What of this is in the counters: bytes in memory, the most that they may be, points, bytes written to the folder.
+#[derive(Default)]
+struct Counted {
+    bytes: Share,
+    most: Share,
+    points: Share,
+    written: Share,
 }
 
 /// How a prompt begins.
@@ -50,7 +60,7 @@ impl Known {
         metrics: Arc<Metrics>,
         folder: Option<KeptInFolder>,
     ) -> Known {
-        Known { shelf: Shelf::new(runner), folder, due: None, tokenizer, metrics }
+        Known { shelf: Shelf::new(runner), folder, due: None, tokenizer, metrics, counted: Counted::default() }
     }
 
     /// Where the prompt of a request begins: behind what is kept, or what a conversation at work has.
@@ -195,7 +205,7 @@ impl Known {
         let Some(KeptInFolder { cache, .. }) = &mut self.folder else { return false };
         let Some(sequence) = self.shelf.unsaved(WORTH, runner) else { return false };
         cache.keep(runner, &sequence);
-        self.metrics.wrote(cache.written().0);
+        self.counted.written.set(&self.metrics.written_bytes, cache.written().0);
         self.tell();
         true
     }
@@ -206,7 +216,19 @@ impl Known {
         cache.take_notes().iter().for_each(|note| tell(&format!("note: {note}")));
     }
 
-    fn count(&self) {
-        self.metrics.kept(self.shelf.bytes(), self.shelf.most(), self.shelf.n_point());
+    fn count(&mut self) {
+        let Known { shelf, metrics, counted, .. } = self;
+        counted.bytes.set(&metrics.kept_bytes, shelf.bytes());
+        counted.most.set(&metrics.most_kept_bytes, shelf.most());
+        counted.points.set(&metrics.kept_points, shelf.n_point() as u64);
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        let Known { metrics, counted, .. } = self;
+        counted.bytes.set(&metrics.kept_bytes, 0);
+        counted.most.set(&metrics.most_kept_bytes, 0);
+        counted.points.set(&metrics.kept_points, 0);
     }
 }

@@ -19,19 +19,29 @@ pub(super) struct Wanted {
 /// A token that was chosen, or read.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct TokenLogprob {
+    /// Its number in the vocabulary.
+    pub id: u32,
     /// Its bytes, which may be a part of a character.
     pub bytes: Vec<u8>,
     /// The logarithm of its probability at temperature 1, before penalties.
     pub logprob: f32,
-    /// The likeliest tokens and theirs, the likeliest first.
-    pub top: Vec<(Vec<u8>, f32)>,
+    /// The likeliest tokens, the likeliest first.
+    pub top: Vec<Likely>,
+}
+
+/// A token that might have come.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Likely {
+    pub id: u32,
+    pub bytes: Vec<u8>,
+    pub logprob: f32,
 }
 
 /// What is told of token `id` among `logits`, with the `n` likeliest beside it.
 pub(super) fn token(tokenizer: &Tokenizer, logits: &[f32], id: u32, n: usize) -> TokenLogprob {
     let (logprob, top) = of(logits, id, n);
-    let top = top.into_iter().map(|(id, logprob)| (tokenizer.token_bytes(id), logprob)).collect();
-    TokenLogprob { bytes: tokenizer.token_bytes(id), logprob, top }
+    let top = top.into_iter().map(|(id, logprob)| Likely { id, bytes: tokenizer.token_bytes(id), logprob }).collect();
+    TokenLogprob { id, bytes: tokenizer.token_bytes(id), logprob, top }
 }
 
 /// The log-probability of `id` among `logits`, and the `n` likeliest ids with theirs: of equal ones the lowest.

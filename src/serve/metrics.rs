@@ -17,10 +17,14 @@ pub(super) struct Metrics {
     cached_tokens: AtomicU64,
     /// Of these, tokens that were taken up from a folder.
     recalled_tokens: AtomicU64,
-    written_bytes: AtomicU64,
-    kept_bytes: AtomicU64,
-    most_kept_bytes: AtomicU64,
-    kept_points: AtomicU64,
+    /// Bytes written to a folder since the server began.
+    pub written_bytes: AtomicU64,
+    /// Bytes of the points of conversations that are kept in memory, and of those at work.
+    pub kept_bytes: AtomicU64,
+    /// The most that these may be.
+    pub most_kept_bytes: AtomicU64,
+    /// Points that are kept.
+    pub kept_points: AtomicU64,
     prompt_micros: AtomicU64,
     predicted_tokens: AtomicU64,
     predicted_micros: AtomicU64,
@@ -68,6 +72,19 @@ impl Histogram {
     }
 }
 
+/// What one of several has in a gauge.
+#[derive(Default)]
+pub(super) struct Share(u64);
+
+impl Share {
+    /// It is `n` now.
+    pub fn set(&mut self, gauge: &AtomicU64, n: u64) {
+        // Taken away where it has become less.
+        gauge.fetch_add(n.wrapping_sub(self.0), Ordering::Relaxed);
+        self.0 = n;
+    }
+}
+
 fn add(counter: &AtomicU64, n: u64) {
     counter.fetch_add(n, Ordering::Relaxed);
 }
@@ -102,18 +119,6 @@ impl Metrics {
     /// So many tokens of a prompt were taken up from a folder.
     pub fn recalled(&self, n: usize) {
         add(&self.recalled_tokens, n as u64);
-    }
-
-    /// So many bytes were written to a folder since the server began.
-    pub fn wrote(&self, bytes: u64) {
-        self.written_bytes.store(bytes, Ordering::Relaxed);
-    }
-
-    /// So many points of conversations are kept in memory, which take so many bytes with those at work, of so many at most.
-    pub fn kept(&self, bytes: u64, most: u64, points: usize) {
-        self.kept_bytes.store(bytes, Ordering::Relaxed);
-        self.most_kept_bytes.store(most, Ordering::Relaxed);
-        self.kept_points.store(points as u64, Ordering::Relaxed);
     }
 
     /// A pass for so many conversations.

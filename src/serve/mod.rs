@@ -1,7 +1,8 @@
 //! A server: programs speak to the model over HTTP, in the dialects of OpenAI's and Anthropic's APIs.
 //!
-//! One thread has the connections and parses, another one the engine. A request becomes a [`job`], waits in the
-//! [`queue`], is given a seat by the [`worker`], and from then on sends [`event`]s, of which the answer is made:
+//! One thread has the connections and parses, and every model that is loaded has an engine's thread. A request becomes a
+//! [`job`], waits in the [`queue`] of its model, is given a seat by the [`worker`], and from then on sends [`event`]s, of
+//! which the answer is made:
 //! streamed and whole answers are two folds of the same events ([`reply`]). Channels are bounded, so that a slow
 //! reader has its own answer wait, and nobody else's.
 //!
@@ -11,6 +12,7 @@ mod access;
 mod account;
 mod anthropic;
 mod ask;
+mod baton;
 mod body;
 mod bounds;
 mod clock;
@@ -20,10 +22,13 @@ mod follower;
 mod http;
 mod job;
 mod json_cost;
+mod keeper;
 mod known;
+mod llama_cpp;
 mod logprobs;
 mod looker;
 mod metrics;
+mod models;
 mod openai;
 mod parts;
 mod patient;
@@ -35,8 +40,10 @@ mod reply;
 mod responses;
 mod routes;
 mod score;
+mod served;
 mod shared;
 mod shutdown;
+mod slots;
 mod sse;
 mod stop_strings;
 mod told;
@@ -46,36 +53,25 @@ mod worker;
 pub use access::Key;
 pub use account::{RequestLine, seconds};
 pub use bounds::Bounds;
+pub use keeper::{News, NotLoaded, Serving};
 pub use known::KeptInFolder;
-pub use shared::ModelCard;
+pub use served::ModelCard;
 pub use shutdown::Shutdown;
 
-use crate::constrain::SharedVocabulary;
 use crate::engine::ready::Ready;
-use crate::engine::runner::Runner;
-use crate::sampler::Settings;
-use crate::tokenizer::Tokenizer;
-use crate::vision::Viewer;
-use crate::vision::positions::VisionIds;
+use crate::platform::machine::Machine;
 use access::Access;
+use baton::Baton;
 use bounds::BODY_UNIT;
-use known::Known;
-use looker::Looker;
 use metrics::Metrics;
-use pictures::PictureDesk;
-use queue::Queue;
-use shared::{Served, Shared};
+use models::Models;
+use shared::Shared;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::Semaphore;
-use turns::Turns;
-use worker::{Sight, Worker};
-
-/// Bytes of text of which composition makes one, at most: a Hangul syllable of three bytes comes in nine, and four are
-/// assumed for three.
-const COMPOSED: usize = 4;
 
 /// Requests that are parsed at a time.
 const PARSERS: usize = 2;
@@ -89,25 +85,6 @@ pub struct ServerOptions {
     pub allowed_hosts: Vec<String>,
     /// How much a client may take.
     pub bounds: Bounds,
-}
-
-/// How the model is served.
-pub struct Serving {
-    /// What clients are told of it.
-    pub about: ModelCard,
-    /// How tokens are chosen without and with thinking, where a request does not say.
-    pub sampling: [Settings; 2],
-    /// What the chat template is told of thinking where a request does not say, if anything.
-    pub thinking: Option<bool>,
-    /// Most tokens of thinking, where a request does not say.
-    pub think_budget: Option<usize>,
-    /// Whether thinking and answers are ended where they go round in circles.
-    pub loop_guard: bool,
-    /// For tests of what a fault of the program does to others: requests whose field `user` is this word fail where
-    /// they are read, those with ` at a picture` or ` in a pass` behind it where that is computed.
-    pub fault: Option<String>,
-    /// Where what was read is kept beyond the life of the server, if it is.
-    pub folder: Option<KeptInFolder>,
 }
 
 /// A server that listens. Until it has a model, it says that it has none.
@@ -132,16 +109,16 @@ impl Server {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let ServerOptions { key, allowed_hosts, bounds } = options;
-        let queue = Arc::new(Queue::new(bounds.waiting));
+        let models = Arc::new(Models::new());
         let shared = Arc::new(Shared {
             access: Access { loopback: address.ip().is_loopback(), names: allowed_hosts, key },
-            shutdown: Shutdown::new(Arc::clone(&queue)),
+            shutdown: Shutdown::new(Arc::clone(&models)),
             metrics: Arc::new(Metrics::default()),
-            served: OnceLock::new(),
+            models,
+            baton: Baton::default(),
             body_memory: Arc::new(Semaphore::new(bounds.bodies().div_ceil(BODY_UNIT).min(Semaphore::MAX_PERMITS))),
             dear: Arc::new(Semaphore::new(1)),
             log: Box::new(log),
-            queue,
             bounds,
         });
         let runtime =
@@ -169,59 +146,29 @@ impl Server {
         self.shared.shutdown.clone()
     }
 
-    /// Serves a model on this thread, with a seat for every sequence that its runner has room for, until the server
-    /// ends.
-    pub fn run(self, ready: Ready, serving: Serving) {
-        let Ready { mut runner, tokenizer, template, banned, viewer, .. } = ready;
-        let Serving { about, sampling, thinking, think_budget, loop_guard, fault, folder } = serving;
-        let (n_ctx, n_seat) = (runner.settings().n_ctx, runner.settings().n_sequence);
-        let longest_text = n_ctx.saturating_mul(longest_token(&tokenizer));
-        let (sight, pictures) = match viewer {
-            Some((viewer, ids)) => self.sight(viewer, ids, &mut runner).unzip(),
-            None => (None, None),
-        };
-        let turns = Arc::new(Turns::default());
-        let vocabulary = SharedVocabulary::new(Arc::clone(&tokenizer));
-        vocabulary.make_ahead();
-        let served = Served {
-            tokenizer: Arc::clone(&tokenizer),
-            vocabulary,
-            template,
-            turns: Arc::clone(&turns),
-            about,
-            sampling,
-            thinking,
-            think_budget,
-            loop_guard,
-            pictures,
-            fault,
-            n_ctx,
-            n_seat,
-            longest_text,
-        };
-        // Nobody else sets it.
-        let _ = self.shared.served.set(Arc::new(served));
-        let known = Known::new(&runner, Arc::clone(&tokenizer), Arc::clone(&self.shared.metrics), folder);
-        Worker::new(&self.shared, tokenizer, banned, sight, known, n_seat).run(runner);
+    /// Serves these models until the server ends: the first is loaded at once, the others when they are asked for, by
+    /// `load`. A model that nobody has asked for in `idle_time` leaves the memory, and so does the one that was used
+    /// least lately where `load` finds that another one does not fit beside it. `load` is called from other threads,
+    /// with the number of a model and the bytes that the plans of those allow that are loaded, the program included; 0
+    /// where none is. `tell` is told of what happens to models.
+    ///
+    /// # Errors
+    /// There is one model, and it cannot be loaded.
+    ///
+    /// # Panics
+    /// If there is no model.
+    pub fn run<E: Send>(
+        self,
+        cards: Vec<ModelCard>,
+        idle_time: Option<Duration>,
+        load: impl Fn(usize, u64) -> Result<(Ready, Serving), NotLoaded<E>> + Sync,
+        tell: impl Fn(News<'_, E>) + Sync,
+    ) -> Result<(), E> {
+        let cards: Vec<Arc<ModelCard>> = cards.into_iter().map(Arc::new).collect();
+        let usage = Machine::default().usage();
+        self.shared.models.begin(&cards, idle_time, usage.anonymous + usage.file);
+        keeper::keep(&self.shared, &cards, &load, &tell)?;
         let _ = self.connections.join();
+        Ok(())
     }
-
-    /// What looks at the pictures of requests, and what takes them; `None` where there is no room for any.
-    fn sight(&self, mut viewer: Viewer, ids: VisionIds, runner: &mut Runner) -> Option<(Sight, PictureDesk)> {
-        let (n_seat, n_out) = (runner.settings().n_sequence, runner.model().config.n_embd);
-        // For each conversation the rows of a picture are planned, and as many are remembered.
-        let most_tokens = viewer.max_tokens().saturating_mul(n_seat);
-        let kept = most_tokens.saturating_mul(n_out).saturating_mul(size_of::<f32>());
-        viewer.remember_at_most(kept);
-        let reader = viewer.reader(2 * kept as u64, runner.threads()).ok()?;
-        let (queue, metrics) = (Arc::clone(&self.shared.queue), Arc::clone(&self.shared.metrics));
-        let looker = Looker::new(viewer, reader, queue, metrics).ok()?;
-        Some((Sight { looker, ids, most_tokens }, PictureDesk { reader, ids, most_tokens }))
-    }
-}
-
-/// Bytes of text that a token stands for at most.
-fn longest_token(tokenizer: &Tokenizer) -> usize {
-    let longest = (0..tokenizer.n_vocab()).filter_map(|id| tokenizer.token_text(id as u32)).map(str::len).max();
-    longest.unwrap_or(1) * COMPOSED
 }

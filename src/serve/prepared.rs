@@ -3,7 +3,7 @@
 use super::event::EventsOf;
 use super::job::Job;
 use super::reply::Dialect;
-use super::shared::Served;
+use super::served::Served;
 use std::net::IpAddr;
 use std::time::Instant;
 

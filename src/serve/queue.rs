@@ -40,12 +40,14 @@ impl Queue {
 
     /// Takes a request.
     pub fn push(&self, job: Job) -> Result<(), Refused> {
+        // A request that is dropped looks into other books: not under this lock.
+        let mut gone = Vec::new();
         let mut inner = self.lock();
         if inner.closed {
             return Err(Refused::Closed);
         }
         if inner.n >= self.capacity {
-            inner.drop_gone();
+            inner.take_gone(&mut gone);
         }
         if inner.n >= self.capacity {
             return Err(Refused::Full(inner.n));
@@ -65,8 +67,9 @@ impl Queue {
 
     /// The request whose turn it is, if it needs no more than `free` seats: one that needs more is waited for.
     pub fn pop(&self, free: usize) -> Option<Job> {
+        let mut gone = Vec::new();
         let mut inner = self.lock();
-        inner.drop_gone();
+        inner.take_gone(&mut gone);
         if inner.clients.front()?.1.front()?.n > free {
             return None;
         }
@@ -111,9 +114,13 @@ impl Queue {
 }
 
 impl Inner {
-    /// Forgets requests whose clients have left.
-    fn drop_gone(&mut self) {
-        self.clients.iter_mut().for_each(|(_, jobs)| jobs.retain(|job| !job.events.is_closed()));
+    /// Moves requests whose clients have left to `gone`.
+    fn take_gone(&mut self, gone: &mut Vec<Job>) {
+        for (_, jobs) in &mut self.clients {
+            while let Some(i) = jobs.iter().position(|job| job.events.is_closed()) {
+                gone.extend(jobs.remove(i));
+            }
+        }
         self.clients.retain(|(_, jobs)| !jobs.is_empty());
         self.n = self.clients.iter().map(|(_, jobs)| jobs.len()).sum();
     }

@@ -7,16 +7,19 @@ use super::body::{self, Content, RequestBody};
 use super::bounds::CHEAP;
 use super::error::{ApiError, shortened};
 use super::http::Reply;
+use super::llama_cpp::{completion as native, props, slots, tokens};
+use super::models::{Held, Listed};
 use super::openai::{chat, completion, models};
 use super::prepared::{Prepared, Received};
 use super::queue::Refused;
 use super::reply::{Admitted, EventBody, Shape};
 use super::responses::request as responses;
-use super::shared::{Served, Shared};
-use super::shutdown::Phase;
+use super::served::Served;
+use super::shared::Shared;
 use hyper::Method;
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,14 +30,21 @@ use tokio::time::timeout;
 const JSON: &str = "application/json";
 
 /// Paths, without the version, to which bodies are sent.
-const POSTED: [&str; 6] = [
+const POSTED: [&str; 10] = [
+    "/apply-template",
     "/chat/completions",
+    "/completion",
     "/completions",
+    "/detokenize",
     "/messages",
     "/messages/count_tokens",
     "/responses",
     "/responses/input_tokens",
+    "/tokenize",
 ];
+
+/// Other paths without the version; those of single models are below `/models/`.
+const READ: [&str; 6] = ["/", "/health", "/metrics", "/models", "/props", "/slots"];
 
 /// The path without the version.
 fn unversioned(path: &str) -> &str {
@@ -60,7 +70,7 @@ pub(super) async fn reply(
     shared.access.check_place(&request.headers)?;
     let path = unversioned(request.uri.path());
     let post = POSTED.contains(&path);
-    let get = matches!(path, "/" | "/health" | "/metrics" | "/models") || path.starts_with("/models/");
+    let get = READ.contains(&path) || path.starts_with("/models/");
     let allow = if post { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
     match request.method {
         Method::OPTIONS if get || post => return Ok(Reply::Allow(allow)),
@@ -70,28 +80,52 @@ pub(super) async fn reply(
         _ => return Err(absent(path)),
     }
     if path == "/health" {
-        served(shared)?;
+        shared.models.check_ready()?;
         return Ok(Reply::Text(JSON, json!({"status": "ok"}).to_string()));
     }
     shared.access.check_key(&request.headers)?;
     match path {
         "/" => Ok(Reply::Text(JSON, json!({"name": "qwen-edge", "version": env!("CARGO_PKG_VERSION")}).to_string())),
         "/metrics" => {
-            let text = shared.metrics.render(shared.queue.len());
+            let text = shared.metrics.render(shared.models.n_waiting());
             Ok(Reply::Text("text/plain; version=0.0.4", text))
         }
-        "/models" => Ok(Reply::Text(JSON, models::list(&*served(shared)?).to_string())),
+        "/models" => Ok(Reply::Text(JSON, models::list(&shared.models)?.to_string())),
+        "/props" => Ok(Reply::Text(JSON, props::props(&meant(shared, request)?).to_string())),
+        "/slots" => {
+            let must = query(request, "fail_on_no_slot").is_some_and(|value| value != "0");
+            Ok(Reply::Text(JSON, slots::slots(&meant(shared, request)?, must)?.to_string()))
+        }
+        "/tokenize" => tell(shared, (request, body), tokens::tokenize).await,
+        "/detokenize" => tell(shared, (request, body), tokens::detokenize).await,
+        "/apply-template" => tell(shared, (request, body), tokens::apply_template).await,
+        "/completion" => complete(shared, client, (request, body), account, native::prepare).await,
         "/chat/completions" => complete(shared, client, (request, body), account, chat::prepare).await,
         "/completions" => complete(shared, client, (request, body), account, completion::prepare).await,
         "/messages" => complete(shared, client, (request, body), account, messages::prepare).await,
         "/responses" => complete(shared, client, (request, body), account, responses::prepare).await,
-        "/responses/input_tokens" => count(shared, (request, body), responses::count).await,
-        "/messages/count_tokens" => count(shared, (request, body), messages::count).await,
+        "/responses/input_tokens" => tell(shared, (request, body), responses::count).await,
+        "/messages/count_tokens" => tell(shared, (request, body), messages::count).await,
         path => {
             let id = path.strip_prefix("/models/").unwrap_or_default();
-            Ok(Reply::Text(JSON, models::one(&*served(shared)?, id)?.to_string()))
+            Ok(Reply::Text(JSON, models::one(&shared.models, id)?.to_string()))
         }
     }
+}
+
+/// What a request's query says of this name, as it stands there.
+fn query<'r>(request: &'r Parts, name: &str) -> Option<&'r str> {
+    let pairs = request.uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()
+}
+
+/// The model that a query means.
+///
+/// # Errors
+/// There is none of that name, or the first one is being loaded.
+fn meant(shared: &Shared, request: &Parts) -> Result<Listed, ApiError> {
+    let model = shared.models.find(query(request, "model"))?;
+    Ok(shared.models.list().swap_remove(model))
 }
 
 /// What is said of paths that lead nowhere.
@@ -109,50 +143,71 @@ fn absent(path: &str) -> ApiError {
     }
     ApiError::not_found(
         "nothing is here: there are /v1/chat/completions, /v1/responses, /v1/messages, /v1/completions, /v1/models, \
-         /health and /metrics",
+         /completion, /tokenize, /detokenize, /apply-template, /props, /slots, /health and /metrics",
     )
-}
-
-fn served(shared: &Shared) -> Result<Arc<Served>, ApiError> {
-    if shared.shutdown.phase() > Phase::Running {
-        return Err(ApiError::unavailable("the server ends"));
-    }
-    shared.served.get().cloned().ok_or_else(|| ApiError::unavailable("the model is being loaded"))
 }
 
 /// Makes jobs of a body.
 type Prepare = fn(Received<'_>) -> Result<Prepared, ApiError>;
 
-/// Counts what a body asks for.
-type Count = fn(Vec<u8>, &Served) -> Result<Value, ApiError>;
+/// Says something of a body without the engine, such as its tokens.
+type Tell = fn(Vec<u8>, &Served) -> Result<Value, ApiError>;
 
-/// Reads a body and makes something of it.
+/// The field of a body that says which model is meant.
+#[derive(Deserialize)]
+struct NamesModel {
+    #[serde(default)]
+    model: Option<String>,
+}
+
+/// Reads a body, has the model loaded that it means, and makes something of both.
 async fn parse<T: Send + 'static>(
     shared: &Arc<Shared>,
     (request, body): (&Parts, &mut Incoming),
-    make: impl FnOnce(RequestBody, &Served) -> Result<T, ApiError> + Send + 'static,
+    make: impl FnOnce(RequestBody, &Arc<Held>) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     check_json(&request.headers)?;
-    let served = served(shared)?;
-    let body = body::read(shared, body).await?;
+    shared.models.check_ready()?;
+    let mut body = body::read(shared, body).await?;
     // A long prompt takes its time, and others are served meanwhile.
     let turn = match body.cost.total() > CHEAP {
         true => Arc::clone(&shared.dear).acquire_owned().await.ok(),
         false => None,
     };
-    let made = tokio::task::spawn_blocking(move || {
+    let name = if shared.models.is_one() {
+        None
+    } else {
+        let bytes = std::mem::take(&mut body.bytes);
+        // What is wrong with it is said where all of it is read.
+        let find = move || (serde_json::from_slice(&bytes).map_or(None, |NamesModel { model }| model), bytes);
+        let (name, bytes) = beside(shared, find).await?;
+        body.bytes = bytes;
+        name
+    };
+    let model = shared.models.find(name.as_deref())?;
+    let held = timeout(shared.bounds.queue_time, shared.models.hold(model)).await;
+    let held = Arc::new(held.map_err(|_| ApiError::unavailable("the model was not loaded in time"))??);
+    beside(shared, move || {
         let _turn = turn;
-        make(body, &served)
-    });
-    made.await.unwrap_or_else(|_| {
+        make(body, &held)
+    })
+    .await?
+}
+
+/// Does something that may take long on another thread.
+///
+/// # Errors
+/// It panics.
+async fn beside<T: Send + 'static>(shared: &Shared, work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| {
         shared.metrics.panics.fetch_add(1, Ordering::Relaxed);
-        Err(ApiError::server("a fault of the program ended this request"))
+        ApiError::server("a fault of the program ended this request")
     })
 }
 
-async fn count(shared: &Arc<Shared>, asked: (&Parts, &mut Incoming), count: Count) -> Result<Reply, ApiError> {
-    let counted = parse(shared, asked, move |body, served| count(body.bytes, served)).await?;
-    Ok(Reply::Text(JSON, counted.to_string()))
+async fn tell(shared: &Arc<Shared>, asked: (&Parts, &mut Incoming), tell: Tell) -> Result<Reply, ApiError> {
+    let said = parse(shared, asked, move |body, held| tell(body.bytes, held)).await?;
+    Ok(Reply::Text(JSON, said.to_string()))
 }
 
 async fn complete(
@@ -163,15 +218,17 @@ async fn complete(
     prepare: Prepare,
 ) -> Result<Reply, ApiError> {
     let since = Instant::now();
-    let prepared = parse(shared, asked, move |body, served| {
-        let mut prepared = prepare(Received { body: body.bytes, client, since, served })?;
+    let prepared = parse(shared, asked, move |body, held| {
+        let mut prepared = prepare(Received { body: body.bytes, client, since, served: held })?;
+        prepared.jobs.iter_mut().for_each(|job| job.held = Some(Arc::clone(held)));
         // Pictures wait as they came, and are as large.
         if let Some(job) = prepared.jobs.iter_mut().find(|job| !job.pictures.files.is_empty()) {
             job.pictures.memory = body.memory;
         }
-        Ok(prepared)
+        Ok((prepared, Arc::clone(&held.queue)))
     });
-    let Prepared { jobs, events, dialect, mut headers, stream } = prepared.await?;
+    let (prepared, queue) = prepared.await?;
+    let Prepared { jobs, events, dialect, mut headers, stream } = prepared;
     let grammars = jobs.iter().flat_map(|job| [&job.grammar, &job.call_grammar]).flatten();
     let relaxed = grammars.flat_map(|grammar| grammar.relaxed());
     let relaxed: Vec<String> = relaxed.map(|place| plain(&place.to_string())).collect();
@@ -181,7 +238,7 @@ async fn complete(
     account.iter_mut().for_each(|account| account.line.relaxed.clone_from(&relaxed));
     let shape = Shape { n_prompt: jobs.len(), n: jobs.first().map_or(1, |job| job.n) };
     for job in jobs {
-        shared.queue.push(job).map_err(|refused| match refused {
+        queue.push(job).map_err(|refused| match refused {
             Refused::Full(n) => ApiError::queue_full(shared.metrics.seconds_of(n)),
             Refused::Closed => ApiError::unavailable("the server ends"),
         })?;

@@ -1,6 +1,6 @@
 //! How a server ends: no new requests, then time for the answers that are being made, then the end of all.
 
-use super::queue::Queue;
+use super::models::Models;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -19,12 +19,12 @@ pub(super) enum Phase {
 #[derive(Clone)]
 pub struct Shutdown {
     phase: Arc<watch::Sender<Phase>>,
-    queue: Arc<Queue>,
+    models: Arc<Models>,
 }
 
 impl Shutdown {
-    pub(super) fn new(queue: Arc<Queue>) -> Shutdown {
-        Shutdown { phase: Arc::new(watch::Sender::new(Phase::Running)), queue }
+    pub(super) fn new(models: Arc<Models>) -> Shutdown {
+        Shutdown { phase: Arc::new(watch::Sender::new(Phase::Running)), models }
     }
 
     /// Has the server take no more requests, complete those that it has begun within its time of grace, and end.
@@ -44,7 +44,7 @@ impl Shutdown {
                 true
             }
         });
-        self.queue.wake();
+        self.models.end();
     }
 
     pub(super) fn phase(&self) -> Phase {

@@ -109,7 +109,7 @@ mod tests {
         let mut told = Told::new(stops.iter().map(|&stop| stop.to_owned()).collect());
         let mut events = Vec::new();
         for piece in pieces {
-            told.chosen(TokenLogprob { bytes: piece.as_bytes().to_vec(), logprob: -1.0, top: Vec::new() });
+            told.chosen(TokenLogprob { id: 0, bytes: piece.as_bytes().to_vec(), logprob: -1.0, top: Vec::new() });
             events.extend(told.push(if events.is_empty() { piece.trim_start_matches('\n') } else { piece }));
         }
         let (last, found) = told.finish();

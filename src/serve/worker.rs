@@ -7,9 +7,12 @@ use super::follower::{Follower, Scan};
 use super::job::Job;
 use super::known::{Beginning, Known};
 use super::looker::Looker;
+use super::metrics::Share;
 use super::score::Score;
+use super::served::Served;
 use super::shared::Shared;
 use super::shutdown::Phase;
+use super::slots::Slot;
 use super::told::Told;
 use crate::compute::Compute;
 use crate::engine::answers::{Answers, Conversation, Finished, Waits};
@@ -49,6 +52,9 @@ const IDLE: Duration = Duration::from_secs(3600);
 /// Makes answers.
 pub(super) struct Worker<'a> {
     shared: &'a Shared,
+    /// The number of its model among those of the server.
+    model: usize,
+    served: Arc<Served>,
     tokenizer: Arc<Tokenizer>,
     banned: Vec<u32>,
     /// Who sits on each seat.
@@ -57,6 +63,10 @@ pub(super) struct Worker<'a> {
     /// Requests that wait for what another one is reading.
     followers: Vec<Waiting>,
     sight: Option<Sight>,
+    /// Answers in the making, as they are counted.
+    counted: Share,
+    /// Requests so far.
+    n_request: u64,
 }
 
 /// A request that waits until the one on a seat has read what both prompts begin with.
@@ -115,20 +125,23 @@ impl AtWork {
 }
 
 impl<'a> Worker<'a> {
-    /// A worker with so many seats.
+    /// A worker for a model, with as many seats as that is served with.
     pub fn new(
         shared: &'a Shared,
-        tokenizer: Arc<Tokenizer>,
+        model: usize,
+        served: Arc<Served>,
         banned: Vec<u32>,
         sight: Option<Sight>,
         known: Known,
-        n_seat: usize,
     ) -> Worker<'a> {
-        let seats = (0..n_seat).map(|_| None).collect();
-        Worker { shared, tokenizer, banned, seats, known, followers: Vec::new(), sight }
+        let seats = (0..served.n_seat).map(|_| None).collect();
+        let (tokenizer, followers) = (Arc::clone(&served.tokenizer), Vec::new());
+        let counted = Share::default();
+        Worker { shared, model, served, tokenizer, banned, seats, known, followers, sight, counted, n_request: 0 }
     }
 
-    /// Works until the server ends. A fault of the program ends the answers in the making, and no more.
+    /// Works until the server ends, or the model is to leave. A fault of the program ends the answers in the making, and no
+    /// more.
     pub fn run(mut self, mut runner: Runner) {
         let mut answers = Answers::new(self.seats.len(), &runner, WAITS);
         loop {
@@ -154,7 +167,7 @@ impl<'a> Worker<'a> {
             self.follow(waiting, answers, runner);
         }
         if phase == Phase::Running {
-            while let Some(job) = self.shared.queue.pop(self.n_free()) {
+            while let Some(job) = self.served.queue.pop(self.n_free()) {
                 match &mut self.sight {
                     Some(sight) if !job.pictures.files.is_empty() => sight.looker.push(job),
                     _ => self.seat(job, Vec::new(), answers, runner),
@@ -163,10 +176,11 @@ impl<'a> Worker<'a> {
         } else {
             let waiting = self.sight.as_mut().map(|sight| sight.looker.take_all());
             let followers = std::mem::take(&mut self.followers).into_iter().map(|waiting| waiting.job);
-            for job in self.shared.queue.close().into_iter().chain(waiting.into_iter().flatten()).chain(followers) {
+            for job in self.served.queue.close().into_iter().chain(waiting.into_iter().flatten()).chain(followers) {
                 fail(&job, &ApiError::unavailable("the server ends"));
             }
         }
+        let baton = self.shared.baton.take();
         let start = Instant::now();
         self.look(answers, runner);
         // What running answers have waited for the tower they need not wait for a prompt as well.
@@ -175,18 +189,20 @@ impl<'a> Worker<'a> {
             self.sight.as_ref().map_or((false, false), |Sight { looker, .. }| (!looker.is_empty(), looker.is_ready()));
         let scores = self.score(answers, runner);
         if answers.is_empty() && scores.is_none() {
-            if phase > Phase::Running {
+            drop(baton);
+            if phase > Phase::Running || self.shared.models.may_leave(self.model) {
                 self.known.save_all(runner);
                 return ControlFlow::Break(());
             }
             if !to_look {
                 let longest = if in_line { GONE } else { IDLE };
-                self.shared.queue.sleep(self.known.until_due().map_or(longest, |left| left.min(longest)));
+                self.served.queue.sleep(self.known.until_due().map_or(longest, |left| left.min(longest)));
                 self.known.save_due(runner);
             }
         } else if !answers.is_ready() {
+            drop(baton);
             if !to_look && scores != Some(true) {
-                self.shared.queue.sleep(SLOW);
+                self.served.queue.sleep(SLOW);
             }
         } else {
             self.known.free_pages(answers.n_page_wanted(runner), runner);
@@ -271,8 +287,9 @@ impl<'a> Worker<'a> {
         (self.seats.len() - self.n_at_work()).saturating_sub(in_line + following)
     }
 
-    fn count(&self) {
-        self.shared.metrics.processing.store(self.n_at_work() as u64, Ordering::Relaxed);
+    fn count(&mut self) {
+        let n = self.n_at_work() as u64;
+        self.counted.set(&self.shared.metrics.processing, n);
     }
 
     fn n_at_work(&self) -> usize {
@@ -345,9 +362,11 @@ impl<'a> Worker<'a> {
         let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].is_none());
         let seats: Vec<usize> = free.take(job.n).collect();
         let first = seats[0];
+        self.n_request += 1;
         for &seat in &seats {
             let points = if seat == first { &points[..] } else { &[] };
             let mut lease = self.known.lease(n_cached, job.rows.len(), points);
+            self.served.slots[seat].begin(self.n_request, job.ids.len(), n_cached, job.n_max);
             if !job.stop.is_empty() {
                 self.known.lease_spare(&mut lease, runner.settings().n_ctx);
             }
@@ -382,7 +401,7 @@ impl<'a> Worker<'a> {
             constraint: job.grammar.as_ref().map(|grammar| grammar.constraint()),
             call_grammar: job.call_grammar.clone(),
             calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
-            loop_guard: self.shared.served.get().is_some_and(|served| served.loop_guard),
+            loop_guard: self.served.loop_guard,
         }
     }
 
@@ -458,7 +477,8 @@ impl<'a> Worker<'a> {
                     logprobs: job.logprobs,
                     names: job.calls.as_ref().map(|calls| calls.names.clone()),
                     n_call: 0,
-                    tokenizer: Arc::clone(&self.tokenizer),
+                    served: Arc::clone(&self.served),
+                    seat,
                     shutdown: shared.shutdown.clone(),
                     metrics: Arc::clone(&shared.metrics),
                     fault: job.fault,
@@ -477,10 +497,14 @@ impl<'a> Worker<'a> {
     /// Nobody sits here any more, nor on the seats that wait for this one.
     fn leave(&mut self, seat: usize) {
         let Some(AtWork { stage, lease, .. }) = self.seats[seat].take() else { return };
+        self.served.slots[seat].end();
         self.known.end(&lease);
         if let Stage::Reading(waiting) | Stage::Scoring(waiting, _) = stage {
-            for AtWork { lease, .. } in waiting.into_iter().filter_map(|seat| self.seats[seat].take()) {
-                self.known.end(&lease);
+            for seat in waiting {
+                self.served.slots[seat].end();
+                if let Some(AtWork { lease, .. }) = self.seats[seat].take() {
+                    self.known.end(&lease);
+                }
             }
         }
         self.count();
@@ -535,11 +559,11 @@ impl<'a> Worker<'a> {
 
     /// Keeps what was written for when it comes back in a prompt; the client was told so many bytes of its text.
     fn keep_turn(&self, job: &Job, choice: usize, outcome: &Outcome, n_told: usize) {
-        if let (Some(asked), Some(served)) = (&job.turn, self.shared.served.get()) {
+        if let Some(asked) = &job.turn {
             let name =
                 |i| job.calls.as_ref().map_or_else(String::new, |calls| calls.names.of(job.first_choice + choice, i));
             let text = outcome.text.get(..n_told).unwrap_or(&outcome.text);
-            served.turns.keep(asked, outcome, text, (0..).map(name));
+            self.served.turns.keep(asked, outcome, text, (0..).map(name));
         }
     }
 
@@ -551,6 +575,7 @@ impl<'a> Worker<'a> {
     }
 
     fn fail_all(&mut self, error: &ApiError) {
+        self.served.slots.iter().for_each(Slot::end);
         for AtWork { job, .. } in self.seats.iter_mut().filter_map(Option::take) {
             fail(&job, error);
         }

@@ -1,5 +1,9 @@
 //! The published sizes of the series, and one for tests.
 
+use crate::model::config::{RopeConfig, ValueHeads};
+use crate::model::{Config, LayerKind};
+use kernels::activations::Forms;
+
 /// A size of the model series.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Size {
@@ -74,6 +78,12 @@ impl Dims {
     pub const INTERVAL: usize = 4;
     /// Longest context.
     pub const N_CTX: usize = 262_144;
+    /// ε of every norm.
+    pub const RMS_EPS: f32 = 1e-6;
+    /// Base of the rotary frequencies.
+    pub const FREQ_BASE: f32 = 1e7;
+    /// Rotated pairs that follow the t, h and w positions.
+    pub const SECTIONS: [usize; 3] = [11, 11, 10];
 
     /// The dimensions of a size.
     pub fn of(size: Size) -> Self {
@@ -131,6 +141,32 @@ impl Dims {
                 vision: vision(27, 1152, 16, 4304),
                 ..Self::of(Size::B4)
             },
+        }
+    }
+
+    /// The hyper-parameters of a text model of these dimensions in quantised weights, without a block for multi-token
+    /// prediction: what its file would say.
+    pub fn config(&self) -> Config {
+        let kind = |il| if Dims::is_recurrent(il) { LayerKind::DeltaNet } else { LayerKind::Attention };
+        Config {
+            layers: (0..self.n_layer).map(kind).collect(),
+            n_mtp: 0,
+            n_ctx_train: Self::N_CTX,
+            n_embd: self.n_embd,
+            n_ff: self.n_ff,
+            n_head: self.n_head,
+            n_head_kv: self.n_head_kv,
+            head_dim: Self::HEAD_DIM,
+            rms_eps: Self::RMS_EPS,
+            conv_kernel: Self::CONV_KERNEL,
+            n_k_head: self.n_k_head,
+            n_v_head: self.n_v_head,
+            value_heads: ValueHeads::Tiled,
+            head_k_dim: Self::STATE_SIZE,
+            head_v_dim: Self::STATE_SIZE,
+            rope: RopeConfig { n_rot: Self::N_ROT, freq_base: Self::FREQ_BASE, sections: Self::SECTIONS, yarn: None },
+            forms: Forms::QUANTS,
+            notes: Vec::new(),
         }
     }
 

@@ -149,10 +149,11 @@ impl Synth {
         for (key, value) in uints {
             self.writer.u32(&format!("qwen35.{key}"), value as u32);
         }
+        let [t, h, w] = Dims::SECTIONS.map(|n| n as i32);
         self.writer
-            .f32("qwen35.attention.layer_norm_rms_epsilon", 1e-6)
-            .f32("qwen35.rope.freq_base", 1e7)
-            .i32s("qwen35.rope.dimension_sections", &[11, 11, 10, 0]);
+            .f32("qwen35.attention.layer_norm_rms_epsilon", Dims::RMS_EPS)
+            .f32("qwen35.rope.freq_base", Dims::FREQ_BASE)
+            .i32s("qwen35.rope.dimension_sections", &[t, h, w, 0]);
         if options.mtp {
             self.writer.u32("qwen35.nextn_predict_layers", 1);
         }

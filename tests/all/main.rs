@@ -37,9 +37,14 @@ mod serve_dialects;
 #[cfg(target_os = "linux")]
 mod serve_hostile;
 #[cfg(target_os = "linux")]
+mod serve_llama_cpp;
+#[cfg(target_os = "linux")]
+mod serve_models;
+#[cfg(target_os = "linux")]
 mod serve_reuse;
 #[cfg(target_os = "linux")]
 mod serve_schema;
+#[cfg(target_os = "linux")]
 mod serve_tools;
 mod shelf;
 #[cfg(target_os = "linux")]

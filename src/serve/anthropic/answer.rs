@@ -7,7 +7,7 @@ use crate::serve::event::{Event, Reason};
 use crate::serve::parts::{Part, Parts};
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
-use crate::serve::shared::ModelCard;
+use crate::serve::served::ModelCard;
 use crate::serve::sse::write_named;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};

@@ -11,7 +11,7 @@ use crate::serve::ask::thinking::{Effort, ThinkingWish};
 use crate::serve::ask::tools::ignored_header;
 use crate::serve::error::ApiError;
 use crate::serve::prepared::{Prepared, Received};
-use crate::serve::shared::Served;
+use crate::serve::served::Served;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 ///
 /// # Errors
 /// It is none.
-fn object(body: Vec<u8>) -> Result<Value, ApiError> {
+pub(in crate::serve) fn object(body: Vec<u8>) -> Result<Value, ApiError> {
     let value: Value = serde_json::from_slice(&body).map_err(|error| ApiError::json(format!("no JSON: {error}")))?;
     if value.is_object() { Ok(value) } else { Err(ApiError::json("expected an object")) }
 }

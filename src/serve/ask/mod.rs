@@ -4,6 +4,7 @@
 
 pub(super) mod answer_form;
 pub(super) mod content;
+pub(super) mod continuation;
 pub(super) mod conversation;
 pub(super) mod fields;
 pub(super) mod sampling;
@@ -15,7 +16,7 @@ use super::event::{self, EventsOf};
 use super::job::{CallsAsked, Fault, Job, Thinks};
 use super::logprobs::Wanted;
 use super::pictures::Pictures;
-use super::shared::Served;
+use super::served::Served;
 use super::turns::{Asked, Renderer};
 use crate::chat::Request;
 use crate::chat::thinking::Thought;
@@ -107,6 +108,7 @@ impl Ask {
             since,
             fault,
             events: sender,
+            held: None,
         };
         Ok((job, events))
     }
@@ -115,8 +117,16 @@ impl Ask {
     ///
     /// # Errors
     /// It makes no sense.
-    pub fn count(mut self, served: &Served) -> Result<usize, ApiError> {
-        Ok(self.begin(served, false)?.ids.len())
+    pub fn prompt(mut self, served: &Served) -> Result<Vec<u32>, ApiError> {
+        Ok(self.begin(served, false)?.ids)
+    }
+
+    /// How many these are.
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub fn count(self, served: &Served) -> Result<usize, ApiError> {
+        Ok(self.prompt(served)?.len())
     }
 
     /// Renders the prompt, which is to be answered or not.

@@ -170,6 +170,11 @@ impl Sampling {
         (self.max_completion_tokens, self.max_tokens, self.stop) = (None, most_tokens, stop);
     }
 
+    /// Takes this limit, whatever else the body says of it.
+    pub fn limit_tokens(&mut self, most_tokens: i64) {
+        (self.max_completion_tokens, self.max_tokens) = (None, Some(most_tokens));
+    }
+
     /// Answers wanted.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use crate::serve::error::ApiError;
 use crate::serve::job::CallsAsked;
 use crate::serve::logprobs::{MOST_LOGPROBS, Wanted};
 use crate::serve::prepared::{Prepared, Received};
+use crate::serve::served::Served;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -145,6 +146,24 @@ impl Chat {
         Ok(tools::asked(offer, choice, self.parallel_tool_calls, "call_"))
     }
 
+    /// What is asked for.
+    fn ask(mut self, sampling: Sampling, served: &Served) -> Result<Ask, ApiError> {
+        self.check()?;
+        let messages = self.messages.take().ok_or_else(|| ApiError::field("messages", "expected one or more"))?;
+        Ok(Ask {
+            n: sampling.choices(served.n_seat)?,
+            logprobs: self.logprobs()?,
+            thinking: self.thinking()?,
+            conversation: conversation(messages)?,
+            calls: self.calls()?,
+            form: self.response_format.take().map(ResponseFormat::form).transpose()?.flatten(),
+            at: "messages",
+            fault: sampling.fault(served.fault.as_deref()),
+            sampling,
+            kwargs: self.chat_template_kwargs.take().unwrap_or_default(),
+        })
+    }
+
     /// Refuses what is asked for and not done.
     fn check(&self) -> Result<(), ApiError> {
         if self.audio.is_some() || self.modalities.as_ref().is_some_and(|all| all.iter().any(|kind| kind != "text")) {
@@ -169,28 +188,23 @@ impl Chat {
 /// The body makes no sense, or does not fit.
 pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiError> {
     let Received { body, served, client, since } = received;
-    let (sampling, mut chat): (Sampling, Chat) = fields(body)?;
-    let fault = sampling.fault(served.fault.as_deref());
-    chat.check()?;
-    let messages = chat.messages.take().ok_or_else(|| ApiError::field("messages", "expected one or more"))?;
+    let (sampling, chat): (Sampling, Chat) = fields(body)?;
     let (stream, include_usage) = (sampling.stream == Some(true), sampling.include_usage());
-    let ask = Ask {
-        n: sampling.choices(served.n_seat)?,
-        logprobs: chat.logprobs()?,
-        thinking: chat.thinking()?,
-        conversation: conversation(messages)?,
-        calls: chat.calls()?,
-        form: chat.response_format.take().map(ResponseFormat::form).transpose()?.flatten(),
-        at: "messages",
-        sampling,
-        kwargs: chat.chat_template_kwargs.take().unwrap_or_default(),
-        fault,
-    };
+    let progress = chat.return_progress == Some(true);
+    let ask = chat.ask(sampling, served)?;
     let logprobs = ask.logprobs.is_some();
     let (job, events) = ask.job(served, client, since)?;
-    let progress = chat.return_progress == Some(true);
     let dialect = ChatDialect::new(&served.about, include_usage, progress, logprobs, since);
     Ok(Prepared { jobs: vec![job], events, dialect: Box::new(dialect), headers: Vec::new(), stream })
+}
+
+/// The tokens that a body asks to be answered.
+///
+/// # Errors
+/// The body makes no sense.
+pub(in crate::serve) fn prompt(body: Vec<u8>, served: &Served) -> Result<Vec<u32>, ApiError> {
+    let (sampling, chat): (Sampling, Chat) = fields(body)?;
+    chat.ask(sampling, served)?.prompt(served)
 }
 
 #[cfg(test)]

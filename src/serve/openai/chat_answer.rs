@@ -8,7 +8,7 @@ use crate::serve::logprobs::TokenLogprob;
 use crate::serve::parts::Call;
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
-use crate::serve::shared::ModelCard;
+use crate::serve::served::ModelCard;
 use serde_json::{Value, json};
 use std::time::Instant;
 
@@ -76,7 +76,7 @@ impl ChatDialect {
         };
         let content = tokens.iter().map(|token| {
             let mut said = entry(&token.bytes, token.logprob);
-            said["top_logprobs"] = token.top.iter().map(|(bytes, logprob)| entry(bytes, *logprob)).collect();
+            said["top_logprobs"] = token.top.iter().map(|likely| entry(&likely.bytes, likely.logprob)).collect();
             said
         });
         json!({"content": content.collect::<Value>(), "refusal": null})

@@ -2,25 +2,20 @@
 
 use super::envelope::{finish_reason, timings, usage_json, write_event};
 use super::text_logprobs::TextLogprobs;
+use crate::serve::ask::continuation::{Continuation, prompts};
 use crate::serve::ask::fields::fields;
 use crate::serve::ask::sampling::Sampling;
 use crate::serve::clock::now;
 use crate::serve::error::ApiError;
-use crate::serve::event::{self, Event, Reason};
-use crate::serve::job::{Job, Thinks};
+use crate::serve::event::{Event, Reason};
 use crate::serve::logprobs::{MOST_LOGPROBS, TokenLogprob, Wanted};
-use crate::serve::pictures::Pictures;
 use crate::serve::prepared::{Prepared, Received};
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
-use crate::serve::shared::{ModelCard, Served};
-use crate::tokenizer::{Special, Tokenizer};
+use crate::serve::served::ModelCard;
+use crate::tokenizer::Tokenizer;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::sync::Arc;
-
-/// Prompts of a request at most.
-const MOST_PROMPTS: usize = 16;
 
 /// Tokens of an answer where nobody says how many, as in OpenAI's API.
 const DEFAULT_TOKENS: usize = 16;
@@ -66,83 +61,20 @@ impl Completion {
 /// The body makes no sense, or does not fit.
 pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiError> {
     let Received { body, served, client, since } = received;
-    let (mut sampling, completion): (Sampling, Completion) = fields(body)?;
+    let (sampling, completion): (Sampling, Completion) = fields(body)?;
     let fault = sampling.fault(served.fault.as_deref());
     completion.check()?;
     let n = sampling.choices(served.n_seat)?;
     let n_max =
         if sampling.gives_most_tokens() { sampling.most_tokens(0)?.unwrap_or(usize::MAX) } else { DEFAULT_TOKENS };
     let prompts = prompts(completion.prompt.as_ref(), served)?;
-    for ids in &prompts {
-        if ids.len() >= served.n_ctx {
-            return Err(ApiError::too_long("prompt", ids.len(), served.n_ctx));
-        }
-    }
-    let settings = sampling.settings(served.sampling[0])?;
-    let (seed, stop) = (sampling.seed(), sampling.stops());
-    let echo = completion.echo == Some(true);
-    let logprobs = completion.logprobs()?;
-    let biases = sampling.biases(served.tokenizer.n_vocab())?;
+    let (echo, logprobs) = (completion.echo == Some(true), completion.logprobs()?);
     let echoed = prompts.iter().map(|ids| if echo { Echo::of(ids, &served.tokenizer) } else { Echo::default() });
-    let echoed = echoed.collect();
-    let n_shared = prompts.len() * n;
-    let (sender, events) = event::channel(n_shared);
-    let job = |(i, ids): (usize, Vec<u32>)| Job {
-        client,
-        ids,
-        rows: Vec::new(),
-        pictures: Pictures::default(),
-        turn: None,
-        thinks: Thinks::Never,
-        calls: None,
-        grammar: None,
-        call_grammar: None,
-        sampling: settings,
-        biases: Arc::clone(&biases),
-        seed,
-        first_choice: i * n,
-        n,
-        n_shared,
-        n_max,
-        stop: stop.clone(),
-        logprobs,
-        since,
-        fault,
-        events: sender.clone(),
-    };
-    let jobs = prompts.into_iter().enumerate().map(job).collect();
+    let (echoed, stream) = (echoed.collect(), sampling.stream == Some(true));
     let dialect = Box::new(CompletionDialect::new(&served.about, sampling.include_usage(), echoed, n, logprobs));
-    Ok(Prepared { jobs, events, dialect, headers: Vec::new(), stream: sampling.stream == Some(true) })
-}
-
-/// The prompts, which are a text or its tokens, or a list of such.
-fn prompts(prompt: Option<&Value>, served: &Served) -> Result<Vec<Vec<u32>>, ApiError> {
-    let tokenizer = &served.tokenizer;
-    let wrong = |message: &str| ApiError::field("prompt", message);
-    let all = match prompt {
-        None => return Err(wrong("expected a string, its tokens, or a list of such")),
-        Some(Value::Array(all)) if !all.first().is_some_and(Value::is_number) => &all[..],
-        Some(one) => std::slice::from_ref(one),
-    };
-    if !(1..=MOST_PROMPTS).contains(&all.len()) {
-        return Err(wrong(&format!("expected 1 to {MOST_PROMPTS} prompts")));
-    }
-    let one = |prompt: &Value| {
-        let ids = match prompt {
-            Value::String(text) => {
-                served.check_length("prompt", text.len())?;
-                tokenizer.encode(text, Special::Parse)
-            }
-            Value::Array(ids) => {
-                let id = |id: &Value| id.as_u64().filter(|&id| id < tokenizer.n_vocab() as u64).map(|id| id as u32);
-                let ids: Option<Vec<u32>> = ids.iter().map(id).collect();
-                ids.ok_or_else(|| wrong(&format!("expected tokens from 0 to {}", tokenizer.n_vocab() - 1)))?
-            }
-            _ => return Err(wrong("expected a string, its tokens, or a list of such")),
-        };
-        if ids.is_empty() { Err(wrong("a prompt has no tokens")) } else { Ok(ids) }
-    };
-    all.iter().map(one).collect()
+    let continuation = Continuation { prompts, sampling, n, n_max, grammar: None, logprobs, fault };
+    let (jobs, events) = continuation.jobs(served, client, since)?;
+    Ok(Prepared { jobs, events, dialect, headers: Vec::new(), stream })
 }
 
 /// A prompt that comes back before its answers.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// Writes an event of a stream.
-pub(super) fn write_event(value: &Value, out: &mut String) {
+pub(in crate::serve) fn write_event(value: &Value, out: &mut String) {
     let _ = write!(out, "data: {value}\n\n");
 }
 
@@ -32,7 +32,7 @@ pub(super) fn usage_json(usage: &Usage) -> Value {
 }
 
 /// As llama-server says it.
-pub(super) fn timings(usage: &Usage) -> Value {
+pub(in crate::serve) fn timings(usage: &Usage) -> Value {
     let rate = |n: usize, time: Duration| if time.is_zero() { 0.0 } else { n as f64 / time.as_secs_f64() };
     let n_read = usage.n_prompt - usage.n_cached;
     let mut timings = json!({

@@ -3,7 +3,7 @@
 pub(super) mod chat;
 mod chat_answer;
 pub(super) mod completion;
-mod envelope;
+pub(super) mod envelope;
 mod messages;
 pub(super) mod models;
 mod text_logprobs;

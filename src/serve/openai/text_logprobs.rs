@@ -1,6 +1,6 @@
 //! Probabilities as `/v1/completions` gives them: lists beside each other, an entry for each token.
 
-use crate::serve::logprobs::TokenLogprob;
+use crate::serve::logprobs::{Likely, TokenLogprob};
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
@@ -31,9 +31,9 @@ impl TextLogprobs {
 
     /// More tokens.
     pub fn push(&mut self, tokens: &[TokenLogprob]) {
-        for TokenLogprob { bytes, logprob, top } in tokens {
+        for TokenLogprob { bytes, logprob, top, .. } in tokens {
             let mut likeliest: Map<String, Value> = Map::new();
-            for (bytes, logprob) in top {
+            for Likely { bytes, logprob, .. } in top {
                 // Of several tokens of one text the likeliest, which comes first.
                 likeliest.entry(name(bytes)).or_insert_with(|| (*logprob).into());
             }
@@ -89,8 +89,10 @@ mod tests {
 
     #[test]
     fn every_token_has_an_entry_in_every_list() {
-        let token =
-            |bytes: &[u8]| TokenLogprob { bytes: bytes.to_vec(), logprob: -0.5, top: vec![(bytes.to_vec(), -0.5)] };
+        let token = |bytes: &[u8]| {
+            let (id, bytes, logprob) = (0, bytes.to_vec(), -0.5);
+            TokenLogprob { id, bytes: bytes.clone(), logprob, top: vec![Likely { id, bytes, logprob }] }
+        };
         let mut lists = TextLogprobs::new(10);
         lists.push_prompt(b"a\xc3", &[token(b"\xb6b"), token(b"c"), token(b"")]);
         let json = lists.json(true);

@@ -9,7 +9,7 @@ use crate::serve::logprobs::TokenLogprob;
 use crate::serve::parts::{Part, Parts};
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
-use crate::serve::shared::ModelCard;
+use crate::serve::served::ModelCard;
 use crate::serve::sse::{KEEP_ALIVE, write_named};
 use serde_json::{Map, Value, json};
 

@@ -77,7 +77,7 @@ pub(super) fn logprobs(tokens: &[TokenLogprob]) -> Value {
     let entry = |bytes: &[u8], logprob: f32| json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes});
     let one = |token: &TokenLogprob| {
         let mut said = entry(&token.bytes, token.logprob);
-        said["top_logprobs"] = token.top.iter().map(|(bytes, logprob)| entry(bytes, *logprob)).collect();
+        said["top_logprobs"] = token.top.iter().map(|likely| entry(&likely.bytes, likely.logprob)).collect();
         said
     };
     tokens.iter().map(one).collect()

@@ -11,7 +11,7 @@ use crate::serve::ask::tools::{asked, choice, ignored_header, unwrapped};
 use crate::serve::error::ApiError;
 use crate::serve::logprobs::{MOST_LOGPROBS, Wanted};
 use crate::serve::prepared::{Prepared, Received};
-use crate::serve::shared::Served;
+use crate::serve::served::Served;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 

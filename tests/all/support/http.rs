@@ -2,6 +2,7 @@
 
 use super::program::program;
 use serde_json::Value;
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -22,8 +23,13 @@ pub struct Server {
 impl Server {
     /// Serves a model with two threads at a free port; returns once it is loaded.
     pub fn start(model: &Path, args: &[&str]) -> Server {
+        Server::start_with(&[model.as_os_str()], args)
+    }
+
+    /// The same, of models that are given in another way.
+    pub fn start_with(models: &[&OsStr], args: &[&str]) -> Server {
         let mut command = program();
-        command.arg("serve").arg(model).args(["--port", "0", "-t", "2"]).args(args);
+        command.arg("serve").args(models).args(["--port", "0", "-t", "2"]).args(args);
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
