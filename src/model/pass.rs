@@ -38,8 +38,8 @@ pub(super) struct Span {
     pub n_past: usize,
     /// Of these the last ones, which its DeltaNet layers have in their logs.
     pub n_logged: usize,
-    /// Whether its own rows go to the logs, and not to the states.
-    pub logged: bool,
+    /// Of its own rows the last ones, which go to the logs and not to the states.
+    pub to_log: usize,
 }
 
 impl Span {
