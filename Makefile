@@ -64,7 +64,7 @@ SOAK_SECONDS ?= 3600
 soak: build ## 10,000 mixed requests in an hour, and what they leave in memory: make soak [SOAK_SECONDS=3600] [ARGS="--requests 10000"]
 	python3 tests/clients/soak.py target/release/qwen-edge "$(MODEL)" --seconds $(SOAK_SECONDS) $(ARGS)
 
-bench-cache: build ## what --cache costs short prompts and saves long ones: make bench-cache MODEL=file.gguf [ARGS="9"]
+bench-cache: build ## what keeping prompts costs short ones and saves long ones: make bench-cache MODEL=file.gguf [ARGS="9 --lengths 1,16,64"]
 	python3 scripts/bench_cache.py target/release/qwen-edge "$(MODEL)" $(ARGS)
 
 reuse-table: need-cargo ## what is read of prompts, against the least possible: agents, a chat, edits, retries, branches

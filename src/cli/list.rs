@@ -12,8 +12,8 @@ use std::time::UNIX_EPOCH;
 
 /// List the models on this machine, by the names that run takes
 ///
-/// Looked for are GGUF files in the caches of the Hugging Face hub, Ollama, LM Studio and llama.cpp. They are used where they
-/// lie.
+/// Looked for are GGUF files in the caches of the Hugging Face hub, Ollama, LM Studio and llama.cpp, and in this program's own
+/// folder, $QWEN_EDGE_HOME/models, else $XDG_DATA_HOME/qwen-edge/models. They are used where they lie.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -3,23 +3,28 @@
 use super::pull::Found;
 use anyhow::{Context as _, anyhow, bail};
 use qwen_edge::engine::byte_size::ByteSize;
-use qwen_edge::platform::machine::Machine;
+use qwen_edge::store::entry::Entry;
+use qwen_edge::store::fit::Room;
+use qwen_edge::store::found;
 use qwen_edge::store::hub::settings::Settings;
 use qwen_edge::store::name::{Name, is_path};
 use qwen_edge::store::places::Places;
 use qwen_edge::store::table::Table;
-use qwen_edge::store::{fit, found};
+use std::fmt;
 use std::io::{BufRead, IsTerminal, stderr, stdin};
 use std::path::{Path, PathBuf};
 
-/// Memory that is free, in bytes, where the system says that.
-pub(super) fn free_memory() -> Option<u64> {
-    Machine::default().free_memory().map(|(free, _)| free)
+/// What a model of that name needs of the memory that is free.
+pub(super) fn needs(room: &Room, name: &str, weights: u64) -> String {
+    let free = room.free.map_or("an unknown amount".to_owned(), |free| ByteSize(free).to_string());
+    let beside = ByteSize(room.beside(name));
+    format!("{} of weights and {beside} for 8,192 tokens of context, of {free} of free memory", ByteSize(weights))
 }
 
-/// Bytes that the weights of a model of that name may take of the free memory.
-pub(super) fn weights_within(free: Option<u64>, name: &str) -> u64 {
-    free.map_or(u64::MAX, |free| fit::weights_within(free, name))
+/// Why a model of that name, whose weights take so many bytes, is the one of several that is taken.
+pub(super) fn why(room: &Room, name: &str, weights: u64) -> String {
+    let is = if weights <= room.for_weights(name) { "the best that fits" } else { "the smallest, as none fits" };
+    format!("{is} ({})", needs(room, name, weights))
 }
 
 /// The file that `model` means. What is there under that path, or can only be a path, is one.
@@ -27,16 +32,37 @@ pub(super) fn weights_within(free: Option<u64>, name: &str) -> u64 {
 /// # Errors
 /// If it is the name of no model on this machine.
 pub(super) fn file(model: &Path) -> anyhow::Result<PathBuf> {
-    look(model)?.map_err(|name| anyhow!(absent(&name)))
+    look(model)?.map_err(|missing| anyhow!(missing.to_string()))
 }
 
-/// The same, or the name of a model that is not on this machine.
-fn look(model: &Path) -> anyhow::Result<Result<PathBuf, Name>> {
+/// A model that is not on this machine, or not all of it.
+struct Missing {
+    name: Name,
+    /// What there is of it.
+    part: Option<PathBuf>,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Missing { name, part } = self;
+        match part {
+            Some(part) => write!(f, "{name} is not complete ({} is a part of it): ", part.display())?,
+            None => write!(f, "{name} is not on this machine: ")?,
+        }
+        match name {
+            Name::Ollama { model, tag } => write!(f, "ollama pull {model}:{tag} fetches it"),
+            _ => write!(f, "qwen-edge pull {name} fetches it, and qwen-edge list shows what is"),
+        }
+    }
+}
+
+/// The same, or what is missing.
+fn look(model: &Path) -> anyhow::Result<Result<PathBuf, Missing>> {
     if is_path(model) || model.exists() {
         return Ok(Ok(model.to_owned()));
     }
     let name = Name::parse(&model.to_string_lossy())?;
-    Ok(here(&name)?.ok_or(name))
+    Ok(here(&name)?.map_err(|part| Missing { name, part }))
 }
 
 /// The same; a model that is not on this machine is fetched, if the user says so or said so with `yes`.
@@ -44,51 +70,40 @@ fn look(model: &Path) -> anyhow::Result<Result<PathBuf, Name>> {
 /// # Errors
 /// As [`file`], and if it cannot be fetched.
 pub(super) fn file_or_fetched(model: &Path, yes: bool) -> anyhow::Result<PathBuf> {
-    let name = match look(model)? {
+    let missing = match look(model)? {
         Ok(path) => return Ok(path),
-        Err(name) => name,
+        Err(missing) => missing,
     };
     let settings = Settings::of_environment()?;
+    let name = &missing.name;
     if matches!(name, Name::Ollama { .. }) || settings.offline || !(yes || can_ask()) {
-        bail!(absent(&name));
+        bail!(missing.to_string());
     }
-    let found = Found::look(&name, settings)?;
-    if !yes && !ask(&format!("{name} is not on this machine. Fetch {}?", found.describe()))? {
-        bail!(absent(&name));
+    let found = Found::look(name, settings)?;
+    let lacks = if missing.part.is_some() { "is not complete" } else { "is not on this machine" };
+    if !yes && !ask(&format!("{name} {lacks}. Fetch {}?", found.describe()))? {
+        bail!(missing.to_string());
     }
     found.fetch(None)
 }
 
-/// What is said of a model that is not here.
-fn absent(name: &Name) -> String {
-    match name {
-        Name::Ollama { model, tag } => format!("{name} is not on this machine: ollama pull {model}:{tag} fetches it"),
-        _ => {
-            format!("{name} is not on this machine: qwen-edge pull {name} fetches it, and qwen-edge list shows what is")
-        }
-    }
-}
-
-/// The file of a model on this machine.
+/// The file of a model on this machine; of one that is not complete what there is of it, if anything.
 ///
 /// # Errors
-/// If it is not complete.
-pub(super) fn here(name: &Name) -> anyhow::Result<Option<PathBuf>> {
+/// If the table of names cannot be read.
+pub(super) fn here(name: &Name) -> anyhow::Result<Result<PathBuf, Option<PathBuf>>> {
     let models = found::models(&Places::of_environment());
     let named = found::named(&models, name, &Table::of_environment()?);
-    let free = free_memory();
-    let Some(entry) = found::best(&named, |name| weights_within(free, name)) else {
-        return match named.first() {
-            Some(entry) => bail!("{name} is not complete: {} is a part of it", entry.path.display()),
-            None => Ok(None),
-        };
+    let whole: Vec<&Entry> = named.iter().copied().filter(|entry| entry.complete).collect();
+    let room = Room::of_machine();
+    let Some(entry) = found::best(&whole, |name| room.for_weights(name)) else {
+        return Ok(Err(named.first().map(|entry| entry.path.clone())));
     };
-    if named.len() > 1 {
-        let size = ByteSize(entry.bytes);
-        let why = if entry.bytes <= weights_within(free, &entry.name) { "the best that fits" } else { "none fits" };
-        say!("note: of {} files for {name}, {} is taken: {size}, {why}", named.len(), entry.name);
+    if whole.len() > 1 {
+        let why = why(&room, &entry.said_name(), entry.bytes);
+        say!("note: of {} files for {name}, {} is taken: {why}", whole.len(), entry.name);
     }
-    Ok(Some(entry.path.clone()))
+    Ok(Ok(entry.path.clone()))
 }
 
 /// Whether there is somebody to ask.

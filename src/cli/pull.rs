@@ -8,6 +8,7 @@ use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::fetch::client::Client;
 use qwen_edge::fetch::error::FetchError;
 use qwen_edge::fetch::tls;
+use qwen_edge::store::fit::Room;
 use qwen_edge::store::hub::cache::Folder;
 use qwen_edge::store::hub::choice::{self, Choice};
 use qwen_edge::store::hub::error::HubError;
@@ -16,18 +17,18 @@ use qwen_edge::store::hub::pull::{Place, Pull};
 use qwen_edge::store::hub::settings::Settings;
 use qwen_edge::store::name::{HubName, Name, is_path};
 use qwen_edge::store::places::Places;
-use qwen_edge::store::quant;
 use qwen_edge::store::table::Table;
+use qwen_edge::store::{own, quant};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Fetch a model by its name, or look whether there is a newer one
 ///
-/// It goes to the cache of the Hugging Face hub, which other programs share: what is there already is not fetched again. Its
-/// vision file, its block for drafting and all parts of a split file come along. What was interrupted is taken up where it
-/// was. Without a quantisation it is the largest file of at most 8 bits a weight that fits this machine's free memory
-/// beside 8,192 tokens of context.
+/// It goes to the cache of the Hugging Face hub, which other programs share: what is there already is not fetched again. Where
+/// that cannot be written to it goes to this program's own folder. Its vision file, its block for drafting and all parts of a
+/// split file come along. What was interrupted is taken up where it was. Without a quantisation it is the largest file of at
+/// most 8 bits a weight that fits this machine's free memory beside 8,192 tokens of context.
 ///
 /// The last line on standard output is the path of the model.
 #[derive(clap::Args)]
@@ -39,6 +40,7 @@ Examples:
   qwen-edge pull --print qwen3.5:2b                addresses and hashes, for another program
 
 Environment: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_CACHE, HF_HUB_OFFLINE, HF_HUB_DOWNLOAD_TIMEOUT, SSL_CERT_FILE;
+QWEN_EDGE_HOME (else $XDG_DATA_HOME/qwen-edge) holds this program's own folder, models;
 QWEN_EDGE_MODELS_TABLE names a file of lines NAME USER/REPO[:QUANT]; QWEN_EDGE_TLS=curl leaves TLS to curl.")]
 pub struct Args {
     /// What to fetch: qwen3.5:0.8b, user/repo or user/repo:QUANT
@@ -65,7 +67,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let name = hub_name(&args.name)?;
     let settings = Settings::of_environment()?;
     if settings.offline {
-        let Some(path) = named::here(&name)? else { bail!("{name} is not on this machine, and HF_HUB_OFFLINE is set") };
+        let Ok(path) = named::here(&name)? else { bail!("{name} is not on this machine, and HF_HUB_OFFLINE is set") };
         say!("{name} is here; HF_HUB_OFFLINE is set, so that nobody is asked for a newer one");
         return print_path(&path);
     }
@@ -106,8 +108,8 @@ pub(super) struct Found {
     name: HubName,
     listing: Listing,
     choice: Choice,
-    /// Bytes of memory that are free, where the system says that.
-    free: Option<u64>,
+    /// The memory it has to fit.
+    room: Room,
 }
 
 impl Found {
@@ -142,10 +144,10 @@ impl Found {
                 (listing, _) => break listing?,
             }
         };
-        let free = named::free_memory();
-        let most = |file: &str| named::weights_within(free, &format!("{}:{file}", hub_name.repo));
+        let room = Room::of_machine();
+        let most = |file: &str| room.for_weights(&format!("{}:{file}", hub_name.repo));
         let choice = choice::choose(&listing, hub_name.quant.as_deref(), most)?;
-        Ok(Found { client, name: hub_name, listing, choice, free })
+        Ok(Found { client, name: hub_name, listing, choice, room })
     }
 
     /// What it is, in a line.
@@ -165,10 +167,37 @@ impl Found {
 
     /// What is to be said where it does not fit this machine.
     fn misfit(&self) -> Option<String> {
-        let (name, bytes) = (self.full_name(), self.choice.model_bytes());
-        let free = self.free.filter(|_| bytes > named::weights_within(self.free, &name))?;
-        let (weights, free) = (ByteSize(bytes), ByteSize(free));
-        Some(format!("{name} takes {weights} and 8,192 tokens of context beside them, and {free} of memory are free"))
+        let (name, bytes) = (self.said_name(), self.choice.model_bytes());
+        let is_too_large = bytes > self.room.for_weights(&name);
+        is_too_large.then(|| format!("{} does not fit: {}", self.full_name(), named::needs(&self.room, &name, bytes)))
+    }
+
+    /// Repository and file, which may say the size of the model both.
+    fn said_name(&self) -> String {
+        format!("{}:{}", self.listing.repo, self.choice.model[0].path)
+    }
+
+    /// Where it is put: the hub's cache; where that cannot be written to, this program's own folder.
+    fn place(&self, dir: Option<&Path>) -> anyhow::Result<Place> {
+        if let Some(dir) = dir {
+            return Ok(Place::Named(dir.to_owned()));
+        }
+        let places = Places::of_environment();
+        let repo = &self.listing.repo;
+        let own = || places.own.as_ref().map(|root| Place::Own(own::folder(root, repo)));
+        let Some(root) = &places.hub else {
+            return own().context("neither HOME nor HF_HOME nor QWEN_EDGE_HOME says where models are kept");
+        };
+        let cache = Folder::of(root, repo);
+        let place = Place::Cache(cache.clone());
+        let missing = Pull { listing: &self.listing, choice: &self.choice, place: &place }.missing()?;
+        let refused = missing.and_then(|_| cache.check_writable().err());
+        let Some((reason, own)) = refused.and_then(|reason| Some((reason, own()?))) else { return Ok(place) };
+        say!(
+            "note: the hub's cache cannot be written to ({}: {reason}): this program's own folder is taken",
+            root.display()
+        );
+        Ok(own)
     }
 
     /// Fetches what is missing: the path of the model.
@@ -176,19 +205,14 @@ impl Found {
     /// # Errors
     /// If it cannot be had.
     pub fn fetch(&self, dir: Option<&Path>) -> anyhow::Result<PathBuf> {
-        let place = match dir {
-            Some(dir) => Place::Named(dir.to_owned()),
-            None => {
-                let root = Places::of_environment().hub;
-                Place::Cache(Folder::of(&root.context("no HOME says where the hub's cache is")?, &self.listing.repo))
-            }
-        };
+        let place = self.place(dir)?;
         if let Some(now) = &self.listing.renamed {
             say!("note: {} is called {now} now", self.listing.repo);
         }
         if self.name.quant.is_none() && self.choice.among > 1 {
-            let fits = if self.misfit().is_some() { "the smallest, as none fits" } else { "the best that fits" };
-            say!("note: of {} files, {} is taken: {fits}", self.choice.among, self.full_name());
+            let (name, bytes) = (self.said_name(), self.choice.model_bytes());
+            let why = named::why(&self.room, &name, bytes);
+            say!("note: of {} files, {} is taken: {why}", self.choice.among, self.full_name());
         }
         let pull = Pull { listing: &self.listing, choice: &self.choice, place: &place };
         match pull.missing()? {

@@ -1,5 +1,6 @@
 //! A model that is on this machine.
 
+use super::hub::cache::PART;
 use super::name::{HubName, Repo};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -39,7 +40,8 @@ pub struct Entry {
     pub name: String,
     /// The repository it came from, where that is known.
     pub repo: Option<Repo>,
-    /// The model's file; of a split one the first part. Where it is not complete, what there is of it.
+    /// The model's file; of a split one the first part. Where it is not complete, what there is of it: also a file in the
+    /// making, when nothing else is there yet.
     pub path: PathBuf,
     /// Bytes of all its parts, without the vision file.
     pub bytes: u64,
@@ -62,6 +64,24 @@ impl Entry {
         self.repo.as_ref().is_some_and(same) && name.quant.as_ref().is_none_or(|quant| self.is_quantised(quant))
     }
 
+    /// A file in the making, which this program has begun to fetch; `None` where it is gone.
+    pub(super) fn unfinished(repo: Repo, quant: Option<String>, path: PathBuf, source: Source) -> Option<Entry> {
+        let (_, last_used) = facts(&path)?;
+        let name = HubName { repo: repo.clone(), quant: quant.clone() }.to_string();
+        let bytes = bytes_on_disk(&path);
+        Some(Entry { name, repo: Some(repo), path, bytes, quant, source, mmproj: None, complete: false, last_used })
+    }
+
+    /// Its name and that of its file, of which one may say the size of the model.
+    pub fn said_name(&self) -> String {
+        format!("{}:{}", self.name, self.path.file_name().unwrap_or_default().to_string_lossy())
+    }
+
+    /// Whether it is a file in the making.
+    pub fn is_unfinished(&self) -> bool {
+        self.path.to_str().is_some_and(|path| path.ends_with(PART))
+    }
+
     /// Whether it is quantised so.
     fn is_quantised(&self, quant: &str) -> bool {
         let of_name = self.path.to_str().is_some_and(|path| super::quant::is_of(path, quant));
@@ -73,4 +93,21 @@ impl Entry {
 pub(super) fn facts(path: &Path) -> Option<(u64, Option<SystemTime>)> {
     let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     Some((meta.len(), meta.accessed().ok()))
+}
+
+/// Bytes that a file takes of the disk: a file in the making has holes.
+pub(super) fn bytes_on_disk(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |meta| occupied(&meta))
+}
+
+#[cfg(unix)]
+fn occupied(meta: &std::fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    // In units of 512 bytes, whatever the blocks of the file system are.
+    meta.blocks().saturating_mul(512)
+}
+
+#[cfg(not(unix))]
+fn occupied(meta: &std::fs::Metadata) -> u64 {
+    meta.len()
 }

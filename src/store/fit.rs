@@ -1,22 +1,85 @@
 //! What of this machine's memory the weights of a model may take, when it is chosen by name alone.
 
-/// Bytes that a context of 8,192 tokens takes beside the weights of the two smaller and of the two larger models: keys and
-/// values in f16, states, buffers of batches of 512, and the program. The plan of the 0.8B says 304 MB; those of the 2B, 4B
-/// and 9B, at 32,768 tokens in q8_0, come to 0.3, 0.6 and 0.7 GB.
-const BESIDE: [u64; 2] = [350_000_000, 700_000_000];
+use crate::engine::plan::{DraftLoad, Load, Plan};
+use crate::engine::runner::{DEFAULT_BATCH, Settings};
+use crate::model::kv_type::KvType;
+use crate::platform::machine::Machine;
+use crate::synth::{Dims, Size};
 
-/// Bytes that weights may take of `free` bytes of memory, so that 8,192 tokens of context fit beside them. `name` says which
-/// size of model it is; one of an unknown size is taken for a large one.
-pub fn weights_within(free: u64, name: &str) -> u64 {
+/// Tokens of context that are to fit beside the weights.
+pub const CONTEXT: usize = 8_192;
+
+/// The published sizes, the largest last.
+const SIZES: [Size; 4] = [Size::B0_8, Size::B2, Size::B4, Size::B9];
+
+/// The memory there is, and what models take of it beside their weights.
+///
+/// Before a file is fetched only its name and its bytes are known. The name tells the size of the model, and the size all that
+/// the plan counts beside weights: keys and values in f16, states and two checkpoints of them, buffers for batches of the usual
+/// length, threads. Drafts and pictures are left out, for the plan gives them up first. All bytes of the file count as weights,
+/// also those of an embedding that is not the head, of which a token reads one row: of the 9B more is asked for than it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Bytes of memory that are free, where the system says that.
+    pub free: Option<u64>,
+    /// Bytes beside the weights, of each of [`SIZES`].
+    beside: [u64; SIZES.len()],
+}
+
+/// Bytes that a model of these dimensions takes beside its weights.
+fn beside(dims: &Dims, threads: usize) -> u64 {
+    let config = dims.config();
+    let load = Load {
+        config: &config,
+        n_vocab: dims.n_vocab,
+        weights: 0,
+        embedding: 0,
+        feed_forwards: &[],
+        mapped: true,
+        threads,
+        drafts: DraftLoad::None,
+        vision: None,
+        beside: 0,
+    };
+    let settings = Settings { n_ctx: CONTEXT, n_sequence: 1, n_batch: DEFAULT_BATCH, kv: KvType::F16, n_checkpoint: 2 };
+    Plan::unlimited(&load, settings).total()
+}
+
+/// Which of [`SIZES`] a name says; one that says none is taken for the largest.
+fn size(name: &str) -> usize {
     let name = name.to_ascii_lowercase();
-    let is = |size: &str| {
-        name.match_indices(size).any(|(at, _)| {
+    let is = |size: &Size| {
+        let label = Dims::of(*size).label.to_ascii_lowercase();
+        name.match_indices(&label).any(|(at, _)| {
             let ends = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '.');
-            ends(name[..at].chars().next_back()) && ends(name[at + size.len()..].chars().next().filter(|&c| c != '.'))
+            let behind = name[at + label.len()..].chars().next().filter(|&c| c != '.');
+            ends(name[..at].chars().next_back()) && ends(behind)
         })
     };
-    let small = is("0.8b") || is("2b");
-    free.saturating_sub(BESIDE[usize::from(!small)])
+    SIZES.iter().position(is).unwrap_or(SIZES.len() - 1)
+}
+
+impl Room {
+    /// What this machine has.
+    pub fn of_machine() -> Room {
+        let machine = Machine::default();
+        Room::of(machine.free_memory().map(|(free, _)| free), machine.performance_cores())
+    }
+
+    /// The room in `free` bytes of memory, for so many threads.
+    pub fn of(free: Option<u64>, threads: usize) -> Room {
+        Room { free, beside: SIZES.map(|size| beside(&Dims::of(size), threads)) }
+    }
+
+    /// Bytes that the model of that name takes beside its weights, with [`CONTEXT`] tokens of context.
+    pub fn beside(&self, name: &str) -> u64 {
+        self.beside[size(name)]
+    }
+
+    /// Bytes that its weights may take.
+    pub fn for_weights(&self, name: &str) -> u64 {
+        self.free.map_or(u64::MAX, |free| free.saturating_sub(self.beside(name)))
+    }
 }
 
 #[cfg(test)]
@@ -24,14 +87,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_larger_model_needs_more_beside_its_weights() {
-        let gb = 1_000_000_000;
-        for name in ["unsloth/Qwen3.5-0.8B-GGUF:Q8_0", "Qwen3.5-2B-Q4_K_M.gguf", "qwen3.5:2b"] {
-            assert_eq!(weights_within(gb, name), 650_000_000, "{name}");
+    fn the_size_is_what_the_name_says() {
+        for (name, is) in [
+            ("unsloth/Qwen3.5-0.8B-GGUF:Q8_0", 0),
+            ("Qwen3.5-2B-Q4_K_M.gguf", 1),
+            ("qwen3.5:2b", 1),
+            ("unsloth/Qwen3.5-4B-GGUF", 2),
+            ("ollama:qwen3.5:9b", 3),
+            ("m.gguf", 3),
+            ("Qwen-12B", 3),
+            ("Qwen3.2B", 3),
+        ] {
+            assert_eq!(size(name), is, "{name}");
         }
-        for name in ["unsloth/Qwen3.5-4B-GGUF", "m.gguf", "Qwen-12B", "Qwen3.2B"] {
-            assert_eq!(weights_within(gb, name), 300_000_000, "{name}");
+    }
+
+    #[test]
+    fn weights_may_take_what_is_free_beside_the_rest() {
+        let room = Room::of(Some(8_000_000_000), 4);
+        for name in ["qwen3.5:0.8b", "qwen3.5:9b"] {
+            assert_eq!(room.for_weights(name) + room.beside(name), 8_000_000_000);
         }
-        assert_eq!(weights_within(1, "x"), 0);
+        assert!(room.beside("x-9b") > room.beside("x-4b") && room.beside("x-4b") > room.beside("x-0.8b"));
+        assert_eq!((Room::of(Some(1), 4).for_weights("x"), Room::of(None, 4).for_weights("x")), (0, u64::MAX));
     }
 }

@@ -13,16 +13,19 @@ const DEPTH: usize = 4;
 /// How many files are looked at: a folder with more is no folder of models.
 const MOST_FILES: usize = 20_000;
 
-/// The GGUF files below `folder`, links among them, as paths with slashes relative to it; sorted.
-fn files(folder: &Path) -> Vec<String> {
+/// How the name of a model's file ends.
+const GGUF: &str = ".gguf";
+
+/// The files below `folder` whose names end so, links among them, as paths with slashes relative to it; sorted.
+pub(super) fn files(folder: &Path, end: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut left = MOST_FILES;
-    walk(folder, "", DEPTH, &mut left, &mut found);
+    walk(folder, "", end, DEPTH, &mut left, &mut found);
     found.sort();
     found
 }
 
-fn walk(folder: &Path, prefix: &str, depth: usize, left: &mut usize, found: &mut Vec<String>) {
+fn walk(folder: &Path, prefix: &str, end: &str, depth: usize, left: &mut usize, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if *left == 0 {
             return;
@@ -33,8 +36,8 @@ fn walk(folder: &Path, prefix: &str, depth: usize, left: &mut usize, found: &mut
         let path = format!("{prefix}{name}");
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         if is_folder && depth > 0 {
-            walk(&entry.path(), &format!("{path}/"), depth - 1, left, found);
-        } else if !is_folder && name.to_ascii_lowercase().ends_with(".gguf") {
+            walk(&entry.path(), &format!("{path}/"), end, depth - 1, left, found);
+        } else if !is_folder && name.to_ascii_lowercase().ends_with(end) {
             found.push(path);
         }
     }
@@ -92,24 +95,26 @@ fn vision_file(folder: &Path, files: &[String], model: &str) -> Option<PathBuf> 
 
 /// The models of a folder that has the files of one repository.
 pub fn of_repo(folder: &Path, repo: &Repo, source: Source) -> Vec<Entry> {
-    models(folder, &files(folder), Some(repo), source)
+    models(folder, &files(folder, GGUF), Some(repo), source)
+}
+
+/// The repository of a file in a folder that is laid out as PUBLISHER/REPOSITORY/FILE, by its path there.
+pub(super) fn repo_of(file: &str) -> Option<Repo> {
+    let mut parts = file.splitn(3, '/');
+    let (user, name, _) = (parts.next()?, parts.next()?, parts.next()?);
+    Repo::new(&format!("{user}/{name}"))
 }
 
 /// The models of a folder that somebody filled by hand.
 pub fn plain(root: &Path) -> Vec<Entry> {
-    models(root, &files(root), None, Source::Own)
+    models(root, &files(root, GGUF), None, Source::Own)
 }
 
 /// The models of a folder that is laid out as PUBLISHER/REPOSITORY/FILE, as LM Studio's is.
 pub fn by_publisher(root: &Path, source: Source) -> Vec<Entry> {
     let mut repos: BTreeMap<Option<Repo>, Vec<String>> = BTreeMap::new();
-    for file in files(root) {
-        let mut parts = file.splitn(3, '/');
-        let repo = match (parts.next(), parts.next(), parts.next()) {
-            (Some(user), Some(name), Some(_)) => Repo::new(&format!("{user}/{name}")),
-            _ => None,
-        };
-        repos.entry(repo).or_default().push(file);
+    for file in files(root, GGUF) {
+        repos.entry(repo_of(&file)).or_default().push(file);
     }
     repos.iter().flat_map(|(repo, files)| models(root, files, repo.as_ref(), source)).collect()
 }
@@ -124,7 +129,7 @@ pub fn of_llama_cpp(root: &Path) -> Vec<Entry> {
     });
     let manifests: Vec<Repo> = manifests.collect();
     let mut repos: BTreeMap<Option<Repo>, Vec<String>> = BTreeMap::new();
-    for file in files(root).into_iter().filter(|file| !file.contains('/')) {
+    for file in files(root, GGUF).into_iter().filter(|file| !file.contains('/')) {
         let noted = fs::read(root.join(format!("{file}.json"))).ok().filter(|bytes| bytes.len() < 1 << 16);
         let noted = noted.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
         let address = noted.as_ref().and_then(|note| note["url"].as_str());

@@ -5,7 +5,7 @@ use super::hub::choice;
 use super::name::Name;
 use super::places::Places;
 use super::table::Table;
-use super::{folder, hub_cache, ollama};
+use super::{folder, hub_cache, ollama, own};
 use std::collections::HashSet;
 use std::fs;
 
@@ -13,7 +13,7 @@ use std::fs;
 pub fn models(places: &Places) -> Vec<Entry> {
     let mut found = Vec::new();
     if let Some(own) = &places.own {
-        found.extend(folder::by_publisher(own, Source::Own));
+        found.extend(own::models(own));
     }
     found.extend(places.hub.iter().flat_map(|root| hub_cache::models(root)));
     found.extend(places.ollama.iter().flat_map(|root| ollama::models(root)));
@@ -38,8 +38,9 @@ pub fn named<'m>(models: &'m [Entry], name: &Name, table: &Table) -> Vec<&'m Ent
     models.iter().filter(|entry| is(entry)).collect()
 }
 
-/// Of several models the one to take, by [`choice::best`]; `most` says how many bytes the weights of one may take.
+/// Of several whole models the one to take, by [`choice::best`]; `most` says how many bytes the weights of one of a name may
+/// take.
 pub fn best<'m>(models: &[&'m Entry], most: impl Fn(&str) -> u64) -> Option<&'m Entry> {
-    let whole = models.iter().copied().filter(|entry| entry.complete);
-    choice::best(whole.map(|entry| (entry, entry.quant.clone(), entry.bytes, entry.bytes <= most(&entry.name))))
+    let fits = |entry: &Entry| entry.bytes <= most(&entry.said_name());
+    choice::best(models.iter().copied().map(|entry| (entry, entry.quant.clone(), entry.bytes, fits(entry))))
 }

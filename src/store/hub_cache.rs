@@ -3,16 +3,18 @@
 //! ```text
 //! models--USER--REPO/refs/main                  the commit that the branch was at, 40 hexadecimal digits
 //! models--USER--REPO/snapshots/COMMIT/PATH      the files of that commit, mostly links to blobs
+//! models--USER--REPO/blobs/HASH.qwen-edge-part  a file that this program has begun to fetch
 //! ```
 
 use super::entry::{Entry, Source};
 use super::folder;
+use super::hub::cache::Folder;
 use super::name::Repo;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The models in the cache at `root`: of each repository those of the commit that its main branch was at, or of the latest one
-/// that is there.
+/// that is there, and what this program has begun to fetch.
 pub fn models(root: &Path) -> Vec<Entry> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
@@ -23,6 +25,9 @@ pub fn models(root: &Path) -> Vec<Entry> {
         if let Some(snapshot) = snapshot(&entry.path()) {
             found.extend(folder::of_repo(&snapshot, &repo, Source::HubCache));
         }
+        // Which of the repository's files it will be, only the hub knows.
+        let begun = Folder::of(root, &repo).parts().into_iter();
+        found.extend(begun.filter_map(|part| Entry::unfinished(repo.clone(), None, part, Source::HubCache)));
     }
     found
 }

@@ -1,5 +1,9 @@
 //! The published sizes of the series, and one for tests.
 
+use crate::model::config::{ExpertConfig, RopeConfig, ValueHeads};
+use crate::model::{Config, LayerKind};
+use kernels::activations::Forms;
+
 /// A size of the model series.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Size {
@@ -17,6 +21,23 @@ pub enum Size {
     /// Qwen3.5 9B.
     #[value(name = "9b")]
     B9,
+    /// Qwen3.5 27B.
+    #[value(name = "27b")]
+    B27,
+    /// Qwen3.5 35B-A3B: of 256 experts 8 are used.
+    #[value(name = "35b-a3b")]
+    B35A3,
+}
+
+/// Experts of a sparse model.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertDims {
+    /// How many a layer has.
+    pub n_expert: usize,
+    /// How many of them a row is given to.
+    pub n_used: usize,
+    /// Width of each.
+    pub n_ff: usize,
 }
 
 /// Dimensions of a text model and of the vision tower that goes with it.
@@ -28,8 +49,10 @@ pub struct Dims {
     pub n_embd: usize,
     /// Trunk layers, without the MTP block.
     pub n_layer: usize,
-    /// Width of the feed-forward layer.
+    /// Width of the feed-forward layer; beside experts, of the one that all rows share.
     pub n_ff: usize,
+    /// Experts, of a sparse model.
+    pub experts: Option<ExpertDims>,
     /// Query heads of a full-attention layer.
     pub n_head: usize,
     /// Key and value heads of a full-attention layer.
@@ -74,6 +97,12 @@ impl Dims {
     pub const INTERVAL: usize = 4;
     /// Longest context.
     pub const N_CTX: usize = 262_144;
+    /// ε of every norm.
+    pub const RMS_EPS: f32 = 1e-6;
+    /// Base of the rotary frequencies.
+    pub const FREQ_BASE: f32 = 1e7;
+    /// Rotated pairs that follow the t, h and w positions.
+    pub const SECTIONS: [usize; 3] = [11, 11, 10];
 
     /// The dimensions of a size.
     pub fn of(size: Size) -> Self {
@@ -84,6 +113,7 @@ impl Dims {
                 n_embd: 256,
                 n_layer: 4,
                 n_ff: 512,
+                experts: None,
                 n_head: 2,
                 n_head_kv: 1,
                 n_k_head: 2,
@@ -97,6 +127,7 @@ impl Dims {
                 n_embd: 1024,
                 n_layer: 24,
                 n_ff: 3584,
+                experts: None,
                 n_head: 8,
                 n_head_kv: 2,
                 n_k_head: 16,
@@ -131,7 +162,62 @@ impl Dims {
                 vision: vision(27, 1152, 16, 4304),
                 ..Self::of(Size::B4)
             },
+            Size::B27 => Self {
+                label: "27B",
+                n_embd: 5120,
+                n_layer: 64,
+                n_ff: 17_408,
+                n_head: 24,
+                n_v_head: 48,
+                ..Self::of(Size::B9)
+            },
+            Size::B35A3 => Self {
+                label: "35B-A3B",
+                n_embd: 2048,
+                n_layer: 40,
+                n_ff: 512,
+                experts: Some(ExpertDims { n_expert: 256, n_used: 8, n_ff: 512 }),
+                n_head_kv: 2,
+                ..Self::of(Size::B9)
+            },
         }
+    }
+
+    /// The hyper-parameters of a text model of these dimensions in quantised weights, without a block for multi-token
+    /// prediction: what its file would say.
+    pub fn config(&self) -> Config {
+        let kind = |il| if Dims::is_recurrent(il) { LayerKind::DeltaNet } else { LayerKind::Attention };
+        Config {
+            layers: (0..self.n_layer).map(kind).collect(),
+            n_mtp: 0,
+            n_ctx_train: Self::N_CTX,
+            n_embd: self.n_embd,
+            n_ff: self.n_ff,
+            experts: self.experts.map(|experts| ExpertConfig {
+                n_expert: experts.n_expert,
+                n_used: experts.n_used,
+                n_ff: experts.n_ff,
+                scale: 1.0,
+            }),
+            n_head: self.n_head,
+            n_head_kv: self.n_head_kv,
+            head_dim: Self::HEAD_DIM,
+            rms_eps: Self::RMS_EPS,
+            conv_kernel: Self::CONV_KERNEL,
+            n_k_head: self.n_k_head,
+            n_v_head: self.n_v_head,
+            value_heads: ValueHeads::Tiled,
+            head_k_dim: Self::STATE_SIZE,
+            head_v_dim: Self::STATE_SIZE,
+            rope: RopeConfig { n_rot: Self::N_ROT, freq_base: Self::FREQ_BASE, sections: Self::SECTIONS, yarn: None },
+            forms: Forms::QUANTS,
+            notes: Vec::new(),
+        }
+    }
+
+    /// What files of such a model call its architecture.
+    pub fn architecture(&self) -> &'static str {
+        if self.experts.is_some() { "qwen35moe" } else { "qwen35" }
     }
 
     /// Whether layer `il` of the trunk is a linear (DeltaNet) layer.

@@ -26,6 +26,7 @@ mod prompt_cache;
 #[cfg(unix)]
 mod pull;
 mod recall;
+mod relatives;
 mod reuse;
 mod sequences;
 #[cfg(target_os = "linux")]

@@ -99,9 +99,67 @@ fn models_of_other_programs_are_found_and_run_by_name() {
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "2+3=5", "{name}: {told}");
         // Of two the larger is taken, as both fit.
         assert_eq!(
-            told.contains("of 3 files for qwen3.5:0.8b") && told.contains(":Q8_0 is taken"),
+            told.contains("of 2 files for qwen3.5:0.8b") && told.contains(":Q8_0 is taken: the best that fits ("),
             name == "qwen3.5:0.8b"
         );
+    }
+}
+
+#[test]
+fn what_lies_in_this_programs_own_folder_is_found() {
+    let home = Scratch::new("names");
+    let own = home.0.join(".local/share/qwen-edge/models");
+    let repo = own.join("someone/Mine-GGUF");
+    fs::create_dir_all(&repo).unwrap();
+    fs::copy(demo("demo-q4_k_m.gguf"), repo.join("mine-Q4_K_M.gguf")).unwrap();
+    fs::copy(demo("mmproj-demo.gguf"), repo.join("mmproj-F16.gguf")).unwrap();
+    fs::copy(demo("demo-q4_k_m.gguf"), own.join("alone.gguf")).unwrap();
+    let models = list(&home);
+    let found =
+        |model: &Value| (model["name"].as_str().unwrap().to_owned(), model["source"].as_str().unwrap().to_owned());
+    let alone = own.join("alone.gguf").display().to_string();
+    let mut expected = [alone, "someone/Mine-GGUF:Q4_K_M".into()].map(|name| (name, "qwen-edge".to_owned()));
+    expected.sort();
+    assert_eq!(models.iter().map(found).collect::<Vec<_>>(), expected);
+    let output = run(&home, "someone/Mine-GGUF");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "2+3=5");
+    // What somebody put there is not this program's to remove.
+    let output = at_home(&home).args(["rm", "someone/Mine-GGUF", "--yes"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        told.contains("was not fetched by this program and stays") && repo.join("mine-Q4_K_M.gguf").exists(),
+        "{told}"
+    );
+}
+
+#[test]
+fn what_is_said_to_stand_beside_the_weights_is_what_the_plan_of_such_a_file_counts() {
+    use qwen_edge::engine::load::mapped_load;
+    use qwen_edge::engine::plan::Plan;
+    use qwen_edge::engine::runner::Settings;
+    use qwen_edge::gguf::Gguf;
+    use qwen_edge::model::Config;
+    use qwen_edge::model::kv_type::KvType;
+    use qwen_edge::store::fit::Room;
+    use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
+    let home = Scratch::new("names");
+    for size in [Size::B0_8, Size::B2, Size::B4, Size::B9] {
+        let dims = Dims::of(size);
+        let name = format!("Qwen3.5-{}-Q4_K_M.gguf", dims.label);
+        let synth =
+            Synth::text_without_vocab(&Options { dims, quant: Quant::Q4_K_M, mtp: false, newer: false, seed: 1 });
+        let path = home.write(&name, synth.header());
+        // Its weights are a hole.
+        fs::File::options().write(true).open(&path).unwrap().set_len(synth.file_bytes()).unwrap();
+        let gguf = Gguf::open(&path).unwrap();
+        let config = Config::from_gguf(&gguf).unwrap();
+        for threads in [1, 8] {
+            let settings = Settings { n_ctx: 8_192, n_sequence: 1, n_batch: 512, kv: KvType::F16, n_checkpoint: 2 };
+            let plan = Plan::unlimited(&mapped_load(&gguf, &config, threads), settings);
+            let (said, planned) = (Room::of(None, threads).beside(&name), plan.total() - plan.weights);
+            // Meanwhile the process itself, with the other tests in it, takes more or less.
+            assert!(said.abs_diff(planned) < 16 << 20, "{name}, {threads} threads: {said} and {planned}");
+        }
     }
 }
 

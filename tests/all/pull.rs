@@ -608,6 +608,87 @@ fn what_was_fetched_is_removed_and_nothing_else() {
     assert!(studio.join("other-Q8_0.gguf").exists());
 }
 
+fn list(home: &Scratch, hub: &Hub) -> Vec<Value> {
+    let output = at_home(home, hub).args(["list", "--json"]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn what_was_begun_is_listed_and_goes_on_or_is_removed() {
+    let home = Scratch::new("pull");
+    let hub = demo();
+    let [small, large] = ["Q4_K_M", "Q8_0"].map(|quant| format!("{REPO}:{quant}"));
+    let rm = |name: &str| at_home(&home, &hub).args(["rm", "--yes", name]).output().unwrap();
+    // Nothing of it is whole.
+    let begin = |file: &str| {
+        let part = part(&home, &hub, file);
+        fs::create_dir_all(part.parent().unwrap()).unwrap();
+        fs::write(&part, [7; 8192]).unwrap();
+        part
+    };
+    let begun = begin(FILE);
+    let listed = list(&home, &hub);
+    assert_eq!((listed.len(), &listed[0]["name"], &listed[0]["complete"]), (1, &json!(REPO), &json!(false)));
+    assert_eq!(listed[0]["path"], json!(begun.to_str().unwrap()));
+    let run = |more: &[&str]| {
+        let line = ["run", REPO, "-p", "What is 2 + 3?", "--greedy", "-n", "8", "--ctx", "256"];
+        at_home(&home, &hub).args(line).args(more).output().unwrap()
+    };
+    refused(&run(&[]), &format!("{REPO} is not complete"));
+    // One that somebody fetches is left alone.
+    let lock = begun.ancestors().nth(3).unwrap().join(".locks").join(cache(&home).file_name().unwrap());
+    fs::create_dir_all(&lock).unwrap();
+    let lock = File::create(lock.join(format!("{}.lock", hub.hash(FILE)))).unwrap();
+    lock.lock().unwrap();
+    refused(&rm(REPO), "another process is fetching");
+    drop(lock);
+    assert!(rm(REPO).status.success() && !cache(&home).exists());
+    // With others there it stays, for it may be wanted yet, and goes with the last.
+    begin("small-Q8_0.gguf");
+    path(&pull(&home, &hub, &[&small]));
+    let begun = begin("small-Q8_0.gguf");
+    path(&pull(&home, &hub, &[&large]));
+    assert!(!begun.exists());
+    let begun = begin("small-Q8_0.gguf");
+    assert!(rm(&small).status.success() && begun.exists());
+    assert!(rm(REPO).status.success() && !cache(&home).exists());
+    begin("small-Q8_0.gguf");
+    assert_eq!(String::from_utf8_lossy(&run(&["--yes"]).stdout).trim(), "2+3=5");
+}
+
+#[test]
+fn where_the_hubs_cache_cannot_be_written_to_this_programs_own_folder_is_taken() {
+    let home = Scratch::new("pull");
+    let hub = Hub::start(REPO, &[(FILE, noise(5 << 20, 1)), ("mmproj-F16.gguf", noise(100, 2))]);
+    let in_the_way = home.write("file", "");
+    let at_home = || {
+        let mut command = at_home(&home, &hub);
+        command.env("HF_HUB_CACHE", in_the_way.join("hub")).env("QWEN_EDGE_HOME", home.0.join("own"));
+        command
+    };
+    let folder = home.0.join("own/models").join(REPO);
+    let pull = || at_home().args(["pull", REPO]).output().unwrap();
+    let output = pull();
+    assert_eq!(path(&output), folder.join(FILE));
+    assert!(told(&output).contains("the hub's cache cannot be written to"), "{}", told(&output));
+    assert!(fs::read(folder.join(FILE)).unwrap() == hub.bytes(FILE));
+    let content = || hub.log().iter().filter(|request| request.of_content).count();
+    let fetched = content();
+    assert!(told(&pull()).contains("up to date") && content() == fetched);
+    // Of another hash it is another file.
+    fs::write(folder.join(format!("{FILE}.qwen-edge")), "0").unwrap();
+    path(&pull());
+    assert!(content() > fetched);
+    let listed = at_home().args(["list", "--json"]).output().unwrap();
+    let listed: Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!((&listed[0]["name"], &listed[0]["source"]), (&json!(format!("{REPO}:Q4_K_M")), &json!("qwen-edge")));
+    // A part that was left.
+    fs::write(folder.join("small-Q8_0.gguf.qwen-edge-part"), "x").unwrap();
+    let output = at_home().args(["rm", &format!("{REPO}:Q4_K_M")]).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(!home.0.join("own/models/someone").exists());
+}
+
 #[test]
 fn a_new_commit_keeps_what_is_the_same_in_it() {
     let home = Scratch::new("pull");

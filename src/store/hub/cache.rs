@@ -11,8 +11,9 @@
 //! says who fetched it. What the client calls `HASH.*.incomplete` is its own and left alone.
 
 use super::error::HubError;
-use super::listing::BRANCH;
+use super::listing::{BRANCH, is_hex};
 use crate::platform::atomic_file::AtomicFile;
+use crate::platform::disk;
 use crate::store::name::Repo;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub const PART: &str = ".qwen-edge-part";
 
 /// Ends the name of the mark of a file that this program fetched.
-const MARK: &str = ".qwen-edge";
+pub const MARK: &str = ".qwen-edge";
 
 /// One repository's place in the cache.
 #[derive(Clone, Debug)]
@@ -53,12 +54,29 @@ impl Folder {
         self.path.join("blobs").join(format!("{hash}{PART}"))
     }
 
+    /// All files in the making.
+    pub fn parts(&self) -> Vec<PathBuf> {
+        let blobs = fs::read_dir(self.path.join("blobs")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut parts: Vec<PathBuf> = blobs.filter(|path| hash_of_part(path).is_some()).collect();
+        parts.sort();
+        parts
+    }
+
+    /// Looks whether files can be put there. Nothing is made.
+    ///
+    /// # Errors
+    /// If they cannot.
+    pub fn check_writable(&self) -> io::Result<()> {
+        disk::check_writable(&self.path.join("blobs"))
+    }
+
     /// The lock of a file.
     pub fn lock(&self, hash: &str) -> PathBuf {
         self.locks.join(format!("{hash}.lock"))
     }
 
-    fn mark_of(&self, hash: &str) -> PathBuf {
+    /// The mark of a file that this program fetched.
+    pub fn mark_of(&self, hash: &str) -> PathBuf {
         self.blob(&format!("{hash}{MARK}"))
     }
 
@@ -74,15 +92,6 @@ impl Folder {
     /// Whether this program fetched a file.
     pub fn is_marked(&self, hash: &str) -> bool {
         self.mark_of(hash).is_file()
-    }
-
-    /// Forgets who fetched a file.
-    ///
-    /// # Errors
-    /// If that cannot be written.
-    pub fn unmark(&self, hash: &str) -> Result<(), HubError> {
-        let path = self.mark_of(hash);
-        fs::remove_file(&path).map_err(|reason| HubError::File { path, reason })
     }
 
     /// The links in all snapshots.
@@ -103,21 +112,12 @@ impl Folder {
 
     /// Removes folders that are empty, and where no snapshot is left the names of branches.
     pub fn tidy(&self) {
-        // A folder that is not empty is not removed.
-        fn tidy(folder: &Path) {
-            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    tidy(&entry.path());
-                }
-            }
-            let _ = fs::remove_dir(folder);
-        }
         for name in ["snapshots", "blobs"] {
-            tidy(&self.path.join(name));
+            remove_empty(&self.path.join(name));
         }
         if !self.path.join("snapshots").exists() {
             let _ = fs::remove_file(self.path.join("refs").join(BRANCH));
-            tidy(&self.path);
+            remove_empty(&self.path);
         }
     }
 
@@ -171,6 +171,22 @@ impl Folder {
         };
         write().map_err(|reason| HubError::File { path: path.clone(), reason })
     }
+}
+
+/// The hash that a file in the making will have.
+pub fn hash_of_part(part: &Path) -> Option<&str> {
+    part.file_name()?.to_str()?.strip_suffix(PART).filter(|hash| is_hex(hash, 64))
+}
+
+/// Removes the folders in a folder that are empty, and itself if nothing is left.
+pub fn remove_empty(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+        }
+    }
+    // One that is not empty stays.
+    let _ = fs::remove_dir(folder);
 }
 
 #[cfg(unix)]

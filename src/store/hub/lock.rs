@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
@@ -45,6 +45,17 @@ impl Lock {
             thread::sleep(TICK);
         }
     }
+}
+
+/// The lock of a file in the making, where the hub's client has none.
+pub fn beside(part: &Path) -> PathBuf {
+    part.with_extension("qwen-edge-lock")
+}
+
+/// Whether nobody has the lock at `path`, which is not made.
+pub fn is_free(path: &Path) -> bool {
+    let file = File::options().read(true).write(true).open(path);
+    file.map_or(true, |file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Whether a file is still the one at its path.

@@ -4,13 +4,14 @@ use super::cache::{Folder, PART};
 use super::choice::Choice;
 use super::error::HubError;
 use super::listing::{Listing, RemoteFile};
-use super::lock::Lock;
+use super::lock::{self, Lock};
 use crate::fetch::client::Client;
 use crate::fetch::download::{self, Wanted};
 use crate::fetch::error::FetchError;
 use crate::fetch::part::Part;
 use crate::hex::Hex;
 use crate::platform::disk::free_space;
+use crate::store::own;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -21,6 +22,8 @@ use std::path::{Path, PathBuf};
 pub enum Place {
     /// The hub's cache.
     Cache(Folder),
+    /// The place of its repository in this program's own folder: the files by their paths, each with a note of its hash.
+    Own(PathBuf),
     /// A folder that the user named: the files by their paths.
     Named(PathBuf),
 }
@@ -85,7 +88,7 @@ impl Pull<'_> {
     pub fn path(&self, file: &RemoteFile) -> PathBuf {
         match self.place {
             Place::Cache(folder) => folder.file(&self.listing.commit, &file.path),
-            Place::Named(folder) => folder.join(&file.path),
+            Place::Own(folder) | Place::Named(folder) => folder.join(&file.path),
         }
     }
 
@@ -93,7 +96,7 @@ impl Pull<'_> {
     fn target(&self, file: &RemoteFile, hash: &str) -> PathBuf {
         match self.place {
             Place::Cache(folder) => folder.blob(hash),
-            Place::Named(_) => self.path(file),
+            Place::Own(_) | Place::Named(_) => self.path(file),
         }
     }
 
@@ -101,7 +104,7 @@ impl Pull<'_> {
     fn part(&self, file: &RemoteFile, hash: &str) -> PathBuf {
         match self.place {
             Place::Cache(folder) => folder.part(hash),
-            Place::Named(folder) => folder.join(format!("{}{PART}", file.path)),
+            Place::Own(folder) | Place::Named(folder) => folder.join(format!("{}{PART}", file.path)),
         }
     }
 
@@ -109,6 +112,10 @@ impl Pull<'_> {
     fn has(&self, file: &RemoteFile, hash: &str) -> bool {
         match self.place {
             Place::Cache(folder) => is_there(&folder.blob(hash), file.size) || is_there(&self.path(file), file.size),
+            Place::Own(_) => {
+                let path = self.path(file);
+                is_there(&path, file.size) && own::is_marked(&path, Some(hash))
+            }
             Place::Named(_) => {
                 let path = self.path(file);
                 is_there(&path, file.size) && has_hash(&path, hash).unwrap_or(false)
@@ -145,7 +152,7 @@ impl Pull<'_> {
     pub fn fetch(&self, client: &Client, tell: &mut dyn FnMut(&RemoteFile, Event)) -> Result<PathBuf, HubError> {
         let folder = match self.place {
             Place::Cache(folder) => folder.path(),
-            Place::Named(folder) => folder,
+            Place::Own(folder) | Place::Named(folder) => folder,
         };
         let missing = self.missing_of_each()?;
         let need = sum(&missing).unwrap_or(0);
@@ -179,12 +186,12 @@ impl Pull<'_> {
         fs::create_dir_all(folder).map_err(|reason| failed(folder, reason))?;
         let lock = match self.place {
             Place::Cache(folder) => folder.lock(hash),
-            Place::Named(_) => part.with_extension("qwen-edge-lock"),
+            Place::Own(_) | Place::Named(_) => lock::beside(&part),
         };
         let held = Lock::take(&lock, || tell(Event::Locked)).map_err(|reason| failed(&lock, reason))?;
         let was_there = self.has(file, hash);
         let fetched = if was_there { Ok(()) } else { self.download(client, file, (&part, &target), tell) };
-        if let Place::Named(_) = self.place {
+        if !matches!(self.place, Place::Cache(_)) {
             // The hub's client leaves its locks where they are; elsewhere they would be litter.
             let _ = fs::remove_file(&lock);
         }
@@ -194,8 +201,10 @@ impl Pull<'_> {
             tell(Event::Present);
             return Ok(());
         }
-        if let Place::Cache(folder) = self.place {
-            folder.mark(hash)?;
+        match self.place {
+            Place::Cache(folder) => folder.mark(hash)?,
+            Place::Own(_) => own::mark(&target, hash).map_err(|reason| failed(&own::mark_of(&target), reason))?,
+            Place::Named(_) => {}
         }
         tell(Event::Done);
         Ok(())
