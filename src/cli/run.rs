@@ -22,7 +22,7 @@ use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
 use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions, vision_ids};
 use qwen_edge::engine::plan::Wish;
-use qwen_edge::engine::prompt_cache::{CacheFolder, PromptCache};
+use qwen_edge::engine::prompt_cache::{CacheFolder, PromptCache, WORTH};
 use qwen_edge::engine::session::{AnswerOptions, Session, SessionError};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model;
@@ -223,7 +223,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let has_tower = tower.is_some();
     let (thinking, budget) = args.thinking(file.config().thinks_by_default());
-    let fingerprint = (folder.is_some() || args.session.is_some()).then(|| file.fingerprint());
+    let fingerprint = args.session.is_some().then(|| file.fingerprint());
     let kept = args.session.as_deref().zip(fingerprint);
     let kept = kept.map(|(path, fingerprint)| SessionFile::open(path, fingerprint)).transpose()?;
     let (session_file, mut messages) = kept.map_or_else(Default::default, |(file, messages)| (Some(file), messages));
@@ -252,6 +252,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     });
     let ids = ids.transpose()?;
     let n_prompt = ids.as_ref().map_or(0, |ids| ids.len() + args.sight.most_tokens());
+    // A prompt that is not looked up costs no look at the model.
+    let looks_up = folder.is_some() && (ids.is_none() || args.session.is_some() || n_prompt >= WORTH);
+    let fingerprint = fingerprint.or_else(|| looks_up.then(|| file.fingerprint()));
 
     let sampling = |thinking| args.sampling.settings(file.gguf(), file.published_answers(thinking).sampling);
     let (settings_off, _) = sampling(false)?;
@@ -274,7 +277,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let beside = [
         baked.as_ref().map(Baked::bytes),
         session_file.as_ref().map(SessionFile::bytes),
-        folder.as_ref().map(|_| PromptCache::bytes_beside(file.config(), wish.n_ctx.unwrap_or(n_prompt))),
+        looks_up.then(|| PromptCache::bytes_beside(file.config(), wish.n_ctx.unwrap_or(n_prompt))),
         keeps.then(|| Vocabulary::bytes(file.tokenizer().n_vocab()) + Grammar::BYTES),
     ];
     // It is made while the weights come.
@@ -296,7 +299,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         seed,
     };
     let content = baked.as_ref().map(|_| file.content_fingerprint());
-    let cache = folder.zip(fingerprint).map(|(folder, model)| args.kept.cache(folder, model, name.clone()));
+    let cache = folder.map(|folder| match fingerprint {
+        Some(model) => args.kept.cache(folder, model, name.clone()),
+        None => PromptCache::for_short_prompts(folder),
+    });
     let mut progress = Progress::new();
     let session = file.start(options, &mut |done, total| progress.show(done, total));
     progress.end();

@@ -234,7 +234,7 @@ impl Shelf {
         // Those near the end have the rest of the prompt for a tail.
         let n_tail = Some(lease.n_prompt.saturating_sub(n)).filter(|&n| n <= LOG_ROWS).unwrap_or(0);
         let bytes = self.bytes_behind(n + n_tail, n - before, n_tail);
-        let has_room = self.make_room(bytes, (n - before) as f64);
+        let has_room = self.make_room(bytes, (n + n_tail - before) as f64);
         if has_room {
             self.set_aside += bytes;
             lease.points.push((n, bytes));

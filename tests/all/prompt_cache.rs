@@ -98,6 +98,19 @@ fn the_same_prompt_again_reads_nothing_and_another_end_its_end() {
 }
 
 #[test]
+fn of_a_short_prompt_nothing_is_kept_and_the_reason_is_told() {
+    let scratch = Scratch::new("prompt-cache");
+    let cache = folder(&scratch);
+    let with = ["--cache", cache.to_str().unwrap()];
+    let [cold, kept] = [&[][..], &with].map(|more| json(&ask("Be kind.", "What is 12+30?", more)));
+    assert_eq!((&kept["ids"], files(&cache).len()), (&cold["ids"], 0));
+    assert_eq!(kept["reuse"], "a prompt of fewer than 128 tokens is not looked up");
+    // It is not planned for either.
+    let planned = |result: &Value| number(&result["memory"], "planned_bytes");
+    assert!(planned(&kept) < planned(&cold) + (1 << 20), "{kept}");
+}
+
+#[test]
 fn a_prompt_that_differs_is_told_from_where_on() {
     let scratch = Scratch::new("prompt-cache");
     let cache = folder(&scratch);

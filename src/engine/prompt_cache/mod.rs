@@ -48,7 +48,8 @@ pub struct PromptCache {
     folder: CacheFolder,
     /// Bytes that the folder may have.
     most: u64,
-    model: Fingerprint,
+    /// None where nothing is looked up or kept.
+    model: Option<Fingerprint>,
     name: String,
     /// The rows that were looked at last.
     chain: Chain,
@@ -117,7 +118,13 @@ impl PromptCache {
     /// something: what saves the fewest rows of reading for a byte goes first, aged by use.
     pub fn new(folder: CacheFolder, most: ByteSize, model: Fingerprint, name: String) -> PromptCache {
         let (chain, notes) = Default::default();
-        PromptCache { folder, most: most.0, model, name, chain, written: 0, broken: false, notes }
+        PromptCache { folder, most: most.0, model: Some(model), name, chain, written: 0, broken: false, notes }
+    }
+
+    /// One for prompts that are all too short to be looked up or kept: it need not know of which model they are.
+    pub fn for_short_prompts(folder: CacheFolder) -> PromptCache {
+        let (chain, notes, name) = Default::default();
+        PromptCache { folder, most: 0, model: None, name, chain, written: 0, broken: false, notes }
     }
 
     /// Bytes of memory that taking something up needs for a moment, beside those of the plan: the file of a state, and the states
@@ -140,7 +147,7 @@ impl PromptCache {
     /// Rows that [`PromptCache::recall`] would find at most, if those are more than `n_have`: so many are to be had room for.
     pub fn find(&mut self, runner: &Runner, rows: &[InputRow], n_have: usize) -> Option<usize> {
         let row_keys: Vec<u64> = rows.iter().map(sequence::key).collect();
-        self.chain.follow(Key::of(runner, &self.model), &row_keys);
+        self.chain.follow(Key::of(runner, &self.model?), &row_keys);
         let states = self.folder.states().ok()?;
         let is_kept = |state: &&StateFile| {
             (n_have + 1..rows.len()).contains(&state.n) && self.chain.key(state.n).to_string() == state.key
@@ -154,10 +161,8 @@ impl PromptCache {
         if rows.len() == n_have {
             return (None, Reuse::Whole);
         }
-        if rows.len() < WORTH {
-            return (None, Reuse::Short);
-        }
-        let base = Key::of(runner, &self.model);
+        let Some(model) = self.model.filter(|_| rows.len() >= WORTH) else { return (None, Reuse::Short) };
+        let base = Key::of(runner, &model);
         let row_keys: Vec<u64> = rows.iter().map(sequence::key).collect();
         let mut states = match self.folder.states() {
             Ok(states) => states,
@@ -258,17 +263,18 @@ impl PromptCache {
         if self.broken || sequence.n_past() - sequence.n_logged() < WORTH {
             return;
         }
-        if let Err(error) = self.write(runner, sequence) {
+        let Some(model) = self.model else { return };
+        if let Err(error) = self.write(runner, sequence, &model) {
             self.notes.push(format!("what is read cannot be kept: {error}"));
             self.broken = true;
         }
     }
 
-    fn write(&mut self, runner: &Runner, sequence: &Sequence) -> io::Result<()> {
+    fn write(&mut self, runner: &Runner, sequence: &Sequence, model: &Fingerprint) -> io::Result<()> {
         let (row_keys, next) = sequence.rows();
         let (n, n_logged) = (row_keys.len(), sequence.n_logged());
         let n_base = n - n_logged;
-        let base = Key::of(runner, &self.model);
+        let base = Key::of(runner, model);
         self.chain.follow(base, row_keys);
         let key = self.chain.key(n_base);
         if self.folder.has_state(n_base, &key) {
