@@ -8,7 +8,7 @@ use qwen_edge::engine::model_file::OpenError;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::weights::Model;
 use qwen_edge::serve::{ModelCard, seconds};
-use qwen_edge::store::folder;
+use qwen_edge::store::{folder, quant};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -82,6 +82,8 @@ impl Wanted<'_> {
             n_vocab: rows.unwrap_or(0),
             n_ctx_train: config.n_ctx_train,
             size: gguf.file_bytes(),
+            n_param: gguf.tensors().map(|tensor| tensor.len() as u64).sum(),
+            quant: quant::of_name(&path.to_string_lossy()),
             sees: tower.is_ok(),
         })
     }

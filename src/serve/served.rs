@@ -76,6 +76,10 @@ pub struct ModelCard {
     pub n_ctx_train: usize,
     /// Bytes of its file.
     pub size: u64,
+    /// Numbers in it.
+    pub n_param: u64,
+    /// How it is quantised, as far as its name says it.
+    pub quant: Option<String>,
     /// Whether it comes with a vision tower.
     pub sees: bool,
 }
