@@ -49,11 +49,22 @@ test-clients: build clients ## packages for Python: openai, langchain-openai, an
 	$(CLIENTS)/bin/python tests/clients/with_schemas.py target/release/qwen-edge models/demo-q8_0.gguf --answers 100
 	QWEN_EDGE_PYTHON=$(CLIENTS)/bin/python $(CARGO) test --locked --test all pull::the_hubs_own_client -- --ignored
 
+PAGE := target/page
+page-tools: ## fetch what test-page needs beside a Chromium
+	@test -e $(PAGE)/bin/python || python3 -m venv $(PAGE)
+	$(PAGE)/bin/pip install --quiet --requirement tests/page/requirements.txt
+
+test-page: build page-tools ## headless Chromium uses the server's page, and axe-core judges it: make test-page [ARGS="--only picture"]
+	$(PAGE)/bin/python tests/page/drive.py target/release/qwen-edge models/demo-q8_0.gguf models/mmproj-demo.gguf $(ARGS)
+
+page-pictures: ## take the pictures of the page in docs/ anew
+	$(MAKE) test-page ARGS="--pictures docs"
+
 SOAK_SECONDS ?= 3600
 soak: build ## 10,000 mixed requests in an hour, and what they leave in memory: make soak [SOAK_SECONDS=3600] [ARGS="--requests 10000"]
 	python3 tests/clients/soak.py target/release/qwen-edge "$(MODEL)" --seconds $(SOAK_SECONDS) $(ARGS)
 
-bench-cache: build ## what --cache costs short prompts and saves long ones: make bench-cache MODEL=file.gguf [ARGS="9"]
+bench-cache: build ## what keeping prompts costs short ones and saves long ones: make bench-cache MODEL=file.gguf [ARGS="9 --lengths 1,16,64"]
 	python3 scripts/bench_cache.py target/release/qwen-edge "$(MODEL)" $(ARGS)
 
 reuse-table: need-cargo ## what is read of prompts, against the least possible: agents, a chat, edits, retries, branches
@@ -149,4 +160,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run serve install test clients test-clients soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo

@@ -117,6 +117,10 @@ struct TextModel {
     n_attention: usize,
     n_embd: usize,
     n_ff: usize,
+    /// Experts of a layer, those that a row is given to, and the width of each; of a sparse model.
+    experts: Option<usize>,
+    experts_used: Option<usize>,
+    expert_n_ff: Option<usize>,
     n_vocab: usize,
     n_head: usize,
     n_head_kv: usize,
@@ -208,7 +212,7 @@ impl Report {
             qwen_edge::vision::config::ARCHITECTURE => Kind::Vision,
             _ if gguf.n_tensors() == 0 && has_vocabulary => Kind::Vocabulary,
             // What lies beside models may name the architecture of theirs.
-            model::config::ARCHITECTURE if is.describe().is_none() => Kind::Text,
+            ours if is.describe().is_none() && model::config::ARCHITECTURES.contains(&ours) => Kind::Text,
             _ => Kind::Other,
         };
         let mut report = Self {
@@ -287,6 +291,9 @@ impl Report {
                 n_attention: config.n_attention(),
                 n_embd: config.n_embd,
                 n_ff: config.n_ff,
+                experts: config.experts.map(|experts| experts.n_expert),
+                experts_used: config.experts.map(|experts| experts.n_used),
+                expert_n_ff: config.experts.map(|experts| experts.n_ff),
                 n_vocab,
                 n_head: config.n_head,
                 n_head_kv: config.n_head_kv,
@@ -460,6 +467,12 @@ impl Display for Report {
         if let Some(m) = &self.model {
             line("layers", &format!("{} = {} DeltaNet + {} attention", m.n_layer, m.n_deltanet, m.n_attention))?;
             line("width", &format!("{}, feed-forward {}, vocabulary {}", m.n_embd, m.n_ff, m.n_vocab))?;
+            if let (Some(n), Some(n_used), Some(n_ff)) = (m.experts, m.experts_used, m.expert_n_ff) {
+                line(
+                    "experts",
+                    &format!("{n} of width {n_ff} in a layer, {n_used} for a token beside the shared one"),
+                )?;
+            }
             line("attention", &format!("{} query heads, {} KV heads of {}", m.n_head, m.n_head_kv, m.head_dim))?;
             line(
                 "deltanet",

@@ -11,7 +11,7 @@ use qwen_edge::gguf::Fingerprint;
 /// How much is kept of prompts.
 #[derive(Args, Debug, Clone)]
 pub struct Kept {
-    /// Bytes of prompts in the folder of --cache at most; what was not used for longest goes first
+    /// Bytes of prompts in the folder of --cache at most; what saves the least reading for a byte goes first, aged by use
     #[arg(long, value_name = "SIZE", default_value = "2G", requires = "cache")]
     pub cache_size: ByteSize,
 }

@@ -21,6 +21,7 @@ use qwen_edge::engine::plan::Wish;
 use qwen_edge::engine::prompt_cache::{CacheFolder, PromptCache};
 use qwen_edge::engine::ready::Ready;
 use qwen_edge::engine::scoring::ROWS_AT_ONCE;
+use qwen_edge::platform::program::browser;
 use qwen_edge::sampler::Settings;
 use qwen_edge::serve::{Bounds, KeptInFolder, Key, ModelCard, News, NotLoaded, Server, ServerOptions, Serving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -38,7 +39,8 @@ const STATES: usize = 6;
 /// How long nothing must have been answered before the folder of --cache is written.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Answer over HTTP, as OpenAI's API does: chat completions at http://127.0.0.1:8080/v1.
+/// Answer over HTTP, as OpenAI's API does: chat completions at http://127.0.0.1:8080/v1, and a page for people at
+/// http://127.0.0.1:8080.
 ///
 /// Only programs on this machine can reach it unless --host says otherwise, and no page of a web site can use it. It
 /// opens no file and fetches no address that a request names. Where it listens is said on standard error; /health says
@@ -47,6 +49,7 @@ const QUIET: Duration = Duration::from_secs(60);
 #[derive(ClapArgs, Debug)]
 #[command(after_help = "Examples:\n  \
     qwen-edge serve model.gguf\n  \
+    qwen-edge serve model.gguf --open\n  \
     qwen-edge serve --models ~/models --idle-unload 10 --mem 6G\n  \
     qwen-edge serve model.gguf --host 0.0.0.0 --api-key-file key.txt --parallel 8 --ctx 16k\n  \
     curl http://127.0.0.1:8080/v1/chat/completions -H 'content-type: application/json' \\\n    \
@@ -76,6 +79,10 @@ pub struct Args {
     /// Port to listen at; 0 is any that is free
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     port: u16,
+
+    /// Open the page in the browser as soon as the server listens
+    #[arg(long)]
+    open: bool,
 
     /// Key that clients must have; others can see it in the list of processes
     #[arg(long, value_name = "KEY", hide_env_values = true)]
@@ -207,6 +214,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         format!("cannot listen at {} port {} (--port 0 finds one that is free)", args.host, args.port)
     })?;
     args.log.say(&format!("listening on http://{}", server.address()));
+    if args.open {
+        args.open_page(server.address());
+    }
     let (shutdown, grace, form, quiet) = (server.shutdown(), args.grace, args.log, args.quiet);
     signals::serve(move || {
         shutdown.begin();
@@ -251,6 +261,19 @@ impl Args {
     pub fn note(&self, message: &str) {
         if !self.quiet {
             self.log.say(message);
+        }
+    }
+
+    /// Opens the page in the browser, or says where it is.
+    fn open_page(&self, listening: SocketAddr) {
+        let address = match listening.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        let page = format!("http://{}/", SocketAddr::new(address, listening.port()));
+        if let Err(error) = browser::open(&page) {
+            self.log.say(&format!("note: no browser could be opened ({error}): the page is at {page}"));
         }
     }
 

@@ -82,6 +82,7 @@ impl Wanted<'_> {
             n_vocab: rows.unwrap_or(0),
             n_ctx_train: config.n_ctx_train,
             size: gguf.file_bytes(),
+            architecture: gguf.string("general.architecture").ok().flatten().unwrap_or_default().to_owned(),
             n_param: gguf.tensors().map(|tensor| tensor.len() as u64).sum(),
             quant: quant::of_name(&path.to_string_lossy()),
             sees: tower.is_ok(),

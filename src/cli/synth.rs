@@ -1,6 +1,6 @@
 //! `synth`: write a model of random weights, to measure speed and memory with.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::platform::atomic_file::AtomicFile;
 use qwen_edge::platform::page_cache;
@@ -14,11 +14,18 @@ use std::time::{Duration, Instant};
 #[command(after_help = "Examples:
   qwen-edge synth --size 0.8b --quant q4_k_m
   qwen-edge synth --size 9b --quant q8_0 --mtp -o /data/synth-9b.gguf
+  qwen-edge synth --size 35b-a3b --layers 8
   qwen-edge synth --size 4b --quant f16 --mmproj")]
 pub struct SynthArgs {
     /// Size of the model
     #[arg(long, value_enum, default_value = "0.8b")]
     size: Size,
+    /// Layers, in place of those of the size; a multiple of 4
+    #[arg(long, value_name = "N", conflicts_with = "mmproj", value_parser = clap::value_parser!(u16).range(1..))]
+    layers: Option<u16>,
+    /// Experts of a layer, in place of those of the size
+    #[arg(long, value_name = "N", conflicts_with = "mmproj", value_parser = clap::value_parser!(u16).range(1..))]
+    experts: Option<u16>,
     /// Type mix
     #[arg(long, value_enum, default_value = "q4_k_m")]
     quant: Quant,
@@ -50,7 +57,30 @@ impl SynthArgs {
         let kind = if self.mmproj { "-mmproj" } else { "" };
         let mtp = if self.mtp { "-mtp" } else { "" };
         let label = Dims::of(self.size).label.to_lowercase();
-        format!("synth-qwen35-{label}-{}{mtp}{kind}.gguf", self.quant.name()).into()
+        let cut = |n: Option<u16>, what: &str| n.map_or_else(String::new, |n| format!("-{n}-{what}"));
+        let cut = cut(self.layers, "layers") + &cut(self.experts, "experts");
+        format!("synth-qwen35-{label}{cut}-{}{mtp}{kind}.gguf", self.quant.name()).into()
+    }
+
+    /// The dimensions of the size, cut as is asked for.
+    fn dims(&self) -> Result<Dims> {
+        let mut dims = Dims::of(self.size);
+        if let Some(n) = self.layers {
+            ensure!(
+                usize::from(n).is_multiple_of(Dims::INTERVAL),
+                "--layers {n}: expected a multiple of {}",
+                Dims::INTERVAL
+            );
+            dims.n_layer = n.into();
+        }
+        if let Some(n) = self.experts {
+            let Some(experts) = &mut dims.experts else {
+                bail!("--experts {n}: a model of this size has none; --size 35b-a3b has");
+            };
+            experts.n_expert = n.into();
+            experts.n_used = experts.n_used.min(n.into());
+        }
+        Ok(dims)
     }
 }
 
@@ -61,7 +91,7 @@ pub fn synth(args: SynthArgs) -> Result<()> {
         bail!("{} exists; --force replaces it", output.display());
     }
     let SynthArgs { quant, mtp, newer, seed, .. } = args;
-    let options = Options { dims: Dims::of(args.size), quant, mtp, newer, seed };
+    let options = Options { dims: args.dims()?, quant, mtp, newer, seed };
     let synth = match &args.vocab {
         _ if args.mmproj => Synth::vision(&options),
         Some(path) => {

@@ -339,27 +339,30 @@ impl Team {
         });
     }
 
-    /// Cuts two matrices of the same shape in the same way and calls `f(arena, columns, rectangle of a, rectangle of b)`, with
-    /// the arena of the thread that the rectangles fall to.
+    /// Cuts pairs of matrices, each of one shape and in the same way, and calls `f(arena, pair, columns, rectangle of a,
+    /// rectangle of b)`, with the arena of the thread that the rectangles fall to.
     ///
     /// # Panics
-    /// If the matrices are cut differently.
+    /// If the matrices of a pair are cut differently.
     pub fn twins_with(
         &mut self,
-        a: Grid<'_>,
-        b: Grid<'_>,
-        f: impl Fn(&mut Arena, Range<usize>, Tile<'_>, Tile<'_>) + Sync,
+        pairs: &[(Grid<'_>, Grid<'_>)],
+        f: impl Fn(&mut Arena, usize, Range<usize>, Tile<'_>, Tile<'_>) + Sync,
     ) {
-        assert_eq!(
-            (a.rows, a.cols, a.row_unit, a.col_unit),
-            (b.rows, b.cols, b.row_unit, b.col_unit),
-            "twins of different shape"
-        );
-        self.for_each_with(a.count(), |arena, i| {
+        let cut = |grid: &Grid<'_>| (grid.rows, grid.cols, grid.row_unit, grid.col_unit);
+        assert!(pairs.iter().all(|(a, b)| cut(a) == cut(b)), "twins of different shape");
+        let n = pairs.iter().map(|(a, _)| a.count()).sum();
+        self.for_each_with(n, |arena, mut i| {
+            let mut which = 0;
+            while i >= pairs[which].0.count() {
+                i -= pairs[which].0.count();
+                which += 1;
+            }
+            let (a, b) = &pairs[which];
             let (rows, cols) = a.ranges(i);
-            // SAFETY: `for_each_with` calls with each `i` once, and the rectangles of a grid do not overlap.
+            // SAFETY: `for_each_with` calls with each rectangle once, and the rectangles of a grid do not overlap.
             let (tile_a, tile_b) = unsafe { (a.tile(&rows, &cols), b.tile(&rows, &cols)) };
-            f(arena, cols, tile_a, tile_b);
+            f(arena, which, cols, tile_a, tile_b);
         });
     }
 

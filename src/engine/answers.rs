@@ -138,8 +138,11 @@ impl<'a> Answers<'a> {
     /// # Errors
     /// What no single conversation is to blame for: [`RunError`].
     pub fn pass(&mut self, runner: &mut Runner, tokenizer: &Tokenizer) -> Result<Vec<Finished>, RunError> {
+        let mut failed = self.take_tips(runner, tokenizer);
         self.draft(runner, tokenizer);
-        let demands: Vec<Option<Demand>> = self.seats.iter().map(|seat| seat.as_ref().and_then(demand)).collect();
+        let demand = |seat: &Option<Conversation<'_>>| seat.as_ref().and_then(demand);
+        let demands: Vec<Option<Demand>> =
+            self.seats.iter().zip(&failed).map(|(seat, failed)| demand(seat).filter(|_| failed.is_none())).collect();
         let mut rows = vec![0; self.seats.len()];
         self.scheduler
             .next(&demands, std::mem::take(&mut self.waited))
@@ -147,7 +150,6 @@ impl<'a> Answers<'a> {
             .for_each(|seat| rows[seat.who] = seat.rows);
         let is_written = |who: usize| rows[who] > 0 && matches!(demands[who], Some(Demand::Written(_)));
 
-        let mut failed: Vec<Option<Error>> = self.seats.iter().map(|_| None).collect();
         let mut passing: Vec<(usize, Wanted<'_>, &mut Sequence)> = Vec::new();
         for (who, seat) in self.seats.iter_mut().enumerate().filter(|(who, _)| rows[*who] > 0) {
             let Some(Conversation { sequence, answer, .. }) = seat else { continue };
@@ -213,6 +215,20 @@ impl Answers<'_> {
                 (output, answer.drawing(sampler, &**audience))
             })
             .collect()
+    }
+
+    /// Chooses the first tokens of answers to prompts of which nothing is left to be read; for each seat what went wrong, if
+    /// something did.
+    fn take_tips(&mut self, runner: &mut Runner, tokenizer: &Tokenizer) -> Vec<Option<Error>> {
+        let take = |seat: &mut Option<Conversation<'_>>| {
+            let Conversation { sequence, answer, sampler, audience } = seat.as_mut()?;
+            if !audience.is_ready() {
+                return None;
+            }
+            let mut tools = Tools { tokenizer, sampler, audience: &mut **audience };
+            answer.take_tip(runner, sequence, &mut tools).err()
+        };
+        self.seats.iter_mut().map(take).collect()
     }
 
     /// Makes the drafts of all who are written to and ready.

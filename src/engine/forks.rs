@@ -1,5 +1,6 @@
 //! Where prompts are likely to begin to differ: behind these rows a state is worth keeping.
 
+use crate::model::state::LOG_ROWS;
 use crate::tokenizer::{Special, Tokenizer};
 
 /// Rows from one state to the next at most.
@@ -31,10 +32,19 @@ impl Forks {
         Forks { n_prompt: ids.len(), turns, first_user, found }
     }
 
+    /// The start of the answer, if the rows of the prompt behind it can be taken back: they are kept with the state there.
+    pub fn tail(&self) -> Option<usize> {
+        self.turns.last().copied().or(Some(self.near_end())).filter(|at| self.n_prompt - at <= LOG_ROWS)
+    }
+
+    fn near_end(&self) -> usize {
+        self.n_prompt.saturating_sub(BEFORE_END)
+    }
+
     /// Rows behind which a state is worth keeping, ascending, `apart` rows or more from each other: what all conversations begin
     /// with, where this one has left an earlier one, where its last answer and its last question begin.
     pub fn points(&self, apart: usize) -> Vec<usize> {
-        let near_end = self.n_prompt.saturating_sub(BEFORE_END);
+        let near_end = self.near_end();
         let mut last_turns = self.turns.iter().rev().copied();
         let likely = [self.first_user, self.found, last_turns.next().or(Some(near_end)), last_turns.next()];
         let mut points: Vec<usize> = Vec::new();
@@ -70,5 +80,14 @@ mod tests {
         assert_eq!(points(20_000, &[], None, None), [8_192, 16_384, 19_992]);
         // Where this one left another.
         assert_eq!(points(1_000, &[0, 400, 990], Some(400), Some(900)), [400, 900]);
+    }
+
+    #[test]
+    fn the_start_of_an_answer_is_its_own_point_only_where_little_stands_behind_it() {
+        let tail =
+            |n_prompt, turns: &[usize]| Forks { n_prompt, turns: turns.to_vec(), first_user: None, found: None }.tail();
+        assert_eq!(tail(1_010, &[0, 700, 1_000]), Some(1_000));
+        assert_eq!(tail(1_010, &[0, 700]), None);
+        assert_eq!((tail(1_000, &[]), tail(5, &[])), (Some(992), Some(0)));
     }
 }

@@ -15,6 +15,7 @@ use crate::engine::runner::{Runner, Step};
 use crate::engine::sequence::Sequence;
 use crate::model::finite::{self, NotFinite};
 use crate::model::input::{Input, InputRow};
+use crate::model::state::LOG_ROWS;
 use crate::sampler::Sampler;
 use crate::tokenizer::{StreamDecoder, Tokenizer};
 use kernels::Way;
@@ -164,7 +165,7 @@ pub trait Audience {
     fn pause_at(&self, _done: usize) -> Option<usize> {
         None
     }
-    /// Reading has paused: the sequence has the rows up to there.
+    /// Reading has paused, or is done: the sequence has the rows up to there.
     fn paused(&mut self, _runner: &Runner, _sequence: &Sequence) {}
     /// Whether it can take more now. An answer among [several](super::answers::Answers) waits until it can.
     fn is_ready(&self) -> bool {
@@ -274,21 +275,21 @@ pub struct Tools<'a> {
 }
 
 impl Answer {
-    /// An answer to a prompt of which a sequence has the first `n_reused` rows. The sampler begins anew, with the prompt's
-    /// tokens before it.
+    /// An answer to a prompt of which a sequence has the first `n_reused` rows: all but one at most, or all with the
+    /// [tip](Sequence::tip) behind them. The sampler begins anew, with the prompt's tokens before it.
     ///
     /// # Errors
     /// [`Error::EmptyPrompt`].
     ///
     /// # Panics
-    /// If no row of the prompt is left to be read.
+    /// If there are more rows than those of the prompt.
     pub fn new(task: Task, n_reused: usize, sampler: &mut Sampler) -> Result<Answer, Error> {
         let Task { prompt, checkpoint_at, n_max, mut thinking, mut constraint, call_grammar, mut calls, loop_guard } =
             task;
         if prompt.is_empty() {
             return Err(Error::EmptyPrompt);
         }
-        assert!(n_reused < prompt.len(), "{n_reused} of {} rows are read", prompt.len());
+        assert!(n_reused <= prompt.len(), "{n_reused} of {} rows are read", prompt.len());
         if let (Some(calls), Some(_)) = (&mut calls, &call_grammar) {
             calls.leave_form();
         }
@@ -364,9 +365,9 @@ impl Answer {
         }
     }
 
-    /// Whether any of its rows was computed.
+    /// Whether any of its rows was computed, or a token chosen.
     pub fn has_begun(&self) -> bool {
-        self.outcome.n_read > 0
+        self.outcome.n_read > 0 || !matches!(self.stage, Stage::Reading(_))
     }
 
     /// Rows of the prompt that are still to be read.
@@ -380,8 +381,8 @@ impl Answer {
     /// The rows wanted next: of a prompt `n_prompt` at most. `None` when the answer is done.
     pub fn wanted(&self, n_prompt: usize) -> Option<Wanted<'_>> {
         match &self.stage {
-            Stage::Reading(done) => {
-                let rows = &self.prompt[*done..self.prompt.len().min(done + n_prompt)];
+            Stage::Reading(done) if *done < self.prompt.len() => {
+                let rows = &self.prompt[*done..self.end_of_piece(*done, n_prompt)];
                 let inside = self.checkpoint_at.iter().filter_map(|at| at.checked_sub(*done));
                 let checkpoint_at = inside.filter(|at| (1..rows.len()).contains(at)).collect();
                 let left = self.prompt.len() - done - rows.len();
@@ -393,8 +394,17 @@ impl Answer {
                 let want = self.rows.len();
                 Some(Wanted { rows: &self.rows, way: Way::Written, want, shown: 0, checkpoint_at: Vec::new() })
             }
-            Stage::Done => None,
+            // All of the prompt is known: [`Answer::take_tip`] comes first.
+            Stage::Reading(_) | Stage::Done => None,
         }
+    }
+
+    /// Where a piece of so many rows of the prompt at most ends, of which `done` are read. The few rows behind the last checkpoint
+    /// are read in one pass: they can then be taken back, and stay with that checkpoint.
+    fn end_of_piece(&self, done: usize, n: usize) -> usize {
+        let (end, n_prompt) = (self.prompt.len().min(done.saturating_add(n)), self.prompt.len());
+        let last = self.checkpoint_at.last().filter(|&&last| n_prompt - LOG_ROWS.min(n_prompt) <= last);
+        last.copied().filter(|last| (done + 1..end).contains(last) && end < n_prompt).unwrap_or(end)
     }
 
     /// Takes note that `n` rows were computed whose logits are not wanted.
@@ -525,13 +535,38 @@ impl Answer {
                 runner.keep_hidden(sequence, outputs.start..outputs.start + n_kept);
             }
             drafting.settle(&mut self.track, ids);
+        } else {
+            runner.keep_tip(sequence, outputs.start);
         }
         let n_chosen = ids.len();
+        self.want_newest(sequence);
+        Ok(n_chosen)
+    }
+
+    /// Chooses the first token of an answer to a prompt of which the sequence has all rows, behind its tip; does nothing for others.
+    /// Nothing is computed but the head.
+    ///
+    /// # Errors
+    /// As [`Answer::take`].
+    pub fn take_tip(&mut self, runner: &mut Runner, sequence: &Sequence, tools: &mut Tools<'_>) -> Result<(), Error> {
+        if !matches!(self.stage, Stage::Reading(done) if done == self.prompt.len()) {
+            return Ok(());
+        }
+        let tip = sequence.tip().expect("what is behind a prompt that is read");
+        let logits = runner.logits_behind(tip);
+        tools.audience.reading(self.prompt.len(), self.prompt.len());
+        self.outcome.prefill = self.since.elapsed();
+        self.choose(tip, logits, tools)?;
+        self.want_newest(sequence);
+        Ok(())
+    }
+
+    /// Has the token that was chosen last computed next.
+    fn want_newest(&mut self, sequence: &Sequence) {
         self.rows.clear();
         if let (false, Some(&id)) = (self.is_done(), self.outcome.ids.last()) {
             self.rows.push(InputRow { input: Input::Token(id), position: [sequence.next_position(); 3] });
         }
-        Ok(n_chosen)
     }
 
     /// Whether the answer is ended where it goes round in circles: not in what keeps to something.
@@ -676,7 +711,7 @@ fn telling<'a>(
 /// [`Error`].
 ///
 /// # Panics
-/// If the context has all of the prompt, or more.
+/// If the context has more than the prompt, or all of it without the [tip](Sequence::tip) behind it.
 pub fn generate(
     context: &mut Context,
     tokenizer: &Tokenizer,
@@ -692,6 +727,10 @@ pub fn generate(
     let (runner, sequence, drafting) = context.drafting_parts();
     answer.check(runner, sequence)?;
     answer.begin_drafts(drafting);
+    match answer.take_tip(runner, sequence, &mut tools) {
+        Err(Error::NotFinite { .. }) => return Err(not_finite(context, &answer.prompt, answer.ids())),
+        taken => taken?,
+    }
     loop {
         if let Some(talk) = answer.talk(sequence, tools.sampler, runner.settings().n_ctx) {
             drafting.propose(runner, Some(tokenizer), &mut [talk]);
@@ -721,7 +760,7 @@ pub fn generate(
             let time = start.elapsed();
             match answer.take(runner, outputs, sequence, drafting, &mut tools) {
                 Ok(n_chosen) if way == Way::Written => drafting.passed(1, n - 1, n_chosen, time),
-                Ok(_) => {}
+                Ok(_) => tools.audience.paused(runner, sequence),
                 Err(Error::NotFinite { .. }) => return Err(not_finite(context, &answer.prompt, answer.ids())),
                 Err(error) => return Err(error),
             }

@@ -26,7 +26,7 @@ pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<
 /// Bytes of the feed-forward of each layer of the trunk.
 pub fn feed_forwards(gguf: &Gguf, config: &Config) -> Vec<u64> {
     let bytes = |name: String| gguf.tensor(&name).map_or(0, |tensor| tensor.bytes.len() as u64);
-    (0..config.n_layer()).map(|il| stream::feed_forward(il).map(bytes).iter().sum()).collect()
+    (0..config.n_layer()).map(|il| stream::feed_forward(il).map(bytes).sum()).collect()
 }
 
 /// The embedding, when it is not also the head.

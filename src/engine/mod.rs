@@ -8,6 +8,7 @@ pub mod draft;
 mod draw;
 pub mod forks;
 pub mod generate;
+mod greedy_dual;
 pub mod load;
 pub mod loop_guard;
 pub mod message;

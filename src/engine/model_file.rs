@@ -228,7 +228,7 @@ impl ModelFile {
             think_budget: None,
             max_tokens: usize::MAX,
             loop_guard: true,
-            sampling: Settings::published(self.config.n_embd, thinking, false),
+            sampling: Settings::published(self.config.is_large(), thinking, false),
         }
     }
 
@@ -289,7 +289,7 @@ impl ModelFile {
         let plan = self.plan(&options, draft_file.as_ref(), threads)?;
         self.load(&mut options, &plan, &mut progress)?;
         let mut model = Model::bind(&self.gguf)?;
-        model.stream_feed_forwards(&plan.streaming);
+        model.stream_feed_forwards(&self.gguf, &plan.streaming);
         model.config.rope.yarn.clone_from(&self.config.rope.yarn);
         model.config.forms = self.config.forms;
         if let Some(file) = &draft_file {
@@ -467,11 +467,12 @@ fn bring(
 pub fn vision_ids(tokenizer: &Tokenizer, gguf: &Gguf, notes: &mut Vec<Note>) -> vision::Result<VisionIds> {
     let id_of = |token: &str| {
         let key = match token {
-            "<|vision_start|>" => "qwen35.vision_start_token_id",
-            "<|vision_end|>" => "qwen35.vision_end_token_id",
-            "<|image_pad|>" => "qwen35.image_token_id",
-            _ => "qwen35.video_token_id",
+            "<|vision_start|>" => "vision_start_token_id",
+            "<|vision_end|>" => "vision_end_token_id",
+            "<|image_pad|>" => "image_token_id",
+            _ => "video_token_id",
         };
+        let key = &format!("{}.{key}", gguf.string("general.architecture").ok().flatten().unwrap_or_default());
         let by_key = gguf.advice(key, tokenizer.n_vocab() as u64, notes).map(|id| id as u32);
         let by_text = tokenizer.added_token(token);
         if let (Some(found), Some(id)) = (by_key, by_text)

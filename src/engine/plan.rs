@@ -555,6 +555,7 @@ mod tests {
             n_ctx_train: 262_144,
             n_embd: 1024,
             n_ff: 3584,
+            experts: None,
             n_head: 8,
             n_head_kv: 2,
             head_dim: 256,
@@ -694,6 +695,30 @@ mod tests {
             }
         }
         assert!(best > 32_768, "{best}");
+    }
+
+    #[test]
+    fn beside_others_a_plan_is_about_as_good_as_alone_or_there_is_none() {
+        let config = config();
+        let ceiling = 3_000_000_000;
+        let alone = room(Some(ceiling), Some(16 << 30));
+        let best = Plan::choose_drafting(&load(&config), &Wish::default(), &alone).unwrap();
+        let mut fits = true;
+        for taken in (100_000_000..ceiling).step_by(50_000_000) {
+            let room = Room { allocated: taken, ..room(Some(ceiling), Some(16 << 30)) };
+            match Plan::choose_beside(&load(&config), &Wish::default(), &room, &alone) {
+                Ok(plan) => {
+                    assert!(fits, "it fits beside {taken} bytes, and not beside fewer");
+                    assert!(plan.total() <= ceiling && plan.own() == plan.total() - taken);
+                    assert!(2 * plan.settings.n_ctx >= best.settings.n_ctx && plan.streaming.layers == 0);
+                }
+                Err(error) => {
+                    fits = false;
+                    assert!(error.to_string().contains("the ceiling is 3.00 GB"), "{error}");
+                }
+            }
+        }
+        assert!(!fits);
     }
 
     #[test]

@@ -79,10 +79,14 @@ impl RunnerBytes {
         let head = head(config, settings.limits().written).bytes().saturating_add(logits);
         // Those of every layer, and one that changes places with them.
         let logs = Log::bytes(config).saturating_mul(config.n_deltanet() + 1).saturating_mul(n_sequence);
+        // What is behind the last row of each.
+        let tips = config.n_embd.saturating_mul(4).saturating_mul(n_sequence);
         RunnerBytes {
             kv: PagePool::bytes(config, kv, n_page(config, n_ctx, n_sequence)),
             state: Memory::state_bytes(config).saturating_mul(n_sequence),
-            scratch: Scratch::bytes(config, n_ctx, settings.limits()).saturating_add(head).saturating_add(logs),
+            scratch: [head, logs, tips]
+                .into_iter()
+                .fold(Scratch::bytes(config, n_ctx, settings.limits()), usize::saturating_add),
         }
     }
 
@@ -113,7 +117,8 @@ pub struct Step<'a> {
     /// So many of them, the last ones, are shown to the block for drafting, if there is one. It costs the rows of a prompt a
     /// feed-forward more; rows of an answer are shown by [`Runner::show`].
     pub shown: usize,
-    /// Rows before which checkpoints of the sequence are made, ascending. The rows of such a step cannot be taken back.
+    /// Rows before which checkpoints of the sequence are made, ascending. Of such a step the rows behind the last of them can be
+    /// taken back, if they are few.
     pub checkpoint_at: &'a [usize],
 }
 
@@ -462,6 +467,19 @@ impl Runner {
     /// Whether there is a block to draft with.
     pub fn has_block(&self) -> bool {
         self.drafter.is_some()
+    }
+
+    /// Keeps output `output` of the last pass as the [tip](Sequence::tip) of the sequence, behind whose last row it is.
+    ///
+    /// # Panics
+    /// If the last pass did not have that output.
+    pub fn keep_tip(&mut self, sequence: &mut Sequence, output: usize) {
+        self.check_outputs(&(output..output + 1));
+        let (model, n_embd) = (&self.model, self.model.config.n_embd);
+        let mut tip = vec![0.0; n_embd];
+        let x = &self.scratch.x[output * n_embd..][..n_embd];
+        self.compute.kernels.rms_norm(x, &model.output_norm, model.config.rms_eps, &mut tip);
+        sequence.keep_tip(tip.into());
     }
 
     /// Keeps the hidden states behind `outputs` of the last pass, which are those of the last rows of `sequence`, until the

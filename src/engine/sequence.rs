@@ -2,11 +2,12 @@
 //! weights; a [`super::runner::Runner`] moves it on.
 //!
 //! A sequence goes back in two ways: into its last pass, if that was short, by moving a cursor
-//! ([`Sequence::take_back`]); further only to a checkpoint, for the states of a hybrid model hold all of the past.
+//! ([`Sequence::take_back`]); further only to a checkpoint, for the states of a hybrid model hold all of the past. Behind the last
+//! row of a prompt it keeps the output, its *tip*: asked for the same again, the head alone is computed.
 
 use crate::model::Config;
 use crate::model::input::{Input, InputRow};
-use crate::model::memory::{Checkpoint, KeptMemory, Memory};
+use crate::model::memory::{Checkpoint, KeptMemory, Memory, Tip};
 use crate::model::mtp::DraftMemory;
 use crate::model::pages::PagePool;
 use kernels::Way;
@@ -67,6 +68,11 @@ impl Rows {
         self.ways.extend_from_slice(&other.ways);
     }
 
+    /// Of the first `n` rows, those that were written.
+    pub fn n_written(&self, n: usize) -> usize {
+        self.ways[..n].iter().filter(|&&way| way == Way::Written).count()
+    }
+
     /// Rows that begin as `keys` do.
     pub fn common(&self, keys: &[u64]) -> usize {
         self.keys.iter().zip(keys).take_while(|(a, b)| a == b).count()
@@ -112,6 +118,21 @@ impl Sequence {
     /// Rows of the last pass that [`Sequence::take_back`] can take back.
     pub fn n_logged(&self) -> usize {
         self.memory.n_logged()
+    }
+
+    /// The output behind its last row, if that was kept.
+    pub fn tip(&self) -> Option<&Tip> {
+        self.memory.tip()
+    }
+
+    /// Keeps the output behind its last row until it goes on or back; with the checkpoint that its last pass has gone on from, if
+    /// there is one, which gets the rows of that pass too.
+    pub fn keep_tip(&mut self, tip: Tip) {
+        self.memory.keep_tip(tip);
+        let n_base = self.n_past() - self.n_logged();
+        if let Some(last) = self.checkpoints.last_mut().filter(|last| last.n_past() == n_base) {
+            *last = self.memory.checkpoint();
+        }
     }
 
     /// Hidden states that wait to be shown to the block for drafting.
@@ -163,7 +184,8 @@ impl Sequence {
     /// Forgets what stands behind the first `n_past` rows, which the memory has forgotten.
     fn cut(&mut self, n_past: usize) {
         self.rows.truncate(n_past);
-        self.checkpoints.retain(|point| point.n_past() <= n_past);
+        self.checkpoints.retain(|point| point.n_base() <= n_past);
+        self.checkpoints.iter_mut().for_each(|point| point.cut(n_past));
         if let Some(drafts) = &mut self.drafts {
             drafts.cut(n_past, self.n_embd);
         }
@@ -193,16 +215,30 @@ impl Sequence {
     }
 
     /// Goes back to the latest known point that `rows` also begin with, and returns how many of them are therefore read
-    /// already. At most all but one, so that there is something to read.
+    /// already. At most all but one, so that there is something to read; or all of them, where the [tip](Sequence::tip) is known.
     pub fn rewind_to_common_prefix(&mut self, rows: &[InputRow]) -> usize {
-        self.rewind(self.common_prefix(rows).min(rows.len().saturating_sub(1)))
+        let n = self.common_prefix(rows);
+        let is_known = n == rows.len() && self.rewind_to_tip(n);
+        if is_known { n } else { self.rewind(n.min(rows.len().saturating_sub(1))) }
+    }
+
+    /// Goes back to its first `n` rows, if what is behind them is known.
+    fn rewind_to_tip(&mut self, n: usize) -> bool {
+        if n < self.n_past() {
+            let is_it = |point: &&Checkpoint| point.n_past() == n && point.tip().is_some();
+            let Some(point) = self.checkpoints.iter().find(is_it) else { return false };
+            self.memory.go_back(point);
+            self.cut(n);
+        }
+        self.tip().is_some()
     }
 
     /// So many rows a prompt with these [`keys`](super::shelf::keys) can begin with if it goes on from here: all of its own, but
-    /// for rows of the last pass; or none. Its last row is left to be read.
+    /// for rows of the last pass; or none. Its last row is left to be read, unless the tip is known.
     pub fn reach(&self, keys: &[u64]) -> usize {
         let common = self.common_keys(keys);
-        let at = common.min(keys.len().saturating_sub(1));
+        let is_known = common == self.n_past() && self.tip().is_some();
+        let at = if is_known { common } else { common.min(keys.len().saturating_sub(1)) };
         if self.n_past() <= at + self.n_logged() { at } else { 0 }
     }
 
@@ -217,15 +253,20 @@ impl Sequence {
         if n_past <= n + self.n_logged() {
             return n.min(n_past);
         }
-        self.checkpoints.iter().rev().map(Checkpoint::n_past).find(|&at| at <= n).unwrap_or(0)
+        let points = self.checkpoints.iter().filter(|point| point.n_base() <= n);
+        points.map(|point| point.n_past().min(n)).max().unwrap_or(0)
     }
 
     /// Goes back to the latest point of so many rows at most, and returns how many they are.
     pub(super) fn rewind(&mut self, n: usize) -> usize {
         let n_past = self.point_before(n);
         if n_past < self.n_past() && self.take_back(self.n_past() - n_past).is_err() {
-            match self.checkpoints.iter().rev().find(|point| point.n_past() == n_past) {
-                Some(point) => self.memory.go_back(point),
+            let has_it = |point: &&Checkpoint| (point.n_base()..=point.n_past()).contains(&n_past);
+            match self.checkpoints.iter().rev().find(has_it) {
+                Some(point) => {
+                    self.memory.go_back(point);
+                    self.memory.take_back(point.n_past() - n_past);
+                }
                 None => self.memory.clear(),
             }
             self.cut(n_past);
@@ -270,9 +311,13 @@ impl Sequence {
         self.n_checkpoint = n;
     }
 
-    /// Takes its checkpoints away.
+    /// Takes its checkpoints away, but for one of the present without a tip: what comes next may join that.
     pub(super) fn take_checkpoints(&mut self) -> Vec<Checkpoint> {
-        std::mem::take(&mut self.checkpoints)
+        let n_past = self.n_past();
+        let is_open = |point: &Checkpoint| point.n_past() == n_past && point.tip().is_none();
+        let (open, taken) = std::mem::take(&mut self.checkpoints).into_iter().partition(is_open);
+        self.checkpoints = open;
+        taken
     }
 
     /// All of its rows.

@@ -20,6 +20,7 @@ use crate::chat::{self, Request, Template};
 use crate::constrain::Grammar;
 use crate::gguf::Fingerprint;
 use crate::model::input::InputRow;
+use crate::model::state::LOG_ROWS;
 use crate::sampler::{Sampler, Settings};
 use crate::tokenizer::{Special, Tokenizer};
 use crate::vision::eyes::Seen;
@@ -432,15 +433,20 @@ impl Session {
             _ => text_rows(&prompt.ids, 0),
         };
         let since = Instant::now();
-        let points = self.recall(&prompt.ids, &rows);
+        let mut points = self.recall(&prompt.ids, &rows);
         let recalled = since.elapsed();
+        let mut checkpoint_at = vec![checkpoint_at];
+        // What is kept behind the last rows has them too: they are not read apart.
+        let tail = points.pop_if(|at| n_prompt - *at <= LOG_ROWS);
+        checkpoint_at.extend(tail.filter(|tail| !checkpoint_at.contains(tail)));
+        checkpoint_at.sort_unstable();
         self.sampler.set(self.options.sampling);
         let offer = self.offer.as_ref().filter(|_| !thinking.is_ignored());
         let calls = offer.map(|offer| Calls::new(Arc::clone(offer), CallChoice::Auto, true, &self.tokenizer));
         let constraint = self.grammar.as_ref().map(Grammar::constraint);
         let task = Task {
             prompt: rows,
-            checkpoint_at: vec![checkpoint_at],
+            checkpoint_at,
             n_max: self.n_max(n_prompt),
             thinking,
             constraint,
@@ -448,7 +454,7 @@ impl Session {
             calls,
             loop_guard: self.options.loop_guard,
         };
-        let keeping = Keeping { cache: self.cache.as_mut(), points };
+        let keeping = Keeping { cache: self.cache.as_mut(), points, tail };
         let mut follower = Follower { on_event, canceller: &self.canceller, keeping };
         let outcome = generate(&mut self.context, &self.tokenizer, &mut self.sampler, task, &mut follower);
         self.canceller.rearm();
@@ -472,6 +478,7 @@ impl Session {
                 }
                 reuse
             }
+            None if n_have == rows.len() => Reuse::Whole,
             None if n_have > 0 => Reuse::End,
             None => Reuse::NoCache,
         }
@@ -515,6 +522,8 @@ struct Keeping<'a> {
     cache: Option<&'a mut PromptCache>,
     /// Rows behind which it is, ascending.
     points: Vec<usize>,
+    /// The last of them, where it is kept with the rest of the prompt.
+    tail: Option<usize>,
 }
 
 impl Audience for Follower<'_> {
@@ -543,7 +552,9 @@ impl Audience for Follower<'_> {
     }
 
     fn paused(&mut self, runner: &Runner, sequence: &Sequence) {
-        if let Some(cache) = &mut self.keeping.cache {
+        let Keeping { cache, points, tail } = &mut self.keeping;
+        let n_base = sequence.n_past() - sequence.n_logged();
+        if let Some(cache) = cache.as_mut().filter(|_| points.contains(&sequence.n_past()) || *tail == Some(n_base)) {
             cache.keep(runner, sequence);
         }
     }

@@ -1,17 +1,19 @@
 //! What was read, kept for the prompts to come: a tree of points of conversations, of which each has the rows behind the
-//! point before it, the states there, and pages of keys and values that it shares with the others.
+//! point before it, the states there, and pages of keys and values that it shares with the others. A few rows more, its tail,
+//! can be taken up with the states as far as a prompt has them; and what is behind the last of them, if that was kept.
 //!
 //! A prompt begins at the latest point on its way through the tree. All points together have no more bytes than were set
 //! aside for them; where memory is short, that point goes first which saves the fewest rows of reading for a byte, aged by
-//! use (GreedyDual-Size; Cao and Irani, USENIX 1997). Its rows and pages stay as long as a point behind them needs them.
+//! use ([`super::greedy_dual`]). Its rows and pages stay as long as a point behind them needs them.
 
+use super::greedy_dual::Level;
 use super::runner::Runner;
 use super::sequence::{self, Kept, Rows, Sequence};
 use crate::model::Config;
 use crate::model::input::InputRow;
 use crate::model::memory::{Checkpoint, KeptMemory, Memory};
 use crate::model::mtp::DraftMemory;
-use kernels::Way;
+use crate::model::state::LOG_ROWS;
 use std::cmp::Reverse;
 
 /// Rows of a point at least: to read fewer takes no longer than to copy a state.
@@ -33,8 +35,7 @@ pub struct Shelf {
     most: u64,
     set_aside: u64,
     points: Vec<Option<Point>>,
-    /// What the point that was given up last was worth.
-    level: f64,
+    level: Level,
     /// Counts whenever a point is of use.
     time: u64,
     /// The end that was kept last: it is given up last.
@@ -45,11 +46,13 @@ pub struct Shelf {
 struct Point {
     /// The point before it, if there is one.
     before: Option<usize>,
-    /// The rows behind that.
+    /// The rows behind that, up to the states.
     rows: Rows,
+    /// The rows behind the states.
+    tail: Rows,
     kept: Kept,
     /// The level when it was last of use, and the time.
-    level: f64,
+    level: Level,
     used: u64,
     /// Whether a prompt has left the rows behind the point before it.
     is_left: bool,
@@ -75,6 +78,8 @@ pub struct Found {
 #[derive(Default, Debug)]
 pub struct Lease {
     work: u64,
+    /// Rows of its prompt.
+    n_prompt: usize,
     /// The rows before each point, and its bytes.
     points: Vec<(usize, u64)>,
     /// For one point more, wherever that will be.
@@ -111,7 +116,7 @@ impl Shelf {
             most: of_each.saturating_mul(settings.n_sequence as u64),
             set_aside: 0,
             points: Vec::new(),
-            level: 0.0,
+            level: Level::default(),
             time: 0,
             newest: None,
         }
@@ -135,33 +140,37 @@ impl Shelf {
     /// Forgets everything, and takes back what was set aside.
     pub fn clear(&mut self) {
         self.points.clear();
-        (self.set_aside, self.level, self.newest) = (0, 0.0, None);
+        (self.set_aside, self.level, self.newest) = (0, Level::default(), None);
     }
 
-    /// Where a prompt with these [`keys`] can begin. Its last row is left to be read: an answer begins with what is behind it.
+    /// Where a prompt with these [`keys`] can begin. Its last row is left to be read, for an answer begins with what is behind it;
+    /// unless that is known.
     pub fn find(&self, keys: &[u64]) -> Found {
         let (mut found, mut best) = (Found::default(), (0, Reverse(0)));
         let mut ways = vec![(None, 0, 0)];
         while let Some((before, n, n_written)) = ways.pop() {
             for (id, point) in self.behind(before) {
-                let same = point.rows.common(&keys[n..]);
+                let (same, end) = (point.rows.common(&keys[n..]), n + point.rows.len());
                 found.known = found.known.max(n + same);
-                let end = n + point.rows.len();
-                let at = (n + same).min(keys.len().saturating_sub(1));
-                let written = |n: usize| point.rows.ways[..n].iter().filter(|&&way| way == Way::Written).count();
-                // Rows of its last pass can be taken back.
-                if at >= end - point.kept.memory.n_logged().min(point.rows.len()) && at >= LEAST && at > n {
-                    let rank = (at, Reverse(n_written + written(at - n)));
+                if same < point.rows.len() {
+                    if 0 < same && n + same < keys.len() {
+                        found.left.push(id);
+                    }
+                    continue;
+                }
+                let n_written = n_written + point.rows.n_written(same);
+                ways.push((Some(id), end, n_written));
+                let of_tail = point.tail.common(&keys[end..]);
+                found.known = found.known.max(end + of_tail);
+                let is_all = end + of_tail == keys.len() && of_tail == point.tail.len();
+                let is_known = is_all && point.kept.memory.tip().is_some();
+                let at = if is_known { keys.len() } else { (end + of_tail).min(keys.len().saturating_sub(1)) };
+                if at >= end.max(LEAST) {
+                    let rank = (at, Reverse(n_written + point.tail.n_written(at - end)));
                     if rank > best {
                         best = rank;
                         (found.point, found.n) = (Some(id), at);
                     }
-                }
-                if 0 < same && same < point.rows.len() && n + same < keys.len() {
-                    found.left.push(id);
-                }
-                if same == point.rows.len() {
-                    ways.push((Some(id), end, n_written + written(same)));
                 }
             }
         }
@@ -189,6 +198,7 @@ impl Shelf {
         let mut rows = Rows::default();
         path.iter().filter_map(|&id| self.points[id].as_ref()).for_each(|point| rows.append(&point.rows));
         if let Some(point) = &self.points[id] {
+            rows.append(&point.tail);
             let n_back = rows.len() - found.n;
             sequence.resume(&self.config, rows, &point.kept);
             sequence.take_back(n_back).expect("rows of its last pass");
@@ -196,16 +206,18 @@ impl Shelf {
         sequence
     }
 
-    /// Sets memory aside for a conversation at work that has `n_have` rows, whatever must be given up for it; and for points
-    /// behind these rows of its prompt, ascending, as far as they are worth more than what is there.
-    pub fn lease(&mut self, n_have: usize, points: &[usize]) -> Lease {
+    /// Sets memory aside for a conversation at work that has `n_have` of the `n_prompt` rows of its prompt, whatever must be given
+    /// up for it; and for points behind these rows of the prompt, ascending, as far as they are worth more than what is there.
+    pub fn lease(&mut self, n_have: usize, n_prompt: usize, points: &[usize]) -> Lease {
         let work = Memory::bytes(&self.config) as u64;
         self.set_aside += work;
         while self.bytes() > self.most && self.give_up(f64::INFINITY) {}
-        let mut lease = Lease { work, points: Vec::new(), spare: 0 };
+        let mut lease = Lease { work, n_prompt, points: Vec::new(), spare: 0 };
         let mut before = n_have;
         for &n in points {
-            if n >= before + LEAST && self.lease_behind(&mut lease, before, n) {
+            // That with a tail may be nearer: what was asked before is found at its end.
+            let is_apart = n >= before + LEAST || n >= LEAST && n_prompt - n <= LOG_ROWS;
+            if is_apart && self.lease_behind(&mut lease, before, n) {
                 before = n;
             }
         }
@@ -219,7 +231,9 @@ impl Shelf {
     }
 
     fn lease_behind(&mut self, lease: &mut Lease, before: usize, n: usize) -> bool {
-        let bytes = self.bytes_behind(n, n - before);
+        // Those near the end have the rest of the prompt for a tail.
+        let n_tail = Some(lease.n_prompt.saturating_sub(n)).filter(|&n| n <= LOG_ROWS).unwrap_or(0);
+        let bytes = self.bytes_behind(n + n_tail, n - before, n_tail);
         let has_room = self.make_room(bytes, (n - before) as f64);
         if has_room {
             self.set_aside += bytes;
@@ -231,7 +245,7 @@ impl Shelf {
 
     /// Sets memory aside for a point more of a conversation at work, of `n` rows at most, if the end of one is worth it.
     pub fn lease_spare(&mut self, lease: &mut Lease, n: usize) {
-        let bytes = self.bytes_behind(n, n);
+        let bytes = self.bytes_behind(n, n, LOG_ROWS.min(n));
         if self.make_room(bytes, LEAST_END) {
             self.set_aside += bytes;
             lease.spare = bytes;
@@ -241,7 +255,7 @@ impl Shelf {
     /// Keeps another end of a conversation at work, in the memory of its lease for a point more.
     pub fn keep_spare(&mut self, lease: &mut Lease, sequence: &Sequence) {
         let bytes = std::mem::take(&mut lease.spare);
-        if bytes > 0 && sequence.n_past() >= LEAST {
+        if bytes > 0 {
             self.set_aside -= bytes;
             self.put_end(sequence);
         }
@@ -250,7 +264,7 @@ impl Shelf {
     /// Keeps the checkpoints of a sequence at work, and takes them away from it.
     pub fn keep_checkpoints(&mut self, lease: &mut Lease, sequence: &mut Sequence) {
         for point in sequence.take_checkpoints() {
-            if let Some(at) = lease.points.iter().position(|(n, _)| *n == point.n_past()) {
+            if let Some(at) = lease.points.iter().position(|(n, _)| *n == point.n_base()) {
                 let (_, bytes) = lease.points.remove(at);
                 self.set_aside -= bytes;
                 self.keep_at(sequence, point);
@@ -262,25 +276,23 @@ impl Shelf {
     pub fn keep(&mut self, mut lease: Lease, mut sequence: Sequence) {
         self.keep_checkpoints(&mut lease, &mut sequence);
         self.end(&lease);
-        if sequence.n_past() >= LEAST {
-            self.newest = Some(self.put_end(&sequence));
-        }
+        self.newest = self.put_end(&sequence).or(self.newest);
         drop(sequence);
         while self.bytes() > self.most && self.give_up(f64::INFINITY) {}
     }
 
-    fn put_end(&mut self, sequence: &Sequence) -> usize {
-        let id = self.put(sequence.all_rows().clone(), sequence.keep_present());
+    fn put_end(&mut self, sequence: &Sequence) -> Option<usize> {
+        let id = self.put(sequence.all_rows(), sequence.keep_present())?;
         self.points[id].iter_mut().for_each(|point| point.is_end = true);
-        id
+        Some(id)
     }
 
     /// Keeps a sequence that comes from elsewhere, where it is kept too.
     pub fn keep_recalled(&mut self, sequence: &Sequence) {
-        let rows = sequence.all_rows().clone();
-        let bytes = self.bytes_behind(rows.len(), rows.len());
-        if self.make_room(bytes, rows.len() as f64) {
-            let id = self.put(rows, sequence.keep_present());
+        let (n, n_logged) = (sequence.n_past(), sequence.n_logged());
+        if self.make_room(self.bytes_behind(n, n, n_logged), n as f64)
+            && let Some(id) = self.put(sequence.all_rows(), sequence.keep_present())
+        {
             self.points[id].iter_mut().for_each(|point| point.is_saved = true);
         }
     }
@@ -298,7 +310,7 @@ impl Shelf {
                     n_saved = n;
                 } else if (i == 0 || id == end) && n - n_saved >= apart {
                     point.is_saved = true;
-                    let found = Found { point: Some(id), n, ..Found::default() };
+                    let found = Found { point: Some(id), n: n + point.tail.len(), ..Found::default() };
                     return Some(self.sequence(&found, runner));
                 }
             }
@@ -315,7 +327,7 @@ impl Shelf {
     /// Keeps what a sequence was at a checkpoint of it.
     fn keep_at(&mut self, sequence: &Sequence, point: Checkpoint) {
         let rows = sequence.all_rows().slice(0..point.n_past());
-        self.put(rows, sequence.keep_at(point));
+        self.put(&rows, sequence.keep_at(point));
     }
 
     /// Ends a lease of a conversation of which nothing more is kept.
@@ -342,16 +354,17 @@ impl Shelf {
         }
     }
 
-    /// Bytes of a point behind `n` rows at most, of which `n_own` are behind the point before it.
-    fn bytes_behind(&self, n: usize, n_own: usize) -> u64 {
+    /// Bytes of a point of `n` rows at most, of which the last `n_tail` are its tail and `n_own` before these are behind the point
+    /// before it.
+    fn bytes_behind(&self, n: usize, n_own: usize, n_tail: usize) -> u64 {
         let drafts = if self.has_block { DraftMemory::bytes_behind(&self.config, n) } else { 0 };
-        let rows = n_own.saturating_mul(Rows::BYTES);
-        KeptMemory::bytes_behind(&self.config, n).saturating_add(drafts).saturating_add(rows) as u64
+        let rows = n_own.saturating_add(n_tail).saturating_mul(Rows::BYTES);
+        KeptMemory::bytes_behind(&self.config, n, n_tail).saturating_add(drafts).saturating_add(rows) as u64
     }
 
     /// Gives up what is worth less than a point of so many rows, until it has room.
     fn make_room(&mut self, bytes: u64, n_row: f64) -> bool {
-        let worth = self.level + n_row / bytes as f64;
+        let worth = self.level.worth(n_row, bytes);
         while self.bytes() + bytes > self.most {
             if !self.give_up(worth) {
                 return false;
@@ -367,7 +380,7 @@ impl Shelf {
         if worth >= below {
             return false;
         }
-        self.level = self.level.max(worth);
+        self.level.rise(worth);
         self.remove(id);
         true
     }
@@ -406,21 +419,35 @@ impl Shelf {
         }
     }
 
-    /// Puts a point into the tree, behind all of `rows`; returns which it is.
-    fn put(&mut self, rows: Rows, kept: Kept) -> usize {
+    /// Puts a point into the tree, behind all of `rows`; returns which it is. Of few rows there is none.
+    fn put(&mut self, rows: &Rows, mut kept: Kept) -> Option<usize> {
+        let n_base = rows.len() - kept.memory.n_logged();
+        if n_base < LEAST {
+            return None;
+        }
+        let (tail, rows) = (rows.slice(n_base..rows.len()), rows.slice(0..n_base));
         let (mut before, mut n) = (None, 0);
         while let Some((id, point)) = self.behind(before).find(|(_, point)| point.rows.begin(&rows, n)) {
             (before, n) = (Some(id), n + point.rows.len());
         }
         if let Some(id) = before.filter(|_| n == rows.len()) {
             self.touch(id);
-            return id;
+            // The states are the same; of two tails the later one stays, unless less is known of it.
+            let is_more = |point: &Point| {
+                let n_have = if point.kept.memory.tip().is_some() { usize::MAX } else { point.tail.len() };
+                kept.memory.tip().is_some() || tail.len() >= n_have
+            };
+            if let Some(point) = self.points[id].as_mut().filter(|point| is_more(point)) {
+                kept.memory.share_pages(&point.kept.memory);
+                (point.tail, point.kept) = (tail, kept);
+            }
+            return Some(id);
         }
         self.time += 1;
         let (level, used) = (self.level, self.time);
         let rows_behind = rows.slice(n..rows.len());
-        let mut point =
-            Point { before, rows: rows_behind, kept, level, used, is_left: false, is_end: false, is_saved: false };
+        let (is_left, is_end, is_saved) = (false, false, false);
+        let mut point = Point { before, rows: rows_behind, tail, kept, level, used, is_left, is_end, is_saved };
         if let Some(before) = before.and_then(|id| self.points[id].as_ref()) {
             point.kept.memory.share_pages(&before.kept.memory);
         }
@@ -446,7 +473,7 @@ impl Shelf {
             }
         }
         self.points[id] = Some(point);
-        id
+        Some(id)
     }
 
     /// Takes a point out of the tree; those behind it have its rows from now on.
@@ -463,17 +490,17 @@ impl Shelf {
 
 impl Point {
     fn bytes(&self) -> u64 {
-        (self.kept.bytes() + self.rows.len() * Rows::BYTES) as u64
+        (self.kept.bytes() + (self.rows.len() + self.tail.len()) * Rows::BYTES) as u64
     }
 
     /// What it is worth: rows that need not be read, for each byte, above the level of its last use.
     fn worth(&self) -> f64 {
-        let n_row = self.rows.len() as f64;
+        let n_row = (self.rows.len() + self.tail.len()) as f64;
         let n_row = match self.is_end {
             true if self.is_left => n_row / LEFT,
             true => n_row.max(LEAST_END),
             false => n_row,
         };
-        self.level + n_row / self.bytes() as f64
+        self.level.worth(n_row, self.bytes())
     }
 }

@@ -1,11 +1,12 @@
 //! A sequence as bytes, and back: what a conversation is kept as beside the program that holds it.
 //!
 //! ```text
-//! "qwen-edge sequence 3\n"                     another way to write them has another number
+//! "qwen-edge sequence 4\n"                     another way to write them has another number
 //! model and settings                           as in `numerics`
 //! rows                                         u64; for each a key u64, then for each the next position u32, then for each
 //!                                              a byte, 0 for a prompt row and 1 for a written one
-//! memory                                       rows, states and logs, then keys and values, each layer by layer
+//! memory                                       rows; states and logs, layer by layer; the tip: u64, 0 or its values, and so many
+//!                                              f32; then keys and values, layer by layer
 //! the latest checkpoint                        u64: 0 for none, 1 for the one that follows, 2 for one of the present
 //! SHA-256 of all before                        32 bytes
 //! ```
@@ -23,7 +24,7 @@ use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 
 /// What the bytes of a sequence begin with.
-const MAGIC: &[u8] = b"qwen-edge sequence 3\n";
+const MAGIC: &[u8] = b"qwen-edge sequence 4\n";
 
 /// Bytes of a hash.
 const HASH: usize = 32;
@@ -38,7 +39,7 @@ const PRESENT: [u8; 8] = 2u64.to_le_bytes();
 #[non_exhaustive]
 pub enum SnapshotError {
     /// They are something else, or of another version.
-    #[error("no sequence of this version: expected it to begin with \"qwen-edge sequence 3\"")]
+    #[error("no sequence of this version: expected it to begin with \"qwen-edge sequence 4\"")]
     Magic,
     /// Another model wrote it.
     #[error("the sequence is of another model, or of the model's file before it was changed")]

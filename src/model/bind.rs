@@ -71,6 +71,32 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Bind<'g, S> {
         Ok(Weight::new(stored, format, rows, cols))
     }
 
+    /// A matrix of floats, which stays in the file.
+    ///
+    /// # Errors
+    /// As [`Bind::matrix`], and if it is quantised.
+    pub fn floats(&self, name: &str, rows: usize, cols: usize) -> Result<Weight, Error> {
+        let weight = self.matrix(name, rows, cols)?;
+        if weight.format().is_float() {
+            return Ok(weight);
+        }
+        Err(Error::TensorType {
+            name: name.into(),
+            found: format!("{}, which is too coarse for this one", weight.format()),
+        })
+    }
+
+    /// As many matrices as there are, one behind the other in one tensor `[n, rows, cols]`.
+    ///
+    /// # Errors
+    /// As [`Bind::matrix`].
+    pub fn matrices(&self, name: &str, n: usize, rows: usize, cols: usize) -> Result<Vec<Weight>, Error> {
+        let (found, format) = self.take(name, &[n, rows, cols])?;
+        let stored = self.gguf.stored(found.tensor.name).expect("found above");
+        let all = Weight::new(stored, format, n * rows, cols);
+        Ok((0..n).map(|i| all.slice_rows(i * rows..(i + 1) * rows)).collect())
+    }
+
     /// A small tensor, decoded.
     ///
     /// # Errors

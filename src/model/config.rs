@@ -1,12 +1,13 @@
-//! Hyper-parameters of a `qwen35` model, read from the file's keys and checked against each other.
+//! Hyper-parameters of a `qwen35` or `qwen35moe` model, read from the file's keys and checked against each other.
 //!
-//! | field | GGUF key (`qwen35.` …) | Hugging Face name |
+//! | field | GGUF key (`qwen35.` or `qwen35moe.` …) | Hugging Face name |
 //! |---|---|---|
 //! | `n_layer` | `block_count` less the blocks behind the trunk | `num_hidden_layers` |
 //! | `n_mtp` | `nextn_predict_layers`, and the tensors that are there | `mtp_num_hidden_layers` |
 //! | `n_ctx_train` | `context_length` | `max_position_embeddings` |
 //! | `n_embd` | `embedding_length` | `hidden_size` |
-//! | `n_ff` | `feed_forward_length` | `intermediate_size` |
+//! | `n_ff` | `feed_forward_length`; with experts `expert_shared_feed_forward_length` | `intermediate_size`, `shared_expert_intermediate_size` |
+//! | `experts` | `expert_count`, `expert_used_count`, `expert_feed_forward_length`, `expert_weights_scale` | `num_experts`, `num_experts_per_tok`, `moe_intermediate_size` |
 //! | `n_head`, `n_head_kv` | `attention.head_count`, `attention.head_count_kv` | `num_attention_heads`, `num_key_value_heads` |
 //! | `head_dim` | `attention.key_length` = `attention.value_length` | `head_dim` |
 //! | `rms_eps` | `attention.layer_norm_rms_epsilon` | `rms_norm_eps` |
@@ -28,8 +29,11 @@ use super::{Error, FileKind};
 use crate::gguf::{Gguf, Note, Value};
 use kernels::activations::Forms;
 
-/// The architecture name this program runs.
-pub const ARCHITECTURE: &str = "qwen35";
+/// The architectures this program runs: the dense one, and that with experts in its feed-forwards.
+pub const ARCHITECTURES: [&str; 2] = [DENSE, SPARSE];
+
+const DENSE: &str = "qwen35";
+const SPARSE: &str = "qwen35moe";
 
 /// Sizes beyond these are a broken file: they keep every product of two of them inside 64 bits with room to spare.
 const MAX_DIM: u64 = 1 << 24;
@@ -52,6 +56,19 @@ pub enum ValueHeads {
     Grouped,
 }
 
+/// The experts of a sparse feed-forward.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct ExpertConfig {
+    /// How many a layer has.
+    pub n_expert: usize,
+    /// How many of them a row is given to.
+    pub n_used: usize,
+    /// Inner width of each.
+    pub n_ff: usize,
+    /// What their weights are multiplied with once they add up to 1.
+    pub scale: f32,
+}
+
 /// Hyper-parameters; every size is in values unless its name says otherwise.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -63,8 +80,10 @@ pub struct Config {
     pub n_ctx_train: usize,
     /// Width of the residual stream.
     pub n_embd: usize,
-    /// Inner width of the feed-forward.
+    /// Inner width of the feed-forward; where there are experts, of the one that all rows share.
     pub n_ff: usize,
+    /// The experts, of a sparse model.
+    pub experts: Option<ExpertConfig>,
     /// Query heads of an attention layer.
     pub n_head: usize,
     /// Key/value heads of an attention layer; query head `a` uses KV head `a / (n_head / n_head_kv)`.
@@ -140,20 +159,20 @@ impl Config {
             return Err(Error::NotAModel(kind));
         }
         let architecture = gguf.string("general.architecture")?.unwrap_or_default();
-        if architecture != ARCHITECTURE {
+        if !ARCHITECTURES.contains(&architecture) {
             return Err(Error::Architecture { found: architecture.to_owned() });
         }
         if gguf.n_tensors() == 0 {
             return Err(Error::NoTensors);
         }
-        let keys = Keys { gguf };
+        let keys = Keys { gguf, architecture };
 
         let mut notes = Vec::new();
         let (n_head_kv, by_heads) = keys.heads_of_keys_and_values()?;
         let layers = |n| keys.layers(n, by_heads.as_deref());
-        let n_block = (&*Keys::full("block_count"), keys.dim("block_count")?);
+        let n_block = (&*keys.full("block_count"), keys.dim("block_count")?);
         let Blocks { n_layer, n_mtp } =
-            Blocks::count(gguf, n_block, &Keys::full("nextn_predict_layers"), layers, &mut notes)?;
+            Blocks::count(gguf, n_block, &keys.full("nextn_predict_layers"), layers, &mut notes)?;
         let layers = layers(n_layer)?;
 
         let n_embd = keys.dim("embedding_length")?;
@@ -182,12 +201,14 @@ impl Config {
         if !(rms_eps > 0.0 && rms_eps < 1.0) {
             return Err(keys.wrong("attention.layer_norm_rms_epsilon", "a small positive number", rms_eps));
         }
+        let is_sparse = architecture == SPARSE;
         let config = Config {
             layers,
             n_mtp,
             n_ctx_train: keys.dim("context_length")?,
             n_embd,
-            n_ff: keys.dim("feed_forward_length")?,
+            n_ff: keys.dim(if is_sparse { "expert_shared_feed_forward_length" } else { "feed_forward_length" })?,
+            experts: if is_sparse { Some(keys.experts()?) } else { None },
             n_head,
             n_head_kv,
             head_dim,
@@ -208,9 +229,14 @@ impl Config {
         Ok(config)
     }
 
-    /// Whether models of this size think before they answer unless told otherwise: as published, the 4B and 9B do.
+    /// Whether the model is one of the larger ones, which are published with other settings than 0.8B and 2B.
+    pub fn is_large(&self) -> bool {
+        self.n_embd > 2048 || self.experts.is_some()
+    }
+
+    /// Whether models of this size think before they answer unless told otherwise: as published, those from 4B on do.
     pub fn thinks_by_default(&self) -> bool {
-        self.n_embd > 2048
+        self.is_large()
     }
 
     /// Depth of the trunk.
@@ -272,35 +298,38 @@ impl Config {
 fn forms(gguf: &Gguf, n_layer: usize) -> Forms {
     let untied = gguf.tensor("output.weight").is_some();
     let decoded = |name: &str| {
-        ["ssm_alpha.weight", "ssm_beta.weight", "ssm_conv1d.weight"].iter().any(|end| name.ends_with(end))
+        ["ssm_alpha.weight", "ssm_beta.weight", "ssm_conv1d.weight", "ffn_gate_inp_shexp.weight"]
+            .iter()
+            .any(|end| name.ends_with(end))
             || untied && name == "token_embd.weight"
             || Role::of(name, n_layer) == Role::Vision
     };
-    let matrices = gguf.tensors().filter(|tensor| tensor.shape.len() == 2 && !decoded(tensor.name));
+    let matrices = gguf.tensors().filter(|tensor| tensor.shape.len() >= 2 && !decoded(tensor.name));
     Forms::of(matrices.filter_map(|tensor| tensor.ty.format()))
 }
 
 /// Reads keys below the architecture's prefix.
 struct Keys<'a> {
     gguf: &'a Gguf,
+    architecture: &'a str,
 }
 
 impl Keys<'_> {
-    fn full(key: &str) -> String {
-        format!("{ARCHITECTURE}.{key}")
+    fn full(&self, key: &str) -> String {
+        format!("{}.{key}", self.architecture)
     }
 
     fn missing(&self, key: &str) -> Error {
-        Error::MissingKey { key: Self::full(key) }
+        Error::MissingKey { key: self.full(key) }
     }
 
     fn wrong(&self, key: &str, expected: impl Into<String>, found: impl ToString) -> Error {
-        Error::Key { key: Self::full(key), expected: expected.into(), found: found.to_string() }
+        Error::Key { key: self.full(key), expected: expected.into(), found: found.to_string() }
     }
 
     /// A size that may be absent. Uniform per-layer arrays count as their value.
     fn optional(&self, key: &str) -> Result<Option<usize>, Error> {
-        let full = Self::full(key);
+        let full = self.full(key);
         let Some(value) = self.gguf.uniform_uint(&full)? else { return Ok(None) };
         if value > MAX_DIM {
             return Err(self.wrong(key, format!("at most {MAX_DIM}"), value));
@@ -317,15 +346,31 @@ impl Keys<'_> {
         }
     }
 
+    fn experts(&self) -> Result<ExpertConfig, Error> {
+        let (n_expert, n_used) = (self.dim("expert_count")?, self.dim("expert_used_count")?);
+        if n_used > n_expert {
+            return Err(self.wrong("expert_used_count", format!("at most the {n_expert} experts there are"), n_used));
+        }
+        let gating = self.optional("expert_gating_func")?.unwrap_or(1);
+        if gating > 1 {
+            return Err(self.wrong("expert_gating_func", "1, the softmax over all experts", gating));
+        }
+        let scale = self.float("expert_weights_scale")?.filter(|&scale| scale != 0.0).unwrap_or(1.0);
+        if !scale.is_finite() {
+            return Err(self.wrong("expert_weights_scale", "a number", scale));
+        }
+        Ok(ExpertConfig { n_expert, n_used, n_ff: self.dim("expert_feed_forward_length")?, scale })
+    }
+
     fn float(&self, key: &str) -> Result<Option<f32>, Error> {
-        Ok(self.gguf.float(&Self::full(key))?.map(|v| v as f32))
+        Ok(self.gguf.float(&self.full(key))?.map(|v| v as f32))
     }
 
     /// The KV heads of an attention layer; and for each layer whether it is one, where the key tells them apart: DeltaNet
     /// layers have no KV heads.
     fn heads_of_keys_and_values(&self) -> Result<(usize, Option<Vec<LayerKind>>), Error> {
         let key = "attention.head_count_kv";
-        let full = Self::full(key);
+        let full = self.full(key);
         let Some(value @ Value::Array(_)) = self.gguf.get(&full) else { return Ok((self.dim(key)?, None)) };
         let heads = self.gguf.uints(&full)?.unwrap_or_default();
         let Some(&n_head) = heads.iter().find(|&&n| n > 0) else {
@@ -345,7 +390,7 @@ impl Keys<'_> {
     /// the decay by Ollama's name, is by a converter that says so when it puts value heads in tiles.
     fn value_heads(&self, by_layer: bool) -> Result<ValueHeads, Error> {
         let ollama = || by_layer && self.gguf.tensors().any(|tensor| tensor.name.ends_with(".ssm_dt"));
-        Ok(match self.gguf.boolean(&Self::full("ssm.v_head_reordered"))? {
+        Ok(match self.gguf.boolean(&self.full("ssm.v_head_reordered"))? {
             Some(true) => ValueHeads::Tiled,
             Some(false) => ValueHeads::Grouped,
             None if ollama() => ValueHeads::Grouped,
@@ -366,7 +411,7 @@ impl Keys<'_> {
         }
         let kind = |recurrent| if recurrent { LayerKind::DeltaNet } else { LayerKind::Attention };
         let key = "attention.recurrent_layers";
-        if let Some(recurrent) = self.gguf.bools(&Self::full(key))? {
+        if let Some(recurrent) = self.gguf.bools(&self.full(key))? {
             if recurrent.len() < n_layer {
                 return Err(self.wrong(
                     key,
@@ -394,8 +439,8 @@ impl Keys<'_> {
         }
         // Ollama's converter writes the list under three names.
         let names = ["rope.dimension_sections", "rope.mrope_section", "mrope_sections"];
-        let key = names.into_iter().find(|key| self.gguf.get(&Self::full(key)).is_some()).unwrap_or(names[0]);
-        let sections = match self.gguf.i32s(&Self::full(key))? {
+        let key = names.into_iter().find(|key| self.gguf.get(&self.full(key)).is_some()).unwrap_or(names[0]);
+        let sections = match self.gguf.i32s(&self.full(key))? {
             // Without sections every pair follows the text position.
             None => [n_rot / 2, 0, 0],
             Some(values) if values.len() >= 3 && values.iter().all(|&v| v >= 0 && v as usize <= n_rot) => {
@@ -406,7 +451,7 @@ impl Keys<'_> {
             }
         };
         let key = "rope.mrope_interleaved";
-        if self.gguf.boolean(&Self::full(key))? == Some(false) && sections[1..] != [0, 0] {
+        if self.gguf.boolean(&self.full(key))? == Some(false) && sections[1..] != [0, 0] {
             return Err(self.wrong(key, "true: the pairs of this model's sections take turns", false));
         }
         Ok(RopeConfig { n_rot, freq_base, sections, yarn: self.yarn()? })
@@ -414,7 +459,7 @@ impl Keys<'_> {
 
     fn yarn(&self) -> Result<Option<YarnConfig>, Error> {
         let key = "rope.scaling.type";
-        match self.gguf.string(&Self::full(key))? {
+        match self.gguf.string(&self.full(key))? {
             None | Some("none" | "default") => return Ok(None),
             Some("yarn") => {}
             Some(other) => return Err(self.wrong(key, "\"yarn\" or \"none\"", format!("{other:?}"))),

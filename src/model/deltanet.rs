@@ -18,11 +18,12 @@ pub(super) struct Remembered<'a> {
     pub state: &'a mut Arc<State>,
     /// The rows that are not in the state yet.
     pub log: &'a mut Log,
-    /// Takes the rows of this pass if they are few, and then changes places with `log`.
+    /// Takes the rows of this pass that are logged, if any are, and then changes places with `log`.
     pub spare: &'a mut Log,
     /// Rows of the span before which the state is kept.
     pub checkpoint_at: &'a [usize],
-    /// For each of these the states of the layers before this one, which this one's joins.
+    /// For each of these the states of the layers before this one, which this one's joins; not for the last if all rows behind it
+    /// are logged: the state is left as it was there.
     pub kept: &'a mut Vec<Vec<State>>,
 }
 
@@ -84,8 +85,8 @@ impl Mix<'_> {
         let mut kept: Vec<Vec<State>> = memories.iter().map(|_| Vec::new()).collect();
         for turn in 0..turns {
             self.convolve(memories, turn, qkv);
-            for (memory, kept) in memories.iter().zip(&mut kept) {
-                if turn < memory.checkpoint_at.len() {
+            for ((span, memory), kept) in self.spans.iter().zip(&*memories).zip(&mut kept) {
+                if turn < memory.checkpoint_at.len().saturating_sub(usize::from(span.to_log > 0)) {
                     kept.push(State { conv: memory.state.conv.clone(), s: Vec::new() });
                 }
             }
@@ -100,17 +101,18 @@ impl Mix<'_> {
             }
         }
         for (span, memory) in self.spans.iter().zip(memories) {
-            if span.logged {
+            if span.to_log > 0 {
                 std::mem::swap(memory.log, memory.spare);
             }
         }
     }
 
-    /// The stretch of a span's rows whose turn it is; empty where they are all through.
-    fn stretch(span: &Span, memory: &Remembered<'_>, turn: usize) -> Range<usize> {
+    /// The stretch of a span's rows whose turn it is, and whether they are logged; empty where all are through.
+    fn stretch(span: &Span, memory: &Remembered<'_>, turn: usize) -> (Range<usize>, bool) {
         let cut = |i: usize| memory.checkpoint_at.get(i).copied().unwrap_or(span.n);
-        let start = if turn == 0 { 0 } else { cut(turn - 1) };
-        start..cut(turn)
+        let stretch = if turn == 0 { 0 } else { cut(turn - 1) }..cut(turn);
+        let is_logged = span.to_log > 0 && stretch.end == span.n && !stretch.is_empty();
+        (stretch, is_logged)
     }
 
     /// Convolution and SiLU of a stretch of each span, in place.
@@ -121,12 +123,13 @@ impl Mix<'_> {
         let mut rest = &mut qkv[..];
         for (span, memory) in spans.iter().zip(memories) {
             let own = rest.split_off_mut(..span.n * channels).expect("rows of every span");
-            let stretch = Self::stretch(span, memory, turn);
+            let (stretch, is_logged) = Self::stretch(span, memory, turn);
             let x = Tile::new(&mut own[stretch.start * channels..stretch.end * channels], channels);
             let folded = if turn == 0 { span.n_logged } else { 0 };
             let logged = Rows::new(&memory.log.qkv, folded, channels, channels);
-            let mut spare = span.logged.then(|| {
-                Tile::new(&mut memory.spare.qkv[..span.n * channels], channels).into_blocks(usize::MAX, CONV_BLOCK)
+            let mut spare = is_logged.then(|| {
+                let rows = &mut memory.spare.qkv[..span.to_log * channels];
+                Tile::new(rows, channels).into_blocks(usize::MAX, CONV_BLOCK)
             });
             let State { conv, .. } = Arc::get_mut(memory.state).expect("made its own");
             for ((_, cols, x), history) in x.into_blocks(usize::MAX, CONV_BLOCK).zip(conv.chunks_mut(unit)) {
@@ -156,12 +159,13 @@ impl Mix<'_> {
             let (alpha, beta) = alpha_beta.split_at_mut(n_v_head);
             kernels.delta_gates(alpha, beta, &w.ssm_a, &w.ssm_dt);
         });
-        for (span, memory) in spans.iter().zip(memories).filter(|(span, _)| span.logged) {
-            let rows = qkv[span.values(channels)].chunks(channels);
+        for (span, memory) in spans.iter().zip(memories).filter(|(span, _)| span.to_log > 0) {
+            let first = span.n - span.to_log;
+            let rows = qkv[span.values(channels)].chunks(channels).skip(first);
             for (k, row) in memory.spare.k.chunks_mut(key_dim).zip(rows) {
                 k.copy_from_slice(&row[key_dim..2 * key_dim]);
             }
-            let rows = alpha_beta[span.values(2 * n_v_head)].chunks(2 * n_v_head);
+            let rows = alpha_beta[span.values(2 * n_v_head)].chunks(2 * n_v_head).skip(first);
             for (g, row) in memory.spare.g.chunks_mut(n_v_head).zip(rows) {
                 g.copy_from_slice(&row[..n_v_head]);
             }
@@ -176,13 +180,12 @@ impl Mix<'_> {
         let mut rest = o;
         for (span, memory) in spans.iter().zip(memories) {
             let own = rest.split_off_mut(..span.n * value_dim).expect("rows of every span");
-            let stretch = Self::stretch(span, memory, turn);
+            let (stretch, is_logged) = Self::stretch(span, memory, turn);
             let o = Tile::new(&mut own[stretch.start * value_dim..stretch.end * value_dim], value_dim);
             let folded = if turn == 0 { span.n_logged } else { 0 };
             let (first, Remembered { state, log, spare, .. }) = (span.start + stretch.start, memory);
-            let mut spare = span
-                .logged
-                .then(|| Tile::new(&mut spare.u[..span.n * value_dim], value_dim).into_blocks(usize::MAX, cols));
+            let mut spare = is_logged
+                .then(|| Tile::new(&mut spare.u[..span.to_log * value_dim], value_dim).into_blocks(usize::MAX, cols));
             let State { s, .. } = Arc::get_mut(state).expect("made its own");
             for ((_, cols, o), s) in o.into_blocks(usize::MAX, cols).zip(s.chunks_mut(unit)) {
                 let u = spare.as_mut().and_then(Iterator::next).map(|(_, _, u)| u);

@@ -7,9 +7,6 @@ use super::{Config, Error};
 use crate::gguf::{Gguf, Tensor};
 use kernels::activations::Forms;
 
-/// The architecture that both files must say.
-const ARCHITECTURE: &str = "qwen35";
-
 /// A file that has a block for a model.
 pub struct DraftFile<'g> {
     gguf: &'g Gguf,
@@ -26,7 +23,7 @@ impl<'g> DraftFile<'g> {
     /// of an unsupported type.
     pub fn new(gguf: &'g Gguf, trunk: &Gguf, config: &Config) -> Result<DraftFile<'g>, Error> {
         let architecture = gguf.string("general.architecture")?.unwrap_or_default();
-        if architecture != ARCHITECTURE {
+        if trunk.string("general.architecture")? != Some(architecture) {
             return Err(Error::Architecture { found: architecture.to_owned() });
         }
         let tokens = "tokenizer.ggml.tokens";

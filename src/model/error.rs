@@ -11,7 +11,9 @@ pub enum Error {
     #[error(transparent)]
     Gguf(#[from] gguf::Error),
     /// Another architecture.
-    #[error("architecture {found:?} is not supported; supported: \"qwen35\" (Qwen3.5 0.8B, 2B, 4B, 9B)")]
+    #[error(
+        "architecture {found:?} is not supported; supported: \"qwen35\" (Qwen3.5 0.8B to 27B) and \"qwen35moe\" (35B-A3B and its kind)"
+    )]
     Architecture {
         /// The value of `general.architecture`.
         found: String,

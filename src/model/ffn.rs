@@ -1,12 +1,20 @@
 //! The gated feed-forward (`MODEL.md` §8): `W_down( silu(W_gate x) ⊙ W_up x )`.
 
+use super::experts;
 use super::pass::LayerPass;
-use super::weights::Ffn;
+use super::weights::{FeedForward, Ffn};
 use crate::compute::batch::{Exactness, products, strip};
 use crate::compute::team::{Grid, Phase};
 
 /// Computes the feed-forward of the normalised rows `pass.h` into `pass.out`.
-pub(super) fn forward(w: &Ffn, pass: &mut LayerPass<'_>) {
+pub(super) fn forward(w: &FeedForward, pass: &mut LayerPass<'_>) {
+    match w {
+        FeedForward::Dense(w) => dense(w, pass),
+        FeedForward::Experts(w) => experts::forward(w, pass),
+    }
+}
+
+fn dense(w: &Ffn, pass: &mut LayerPass<'_>) {
     let kernels = pass.compute.kernels;
     let n_ff = w.ffn_gate.rows();
     let width = strip(n_ff, pass.compute.team.threads());
@@ -16,17 +24,14 @@ pub(super) fn forward(w: &Ffn, pass: &mut LayerPass<'_>) {
     let (gate, up) = (&mut pass.wide.x[..n * n_ff], &mut pass.up[..n * n_ff]);
     // Gate and up of the same rows go together: their product is taken while both are in cache.
     pass.compute.team.enter(Phase::Products);
-    pass.compute.team.twins_with(
-        Grid::strips(gate, n_ff, width),
-        Grid::strips(up, n_ff, width),
-        |arena, cols, mut gate, mut up| {
-            x.multiply(kernels, arena, ffn_gate.slice_rows(cols.clone()), Exactness::Plain, &mut gate);
-            x.multiply(kernels, arena, ffn_up.slice_rows(cols), Exactness::Plain, &mut up);
-            for r in 0..gate.rows() {
-                kernels.silu_mul(gate.row_mut(r), up.row(r));
-            }
-        },
-    );
+    let twins = [(Grid::strips(gate, n_ff, width), Grid::strips(up, n_ff, width))];
+    pass.compute.team.twins_with(&twins, |arena, _, cols, mut gate, mut up| {
+        x.multiply(kernels, arena, ffn_gate.slice_rows(cols.clone()), Exactness::Plain, &mut gate);
+        x.multiply(kernels, arena, ffn_up.slice_rows(cols), Exactness::Plain, &mut up);
+        for r in 0..gate.rows() {
+            kernels.silu_mul(gate.row_mut(r), up.row(r));
+        }
+    });
     pass.compute.team.enter(Phase::Other);
     pass.wide.fill(pass.compute, |_, _| {});
     let down = (w.ffn_down.matrix(), Exactness::Plain, &mut *pass.out);

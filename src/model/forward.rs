@@ -26,15 +26,16 @@ pub struct Part<'a> {
     /// Of so many of them, the last ones, the hidden states behind the trunk are wanted, for the block behind it. They are computed as
     /// the rows are: their bits are not those of the outputs.
     pub trail: usize,
-    /// Rows before which the states are kept, ascending; none is 0 or past the end. The rows of such a part are committed at
-    /// once, however few.
+    /// Rows before which the states are kept, ascending; none is 0 or past the end. The rows before the last of them are committed
+    /// at once, however few.
     pub checkpoint_at: &'a [usize],
 }
 
 impl Part<'_> {
-    /// Whether its rows go to the logs, and not to the states.
-    fn is_logged(&self) -> bool {
-        self.rows.len() <= LOG_ROWS && self.checkpoint_at.is_empty()
+    /// Its last rows, as many of them as go to the logs and not to the states.
+    fn n_logged(&self) -> usize {
+        let n = self.rows.len() - self.checkpoint_at.last().copied().unwrap_or(0);
+        if n <= LOG_ROWS { n } else { 0 }
     }
 }
 
@@ -147,10 +148,14 @@ impl Forward<'_> {
             }
         }
         for ((part, passed), kept) in parts.iter_mut().zip(&mut passed).zip(kept) {
-            let n_past = part.memory.n_past();
+            let (n_past, n_logged) = (part.memory.n_past(), part.n_logged());
+            part.memory.went_on(part.rows.len(), n_logged);
             let checkpoints = part.checkpoint_at.iter().zip(kept);
             passed.checkpoints = checkpoints.map(|(at, states)| Checkpoint::committed(n_past + at, states)).collect();
-            part.memory.went_on(part.rows.len(), part.is_logged());
+            // What the states are left as behind it need not be copied.
+            if let Some(last) = passed.checkpoints.last_mut().filter(|_| n_logged > 0) {
+                *last = part.memory.checkpoint_base();
+            }
         }
         passed
     }
@@ -221,9 +226,9 @@ impl Layout {
             let Part { memory, rows, way, want, .. } = &parts[i];
             let n = rows.len();
             assert!(n > 0 && *want <= n, "{want} outputs of {n} rows");
-            let (start, logged) = (counts.total(), parts[i].is_logged());
+            let (start, to_log) = (counts.total(), parts[i].n_logged());
             let (n_past, n_logged) = (memory.n_past(), memory.n_logged());
-            spans.push(Span { way: *way, start, n, n_past, n_logged, logged });
+            spans.push(Span { way: *way, start, n, n_past, n_logged, to_log });
             match way {
                 Way::Prompt => counts.prompt += n,
                 Way::Written => counts.written += n,

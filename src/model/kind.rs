@@ -1,6 +1,6 @@
 //! What a sound GGUF file is when it is not a model: files that lie beside models and are taken for one.
 
-use super::config::ARCHITECTURE;
+use super::config::ARCHITECTURES;
 use crate::gguf::Gguf;
 
 /// What a GGUF file holds.
@@ -43,9 +43,9 @@ impl FileKind {
             _ if any(".lora_a") && !begins("token_embd.weight") || !text("adapter.type").is_empty() => FileKind::Lora,
             _ if any(".in_sum2") => FileKind::ImportanceMatrix,
             _ if gguf.n_tensors() == 0 && gguf.get("tokenizer.ggml.tokens").is_some() => FileKind::Vocabulary,
-            ARCHITECTURE if !begins("blk.0.") && any(".nextn.eh_proj.weight") => FileKind::DraftBlock,
-            ARCHITECTURE => FileKind::Model,
-            _ => FileKind::OtherArchitecture,
+            other if !ARCHITECTURES.contains(&other) => FileKind::OtherArchitecture,
+            _ if !begins("blk.0.") && any(".nextn.eh_proj.weight") => FileKind::DraftBlock,
+            _ => FileKind::Model,
         }
     }
 

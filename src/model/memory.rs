@@ -1,7 +1,7 @@
 //! What a model remembers of one sequence, layer by layer: pages of keys and values, states, and the log of the last pass.
 
 use super::pages::{PagePool, PageTable, PoolId};
-use super::state::{LOG_ROWS, Log, State};
+use super::state::{LOG_ROWS, Log, LogRows, State};
 use super::{Config, LayerKind};
 use std::io;
 use std::ops::Range;
@@ -24,7 +24,12 @@ pub struct Memory {
     n_past: usize,
     /// Of these the last ones, which are in the logs and not in the states.
     n_logged: usize,
+    tip: Option<Tip>,
 }
+
+/// The output of the trunk behind the last row of a sequence, after the final norm `[n_embd]`: the head alone is left to be
+/// computed for what comes next.
+pub type Tip = Arc<[f32]>;
 
 /// What the DeltaNet layers remember behind some row, to go back to; keys and values stay with the sequence.
 #[derive(Clone)]
@@ -32,7 +37,8 @@ pub struct Checkpoint {
     n_past: usize,
     n_logged: usize,
     /// In the order of the layers, with the rows of the log.
-    states: Vec<(Arc<State>, Vec<f32>)>,
+    states: Vec<(Arc<State>, LogRows)>,
+    tip: Option<Tip>,
 }
 
 impl Checkpoint {
@@ -41,12 +47,35 @@ impl Checkpoint {
         self.n_past
     }
 
+    /// Of these, rows that are in the states: those behind them can be taken back.
+    pub fn n_base(&self) -> usize {
+        self.n_past - self.n_logged
+    }
+
+    /// What is behind the last of these rows, if that was kept.
+    pub fn tip(&self) -> Option<&Tip> {
+        self.tip.as_ref()
+    }
+
+    /// Takes rows back until there are no more than `n_past`, which its states have.
+    ///
+    /// # Panics
+    /// If they have more.
+    pub fn cut(&mut self, n_past: usize) {
+        if n_past < self.n_past {
+            let n_logged = n_past.checked_sub(self.n_base()).expect("rows behind the states");
+            self.states.iter_mut().for_each(|(_, log)| log.truncate(self.n_logged, n_logged));
+            (self.n_past, self.n_logged, self.tip) = (n_past, n_logged, None);
+        }
+    }
+
     /// Writes it, for [`Checkpoint::read`].
     pub fn write(&self, out: &mut impl io::Write) -> io::Result<()> {
         for n in [self.n_past, self.n_logged] {
             out.write_all(&(n as u64).to_le_bytes())?;
         }
-        self.states.iter().try_for_each(|(state, log)| write_state(state, [&log[..]], out))
+        self.states.iter().try_for_each(|(state, log)| write_state(state, log.values(), out))?;
+        write_tip(self.tip.as_ref(), out)
     }
 
     /// Takes from `bytes` what [`Checkpoint::write`] has written of the same model; `None` if it is not that.
@@ -58,23 +87,25 @@ impl Checkpoint {
         }
         let mut states = Vec::new();
         for _ in 0..config.n_deltanet() {
-            let (mut state, mut log) = (State::new(config), vec![0.0; Log::len(config, n_logged)]);
-            read_state(&mut state, [&mut log[..]], bytes)?;
+            let (mut state, mut log) = (State::new(config), LogRows::new(config, n_logged));
+            read_state(&mut state, log.values_mut(), bytes)?;
             states.push((Arc::new(state), log));
         }
-        Some(Checkpoint { n_past, n_logged, states })
+        Some(Checkpoint { n_past, n_logged, states, tip: read_tip(config, bytes)? })
     }
 
     /// Of the states behind `n_past` rows, all of them committed, in the order of the layers.
     pub(super) fn committed(n_past: usize, states: Vec<State>) -> Checkpoint {
-        let states = states.into_iter().map(|state| (Arc::new(state), Vec::new())).collect();
-        Checkpoint { n_past, n_logged: 0, states }
+        let states = states.into_iter().map(|state| (Arc::new(state), LogRows::default())).collect();
+        Checkpoint { n_past, n_logged: 0, states, tip: None }
     }
 
     /// Bytes of it.
     fn bytes(&self) -> usize {
-        let values = |values: &[f32]| size_of_val(values);
-        self.states.iter().map(|(state, log)| state.values().map(values).iter().sum::<usize>() + values(log)).sum()
+        let of_layer = |(state, log): &(Arc<State>, LogRows)| {
+            state.values().into_iter().chain(log.values()).map(size_of_val).sum::<usize>()
+        };
+        self.states.iter().map(of_layer).sum::<usize>() + self.tip.as_deref().map_or(0, size_of_val)
     }
 }
 
@@ -98,14 +129,21 @@ impl KeptMemory {
         self.point.n_logged
     }
 
+    /// What is behind the last of these rows, if that was kept.
+    pub fn tip(&self) -> Option<&Tip> {
+        self.point.tip()
+    }
+
     /// Bytes of it, but for the pages.
     pub fn bytes(&self) -> usize {
         self.point.bytes() + self.tables.iter().map(PageTable::bytes).sum::<usize>()
     }
 
-    /// Bytes of one behind `n` rows that are all in the states, but for the pages.
-    pub fn bytes_behind(config: &Config, n: usize) -> usize {
-        Memory::state_bytes(config).saturating_add(PageTable::bytes_of(n).saturating_mul(config.n_attention()))
+    /// Bytes of one behind `n` rows of which the last `n_logged` are not in the states, but for the pages.
+    pub fn bytes_behind(config: &Config, n: usize, n_logged: usize) -> usize {
+        let logs = Log::len(config, n_logged).saturating_mul(4).saturating_mul(config.n_deltanet());
+        let tables = PageTable::bytes_of(n).saturating_mul(config.n_attention());
+        [logs, tables, tip_bytes(config)].into_iter().fold(Memory::state_bytes(config), usize::saturating_add)
     }
 
     /// Pages that nobody else holds.
@@ -113,10 +151,10 @@ impl KeptMemory {
         self.tables.iter().map(PageTable::n_own).sum()
     }
 
-    /// Holds the pages of another instead of its own as far as they are whole: that one has the same rows at its beginning,
-    /// computed in the same ways.
+    /// Holds the pages of another instead of its own as far as they are whole: the states of the two have the same rows at their
+    /// beginning, computed in the same ways.
     pub fn share_pages(&mut self, other: &KeptMemory) {
-        let n = other.n_past().min(self.n_past());
+        let n = other.point.n_base().min(self.point.n_base());
         self.tables.iter_mut().zip(&other.tables).for_each(|(own, other)| own.share(other, n));
     }
 
@@ -135,7 +173,8 @@ impl KeptMemory {
             }
         };
         let layers = config.layers.iter().map(layer).collect();
-        Memory { layers, pool: self.pool.clone(), n_past: self.point.n_past, n_logged: self.point.n_logged }
+        let &Checkpoint { n_past, n_logged, ref tip, .. } = &self.point;
+        Memory { layers, pool: self.pool.clone(), n_past, n_logged, tip: tip.clone() }
     }
 }
 
@@ -146,12 +185,14 @@ impl Memory {
             LayerKind::Attention => LayerMemory::Attention(PageTable::default()),
             LayerKind::DeltaNet => LayerMemory::DeltaNet(Arc::new(State::new(config)), Log::new(config)),
         };
-        Memory { layers: config.layers.iter().map(layer).collect(), pool: pool.id(), n_past: 0, n_logged: 0 }
+        Memory { layers: config.layers.iter().map(layer).collect(), pool: pool.id(), n_past: 0, n_logged: 0, tip: None }
     }
 
-    /// Bytes of the states of a sequence, and of its logs; sizes beyond the address space count as all of it.
+    /// Bytes of the states of a sequence, of its logs, and of what is behind its last row; sizes beyond the address space count as
+    /// all of it.
     pub fn bytes(config: &Config) -> usize {
-        State::bytes(config).saturating_add(Log::bytes(config)).saturating_mul(config.n_deltanet())
+        let layer = State::bytes(config).saturating_add(Log::bytes(config));
+        layer.saturating_mul(config.n_deltanet()).saturating_add(tip_bytes(config))
     }
 
     /// Bytes of a checkpoint at most; sizes beyond the address space count as all of it.
@@ -185,23 +226,42 @@ impl Memory {
             LayerMemory::Attention(table) => LayerMemory::Attention(table.clone()),
             LayerMemory::DeltaNet(state, log) => LayerMemory::DeltaNet(state.clone(), log.fork(self.n_logged)),
         };
-        Memory { layers: self.layers.iter().map(layer).collect(), pool: self.pool.clone(), ..*self }
+        let layers = self.layers.iter().map(layer).collect();
+        let &Memory { n_past, n_logged, .. } = self;
+        Memory { layers, pool: self.pool.clone(), n_past, n_logged, tip: self.tip.clone() }
+    }
+
+    /// What is behind its last row, if that was kept.
+    pub fn tip(&self) -> Option<&Tip> {
+        self.tip.as_ref()
+    }
+
+    /// Keeps what is behind its last row, until it goes on or back.
+    pub fn keep_tip(&mut self, tip: Tip) {
+        self.tip = Some(tip);
     }
 
     /// Takes back the last `n` rows, all of them of the last pass; false, and nothing happens, if they are not.
     pub fn take_back(&mut self, n: usize) -> bool {
         let logged = n <= self.n_logged;
-        if logged {
+        if logged && n > 0 {
             self.n_past -= n;
             self.n_logged -= n;
+            self.tip = None;
         }
         logged
     }
 
     /// Checkpoints the present, to go back to.
     pub fn checkpoint(&self) -> Checkpoint {
-        let states = self.states().map(|(state, log)| (state.clone(), log.rows(self.n_logged).concat()));
-        Checkpoint { n_past: self.n_past, n_logged: self.n_logged, states: states.collect() }
+        let states = self.states().map(|(state, log)| (state.clone(), log.copy(self.n_logged))).collect();
+        Checkpoint { n_past: self.n_past, n_logged: self.n_logged, states, tip: self.tip.clone() }
+    }
+
+    /// Checkpoints what the states have: the present without the rows of the logs.
+    pub(super) fn checkpoint_base(&self) -> Checkpoint {
+        let states = self.states().map(|(state, _)| (state.clone(), LogRows::default())).collect();
+        Checkpoint { n_past: self.n_past - self.n_logged, n_logged: 0, states, tip: None }
     }
 
     /// Puts aside what it remembered at a checkpoint, which was made of these rows.
@@ -241,7 +301,7 @@ impl Memory {
                 }
             }
         }
-        (self.n_past, self.n_logged) = (point.n_past, point.n_logged);
+        (self.n_past, self.n_logged, self.tip) = (point.n_past, point.n_logged, point.tip.clone());
     }
 
     /// Forgets everything.
@@ -252,7 +312,7 @@ impl Memory {
                 LayerMemory::DeltaNet(state, _) => State::clear(state),
             }
         }
-        (self.n_past, self.n_logged) = (0, 0);
+        (self.n_past, self.n_logged, self.tip) = (0, 0, None);
     }
 
     /// Pages that [`Memory::reserve`] of `n` rows takes at most.
@@ -287,7 +347,8 @@ impl Memory {
     /// Writes what is remembered beside keys and values, for [`Memory::resume`].
     pub fn write_states(&self, out: &mut impl io::Write) -> io::Result<()> {
         out.write_all(&(self.n_logged as u64).to_le_bytes())?;
-        self.states().try_for_each(|(state, log)| write_state(state, log.rows(self.n_logged), out))
+        self.states().try_for_each(|(state, log)| write_state(state, log.rows(self.n_logged), out))?;
+        write_tip(self.tip.as_ref(), out)
     }
 
     /// A memory of `n_past` rows with the states that [`Memory::write_states`] of the same model has written, which are
@@ -304,6 +365,7 @@ impl Memory {
                 read_state(Arc::get_mut(state).expect("just made"), log.rows_mut(n_logged), bytes)?;
             }
         }
+        memory.tip = read_tip(config, bytes)?;
         memory.reserve(pool, n_past);
         (memory.n_past, memory.n_logged) = (n_past, n_logged);
         Some(memory)
@@ -336,10 +398,10 @@ impl Memory {
         Some(memory)
     }
 
-    /// Counts `n` rows that a pass has added, to the logs or to the states.
-    pub(super) fn went_on(&mut self, n: usize, logged: bool) {
+    /// Counts `n` rows that a pass has added, the last `n_logged` of them to the logs and the others to the states.
+    pub(super) fn went_on(&mut self, n: usize, n_logged: usize) {
         self.n_past += n;
-        self.n_logged = if logged { n } else { 0 };
+        (self.n_logged, self.tip) = (n_logged, None);
     }
 
     /// Pages held, shared ones included.
@@ -356,6 +418,30 @@ impl Memory {
 fn take_u64(bytes: &mut &[u8]) -> Option<u64> {
     let n = bytes.split_off(..8)?;
     Some(u64::from_le_bytes(n.try_into().expect("eight bytes")))
+}
+
+/// Bytes of what is behind a row; sizes beyond the address space count as all of it.
+fn tip_bytes(config: &Config) -> usize {
+    config.n_embd.saturating_mul(size_of::<f32>())
+}
+
+/// Writes the number of its values, and these.
+fn write_tip(tip: Option<&Tip>, out: &mut impl io::Write) -> io::Result<()> {
+    let tip = tip.map_or(&[][..], |tip| tip);
+    out.write_all(&(tip.len() as u64).to_le_bytes())?;
+    out.write_all(bytemuck::cast_slice(tip))
+}
+
+/// Takes from `bytes` what [`write_tip`] has written; `None` if it is not that.
+fn read_tip(config: &Config, bytes: &mut &[u8]) -> Option<Option<Tip>> {
+    let n = usize::try_from(take_u64(bytes)?).ok()?;
+    if n == 0 {
+        return Some(None);
+    }
+    let mut tip = vec![0.0f32; config.n_embd];
+    let values: &mut [u8] = bytemuck::cast_slice_mut(&mut tip);
+    values.copy_from_slice(bytes.split_off(..values.len()).filter(|_| n == config.n_embd)?);
+    Some(Some(tip.into()))
 }
 
 /// Writes a layer's state and the rows of its log.

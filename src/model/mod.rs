@@ -13,6 +13,7 @@ pub mod config;
 pub mod deltanet;
 pub mod draft_file;
 pub mod error;
+mod experts;
 pub mod ffn;
 pub mod finite;
 pub mod forward;

@@ -230,7 +230,7 @@ impl Drafter {
             let n_past = memory.n_pair();
             memory.table.check(&self.pool, n_past, n)?;
             memory.table.reserve(&mut self.pool, n_past, n);
-            let span = Span { way, start: 0, n, n_past, n_logged: 0, logged: false };
+            let span = Span { way, start: 0, n, n_past, n_logged: 0, to_log: 0 };
             self.join(model, rope, compute, &hidden[rows.clone()], next, span.counts());
             match outputs {
                 Outputs::All => self.layer(model, compute, &memory.table, span, rows),

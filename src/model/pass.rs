@@ -1,6 +1,7 @@
 //! What the parts of a layer work with: the rows of a batch, its buffers, and a view of them for one pass over a layer.
 
 use super::Config;
+use super::experts::ExpertScratch;
 use crate::compute::Compute;
 use crate::compute::batch::{Batch, BatchShape, RowCounts};
 use crate::platform::machine::commit_memory;
@@ -37,8 +38,8 @@ pub(super) struct Span {
     pub n_past: usize,
     /// Of these the last ones, which its DeltaNet layers have in their logs.
     pub n_logged: usize,
-    /// Whether its own rows go to the logs, and not to the states.
-    pub logged: bool,
+    /// Of its own rows the last ones, which go to the logs and not to the states.
+    pub to_log: usize,
 }
 
 impl Span {
@@ -80,6 +81,8 @@ pub struct Scratch {
     angles: Vec<f32>,
     /// Partial results of the attention of written rows, split over the context: `[n_head_kv, chunks, n·group, head_dim + 2]`.
     partials: Vec<f32>,
+    /// Buffers of experts, of a sparse model.
+    experts: Option<ExpertScratch>,
 }
 
 /// Written rows whose partial results are kept at once in the longest context; more take turns there.
@@ -142,12 +145,13 @@ impl Scratch {
             alpha_beta: vec![0.0; alpha_beta],
             angles: vec![0.0; angles],
             partials: vec![0.0; partials],
+            experts: ExpertScratch::new(config),
         }
     }
 
     /// Bytes of [`Scratch::new`], and of what a batch is refined into; sizes beyond the address space count as all of it.
     pub fn bytes(config: &Config, n_ctx: usize, limits: BatchLimits) -> usize {
-        Shapes::new(config, n_ctx, limits).bytes()
+        Shapes::new(config, n_ctx, limits).bytes().saturating_add(ExpertScratch::bytes(config, limits))
     }
 
     /// Makes the system give the memory of a full batch in a full context now.
@@ -174,6 +178,7 @@ pub(super) struct LayerPass<'a> {
     pub alpha_beta: &'a mut [f32],
     pub angles: &'a [f32],
     pub partials: &'a mut [f32],
+    pub experts: Option<&'a mut ExpertScratch>,
     pub out: &'a mut [f32],
 }
 
@@ -192,13 +197,30 @@ impl Scratch {
         spans: &'a [Span],
         first: usize,
     ) -> (&'a mut [f32], LayerPass<'a>) {
-        let Scratch { x, out, h, core, wide, proj, up, alpha_beta, angles, partials, .. } = self;
+        let Scratch { x, out, h, core, wide, proj, up, alpha_beta, angles, partials, experts, .. } = self;
         let n = counts.total();
         let rows = first * config.n_embd..(first + n) * config.n_embd;
         let (x, out) = (&mut x[rows.clone()], &mut out[rows]);
         h.reshape(counts, config.n_embd);
         wide.reshape(counts, config.n_ff);
-        (x, LayerPass { compute, config, counts, spans, h, core, wide, proj, up, alpha_beta, angles, partials, out })
+        let experts = experts.as_mut();
+        let pass = LayerPass {
+            compute,
+            config,
+            counts,
+            spans,
+            h,
+            core,
+            wide,
+            proj,
+            up,
+            alpha_beta,
+            angles,
+            partials,
+            experts,
+            out,
+        };
+        (x, pass)
     }
 
     /// Copies of the given rows of the residual stream, then of what is to be added to them.

@@ -129,12 +129,14 @@ impl Log {
         Log::widths(config).into_iter().fold(0, usize::saturating_add).saturating_mul(n)
     }
 
-    /// Takes `n` rows from `values`, which are all that [`Log::rows`] gives of them.
-    pub(super) fn put(&mut self, values: &[f32], n: usize) {
-        let mut rest = values;
-        for rows in self.rows_mut(n) {
-            rows.copy_from_slice(rest.split_off(..rows.len()).expect("all of the rows"));
-        }
+    /// Copies of all of the first `n` rows.
+    pub(super) fn copy(&self, n: usize) -> LogRows {
+        LogRows(self.rows(n).map(<[f32]>::to_vec))
+    }
+
+    /// Takes the rows of a copy, of which there are `n`.
+    pub(super) fn put(&mut self, rows: &LogRows, n: usize) {
+        self.rows_mut(n).into_iter().zip(&rows.0).for_each(|(to, from)| to.copy_from_slice(from));
     }
 
     /// A log of its own of the first `rows` rows.
@@ -146,5 +148,31 @@ impl Log {
             to.copy_from_slice(from);
         }
         fork
+    }
+}
+
+/// Rows of a [`Log`], and no room for more: of `qkv`, `k`, `u` and `g`.
+#[derive(Clone, Default)]
+pub(super) struct LogRows([Vec<f32>; 4]);
+
+impl LogRows {
+    /// Room for `n` rows, to be [filled](LogRows::values_mut).
+    pub fn new(config: &Config, n: usize) -> LogRows {
+        LogRows(Log::widths(config).map(|width| vec![0.0; width * n]))
+    }
+
+    /// Leaves out all but the first `n` of `n_have` rows.
+    pub fn truncate(&mut self, n_have: usize, n: usize) {
+        self.0.iter_mut().filter(|_| n < n_have).for_each(|values| values.truncate(values.len() / n_have * n));
+    }
+
+    /// All of them.
+    pub fn values(&self) -> [&[f32]; 4] {
+        self.0.each_ref().map(Vec::as_slice)
+    }
+
+    /// All of them, to be written.
+    pub fn values_mut(&mut self) -> [&mut [f32]; 4] {
+        self.0.each_mut().map(Vec::as_mut_slice)
     }
 }

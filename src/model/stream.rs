@@ -23,23 +23,25 @@ pub fn spread(n_layer: usize, n: usize) -> impl Iterator<Item = usize> {
     (0..n_layer).filter(move |il| (il + 1) * n / n_layer > il * n / n_layer)
 }
 
-/// Names of the weights of a layer's feed-forward.
-pub fn feed_forward(il: usize) -> [String; 3] {
+/// Names that the weights of a layer's feed-forward may have: dense ones, and those of experts.
+pub fn feed_forward(il: usize) -> impl Iterator<Item = String> {
     // As files have them in order.
-    ["ffn_down", "ffn_gate", "ffn_up"].map(|name| format!("blk.{il}.{name}.weight"))
+    let dense = ["ffn_down", "ffn_gate", "ffn_up"];
+    let experts = ["ffn_down_exps", "ffn_gate_exps", "ffn_gate_up_exps", "ffn_up_exps"];
+    dense.into_iter().chain(experts).map(move |name| format!("blk.{il}.{name}.weight"))
 }
 
 /// Streams the feed-forwards of a bound model.
 pub struct Stream {
     /// The weights of each streamed layer, as files have them in order; ascending.
-    layers: Vec<(usize, [Stored; 3])>,
+    layers: Vec<(usize, Vec<Stored>)>,
     uncached: bool,
 }
 
 impl Stream {
     /// What `streaming` says of `n_layer` layers, of which `weights` tells the feed-forward, as files have it in order;
     /// `None` when nothing is streamed.
-    pub(super) fn new(n_layer: usize, weights: impl Fn(usize) -> [Stored; 3], streaming: &Streaming) -> Option<Stream> {
+    pub(super) fn new(n_layer: usize, weights: impl Fn(usize) -> Vec<Stored>, streaming: &Streaming) -> Option<Stream> {
         let layers: Vec<_> = spread(n_layer, streaming.layers).map(|il| (il, weights(il))).collect();
         layers.iter().flat_map(|(_, weights)| weights).for_each(Stored::advise_transient);
         (!layers.is_empty()).then_some(Stream { layers, uncached: streaming.uncached })

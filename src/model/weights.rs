@@ -2,8 +2,9 @@
 //! known by its field. Matrices stay in the mapped file; small vectors are copied.
 
 use super::bind::Bind;
+use super::config::ExpertConfig;
 use super::names::{Role, Spelling};
-use super::stream::{Stream, Streaming};
+use super::stream::{self, Stream, Streaming};
 use super::{Config, Error, LayerKind};
 use crate::compute::weight::Weight;
 use crate::gguf::{Gguf, Note};
@@ -38,7 +39,7 @@ pub struct Layer {
     /// Norm before the feed-forward `[n_embd]`.
     pub post_attention_norm: Box<[f32]>,
     /// The feed-forward.
-    pub ffn: Ffn,
+    pub ffn: FeedForward,
 }
 
 /// A layer's token mixer.
@@ -87,6 +88,45 @@ pub struct Attention {
     pub attn_output: Weight,
 }
 
+/// A layer's feed-forward.
+pub enum FeedForward {
+    /// One for all rows.
+    Dense(Ffn),
+    /// Many, of which a row is given to a few, and one for all.
+    Experts(Experts),
+}
+
+impl FeedForward {
+    /// Bytes that a row of an answer reads of it, of `n_used` experts if it has such.
+    pub fn bytes_per_row(&self, n_used: usize) -> usize {
+        match self {
+            FeedForward::Dense(ffn) => ffn.bytes(),
+            FeedForward::Experts(Experts { ffn_gate_inp, experts, shared, .. }) => {
+                ffn_gate_inp.stored().len() + n_used * experts[0].bytes() + shared.bytes()
+            }
+        }
+    }
+}
+
+/// A sparse feed-forward.
+pub struct Experts {
+    /// The router `[n_expert, n_embd]`.
+    pub ffn_gate_inp: Weight,
+    /// The experts by number; their matrices lie one behind the other in three tensors, or two.
+    pub experts: Vec<Ffn>,
+    /// Gate of the expert that all rows share `[n_embd]`.
+    pub ffn_gate_inp_shexp: Box<[f32]>,
+    /// That expert.
+    pub shared: Ffn,
+}
+
+impl Experts {
+    /// The expert of a number; the one behind all others is shared.
+    pub fn expert(&self, i: usize) -> &Ffn {
+        self.experts.get(i).unwrap_or(&self.shared)
+    }
+}
+
 /// Feed-forward `W_down(silu(W_gate x) ⊙ W_up x)`.
 pub struct Ffn {
     /// `[n_ff, n_embd]`.
@@ -95,6 +135,13 @@ pub struct Ffn {
     pub ffn_up: Weight,
     /// `[n_embd, n_ff]`.
     pub ffn_down: Weight,
+}
+
+impl Ffn {
+    /// Bytes of its weights.
+    pub fn bytes(&self) -> usize {
+        [&self.ffn_gate, &self.ffn_up, &self.ffn_down].map(|weight| weight.stored().len()).iter().sum()
+    }
 }
 
 /// Multi-token-prediction block: an attention layer behind a joint of embedding and hidden state.
@@ -191,26 +238,23 @@ impl Model {
         Ok(Model { n_vocab, token_embd, layers, output_norm, output, mtp, stream: None, config })
     }
 
-    /// Streams the feed-forwards that `streaming` says from here on.
-    pub fn stream_feed_forwards(&mut self, streaming: &Streaming) {
-        let weights = |il: usize| {
-            let Ffn { ffn_gate, ffn_up, ffn_down } = &self.layers[il].ffn;
-            [ffn_down, ffn_gate, ffn_up].map(|weight| weight.stored().clone())
-        };
+    /// Streams the feed-forwards of its file that `streaming` says from here on.
+    pub fn stream_feed_forwards(&mut self, gguf: &Gguf, streaming: &Streaming) {
+        let weights = |il: usize| stream::feed_forward(il).filter_map(|name| gguf.stored(&name)).collect();
         self.stream = Stream::new(self.layers.len(), weights, streaming);
     }
 
-    /// Bytes of weights one decoded token reads: every matrix of the trunk once, and the head.
+    /// Bytes of weights one decoded token reads: every matrix of the trunk once, of experts those that are used, and the head.
     pub fn bytes_per_token(&self) -> usize {
         let sum = |weights: &[&Weight]| weights.iter().map(|w| w.stored().len()).sum::<usize>();
-        let ffn = |f: &Ffn| sum(&[&f.ffn_gate, &f.ffn_up, &f.ffn_down]);
+        let n_used = self.config.experts.map_or(0, |experts| experts.n_used);
         let mixer = |m: &Mixer| match m {
             Mixer::Attention(a) => sum(&[&a.attn_q, &a.attn_k, &a.attn_v, &a.attn_output]),
             Mixer::DeltaNet(d) => {
                 sum(&[&d.attn_qkv, &d.attn_gate, &d.ssm_out]) + d.ssm_alpha_beta.matrix().bytes().len()
             }
         };
-        self.layers.iter().map(|l| mixer(&l.mixer) + ffn(&l.ffn)).sum::<usize>() + sum(&[&self.output])
+        self.layers.iter().map(|l| mixer(&l.mixer) + l.ffn.bytes_per_row(n_used)).sum::<usize>() + sum(&[&self.output])
     }
 }
 
@@ -287,12 +331,47 @@ impl<S: Fn(&str) -> Option<Spelling>> Text<'_, '_, S> {
         })
     }
 
-    fn ffn(&self, il: usize) -> Result<Ffn, Error> {
+    fn ffn(&self, il: usize) -> Result<FeedForward, Error> {
+        match &self.config.experts {
+            None => Ok(FeedForward::Dense(self.dense(il, "")?)),
+            Some(experts) => Ok(FeedForward::Experts(self.experts(il, experts)?)),
+        }
+    }
+
+    /// One feed-forward, whose tensors have this end of their names.
+    fn dense(&self, il: usize, end: &str) -> Result<Ffn, Error> {
         let (n_embd, n_ff) = (self.config.n_embd, self.config.n_ff);
         Ok(Ffn {
-            ffn_gate: self.bind.matrix(&format!("blk.{il}.ffn_gate.weight"), n_ff, n_embd)?,
-            ffn_up: self.bind.matrix(&format!("blk.{il}.ffn_up.weight"), n_ff, n_embd)?,
-            ffn_down: self.bind.matrix(&format!("blk.{il}.ffn_down.weight"), n_embd, n_ff)?,
+            ffn_gate: self.bind.matrix(&format!("blk.{il}.ffn_gate{end}.weight"), n_ff, n_embd)?,
+            ffn_up: self.bind.matrix(&format!("blk.{il}.ffn_up{end}.weight"), n_ff, n_embd)?,
+            ffn_down: self.bind.matrix(&format!("blk.{il}.ffn_down{end}.weight"), n_embd, n_ff)?,
+        })
+    }
+
+    fn experts(&self, il: usize, experts: &ExpertConfig) -> Result<Experts, Error> {
+        let ExpertConfig { n_expert, n_ff, .. } = *experts;
+        let n_embd = self.config.n_embd;
+        let name = |what: &str| format!("blk.{il}.{what}.weight");
+        let all = |what: &str, rows, cols| self.bind.matrices(&name(what), n_expert, rows, cols);
+        let (gates, ups): (Vec<Weight>, Vec<Weight>) = if self.bind.find(&name("ffn_gate_up_exps")).is_some() {
+            let both = all("ffn_gate_up_exps", 2 * n_ff, n_embd)?;
+            both.iter().map(|both| (both.slice_rows(0..n_ff), both.slice_rows(n_ff..2 * n_ff))).unzip()
+        } else {
+            (all("ffn_gate_exps", n_ff, n_embd)?, all("ffn_up_exps", n_ff, n_embd)?)
+        };
+        let downs = all("ffn_down_exps", n_embd, n_ff)?;
+        let experts = gates.into_iter().zip(ups).zip(downs);
+        // Some writers give the vector a dimension of 1.
+        let gate = name("ffn_gate_inp_shexp");
+        let has_two = self.bind.find(&gate).is_some_and(|found| found.tensor.shape.len() == 2);
+        Ok(Experts {
+            ffn_gate_inp: self.bind.floats(&name("ffn_gate_inp"), n_expert, n_embd)?,
+            experts: experts.map(|((ffn_gate, ffn_up), ffn_down)| Ffn { ffn_gate, ffn_up, ffn_down }).collect(),
+            ffn_gate_inp_shexp: match has_two {
+                true => self.bind.values(&gate, &[1, n_embd])?,
+                false => self.bind.vector(&gate, n_embd)?,
+            },
+            shared: self.dense(il, "_shexp")?,
         })
     }
 

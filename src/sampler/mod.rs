@@ -69,11 +69,11 @@ impl Settings {
         Self { temperature: 0.0, ..Self::default() }
     }
 
-    /// The settings that the cards recommend for a model whose residual stream is `n_embd` wide: 1024 (0.8B), 2048 (2B),
-    /// 2560 (4B), 4096 (9B). What they say of 0.8B is taken to hold for 2B, and of 4B for 9B; that of 4B names none for
-    /// pictures. The files themselves carry no settings.
-    pub fn published(n_embd: usize, thinking: bool, vision: bool) -> Self {
-        let (temperature, top_p, presence_penalty) = match (n_embd <= 2048, thinking, vision) {
+    /// The settings that the cards recommend for a model, the `large` ones (from 4B on) or the others. What they say of 0.8B
+    /// is taken to hold for 2B, and of 4B for all above; that of 4B names none for pictures. The files themselves carry no
+    /// settings.
+    pub fn published(large: bool, thinking: bool, vision: bool) -> Self {
+        let (temperature, top_p, presence_penalty) = match (!large, thinking, vision) {
             (true, false, false) => (1.0, 1.0, 2.0),
             (true, true, true) => (0.6, 0.95, 0.0),
             (_, true, _) => (1.0, 0.95, 1.5),
@@ -445,20 +445,16 @@ mod tests {
 
     #[test]
     fn published_settings_are_those_of_the_cards() {
-        let of = |n_embd, thinking, vision| {
-            let s = Settings::published(n_embd, thinking, vision);
+        let of = |large, thinking, vision| {
+            let s = Settings::published(large, thinking, vision);
             assert_eq!((s.top_k, s.min_p, s.frequency_penalty, s.repetition_penalty), (20, 0.0, 0.0, 1.0));
             (s.temperature, s.top_p, s.presence_penalty)
         };
-        for n_embd in [1024, 2048] {
-            assert_eq!(of(n_embd, false, false), (1.0, 1.0, 2.0));
-            assert_eq!(of(n_embd, false, true), (0.7, 0.8, 1.5));
-            assert_eq!(of(n_embd, true, false), (1.0, 0.95, 1.5));
-            assert_eq!(of(n_embd, true, true), (0.6, 0.95, 0.0));
-        }
-        for n_embd in [2560, 4096] {
-            assert_eq!(of(n_embd, true, false), (1.0, 0.95, 1.5));
-            assert_eq!(of(n_embd, false, false), (0.7, 0.8, 1.5));
-        }
+        assert_eq!(of(false, false, false), (1.0, 1.0, 2.0));
+        assert_eq!(of(false, false, true), (0.7, 0.8, 1.5));
+        assert_eq!(of(false, true, false), (1.0, 0.95, 1.5));
+        assert_eq!(of(false, true, true), (0.6, 0.95, 0.0));
+        assert_eq!(of(true, true, false), (1.0, 0.95, 1.5));
+        assert_eq!(of(true, false, false), (0.7, 0.8, 1.5));
     }
 }

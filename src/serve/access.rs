@@ -35,11 +35,11 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// Whether a request comes from where it may.
+    /// Whether a request comes under a name of this server. Returns the host that it names.
     ///
     /// # Errors
     /// 400 without a host, 403 otherwise.
-    pub fn check_place(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+    pub fn check_host<'a>(&self, headers: &'a HeaderMap) -> Result<&'a str, ApiError> {
         let mut hosts = headers.get_all(HOST).iter();
         let host = match (hosts.next(), hosts.next()) {
             (Some(host), None) => host.to_str().unwrap_or_default(),
@@ -50,6 +50,15 @@ impl Access {
                 "this server is not known by the name in the Host header: see --allowed-host",
             ));
         }
+        Ok(host)
+    }
+
+    /// Whether a request comes from where it may: under a name of this server, and from no page of another site.
+    ///
+    /// # Errors
+    /// 400 without a host, 403 otherwise.
+    pub fn check_place(&self, headers: &HeaderMap) -> Result<(), ApiError> {
+        let host = self.check_host(headers)?;
         let site = headers.get(HeaderName::from_static("sec-fetch-site")).map(HeaderValue::as_bytes);
         if site.is_some_and(|site| site.eq_ignore_ascii_case(b"cross-site")) || !is_same_site(headers, host) {
             return Err(ApiError::forbidden("pages of other origins may not use this server"));

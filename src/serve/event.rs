@@ -15,9 +15,9 @@ const CHANNEL: usize = 64;
 /// Events that a token sends at most: a text before a call, and the call's beginning, arguments and end.
 const OF_TOKEN: usize = 4;
 
-/// Events that one choice sends between two questions whether there is room, at most: those of each token of a pass, and what
-/// begins and ends an answer.
-pub(super) const BURST: usize = OF_TOKEN * (MOST_EXTRA + 1) + 4;
+/// Events that one choice sends between two questions whether there is room, at most: those of each token of a pass, of one before
+/// it where the prompt is known, and what begins and ends an answer.
+pub(super) const BURST: usize = OF_TOKEN * (MOST_EXTRA + 2) + 4;
 
 /// Something that happens to a choice of a request.
 #[derive(Debug)]

@@ -5,11 +5,12 @@ use super::anthropic;
 use super::body::{self, Content, ResponseBody};
 use super::error::ApiError;
 use super::ollama;
+use super::page::{self, PageFile};
 use super::patient::{Answering, Patience, Patient};
 use super::routes::{self, Api};
 use super::shared::Shared;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -106,6 +107,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
 pub(super) enum Reply {
     /// A text of this type.
     Text(&'static str, String),
+    /// A file of the page; nothing of it where the client has it.
+    Page { file: &'static PageFile, is_known: bool },
     /// An answer of the model, and what else the client is told.
     Answer { content: Content, headers: Vec<(&'static str, String)> },
     /// Methods that are understood.
@@ -142,6 +145,19 @@ async fn respond(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incomin
         Ok(Reply::Text(kind, text)) => {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
             *response.body_mut() = Content::Whole(text.into());
+        }
+        Ok(Reply::Page { file, is_known }) => {
+            set("etag", file.etag());
+            set("content-security-policy", page::POLICY);
+            // Asked for each time, and mostly known: a new program has a new page at once.
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert(VARY, HeaderValue::from_static("accept"));
+            if is_known {
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+            } else {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(file.kind));
+                *response.body_mut() = Content::Whole(Bytes::from_static(file.bytes));
+            }
         }
         Ok(Reply::Allow(methods)) => {
             set("allow", methods);

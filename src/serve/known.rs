@@ -88,6 +88,7 @@ impl Known {
         let reuse = match why {
             Some(why @ (Reuse::NoState { known: at } | Reuse::Differs { at })) if at > known => why,
             Some(Reuse::Damaged) => Reuse::Damaged,
+            _ if n == n_prompt => Reuse::Whole,
             _ if known > n + LEAST => Reuse::NoState { known },
             _ if n + WORTH >= n_prompt => Reuse::End,
             _ if n > 0 => Reuse::Differs { at: n },
@@ -95,7 +96,11 @@ impl Known {
         };
         let left_at = known.max(why.and_then(|why| why.differs_at()).unwrap_or(0));
         let forks = Forks::of(&job.ids, &self.tokenizer, (left_at > n).then_some(left_at));
-        Beginning { sequence, reuse, points: forks.points(LEAST).into_iter().filter(|&at| at > n).collect() }
+        let mut points = forks.points(LEAST);
+        points.extend(forks.tail().filter(|tail| !points.contains(tail)));
+        points.sort_unstable();
+        points.retain(|&at| at > n);
+        Beginning { sequence, reuse, points }
     }
 
     /// Rows of a prompt with these keys that need not be read, for all that is kept in memory.
@@ -126,8 +131,8 @@ impl Known {
     }
 
     /// Sets memory aside for a conversation at work: [`Shelf::lease`].
-    pub fn lease(&mut self, n_have: usize, points: &[usize]) -> Lease {
-        let lease = self.shelf.lease(n_have, points);
+    pub fn lease(&mut self, n_have: usize, n_prompt: usize, points: &[usize]) -> Lease {
+        let lease = self.shelf.lease(n_have, n_prompt, points);
         self.count();
         lease
     }

@@ -11,6 +11,7 @@ use super::llama_cpp::{completion as native, props, slots, tokens};
 use super::models::{Held, Listed};
 use super::ollama;
 use super::openai::{chat, completion, models};
+use super::page;
 use super::prepared::{Prepared, Received};
 use super::queue::Refused;
 use super::reply::{Admitted, EventBody, Shape, Usage};
@@ -19,7 +20,7 @@ use super::served::Served;
 use super::shared::Shared;
 use hyper::Method;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, HeaderMap, HeaderName, ORIGIN};
+use hyper::header::{HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,6 +31,9 @@ use std::time::Instant;
 use tokio::time::timeout;
 
 const JSON: &str = "application/json";
+
+/// Methods of what is only read.
+const READING: &str = "GET, HEAD, OPTIONS";
 
 /// Paths, without the version, to which bodies are sent.
 const POSTED: [&str; 13] = [
@@ -86,12 +90,6 @@ fn may_be_a_pages(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN) || headers.contains_key(HeaderName::from_static("sec-fetch-site"))
 }
 
-/// Whether people will read the answer.
-fn wants_a_page(headers: &HeaderMap) -> bool {
-    let kinds = headers.get_all(ACCEPT).iter().filter_map(|kinds| kinds.to_str().ok());
-    kinds.flat_map(|kinds| kinds.split(',')).any(|kind| kind.trim().starts_with("text/html"))
-}
-
 /// Answers a request. The account goes with a stream, which is over later.
 ///
 /// # Errors
@@ -103,11 +101,20 @@ pub(super) async fn reply(
     body: &mut Incoming,
     account: &mut Option<Account>,
 ) -> Result<Reply, ApiError> {
+    // A link from another site may lead to the page, which is the same for everybody.
+    shared.access.check_host(&request.headers)?;
+    if let Some(file) = page::find(request.uri.path(), &request.headers) {
+        return match request.method {
+            Method::GET | Method::HEAD => Ok(Reply::Page { file, is_known: file.is_known(&request.headers) }),
+            Method::OPTIONS => Ok(Reply::Allow(READING)),
+            _ => Err(ApiError::method(READING)),
+        };
+    }
     shared.access.check_place(&request.headers)?;
     let path = unversioned(request.uri.path());
     let post = POSTED.contains(&path);
     let get = READ.contains(&path) || path.starts_with("/models/");
-    let allow = if post { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
+    let allow = if post { "POST, OPTIONS" } else { READING };
     match request.method {
         Method::OPTIONS if get || post => return Ok(Reply::Allow(allow)),
         Method::GET | Method::HEAD if get => {}
@@ -121,9 +128,8 @@ pub(super) async fn reply(
     }
     shared.access.check_key(&request.headers)?;
     match path {
-        // Some of Ollama's clients look for this.
-        "/" if !wants_a_page(&request.headers) => Ok(Reply::Text("text/plain", "Ollama is running".to_owned())),
-        "/" => Ok(Reply::Text(JSON, json!({"name": "qwen-edge", "version": env!("CARGO_PKG_VERSION")}).to_string())),
+        // Who takes the page has it. Some of Ollama's clients look for this.
+        "/" => Ok(Reply::Text("text/plain", "Ollama is running".to_owned())),
         "/metrics" => {
             let text = shared.metrics.render(shared.models.n_waiting());
             Ok(Reply::Text("text/plain; version=0.0.4", text))

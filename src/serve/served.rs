@@ -76,6 +76,8 @@ pub struct ModelCard {
     pub n_ctx_train: usize,
     /// Bytes of its file.
     pub size: u64,
+    /// Its architecture, by the name that the file has for it.
+    pub architecture: String,
     /// Numbers in it.
     pub n_param: u64,
     /// How it is quantised, as far as its name says it.

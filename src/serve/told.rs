@@ -12,6 +12,8 @@ pub(super) struct Told {
     tokens: VecDeque<TokenLogprob>,
     /// Bytes of text that were told, and not of tokens that were.
     n_ahead: usize,
+    /// Bytes of text that were told.
+    n_told: usize,
     /// The token that ended it, if that is to be told.
     end: Option<TokenLogprob>,
     is_begun: bool,
@@ -20,7 +22,8 @@ pub(super) struct Told {
 impl Told {
     /// Nothing of an answer that ends at one of these.
     pub fn new(stops: Vec<String>) -> Told {
-        Told { stops: StopStrings::new(stops), tokens: VecDeque::new(), n_ahead: 0, end: None, is_begun: false }
+        let (stops, tokens) = (StopStrings::new(stops), VecDeque::new());
+        Told { stops, tokens, n_ahead: 0, n_told: 0, end: None, is_begun: false }
     }
 
     /// The answer goes on with this token, whose text comes next.
@@ -68,6 +71,11 @@ impl Told {
         (told, found)
     }
 
+    /// Bytes of the text that were told.
+    pub fn n_told(&self) -> usize {
+        self.n_told
+    }
+
     /// Whether a stop may have begun.
     pub fn is_holding(&self) -> bool {
         self.stops.is_holding()
@@ -83,6 +91,7 @@ impl Told {
             return None;
         }
         self.n_ahead += text.len();
+        self.n_told += text.len();
         let mut tokens = Vec::new();
         while let Some(token) = self.tokens.pop_front_if(|token| token.bytes.len() <= self.n_ahead) {
             self.n_ahead -= token.bytes.len();

@@ -101,9 +101,9 @@ struct AtWork {
 }
 
 enum Stage {
-    /// The prompt but for its last token is read, for all choices of a request; these are their seats.
+    /// The prompt is read, for all choices of a request; these are their seats.
     Reading(Vec<usize>),
-    /// The same, with the probabilities of its tokens.
+    /// The same but for its last token, with the probabilities of its tokens.
     Scoring(Vec<usize>, Box<Score>),
     /// The prompt is read on another seat.
     Waiting,
@@ -364,7 +364,8 @@ impl<'a> Worker<'a> {
         let first = seats[0];
         self.n_request += 1;
         for &seat in &seats {
-            let mut lease = self.known.lease(n_cached, if seat == first { &points } else { &[] });
+            let points = if seat == first { &points[..] } else { &[] };
+            let mut lease = self.known.lease(n_cached, job.rows.len(), points);
             self.served.slots[seat].begin(self.n_request, job.ids.len(), n_cached, job.n_max);
             if !job.stop.is_empty() {
                 self.known.lease_spare(&mut lease, runner.settings().n_ctx);
@@ -373,8 +374,8 @@ impl<'a> Worker<'a> {
                 Some(AtWork { job: Rc::clone(&job), stage: Stage::Waiting, n_cached, reuse, lease, before_stop: None });
         }
         self.count();
-        let n = job.ids.len() - 1;
-        if n > 0 && scores {
+        let n = job.rows.len();
+        if n > 1 && scores {
             let score = Box::new(Score::new(&job, runner));
             self.at_work(first).stage = Stage::Scoring(seats, score);
         } else if job.n == 1 {
@@ -383,17 +384,17 @@ impl<'a> Worker<'a> {
             self.write_all(&seats, &sequence, answers, runner);
         } else {
             self.at_work(first).stage = Stage::Reading(seats);
-            let task = Task { n_max: 0, constraint: None, calls: None, loop_guard: false, ..self.task(first, n) };
+            let task = Task { n_max: 0, constraint: None, calls: None, loop_guard: false, ..self.task(first) };
             self.sit(first, 0, sequence, task, answers, runner);
         }
     }
 
-    /// What is to be written on a seat behind the first `n` rows of its prompt.
-    fn task(&mut self, seat: usize, n: usize) -> Task {
+    /// What is to be written on a seat.
+    fn task(&mut self, seat: usize) -> Task {
         let AtWork { job, lease, .. } = self.at_work(seat);
         let (job, checkpoint_at) = (Rc::clone(job), lease.points());
         Task {
-            prompt: job.rows[..n].to_vec(),
+            prompt: job.rows.clone(),
             checkpoint_at,
             n_max: job.n_max,
             thinking: job.thinks.after(&job.ids, &self.tokenizer),
@@ -419,7 +420,7 @@ impl<'a> Worker<'a> {
         self.seats[seat].as_mut().expect("somebody at work")
     }
 
-    /// Begins all choices of a request, of whose prompt a conversation has all but the last token.
+    /// Begins all choices of a request, of whose prompt a conversation has all, or all but the last token.
     fn write_all(&mut self, seats: &[usize], sequence: &Sequence, answers: &mut Answers<'static>, runner: &Runner) {
         for (choice, &seat) in seats.iter().enumerate() {
             self.write(seat, choice, sequence.fork(), answers, runner);
@@ -436,7 +437,7 @@ impl<'a> Worker<'a> {
         runner: &Runner,
     ) {
         let job = Rc::clone(&self.at_work(seat).job);
-        let task = self.task(seat, job.rows.len());
+        let task = self.task(seat);
         let scan = Rc::new(RefCell::new(Told::new(job.stop.clone())));
         self.at_work(seat).stage = Stage::Writing { choice, scan };
         self.sit(seat, choice, sequence, task, answers, runner);
@@ -529,14 +530,15 @@ impl<'a> Worker<'a> {
             Stage::Writing { choice, scan } => {
                 let choice = *choice;
                 let (rest, found) = scan.borrow_mut().finish();
+                let n_told = scan.borrow().n_told();
                 if let Some(before) = before_stop.take().filter(|_| found.is_some()) {
                     self.known.keep_spare(lease, &before);
                 }
                 if let Some(rest) = rest {
                     let _ = job.events.try_send((job.first_choice + choice, rest));
                 }
-                if found.is_none() && outcome.stop == Stop::End {
-                    self.keep_turn(&job, choice, &outcome);
+                if outcome.stop != Stop::Interrupted || found.is_some() {
+                    self.keep_turn(&job, choice, &outcome, n_told);
                 }
                 let mut finish = finish_of(&outcome, found);
                 (finish.n_cached, finish.reuse) = (n_cached, reuse);
@@ -555,12 +557,13 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Keeps what was written for when it comes back in a prompt.
-    fn keep_turn(&self, job: &Job, choice: usize, outcome: &Outcome) {
+    /// Keeps what was written for when it comes back in a prompt; the client was told so many bytes of its text.
+    fn keep_turn(&self, job: &Job, choice: usize, outcome: &Outcome, n_told: usize) {
         if let Some(asked) = &job.turn {
             let name =
                 |i| job.calls.as_ref().map_or_else(String::new, |calls| calls.names.of(job.first_choice + choice, i));
-            self.served.turns.keep(asked, outcome, (0..).map(name));
+            let text = outcome.text.get(..n_told).unwrap_or(&outcome.text);
+            self.served.turns.keep(asked, outcome, text, (0..).map(name));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The published sizes of the series, and one for tests.
 
-use crate::model::config::{RopeConfig, ValueHeads};
+use crate::model::config::{ExpertConfig, RopeConfig, ValueHeads};
 use crate::model::{Config, LayerKind};
 use kernels::activations::Forms;
 
@@ -21,6 +21,23 @@ pub enum Size {
     /// Qwen3.5 9B.
     #[value(name = "9b")]
     B9,
+    /// Qwen3.5 27B.
+    #[value(name = "27b")]
+    B27,
+    /// Qwen3.5 35B-A3B: of 256 experts 8 are used.
+    #[value(name = "35b-a3b")]
+    B35A3,
+}
+
+/// Experts of a sparse model.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertDims {
+    /// How many a layer has.
+    pub n_expert: usize,
+    /// How many of them a row is given to.
+    pub n_used: usize,
+    /// Width of each.
+    pub n_ff: usize,
 }
 
 /// Dimensions of a text model and of the vision tower that goes with it.
@@ -32,8 +49,10 @@ pub struct Dims {
     pub n_embd: usize,
     /// Trunk layers, without the MTP block.
     pub n_layer: usize,
-    /// Width of the feed-forward layer.
+    /// Width of the feed-forward layer; beside experts, of the one that all rows share.
     pub n_ff: usize,
+    /// Experts, of a sparse model.
+    pub experts: Option<ExpertDims>,
     /// Query heads of a full-attention layer.
     pub n_head: usize,
     /// Key and value heads of a full-attention layer.
@@ -94,6 +113,7 @@ impl Dims {
                 n_embd: 256,
                 n_layer: 4,
                 n_ff: 512,
+                experts: None,
                 n_head: 2,
                 n_head_kv: 1,
                 n_k_head: 2,
@@ -107,6 +127,7 @@ impl Dims {
                 n_embd: 1024,
                 n_layer: 24,
                 n_ff: 3584,
+                experts: None,
                 n_head: 8,
                 n_head_kv: 2,
                 n_k_head: 16,
@@ -141,6 +162,24 @@ impl Dims {
                 vision: vision(27, 1152, 16, 4304),
                 ..Self::of(Size::B4)
             },
+            Size::B27 => Self {
+                label: "27B",
+                n_embd: 5120,
+                n_layer: 64,
+                n_ff: 17_408,
+                n_head: 24,
+                n_v_head: 48,
+                ..Self::of(Size::B9)
+            },
+            Size::B35A3 => Self {
+                label: "35B-A3B",
+                n_embd: 2048,
+                n_layer: 40,
+                n_ff: 512,
+                experts: Some(ExpertDims { n_expert: 256, n_used: 8, n_ff: 512 }),
+                n_head_kv: 2,
+                ..Self::of(Size::B9)
+            },
         }
     }
 
@@ -154,6 +193,12 @@ impl Dims {
             n_ctx_train: Self::N_CTX,
             n_embd: self.n_embd,
             n_ff: self.n_ff,
+            experts: self.experts.map(|experts| ExpertConfig {
+                n_expert: experts.n_expert,
+                n_used: experts.n_used,
+                n_ff: experts.n_ff,
+                scale: 1.0,
+            }),
             n_head: self.n_head,
             n_head_kv: self.n_head_kv,
             head_dim: Self::HEAD_DIM,
@@ -168,6 +213,11 @@ impl Dims {
             forms: Forms::QUANTS,
             notes: Vec::new(),
         }
+    }
+
+    /// What files of such a model call its architecture.
+    pub fn architecture(&self) -> &'static str {
+        if self.experts.is_some() { "qwen35moe" } else { "qwen35" }
     }
 
     /// Whether layer `il` of the trunk is a linear (DeltaNet) layer.

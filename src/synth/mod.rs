@@ -14,7 +14,7 @@ mod mix;
 mod random;
 mod vocab;
 
-pub use dims::{Dims, Size, VisionDims};
+pub use dims::{Dims, ExpertDims, Size, VisionDims};
 pub use error::Error;
 pub use mix::Quant;
 pub use vocab::Vocab;
@@ -68,7 +68,7 @@ impl Synth {
     /// A text model with the published vocabulary, cut to the rows of `options.dims`.
     pub fn text(options: &Options) -> Self {
         let vocab = Vocab::published_cut(options.dims.n_vocab);
-        let mut synth = Self::start(options, "model", "qwen35");
+        let mut synth = Self::start(options, "model", options.dims.architecture());
         synth.text_keys(options);
         synth.vocab_keys(&vocab);
         synth.text_tensors(options, vocab.tokens.len());
@@ -77,7 +77,7 @@ impl Synth {
 
     /// A text model without vocabulary, where nothing is tokenised.
     pub fn text_without_vocab(options: &Options) -> Self {
-        let mut synth = Self::start(options, "model", "qwen35");
+        let mut synth = Self::start(options, "model", options.dims.architecture());
         synth.text_keys(options);
         synth.text_tensors(options, options.dims.n_vocab);
         synth
@@ -90,7 +90,7 @@ impl Synth {
     pub fn text_with_vocab(options: &Options, vocab: &Gguf) -> Result<Self, Error> {
         let key = "tokenizer.ggml.tokens";
         let tokens = vocab.strings(key)?.ok_or(Error::MissingKey { key })?;
-        let mut synth = Self::start(options, "model", "qwen35");
+        let mut synth = Self::start(options, "model", options.dims.architecture());
         synth.text_keys(options);
         for (key, value) in vocab.keys().filter(|(key, _)| key.starts_with("tokenizer.")) {
             synth.writer.key(key, value);
@@ -133,7 +133,6 @@ impl Synth {
             ("block_count", n_block),
             ("context_length", Dims::N_CTX),
             ("embedding_length", dims.n_embd),
-            ("feed_forward_length", dims.n_ff),
             ("attention.head_count", dims.n_head),
             ("attention.head_count_kv", dims.n_head_kv),
             ("attention.key_length", Dims::HEAD_DIM),
@@ -146,20 +145,32 @@ impl Synth {
             ("ssm.inner_size", dims.d_inner()),
             ("full_attention_interval", Dims::INTERVAL),
         ];
-        for (key, value) in uints {
-            self.writer.u32(&format!("qwen35.{key}"), value as u32);
+        let architecture = dims.architecture();
+        let key = |key: &str| format!("{architecture}.{key}");
+        for (name, value) in uints {
+            self.writer.u32(&key(name), value as u32);
+        }
+        match dims.experts {
+            None => _ = self.writer.u32(&key("feed_forward_length"), dims.n_ff as u32),
+            Some(ExpertDims { n_expert, n_used, n_ff }) => {
+                self.writer
+                    .u32(&key("expert_count"), n_expert as u32)
+                    .u32(&key("expert_used_count"), n_used as u32)
+                    .u32(&key("expert_feed_forward_length"), n_ff as u32)
+                    .u32(&key("expert_shared_feed_forward_length"), dims.n_ff as u32);
+            }
         }
         let [t, h, w] = Dims::SECTIONS.map(|n| n as i32);
         self.writer
-            .f32("qwen35.attention.layer_norm_rms_epsilon", Dims::RMS_EPS)
-            .f32("qwen35.rope.freq_base", Dims::FREQ_BASE)
-            .i32s("qwen35.rope.dimension_sections", &[t, h, w, 0]);
+            .f32(&key("attention.layer_norm_rms_epsilon"), Dims::RMS_EPS)
+            .f32(&key("rope.freq_base"), Dims::FREQ_BASE)
+            .i32s(&key("rope.dimension_sections"), &[t, h, w, 0]);
         if options.mtp {
-            self.writer.u32("qwen35.nextn_predict_layers", 1);
+            self.writer.u32(&key("nextn_predict_layers"), 1);
         }
         if options.newer {
             let recurrent: Vec<bool> = (0..n_block).map(|il| il < dims.n_layer && Dims::is_recurrent(il)).collect();
-            self.writer.bools("qwen35.attention.recurrent_layers", &recurrent);
+            self.writer.bools(&key("attention.recurrent_layers"), &recurrent);
         }
     }
 
@@ -218,9 +229,10 @@ impl Synth {
                 matrix("attn_q", Role::Other, n_head * head_dim * 2, n_embd);
                 matrix("attn_v", Role::AttnV, n_head_kv * head_dim, n_embd);
             }
-            matrix("ffn_down", Role::FfnDown, n_embd, n_ff);
-            matrix("ffn_gate", Role::Other, n_ff, n_embd);
-            matrix("ffn_up", Role::Other, n_ff, n_embd);
+            let end = if dims.experts.is_some() { "_shexp" } else { "" };
+            matrix(&format!("ffn_down{end}"), Role::FfnDown, n_embd, n_ff);
+            matrix(&format!("ffn_gate{end}"), Role::Other, n_ff, n_embd);
+            matrix(&format!("ffn_up{end}"), Role::Other, n_ff, n_embd);
             if mtp {
                 matrix("nextn.eh_proj", Role::Other, n_embd, 2 * n_embd);
             }
@@ -229,11 +241,24 @@ impl Synth {
                 matrix("ssm_beta", Role::SsmGate, n_v_head, n_embd);
                 matrix("ssm_out", Role::SsmOut, n_embd, d_inner);
             }
+            if let Some(ExpertDims { n_expert, n_ff, .. }) = dims.experts {
+                let mut experts = |name: &str, role, rows: usize, cols: usize| {
+                    let name = format!("blk.{il}.{name}_exps.weight");
+                    self.tensor(&name, mix.next(role, il), &[n_expert, rows, cols], fan_in(cols));
+                };
+                experts("ffn_down", Role::FfnDown, n_embd, n_ff);
+                experts("ffn_gate", Role::Other, n_ff, n_embd);
+                experts("ffn_up", Role::Other, n_ff, n_embd);
+            }
             let mut plain = |name: &str, shape: &[usize], values| {
                 self.tensor(&format!("blk.{il}.{name}"), TensorType::F32, shape, values);
             };
             plain("attn_norm.weight", &[n_embd], Norm);
             plain("post_attention_norm.weight", &[n_embd], Norm);
+            if let Some(ExpertDims { n_expert, .. }) = dims.experts {
+                plain("ffn_gate_inp.weight", &[n_expert, n_embd], fan_in(n_embd));
+                plain("ffn_gate_inp_shexp.weight", &[1, n_embd], fan_in(n_embd));
+            }
             if recurrent {
                 plain("ssm_a", &[n_v_head], Decay);
                 plain("ssm_conv1d.weight", &[channels, Dims::CONV_KERNEL], fan_in(Dims::CONV_KERNEL));

@@ -138,7 +138,7 @@ impl VisionConfig {
 
 /// Whether a file is a text model's with a vision tower inside.
 pub fn is_inside(gguf: &Gguf) -> bool {
-    gguf.string("general.architecture").is_ok_and(|name| name == Some(model::config::ARCHITECTURE))
+    gguf.string("general.architecture").is_ok_and(|name| name == Some("qwen35"))
         && gguf.get(&format!("{INSIDE}.block_count")).is_some()
         && gguf.tensors().any(|tensor| is_vision(tensor.name))
 }

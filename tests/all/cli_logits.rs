@@ -153,7 +153,7 @@ fn refuses_a_truncated_file_wherever_it_ends() {
 fn refuses_another_architecture_and_names_both() {
     let scratch = Scratch::new("architecture");
     let fixture = Fixture::open("micro-f32");
-    for architecture in ["llama", "qwen3", "qwen35moe", ""] {
+    for architecture in ["llama", "qwen3", "qwen3moe", ""] {
         let file = scratch.write("other.gguf", rewritten(&fixture.gguf, architecture, "", Some));
         assert_model_refused(&file, &[&format!("architecture {architecture:?} is not supported"), "qwen35"]);
     }

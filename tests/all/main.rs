@@ -26,6 +26,7 @@ mod prompt_cache;
 #[cfg(unix)]
 mod pull;
 mod recall;
+mod relatives;
 mod reuse;
 mod sequences;
 #[cfg(target_os = "linux")]
@@ -42,6 +43,8 @@ mod serve_llama_cpp;
 mod serve_models;
 #[cfg(target_os = "linux")]
 mod serve_ollama;
+#[cfg(target_os = "linux")]
+mod serve_page;
 #[cfg(target_os = "linux")]
 mod serve_reuse;
 #[cfg(target_os = "linux")]

@@ -77,6 +77,27 @@ fn what_was_read_is_not_read_again_and_the_answer_is_that_of_a_cold_run() {
 }
 
 #[test]
+fn the_same_prompt_again_reads_nothing_and_another_end_its_end() {
+    let scratch = Scratch::new("prompt-cache");
+    let cache = folder(&scratch);
+    let with = ["--cache", cache.to_str().unwrap()];
+    for more in [&[][..], &["--think", "on"]] {
+        // The start of the answer is so far behind the system message that a state is kept there.
+        let ask = |cache: &[&str]| json(&ask("Be kind.", &rules(), &[more, cache].concat()));
+        let (cold, _, again) = (ask(&[]), ask(&with), ask(&with));
+        assert_eq!(again["ids"], cold["ids"], "{more:?}");
+        let of = ["prompt_tokens", "reused_tokens", "prompt_tokens_read"].map(|name| number(&again, name));
+        let [n_prompt, n_reused, n_read] = of;
+        if more.is_empty() {
+            assert_eq!((n_reused, n_read, &again["reuse"]), (n_prompt, 0, &"nothing of the prompt was new".into()));
+        } else {
+            // With thinking the prompt ends otherwise; the end that was kept first stays.
+            assert!(n_reused + n_read == n_prompt && (1..8).contains(&n_read), "{again}");
+        }
+    }
+}
+
+#[test]
 fn a_prompt_that_differs_is_told_from_where_on() {
     let scratch = Scratch::new("prompt-cache");
     let cache = folder(&scratch);

@@ -116,6 +116,23 @@ fn a_table_of_what_is_read_and_the_least_possible() {
 }
 
 #[test]
+fn what_is_asked_again_reads_nothing() {
+    let scratch = Scratch::new("reuse");
+    for thinking in [false, true] {
+        let mut session = session(Memory::Process, &scratch.0);
+        session.options.thinking = thinking;
+        let mut messages = vec![Message::system(text("house", 4)), Message::user("What is 12+30?")];
+        for _ in 0..2 {
+            let first = session.answer(&messages, |_| ()).unwrap();
+            let again = session.answer(&messages, |_| ()).unwrap();
+            assert_eq!((again.n_read, again.n_reused, again.n_prompt), (0, first.n_prompt, first.n_prompt));
+            assert_eq!((&again.ids, &again.text), (&first.ids, &first.text));
+            messages.extend([Message::from(again), Message::user("Reverse the word lamp.")]);
+        }
+    }
+}
+
+#[test]
 fn a_second_turn_behind_4000_tokens_reads_its_question_alone_and_answers_as_a_cold_run() {
     let question = Message::user("What is 12+30?");
     let mut answers = Vec::new();

@@ -131,6 +131,9 @@ impl History<'_> {
             let expected = self.afresh(&rows, range.len());
             let found = &logits[range.start * n_vocab..range.end * n_vocab];
             assert!(found == expected, "{what}: {} rows behind {}", range.len(), rows.len() - range.len());
+            if !range.is_empty() && self.numbers.below(2) == 0 {
+                self.runner.keep_tip(&mut self.sequences[who].sequence, range.end - 1);
+            }
         }
     }
 
@@ -169,16 +172,24 @@ impl History<'_> {
                 // Back to whatever is known of a beginning.
                 let told = &mut self.sequences[who];
                 let keep = self.numbers.below(n_row(told) + 1);
-                let ids: Vec<u32> = told.rows[..keep].iter().map(|row| row.0).chain([0]).collect();
+                let more = (self.numbers.below(2) == 0).then_some(0);
+                let ids: Vec<u32> = told.rows[..keep].iter().map(|row| row.0).chain(more).collect();
                 let n_past = told.sequence.rewind_to_common_prefix(&text_rows(&ids, 0));
                 assert!(n_past <= keep, "{n_past} of {keep} rows are known");
+                assert!(n_past < ids.len().max(1) || told.sequence.tip().is_some(), "something is left to be read");
                 told.rows.truncate(n_past);
             }
             6 if n > 0 => self.sequences[who].sequence.checkpoint(),
             _ => self.pass(what),
         }
-        for Told { sequence, rows } in &self.sequences {
+        for who in 0..self.sequences.len() {
+            let Told { sequence, rows } = &self.sequences[who];
             assert_eq!((sequence.n_past(), sequence.next_position()), (rows.len(), rows.len() as u32), "{what}");
+            if let Some(tip) = sequence.tip().cloned().filter(|_| self.numbers.below(3) == 0) {
+                let rows = rows.clone();
+                let expected = self.afresh(&rows, 1);
+                assert!(bits(self.runner.logits_behind(&tip)) == expected, "{what}: behind the tip of {}", rows.len());
+            }
         }
     }
 }

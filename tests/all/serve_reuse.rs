@@ -165,6 +165,42 @@ fn an_answer_that_was_cut_is_gone_on_with_where_it_was_cut() {
     }
 }
 
+#[test]
+fn what_was_asked_before_reads_nothing_and_is_answered_as_by_a_cold_server() {
+    let warm = server(&["--parallel", "3"]);
+    let thinking = with(turn(&[], "What is 4 + 3?"), json!({"chat_template_kwargs": {"enable_thinking": true}}));
+    let asked =
+        |more: Value| with(turn(&[], "What is 12 + 30?"), with(json!({"logprobs": true, "top_logprobs": 5}), more));
+    for (i, more) in [
+        json!({}),
+        with(thinking, json!({"max_tokens": 30})),
+        json!({"temperature": 1.0, "seed": 7, "max_tokens": 1}),
+        json!({"temperature": 1.0, "seed": 7, "n": 3}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let cold = server(&["--parallel", "3"]).chat(&asked(more.clone())).json();
+        let [n_prompt, n_cached, _] = tokens(&cold);
+        assert_eq!(n_cached, 0);
+        for round in 0..2 {
+            let answer = warm.chat(&asked(more.clone())).json();
+            assert_eq!(answer["choices"], cold["choices"], "{more}, {round}");
+            if round > 0 || i > 1 {
+                assert_eq!(tokens(&answer)[..2], [n_prompt; 2], "{more}, {round}: {answer}");
+                assert_eq!(answer["timings"]["prompt_n"], 0);
+                assert_eq!(answer["timings"]["cache_reason"], "nothing of the prompt was new");
+            }
+        }
+    }
+    // A text as it is, of few tokens.
+    let text =
+        json!({"prompt": "Count from 1 to 9. What is 4 + 3? Count.", "max_tokens": 4, "temperature": 0, "logprobs": 3});
+    let [first, again] = [0, 1].map(|_| warm.post("/v1/completions", &text).json());
+    assert_eq!(again["choices"], first["choices"]);
+    assert_eq!(tokens(&again)[0], tokens(&again)[1], "{again}");
+}
+
 /// A server that keeps what it reads in a folder.
 fn keeping(folder: &Path) -> Server {
     server(&["--parallel", "2", "--cache", folder.to_str().unwrap()])

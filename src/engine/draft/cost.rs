@@ -4,7 +4,7 @@
 use super::shortlist::Shortlist;
 use crate::compute::weight::Weight;
 use crate::model::Model;
-use crate::model::weights::{Ffn, Mixer};
+use crate::model::weights::{FeedForward, Mixer};
 
 /// Parts of a pass.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -20,7 +20,8 @@ impl Cost {
     pub fn of(model: &Model) -> Option<Cost> {
         let block = model.mtp.as_ref()?;
         let bytes = |weights: &[&Weight]| weights.iter().map(|w| w.stored().len()).sum::<usize>() as f64;
-        let ffn = |ffn: &Ffn| bytes(&[&ffn.ffn_gate, &ffn.ffn_up, &ffn.ffn_down]);
+        let n_used = model.config.experts.map_or(0, |experts| experts.n_used);
+        let ffn = |ffn: &FeedForward| ffn.bytes_per_row(n_used) as f64;
         let Mixer::Attention(mixer) = &block.layer.mixer else { return None };
         let remembered = bytes(&[&block.eh_proj, &mixer.attn_k, &mixer.attn_v]);
         let layer = remembered + bytes(&[&mixer.attn_q, &mixer.attn_output]) + ffn(&block.layer.ffn);

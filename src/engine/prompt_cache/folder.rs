@@ -3,22 +3,24 @@
 //!
 //! ```text
 //! page-KEY            keys and values of 64 rows, the last of those that KEY stands for: the rows, and how each was computed
-//! state-ROWS-KEY      what is remembered behind ROWS rows beside whole pages; here KEY stands for the rows alone, so that it
-//!                     is found by a prompt
+//! state-ROWS-KEY      what is remembered behind ROWS rows and a few more beside whole pages; here KEY stands for the ROWS rows
+//!                     alone, so that it is found by a prompt
 //! ```
 //!
-//! What pictures look like may lie beside them, and is given up as states are.
+//! What pictures look like may lie beside them, and is given up as states are; and `levels` ([`super::room`]).
 //!
 //! A file is a line that says what it is, the 32 bytes of its key, its content, and the SHA-256 hash of all that.
 
 use super::key::Key;
+use super::room::{Contents, Levels, Owner, Saves, StateRows};
 use super::state::StateHead;
 use crate::engine::byte_size::ByteSize;
+use crate::engine::greedy_dual::Level;
 use crate::platform::atomic_file::AtomicFile;
 use crate::platform::told_writer::ToldWriter;
 use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::ops::Deref;
@@ -26,9 +28,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// What every file begins with.
-const MAGIC: &[u8] = b"qwen-edge kept prompt 2\n";
+const MAGIC: &[u8] = b"qwen-edge kept prompt 3\n";
 
 const HASH: usize = 32;
+
+/// The name of the file of levels, and bytes of it that are read at most.
+const LEVELS: &str = "levels";
+const MOST_LEVELS: u64 = 1 << 20;
 
 /// Pages that no state refers to are given up after this time: another program may be about to write the state.
 const ORPHANED: Duration = Duration::from_secs(600);
@@ -97,7 +103,7 @@ pub struct Kept {
 /// A state that is there.
 #[derive(Clone, Debug)]
 pub(super) struct StateFile {
-    /// Rows before it.
+    /// Rows in it.
     pub n: usize,
     /// The name of its key.
     pub key: String,
@@ -154,7 +160,7 @@ impl CacheFolder {
         states.sort_by_key(|state| Reverse(state.used));
         let kept = states.iter().map(|state| Kept {
             n_token: state.n,
-            model: self.head(state).map_or_else(|| "damaged".to_owned(), |head| head.model),
+            model: self.head(state).map_or_else(|| "damaged, or of another version".to_owned(), |head| head.model),
             bytes: state.bytes,
             used: state.used,
         });
@@ -184,13 +190,13 @@ impl CacheFolder {
         Ok(files.into_iter().filter_map(|file| file.state()).collect())
     }
 
-    /// What a state says of itself, unchecked: for a list, and for the pages it refers to.
+    /// What a state says of itself, unchecked: for a list, and for the pages it refers to. `None` if it is of another version.
     pub(super) fn head(&self, state: &StateFile) -> Option<StateHead> {
-        let mut file = File::open(self.path.join(state.name())).ok()?;
-        io::copy(&mut (&mut file).take((MAGIC.len() + HASH) as u64), &mut io::sink()).ok()?;
+        let file = File::open(self.path.join(state.name())).ok()?;
+        let most = StateHead::most_bytes(state.n).saturating_add(MAGIC.len() + HASH);
         let mut bytes = Vec::new();
-        file.take(StateHead::most_bytes(state.n) as u64).read_to_end(&mut bytes).ok()?;
-        StateHead::take(&mut &bytes[..], state.n)
+        file.take(most as u64).read_to_end(&mut bytes).ok()?;
+        StateHead::take(&mut bytes.strip_prefix(MAGIC)?.get(HASH..)?, state.n)
     }
 
     /// The content of a page of so many bytes.
@@ -265,46 +271,76 @@ impl CacheFolder {
         let _ = fs::remove_file(self.path.join(state_name(n, key)));
     }
 
-    /// Gives up what was not used for longest until a state of `new` bytes and those of its `pages` that are missing, of
+    /// Gives up what is worth least until a state of `new` bytes for `rows` and those of its `pages` that are missing, of
     /// `page_bytes` each, can be written and no more than `most` bytes are there; and what is of no use.
-    pub(super) fn make_room(&self, most: u64, new: u64, pages: &[Key], page_bytes: u64) -> io::Result<()> {
+    pub(super) fn make_room(
+        &self,
+        most: u64,
+        new: u64,
+        rows: &StateRows,
+        pages: &[Key],
+        page_bytes: u64,
+    ) -> io::Result<()> {
         let now = SystemTime::now();
         let older = |file: &Entry, than: Duration| now.duration_since(file.used).is_ok_and(|age| age > than);
-        let mut wanted: HashSet<String> = pages.iter().map(|key| page_name(&key.to_string())).collect();
+        let wanted: HashSet<String> = pages.iter().map(|key| page_name(&key.to_string())).collect();
         let mut total = new.saturating_add(page_bytes.saturating_mul(pages.len() as u64));
         let (mut owners, mut there) = (Vec::new(), Vec::new());
         for file in self.files()? {
             match file.kind() {
-                Kind::State | Kind::Picture => owners.push(file),
+                Kind::State | Kind::Picture => owners.push(self.owner(file)),
                 Kind::Page => there.push(file),
                 Kind::Unfinished if older(&file, ABANDONED) => self.remove(&file.name),
                 Kind::Unfinished => total += file.bytes,
-                Kind::Other => {}
+                Kind::Levels | Kind::Other => {}
             }
         }
-        // The latest first: a page is kept for the latest state that refers to it.
-        owners.sort_by_key(|owner| Reverse(owner.used));
-        let bytes_of: HashMap<&str, u64> = there.iter().map(|page| (&page.name[..], page.bytes)).collect();
-        for owner in &owners {
-            let pages = owner.state().and_then(|state| self.head(&state)).map_or_else(Vec::new, |head| head.pages);
-            let its: Vec<String> = pages.iter().map(|&key| page_name(&Key(key).to_string())).collect();
-            let own = its.iter().filter(|name| !wanted.contains(*name));
-            let more = owner.bytes + own.map(|name| bytes_of.get(&name[..]).copied().unwrap_or(0)).sum::<u64>();
-            if total.saturating_add(more) > most {
-                self.remove(&owner.name);
-                continue;
-            }
-            total += more;
-            wanted.extend(its);
-        }
-        for page in there.iter().filter(|page| !wanted.contains(&page.name)) {
-            if older(page, ORPHANED) || total.saturating_add(page.bytes) > most {
+        // Levels are written beside the old ones.
+        let most = most.saturating_sub(2 * Levels::most_bytes(owners.len()));
+        total += owners.iter().map(|owner| owner.bytes).sum::<u64>();
+        total += there.iter().filter(|page| !wanted.contains(&page.name)).map(|page| page.bytes).sum::<u64>();
+        let used: HashSet<&String> = owners.iter().flat_map(|owner| &owner.pages).chain(&wanted).collect();
+        there.retain(|page| {
+            let goes = !used.contains(&page.name) && (older(page, ORPHANED) || total > most);
+            if goes {
                 self.remove(&page.name);
-            } else {
-                total += page.bytes;
+                total -= page.bytes;
             }
+            !goes
+        });
+        if total <= most {
+            return Ok(());
+        }
+        let path = self.path.join(LEVELS);
+        let mut text = String::new();
+        let _ = File::open(&path).and_then(|file| file.take(MOST_LEVELS).read_to_string(&mut text));
+        let mut levels = Levels::parse(&text);
+        let pages = there.into_iter().map(|page| (page.name, page.bytes)).collect();
+        let mut contents = Contents { owners: &mut owners, pages: &pages, wanted: &wanted, new: rows, total };
+        contents.give_up(most, &mut levels).iter().for_each(|name| self.remove(name));
+        // Without them all goes on.
+        if let Some(text) = levels.to_text(&owners) {
+            let _ = AtomicFile::create_private(&path).and_then(|mut file| {
+                file.write_all(text.as_bytes())?;
+                file.commit_unsynced()
+            });
         }
         Ok(())
+    }
+
+    /// What a state or a picture saves, and what it needs.
+    fn owner(&self, file: Entry) -> Owner {
+        let state = file.state();
+        let head = state.as_ref().and_then(|state| self.head(state));
+        let pages = head.iter().flat_map(|head| &head.pages).map(|&key| page_name(&Key(key).to_string())).collect();
+        let saves = match (state, head) {
+            (None, _) => Saves::Picture,
+            (Some(_), None) => Saves::Nothing,
+            (Some(state), Some(head)) => {
+                Saves::Rows(StateRows { base: head.base, keys: head.row_keys, n_base: state.n })
+            }
+        };
+        Owner { name: file.name, bytes: file.bytes, used: file.used, level: Level::default(), pages, saves }
     }
 
     fn remove(&self, name: &str) {
@@ -341,6 +377,7 @@ enum Kind {
     Unfinished,
     /// What a picture looks like: [`crate::vision`] keeps it.
     Picture,
+    Levels,
     Other,
 }
 
@@ -356,6 +393,8 @@ impl Entry {
             Kind::Page
         } else if parse_state(name).is_some() {
             Kind::State
+        } else if name == LEVELS {
+            Kind::Levels
         } else {
             return Kind::Other;
         };

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::{fmt, io};
 
 /// What the first hash is made of begins with. The number is another one when what is kept of rows is written in another way.
-const VERSION: &[u8] = b"qwen-edge prompt cache 2\n";
+const VERSION: &[u8] = b"qwen-edge prompt cache 3\n";
 
 /// A hash of a beginning. `Display` gives the start of it, in hexadecimal digits: the name of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -3,7 +3,8 @@
 //!
 //! Keys and values are kept page by page, each page under the [key] of all rows up to its end, so that prompts share the
 //! pages of what they have in common. The states of a hybrid model cannot be cut back, so they are kept at some rows only:
-//! where the next prompt is likely to be the same up to ([`super::forks`]), and every 8,192 rows.
+//! where the next prompt is likely to be the same up to ([`super::forks`]), and every 8,192 rows. The few rows behind the last
+//! of them are kept with it, and the tip behind these: the very same prompt reads nothing.
 //!
 //! Rows that were written have other bits than the same rows read. They are kept of conversations, with how each row was
 //! computed, and taken up by a prompt that goes on with the same rows, as if the conversation had never been put away; of one
@@ -12,6 +13,7 @@
 
 mod folder;
 mod key;
+mod room;
 mod state;
 
 pub use folder::{CacheFolder, FolderError, Kept};
@@ -24,10 +26,12 @@ use crate::model::Config;
 use crate::model::input::InputRow;
 use crate::model::memory::Memory;
 use crate::model::pages::PagePool;
+use crate::model::state::LOG_ROWS;
 use crate::platform::told_writer::ToldWriter;
 use folder::{FileError, StateFile, file_bytes};
 use kernels::attention::PAGE;
 use key::{Chain, Key};
+use room::StateRows;
 use state::StateHead;
 use std::cmp::Reverse;
 use std::fmt;
@@ -79,6 +83,8 @@ pub enum Reuse {
     Damaged,
     /// Only its end was left to be read.
     End,
+    /// All of it was known, and what is behind it.
+    Whole,
 }
 
 impl Reuse {
@@ -86,7 +92,7 @@ impl Reuse {
     pub fn differs_at(&self) -> Option<usize> {
         match *self {
             Reuse::Differs { at } | Reuse::NoState { known: at } => Some(at),
-            Reuse::NoCache | Reuse::Short | Reuse::Nothing | Reuse::Damaged | Reuse::End => None,
+            Reuse::NoCache | Reuse::Short | Reuse::Nothing | Reuse::Damaged | Reuse::End | Reuse::Whole => None,
         }
     }
 }
@@ -101,13 +107,14 @@ impl fmt::Display for Reuse {
             Reuse::NoState { known } => write!(f, "{known} tokens are known, with no state kept so far along"),
             Reuse::Damaged => write!(f, "what was kept is damaged, and was thrown away"),
             Reuse::End => write!(f, "only the end of the prompt was new"),
+            Reuse::Whole => write!(f, "nothing of the prompt was new"),
         }
     }
 }
 
 impl PromptCache {
     /// That of the model with this fingerprint and name. The folder has no more than `most` bytes whenever this has written
-    /// something, what was not used for longest goes first.
+    /// something: what saves the fewest rows of reading for a byte goes first, aged by use.
     pub fn new(folder: CacheFolder, most: ByteSize, model: Fingerprint, name: String) -> PromptCache {
         let (chain, notes) = Default::default();
         PromptCache { folder, most: most.0, model, name, chain, written: 0, broken: false, notes }
@@ -130,7 +137,7 @@ impl PromptCache {
         std::mem::take(&mut self.notes)
     }
 
-    /// Rows that [`PromptCache::recall`] would find, if those are more than `n_have`: so many are to be had room for.
+    /// Rows that [`PromptCache::recall`] would find at most, if those are more than `n_have`: so many are to be had room for.
     pub fn find(&mut self, runner: &Runner, rows: &[InputRow], n_have: usize) -> Option<usize> {
         let row_keys: Vec<u64> = rows.iter().map(sequence::key).collect();
         self.chain.follow(Key::of(runner, &self.model), &row_keys);
@@ -138,12 +145,15 @@ impl PromptCache {
         let is_kept = |state: &&StateFile| {
             (n_have + 1..rows.len()).contains(&state.n) && self.chain.key(state.n).to_string() == state.key
         };
-        states.iter().filter(is_kept).map(|state| state.n).max()
+        states.iter().filter(is_kept).map(|state| state.n + LOG_ROWS).max()
     }
 
     /// A sequence of `runner` with as many of `rows` as are kept, if those are more than `n_have`, and why they are no more. The
-    /// last row is left to be read: an answer begins with what is behind it.
+    /// last row is left to be read, for an answer begins with what is behind it; unless the [tip](Sequence::tip) is known.
     pub fn recall(&mut self, runner: &mut Runner, rows: &[InputRow], n_have: usize) -> (Option<Sequence>, Reuse) {
+        if rows.len() == n_have {
+            return (None, Reuse::Whole);
+        }
         if rows.len() < WORTH {
             return (None, Reuse::Short);
         }
@@ -165,11 +175,14 @@ impl PromptCache {
                 continue;
             }
             match self.restore(runner, base, &row_keys[..state.n], &key) {
-                Ok(Some(sequence)) => {
+                Ok(Some(mut sequence)) => {
                     self.folder.has_state(state.n, &key);
-                    let n = state.n;
-                    let near_end = rows.len() - n <= WORTH;
-                    let reuse = if near_end { Reuse::End } else { self.why(base, &row_keys, n, states) };
+                    let n = sequence.rewind_to_common_prefix(rows);
+                    let reuse = match rows.len() - n {
+                        0 => Reuse::Whole,
+                        1..=WORTH => Reuse::End,
+                        _ => self.why(base, &row_keys, n, states),
+                    };
                     return (Some(sequence), reuse);
                 }
                 // There is no room for it.
@@ -201,7 +214,7 @@ impl PromptCache {
         }
     }
 
-    /// The sequence of these rows; `None` if there is no room for it.
+    /// The sequence whose states have these rows; `None` if there is no room for it.
     fn restore(
         &self,
         runner: &mut Runner,
@@ -209,19 +222,21 @@ impl PromptCache {
         row_keys: &[u64],
         key: &Key,
     ) -> Result<Option<Sequence>, FileError> {
-        let n = row_keys.len();
+        let n_base = row_keys.len();
         let (model, page_bytes) = (runner.model().clone(), page_bytes(runner));
-        let most = StateHead::most_bytes(n) + 8 + page_bytes + Memory::bytes(&model.config);
-        let bytes = self.folder.read_state(n, key, most)?;
+        let most = StateHead::most_bytes(n_base) + 16 + page_bytes + Memory::bytes(&model.config);
+        let bytes = self.folder.read_state(n_base, key, most)?;
         let mut rest = &bytes[..];
-        let head = StateHead::take(&mut rest, n).ok_or(FileError::Damaged)?;
-        if head.base != base.0 || head.row_keys != row_keys {
+        let head = StateHead::take(&mut rest, n_base).ok_or(FileError::Damaged)?;
+        if head.base != base.0 || head.row_keys[..n_base] != *row_keys {
             return Err(FileError::Damaged);
         }
+        let n = head.row_keys.len();
         if n > runner.settings().n_ctx || runner.pool().check(runner.sequence().memory.n_missing(n)).is_err() {
             return Ok(None);
         }
         let memory = Memory::resume(&model.config, runner.pool_mut(), n, &mut rest);
+        let memory = memory.filter(|memory| memory.n_logged() == head.n_logged);
         let mut memory = memory.ok_or(FileError::Damaged)?;
         for (i, key) in head.pages.iter().enumerate() {
             let page = self.folder.read_page(&Key(*key), page_bytes)?;
@@ -240,7 +255,7 @@ impl PromptCache {
 
     /// Keeps what a sequence has, if that is worth it: all of its rows, and the state behind them.
     pub fn keep(&mut self, runner: &Runner, sequence: &Sequence) {
-        if self.broken || sequence.n_past() < WORTH {
+        if self.broken || sequence.n_past() - sequence.n_logged() < WORTH {
             return;
         }
         if let Err(error) = self.write(runner, sequence) {
@@ -251,11 +266,12 @@ impl PromptCache {
 
     fn write(&mut self, runner: &Runner, sequence: &Sequence) -> io::Result<()> {
         let (row_keys, next) = sequence.rows();
-        let n = row_keys.len();
+        let (n, n_logged) = (row_keys.len(), sequence.n_logged());
+        let n_base = n - n_logged;
         let base = Key::of(runner, &self.model);
         self.chain.follow(base, row_keys);
-        let key = self.chain.key(n);
-        if self.folder.has_state(n, &key) {
+        let key = self.chain.key(n_base);
+        if self.folder.has_state(n_base, &key) {
             return Ok(());
         }
         let pages = self.chain.keys_in(sequence.ways(), PAGE);
@@ -263,6 +279,7 @@ impl PromptCache {
         let head = StateHead {
             base: base.0,
             model: self.name.clone(),
+            n_logged,
             pages: pages.iter().map(|key| key.0).collect(),
             row_keys: row_keys.to_vec(),
             next: next.to_vec(),
@@ -281,7 +298,8 @@ impl PromptCache {
             return Ok(());
         }
         let _alone = self.folder.lock();
-        self.folder.make_room(self.most, state_bytes, &pages, page_bytes)?;
+        let rows = StateRows { base: base.0, keys: row_keys.to_vec(), n_base };
+        self.folder.make_room(self.most, state_bytes, &rows, &pages, page_bytes)?;
         for (i, key) in pages.iter().enumerate() {
             if !self.folder.has_page(key) {
                 let rows = i * PAGE..(i + 1) * PAGE;
@@ -289,7 +307,7 @@ impl PromptCache {
                 self.written += self.folder.write_page(key, &page)?;
             }
         }
-        self.written += self.folder.write_state(n, &key, &state)?;
+        self.written += self.folder.write_state(n_base, &key, &state)?;
         Ok(())
     }
 }

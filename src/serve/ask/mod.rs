@@ -69,7 +69,7 @@ impl Ask {
     /// It makes no sense, or does not fit.
     pub fn job(mut self, served: &Served, client: IpAddr, since: Instant) -> Result<(Job, EventsOf), ApiError> {
         let mut n_max = self.sampling.most_tokens(1)?.unwrap_or(usize::MAX);
-        let Begun { ids, pictures, turn, mut thinks, thinking } = self.begin(served)?;
+        let Begun { ids, pictures, turn, mut thinks, thinking } = self.begin(served, true)?;
         if ids.len() >= served.n_ctx {
             return Err(ApiError::too_long(self.at, ids.len(), served.n_ctx));
         }
@@ -118,7 +118,7 @@ impl Ask {
     /// # Errors
     /// It makes no sense.
     pub fn prompt(mut self, served: &Served) -> Result<Vec<u32>, ApiError> {
-        Ok(self.begin(served)?.ids)
+        Ok(self.begin(served, false)?.ids)
     }
 
     /// How many these are.
@@ -129,8 +129,8 @@ impl Ask {
         Ok(self.prompt(served)?.len())
     }
 
-    /// Renders the prompt.
-    fn begin(&mut self, served: &Served) -> Result<Begun, ApiError> {
+    /// Renders the prompt, which is to be answered or not.
+    fn begin(&mut self, served: &Served, is_answered: bool) -> Result<Begun, ApiError> {
         let at = self.at;
         let Conversation { messages, prefill, pictures, n_byte, .. } = std::mem::take(&mut self.conversation).finish();
         served.check_length(at, n_byte)?;
@@ -150,7 +150,8 @@ impl Ask {
         let request = Request { messages, tools, documents: None, add_generation_prompt: true, kwargs: Some(kwargs) };
         let tokenizer = &served.tokenizer;
         let renderer = Renderer { turns: &served.turns, template: &served.template, tokenizer };
-        let asked = renderer.render(request).map_err(|error| ApiError::field(at, error.to_string()))?;
+        let asked = renderer.render(request, is_answered && prefill.is_none());
+        let asked = asked.map_err(|error| ApiError::field(at, error.to_string()))?;
         let (mut ids, pictures) = Pictures::place(served.pictures.as_ref(), asked.ids().to_vec(), pictures)?;
         let budget = match wish.on.or(served.thinking) {
             // Where the template opens the thinking all the same.

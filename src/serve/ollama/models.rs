@@ -1,7 +1,6 @@
 //! What clients of this API ask of the models there are: `/api/tags`, `/api/show`, `/api/ps` and `/api/version`.
 
 use crate::hex::Hex;
-use crate::model::config::ARCHITECTURE;
 use crate::serve::ask::fields::{object, read};
 use crate::serve::clock::rfc3339;
 use crate::serve::error::ApiError;
@@ -88,10 +87,10 @@ pub(in crate::serve) fn show(body: Vec<u8>, models: &Models) -> Result<Value, Ap
     // What a conversation holds here, if that is known: clients cut theirs by it.
     let n_ctx = served.as_ref().map_or(about.n_ctx_train, |served| served.n_ctx);
     let info = [
-        ("general.architecture".to_owned(), ARCHITECTURE.into()),
+        ("general.architecture".to_owned(), (*about.architecture).into()),
         ("general.parameter_count".to_owned(), about.n_param.into()),
-        (format!("{ARCHITECTURE}.context_length"), n_ctx.into()),
-        (format!("{ARCHITECTURE}.vocab_size"), about.n_vocab.into()),
+        (format!("{}.context_length", about.architecture), n_ctx.into()),
+        (format!("{}.vocab_size", about.architecture), about.n_vocab.into()),
     ];
     let parameters = served.as_ref().map(|served| {
         let sampling = &served.sampling[usize::from(served.thinking.unwrap_or(served.thinks_by_default))];
@@ -129,8 +128,8 @@ fn details(about: &ModelCard) -> Value {
     json!({
         "parent_model": "",
         "format": "gguf",
-        "family": ARCHITECTURE,
-        "families": [ARCHITECTURE],
+        "family": about.architecture,
+        "families": [about.architecture],
         "parameter_size": size_label(about.n_param),
         "quantization_level": about.quant.as_deref().unwrap_or("unknown"),
     })

@@ -28,7 +28,13 @@ impl Server {
 
     /// The same, of models that are given in another way.
     pub fn start_with(models: &[&OsStr], args: &[&str]) -> Server {
+        Server::start_in(models, args, &[])
+    }
+
+    /// The same with these variables in the environment.
+    pub fn start_in(models: &[&OsStr], args: &[&str], variables: &[(&str, &str)]) -> Server {
         let mut command = program();
+        command.envs(variables.iter().copied());
         command.arg("serve").args(models).args(["--port", "0", "-t", "2"]).args(args);
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
