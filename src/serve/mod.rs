@@ -1,5 +1,5 @@
-//! A server: programs speak to the model over HTTP, in the dialects of OpenAI's, Anthropic's, Ollama's and llama.cpp's APIs, and
-//! people through a [`page`].
+//! A server: programs speak to the model over HTTP, in the dialects of OpenAI's, Anthropic's, Ollama's and
+//! llama.cpp's APIs, and people through a [`page`].
 //!
 //! One thread has the connections and parses, and every model that is loaded has an engine's thread. A request becomes a
 //! [`job`], waits in the [`queue`] of its model, is given a seat by the [`worker`], and from then on sends [`event`]s, of

@@ -128,7 +128,7 @@ pub(super) async fn reply(
     }
     shared.access.check_key(&request.headers)?;
     match path {
-        // Who takes the page has it. Some of Ollama's clients look for this.
+        // Some of Ollama's clients look for this; people have got the page.
         "/" => Ok(Reply::Text("text/plain", "Ollama is running".to_owned())),
         "/metrics" => {
             let text = shared.metrics.render(shared.models.n_waiting());

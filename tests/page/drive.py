@@ -336,7 +336,7 @@ def thoughts_are_folded(browser, server):
         user.page.get_by_role("combobox", name="Thinking").select_option(label="Thinking: on")
         user.asks("How much is 20 - 16?")
         expect(user.answers).to_contain_text(re.compile(r"Thought for [\d.]+ s"))
-        thought = user.answers.locator("details p")
+        thought = user.answers.locator(".thinking p")
         expect(thought).to_be_hidden()
         user.answers.get_by_text(re.compile("Thought for")).click()
         expect(thought).to_be_visible()
@@ -345,7 +345,7 @@ def thoughts_are_folded(browser, server):
         expect(user.page.get_by_role("combobox", name="Thinking")).to_have_value("on")
         user.page.get_by_role("combobox", name="Thinking").select_option(label="Thinking: off")
         user.asks("How much is 20 - 16?")
-        expect(user.answers.last.locator("details")).to_be_hidden()
+        expect(user.answers.last.locator(".thinking")).to_be_hidden()
 
 
 def calls_are_shown_and_answered(browser, server):
@@ -390,6 +390,38 @@ def a_system_prompt_is_sent(browser, server):
         user.asks(QUESTION)
         # It is of one chat, the sampling of all.
         assert user.asked()[-1]["messages"][0]["role"] == "user" and user.asked()[-1]["seed"] == 7
+
+
+def a_model_is_chosen(browser, server):
+    with User(browser, server) as user:
+        names = ["demo-q8_0", "other"]
+        user.page.route("**/v1/models", lambda route: route.fulfill(json={"data": [{"id": name} for name in names]}))
+        user.page.reload()
+        choice = user.page.get_by_role("combobox", name="Model")
+        expect(choice).to_have_value("demo-q8_0")
+        choice.select_option("other")
+        user.hears_text("I am another.")
+        assert user.asked()[-1]["model"] == "other"
+        user.page.reload()
+        expect(choice).to_have_value("other")
+
+
+def two_tabs_agree(browser, server):
+    with User(browser, server) as user:
+        user.hears_text("First.")
+        here, there = user.page, user.context.new_page()
+        there.add_init_script(path=HERE / "stubs.js")
+        there.goto(here.url)
+        user.page = there
+        user.gives_key(KEY)
+        expect(user.answers).to_contain_text("First.")
+        user.hears_text("Second.")
+        expect(user.answers).to_have_count(2)
+        user.page = here
+        expect(user.answers).to_have_count(1)
+        here.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        expect(user.answers).to_have_count(2)
+        expect(user.answers.last).to_contain_text("Second.")
 
 
 def progress_is_shown(browser, server):
@@ -702,7 +734,11 @@ def it_is_accessible(browser, server):
     for scheme in ["light", "dark"]:
         for width in [1100, 320]:
             options = {"color_scheme": scheme, "viewport": {"width": width, "height": 720}}
-            with User(browser, server, **options) as user:
+            with User(browser, server, has_key=False, **options) as user:
+                expect(user.page.get_by_role("dialog")).to_be_visible()
+                judge(user, script, f"the key, {scheme}, {width}")
+                user.gives_key(KEY)
+                expect(user.page.get_by_text("demo-q8_0")).to_be_visible()
                 judge(user, script, f"empty, {scheme}, {width}")
                 thought = [chunk(reasoning_content="Hm."), chunk(content=MARKDOWN), end("length")]
                 user.will_hear(thought)
@@ -710,7 +746,7 @@ def it_is_accessible(browser, server):
                 user.will_hear(thought)
                 user.button("Regenerate").click()
                 user.is_done()
-                user.answers.locator("summary").click()
+                user.answers.locator(".thinking summary").click()
                 judge(user, script, f"a chat, {scheme}, {width}")
                 user.will_hear([chunk(content="It begins")], keep=True)
                 user.sends("Go on.")
@@ -744,10 +780,10 @@ def judge(user, script, place):
 
 CHECKS = [
     the_key_is_asked_for, it_is_no_secure_context, an_answer_is_streamed_and_kept, an_answer_is_stopped, versions_are_kept,
-    pictures_are_shown, thoughts_are_folded, calls_are_shown_and_answered, a_system_prompt_is_sent, progress_is_shown,
-    markdown_is_shown, what_a_model_writes_is_inert, no_text_takes_long, chats_are_found_renamed_and_deleted,
-    chats_go_out_and_in_again, faults_are_said, a_page_that_is_closed_keeps_what_was_written, the_keyboard_is_enough,
-    it_fits_on_a_phone, it_is_accessible,
+    pictures_are_shown, thoughts_are_folded, calls_are_shown_and_answered, a_system_prompt_is_sent, a_model_is_chosen,
+    two_tabs_agree, progress_is_shown, markdown_is_shown, what_a_model_writes_is_inert, no_text_takes_long,
+    chats_are_found_renamed_and_deleted, chats_go_out_and_in_again, faults_are_said,
+    a_page_that_is_closed_keeps_what_was_written, the_keyboard_is_enough, it_fits_on_a_phone, it_is_accessible,
 ]
 
 
@@ -759,16 +795,15 @@ def take_pictures(browser, server, folder):
         options = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
         with User(browser, server, **options) as user:
             user.sets(Temperature=0)
-            for text in ["Sort: pear, apple, fig.", "Count from 1 to 9."]:
+            for text in ["Sort: pear, apple, fig.", "Extract name, age as JSON: Mia is 31 years old and lives in Oslo."]:
                 user.asks(text)
                 user.page.evaluate("document.querySelector('#new-chat').click()")
-            user.page.locator("#picture-files").set_input_files(images / "04.png")
-            expect(user.button("Remove picture 1")).to_be_visible()
-            user.asks("Describe the image.")
             user.page.get_by_role("combobox", name="Thinking").select_option(label="Thinking: on")
             user.asks("How much is 20 - 16?")
             user.page.get_by_role("combobox", name="Thinking").select_option(label="Thinking: auto")
-            user.asks("Extract name, age as JSON: Mia is 31 years old and lives in Oslo.")
+            user.page.locator("#picture-files").set_input_files(images / "04.png")
+            expect(user.button("Remove picture 1")).to_be_visible()
+            user.asks("Describe the image.")
             user.page.wait_for_timeout(2000)
             user.page.screenshot(path=folder / f"{name}.png")
 

@@ -87,7 +87,7 @@ pub(in crate::serve) fn show(body: Vec<u8>, models: &Models) -> Result<Value, Ap
     // What a conversation holds here, if that is known: clients cut theirs by it.
     let n_ctx = served.as_ref().map_or(about.n_ctx_train, |served| served.n_ctx);
     let info = [
-        ("general.architecture".to_owned(), (*about.architecture).into()),
+        ("general.architecture".to_owned(), about.architecture.as_str().into()),
         ("general.parameter_count".to_owned(), about.n_param.into()),
         (format!("{}.context_length", about.architecture), n_ctx.into()),
         (format!("{}.vocab_size", about.architecture), about.n_vocab.into()),

@@ -97,8 +97,11 @@ class App {
       if (event.key === 'Escape' && !isTaken) this.escape();
     });
     addEventListener('hashchange', () => this.open(location.hash.slice(1)));
-    // A page that is not seen may go without a word.
-    document.addEventListener('visibilitychange', () => document.hidden && this.writer.keepAll());
+    document.addEventListener('visibilitychange', () => {
+      // A page that is not seen may go without a word.
+      if (document.hidden) this.writer.keepAll();
+      else this.comeBack();
+    });
     addEventListener('pagehide', () => this.writer.keepAll());
   }
 
@@ -155,6 +158,16 @@ class App {
     this.view.isAtEnd = true;
     this.show();
     this.composer.focus();
+  }
+
+  /** Takes what was written meanwhile in other tabs. */
+  async comeBack() {
+    const { chat } = this;
+    const kept = await this.store.chat(chat.id);
+    const messages = kept?.updated > chat.updated ? await this.store.messages(chat.id) : null;
+    if (this.chat !== chat || this.writer.runOf(chat)) return;
+    if (messages) Object.assign(this, { chat: kept, messages });
+    this.show();
   }
 
   /** Begins a chat. It is kept when something is said in it. */

@@ -5,7 +5,7 @@ import { codeBlock, copyButton } from './code.js';
 import { button, byId, el } from './dom.js';
 import { MarkdownView } from './markdown.js';
 import { words } from './strings.js';
-import { versionsOf } from './tree.js';
+import { families } from './tree.js';
 
 /** Ends after which an answer can go on. */
 const UNFINISHED = ['length', 'stopped', 'repetition', 'shutdown', 'broken', 'left'];
@@ -69,10 +69,9 @@ class MessageView {
   }
 
   /** Shows the message as it is, in the making if there is a run of it. */
-  update({ messages, path, run, isBusy, isLast, isOpen }) {
+  update({ versions, path, run, isBusy, isLast, isOpen }) {
     const { message } = this;
     this.run = run;
-    const versions = versionsOf(messages, message);
     const at = versions.indexOf(message);
     if (message.role === 'assistant') {
       this.paint();
@@ -98,7 +97,8 @@ class MessageView {
     this.fold.hidden = false;
     if (this.thinking.textContent !== message.thinking) this.thinking.textContent = message.thinking.trim();
     const isGoingOn = run?.answer.phase === 'thinking';
-    const title = isGoingOn ? words.thinking : message.thinkingMs ? words.thoughtFor(message.thinkingMs) : words.thought;
+    const { thinkingMs } = message;
+    const title = isGoingOn ? words.thinking : thinkingMs === undefined ? words.thought : words.thoughtFor(thinkingMs);
     if (this.summary.textContent !== title) this.summary.textContent = title;
   }
 
@@ -204,6 +204,8 @@ export class ConversationView {
     this.views = new Map();
     this.isAtEnd = true;
     this.scroller.addEventListener('scroll', () => this.watchEnd(), { passive: true });
+    // A picture has its size when it is there.
+    this.place.addEventListener('load', () => this.follow(), true);
     new ResizeObserver(() => this.follow()).observe(this.scroller);
     this.toEnd.addEventListener('click', () => {
       this.goToEnd();
@@ -221,11 +223,12 @@ export class ConversationView {
     for (const [id, view] of this.views) if (views.get(id) !== view) view.element.remove();
     this.views = views;
     const open = path.findLastIndex(({ role }) => role !== 'tool');
+    const all = families(messages);
     path.forEach((message, i) => {
       const view = views.get(message.id);
       if (this.place.children[i] !== view.element) this.place.insertBefore(view.element, this.place.children[i] ?? null);
       view.update({
-        messages, path, run: run?.message === message ? run : null, isBusy: Boolean(run),
+        versions: all.get(message.parent ?? null), path, run: run?.message === message ? run : null, isBusy: Boolean(run),
         isLast: i + 1 === path.length, isOpen: i === open,
       });
     });

@@ -69,6 +69,8 @@ export function fileName(title, ending) {
 const isObject = (value) => value !== null && typeof value === 'object' && !Array.isArray(value);
 const textIn = (value) => (typeof value === 'string' ? value : '');
 const numberIn = (value) => (Number.isFinite(value) ? value : undefined);
+/** A time that is over. */
+const timeIn = (value) => (value > 0 && value <= Date.now() ? Number(value) : undefined);
 
 function callIn(call) {
   const named = isObject(call?.function) ? call.function : call;
@@ -95,10 +97,10 @@ function statsIn(stats) {
 /** A message of a file as it is kept; its pictures go to `pictures`. */
 function messageIn(entry, chat, at, pictures) {
   const { text, pictures: shown } = contentIn(entry);
-  const message = { id: freshId(), chat, parent: null, role: entry.role, text, at: numberIn(entry.at) ?? at };
+  const message = { id: freshId(), chat, parent: null, role: entry.role, text, at: timeIn(entry.at) ?? at };
   const thinking = textIn(entry.thinking) || textIn(entry.reasoning_content) || textIn(entry.reasoning);
   if (thinking) message.thinking = thinking;
-  if (numberIn(entry.thinkingMs)) message.thinkingMs = entry.thinkingMs;
+  if (numberIn(entry.thinkingMs) !== undefined) message.thinkingMs = entry.thinkingMs;
   const calls = entry.calls ?? entry.tool_calls;
   const read = Array.isArray(calls) ? calls.map(callIn).filter(Boolean) : [];
   if (read.length > 0) message.calls = read;
@@ -145,8 +147,8 @@ function chatIn(value) {
     title: textIn(value.title).slice(0, 200) || titleOf(first?.text ?? ''),
     system,
     tools: textIn(value.tools),
-    created: numberIn(value.created) ?? now,
-    updated: numberIn(value.updated) ?? now,
+    created: timeIn(value.created) ?? now,
+    updated: timeIn(value.updated) ?? now,
     leaf: ofNumber.get(value.leaf)?.id ?? previous,
   };
   return { chat, messages, pictures };

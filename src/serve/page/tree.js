@@ -12,21 +12,25 @@ export function pathTo(messages, leaf) {
   return path.reverse();
 }
 
-/** The messages that follow this one, the oldest first; those without a parent for null. */
-export function childrenOf(messages, parent) {
-  const children = [...messages.values()].filter((message) => (message.parent ?? null) === parent);
-  return children.sort((a, b) => a.at - b.at);
+/** The messages by the one that they follow, null for those that follow none; the oldest first. */
+export function families(messages) {
+  const all = new Map();
+  for (const message of messages.values()) {
+    const parent = message.parent ?? null;
+    if (!all.has(parent)) all.set(parent, []);
+    all.get(parent).push(message);
+  }
+  for (const children of all.values()) children.sort((a, b) => a.at - b.at);
+  return all;
 }
-
-/** This message and those in its place. */
-export const versionsOf = (messages, message) => childrenOf(messages, message.parent ?? null);
 
 /** The leaf below a message that was written last. */
 export function leafBelow(messages, id) {
+  const all = families(messages);
   const seen = new Set();
   for (;;) {
     seen.add(id);
-    const next = childrenOf(messages, id).at(-1);
+    const next = all.get(id)?.at(-1);
     if (!next || seen.has(next.id)) return id;
     id = next.id;
   }

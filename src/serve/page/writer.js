@@ -122,7 +122,13 @@ export class Writer {
     }
     run.end(fault);
     this.runs.delete(chat.id);
-    await this.store.putMessage(message).catch((error) => this.onFault(error));
+    chat.updated = Date.now();
+    try {
+      await this.store.putMessage(message);
+      await this.store.putChat(chat);
+    } catch (error) {
+      this.onFault(error);
+    }
     if (isSeen()) {
       run.speaker.hear(message.text, true);
       const ending = message.fault ?? words.ended[message.end];
