@@ -9,7 +9,7 @@ mod guard;
 mod jinja;
 pub mod offer;
 pub mod thinking;
-mod time;
+pub mod time;
 
 use crate::gguf::{self, Gguf};
 use crate::tokenizer::{Prompt, Tokenizer};

@@ -24,7 +24,7 @@ pub fn strftime_now(format: &str) -> String {
 }
 
 /// The time `since` 1970 (UTC) in the given format. A directive that is not known stays as it is.
-fn strftime(since: Duration, format: &str) -> String {
+pub fn strftime(since: Duration, format: &str) -> String {
     let seconds = since.as_secs();
     let days = (seconds / 86_400) as i64;
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);

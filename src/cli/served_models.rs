@@ -8,7 +8,7 @@ use qwen_edge::engine::model_file::OpenError;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::weights::Model;
 use qwen_edge::serve::{ModelCard, seconds};
-use qwen_edge::store::folder;
+use qwen_edge::store::{folder, quant};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -77,11 +77,14 @@ impl Wanted<'_> {
         Ok(ModelCard {
             id: plain(&stem),
             file_name: path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            architecture: gguf.string("general.architecture").ok().flatten().unwrap_or_default().to_owned(),
             fingerprint: format!("qwen-edge-{}-{}", env!("CARGO_PKG_VERSION"), &gguf.fingerprint().to_string()[..12]),
             created: seconds(SystemTime::now()) as u64,
             n_vocab: rows.unwrap_or(0),
             n_ctx_train: config.n_ctx_train,
             size: gguf.file_bytes(),
+            n_param: gguf.tensors().map(|tensor| tensor.len() as u64).sum(),
+            quant: quant::of_name(&path.to_string_lossy()),
             sees: tower.is_ok(),
         })
     }

@@ -4,9 +4,10 @@ use super::account::Account;
 use super::anthropic;
 use super::body::{self, Content, ResponseBody};
 use super::error::ApiError;
+use super::ollama;
 use super::page::{self, PageFile};
 use super::patient::{Answering, Patience, Patient};
-use super::routes;
+use super::routes::{self, Api};
 use super::shared::Shared;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, EXPECT, HeaderValue, VARY};
@@ -132,8 +133,8 @@ async fn respond(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incomin
         }
     };
     set("x-request-id", &id);
-    let is_anthropic = routes::is_anthropic(request.uri.path());
-    if is_anthropic {
+    let api = Api::of(request.uri.path());
+    if api == Api::Anthropic {
         // Where its clients look for the same.
         set("request-id", &id);
     }
@@ -164,8 +165,8 @@ async fn respond(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incomin
         }
         Ok(Reply::Answer { content, headers: more }) => {
             more.iter().for_each(|(name, value)| set(name, value));
-            if matches!(content, Content::Events(_)) {
-                headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            if let Content::Events(events) = &content {
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(events.media_type()));
                 headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
                 headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
             } else {
@@ -184,9 +185,10 @@ async fn respond(shared: Arc<Shared>, peer: SocketAddr, request: Request<Incomin
                 set("www-authenticate", "Bearer");
             }
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            let (status, said) = match is_anthropic {
-                true => (anthropic::error::status(&error), anthropic::error::to_json(&error, Some(&id))),
-                false => (error.status, error.to_json()),
+            let (status, said) = match api {
+                Api::OpenAi => (error.status, error.to_json()),
+                Api::Anthropic => (anthropic::error::status(&error), anthropic::error::to_json(&error, Some(&id))),
+                Api::Ollama => (error.status, ollama::error::to_json(&error)),
             };
             *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             *response.body_mut() = Content::Whole(said.to_string().into());

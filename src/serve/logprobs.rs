@@ -1,6 +1,7 @@
 //! Log-probabilities of the tokens of an answer or a prompt, and of those that might have come instead.
 
 use crate::tokenizer::Tokenizer;
+use serde_json::{Value, json};
 
 /// Likeliest tokens that may be wanted, at most.
 pub(super) const MOST_LOGPROBS: i64 = 20;
@@ -35,6 +36,20 @@ pub(super) struct Likely {
     pub id: u32,
     pub bytes: Vec<u8>,
     pub logprob: f32,
+}
+
+/// Tokens with their probabilities, as most dialects say them.
+pub(super) fn tokens_json(tokens: &[TokenLogprob]) -> Value {
+    let entry = |bytes: &[u8], logprob: f32| {
+        let token = String::from_utf8_lossy(bytes);
+        json!({"token": token, "logprob": logprob, "bytes": bytes})
+    };
+    let one = |token: &TokenLogprob| {
+        let mut said = entry(&token.bytes, token.logprob);
+        said["top_logprobs"] = token.top.iter().map(|likely| entry(&likely.bytes, likely.logprob)).collect();
+        said
+    };
+    tokens.iter().map(one).collect()
 }
 
 /// What is told of token `id` among `logits`, with the `n` likeliest beside it.

@@ -1,5 +1,5 @@
-//! A server: programs speak to the model over HTTP, in the dialects of OpenAI's and Anthropic's APIs, and people through a
-//! [`page`].
+//! A server: programs speak to the model over HTTP, in the dialects of OpenAI's, Anthropic's, Ollama's and
+//! llama.cpp's APIs, and people through a [`page`].
 //!
 //! One thread has the connections and parses, and every model that is loaded has an engine's thread. A request becomes a
 //! [`job`], waits in the [`queue`] of its model, is given a seat by the [`worker`], and from then on sends [`event`]s, of
@@ -23,6 +23,7 @@ mod follower;
 mod http;
 mod job;
 mod json_cost;
+mod keep_alive;
 mod keeper;
 mod known;
 mod llama_cpp;
@@ -30,6 +31,7 @@ mod logprobs;
 mod looker;
 mod metrics;
 mod models;
+mod ollama;
 mod openai;
 mod page;
 mod parts;

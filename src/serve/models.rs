@@ -5,6 +5,7 @@
 //! This is only the book that is kept of it. [`super::keeper`] does what it says.
 
 use super::error::ApiError;
+use super::keep_alive::KeepAlive;
 use super::served::{ModelCard, Served};
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,8 @@ struct Book {
     is_ending: bool,
     /// Bytes that the program took before any model was loaded.
     base: u64,
+    /// How long nobody may ask for a model before it leaves, where no client says it.
+    idle_time: Option<Duration>,
 }
 
 struct Entry {
@@ -83,6 +86,15 @@ impl Deref for Held {
     }
 }
 
+impl Held {
+    /// Has the model stay behind this request as long as it says, or as the server does.
+    pub fn keep(&self, time: Option<KeepAlive>) {
+        // The keeper looks at it when nobody needs the model any more.
+        let mut book = self.models.lock();
+        book.entries[self.model].idle_time = time.map_or(book.idle_time, KeepAlive::idle_time);
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         let mut book = self.models.lock();
@@ -132,7 +144,7 @@ impl Models {
         let mut book = self.lock();
         book.entries = entries.collect();
         book.entries[0].wanted = Some(now);
-        book.base = base;
+        (book.base, book.idle_time) = (base, idle_time);
         self.changed.notify_all();
     }
 

@@ -1,7 +1,8 @@
 //! A request that can be queued.
 
-use super::event::EventsOf;
+use super::event::{self, EventsOf};
 use super::job::Job;
+use super::keep_alive::KeepAlive;
 use super::reply::Dialect;
 use super::served::Served;
 use std::net::IpAddr;
@@ -20,11 +21,21 @@ pub(super) struct Received<'a> {
 
 /// A request that can be queued, and how its answer is said.
 pub(super) struct Prepared {
-    /// One for each prompt.
+    /// One for each prompt; none where nothing is asked but that the model be there.
     pub jobs: Vec<Job>,
     pub events: EventsOf,
     pub dialect: Box<dyn Dialect>,
     /// What else the client is told, by names of headers.
     pub headers: Vec<(&'static str, String)>,
     pub stream: bool,
+    /// How long the model is to stay, if the client says it.
+    pub keep_alive: Option<KeepAlive>,
+}
+
+impl Prepared {
+    /// One that asks for no answer: the dialect has what is said.
+    pub fn without_jobs(dialect: Box<dyn Dialect>, keep_alive: Option<KeepAlive>) -> Prepared {
+        let (_, events) = event::channel(0);
+        Prepared { jobs: Vec::new(), events, dialect, headers: Vec::new(), stream: false, keep_alive }
+    }
 }

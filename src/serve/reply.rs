@@ -22,6 +22,10 @@ const PIECE: usize = 16 << 10;
 
 /// How an API says what happens.
 pub(super) trait Dialect: Send {
+    /// Of what type a stream is.
+    fn media_type(&self) -> &'static str {
+        sse::MEDIA_TYPE
+    }
     /// Says an event of a choice in a stream.
     fn say(&mut self, choice: usize, event: &Event, out: &mut String);
     /// Ends a stream.
@@ -151,7 +155,7 @@ fn engine_gone() -> ApiError {
     ApiError::server("the engine has ended")
 }
 
-/// A stream of server-sent events.
+/// A stream of events.
 pub(super) struct EventBody {
     admitted: Admitted,
     usage: Usage,
@@ -165,6 +169,11 @@ impl EventBody {
     pub fn new(admitted: Admitted, account: Account) -> EventBody {
         let silence = Box::pin(sleep(KEEP_ALIVE));
         EventBody { admitted, usage: Usage::default(), silence, is_done: false, account }
+    }
+
+    /// Of what type it is.
+    pub fn media_type(&self) -> &'static str {
+        self.admitted.dialect.media_type()
     }
 
     /// The next piece of the stream; none at its end.

@@ -9,16 +9,18 @@ use super::error::{ApiError, shortened};
 use super::http::Reply;
 use super::llama_cpp::{completion as native, props, slots, tokens};
 use super::models::{Held, Listed};
+use super::ollama;
 use super::openai::{chat, completion, models};
 use super::page;
 use super::prepared::{Prepared, Received};
 use super::queue::Refused;
-use super::reply::{Admitted, EventBody, Shape};
+use super::reply::{Admitted, EventBody, Shape, Usage};
 use super::responses::request as responses;
 use super::served::Served;
 use super::shared::Shared;
 use hyper::Method;
 use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderName, ORIGIN};
 use hyper::http::request::Parts;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -34,7 +36,10 @@ const JSON: &str = "application/json";
 const READING: &str = "GET, HEAD, OPTIONS";
 
 /// Paths, without the version, to which bodies are sent.
-const POSTED: [&str; 10] = [
+const POSTED: [&str; 13] = [
+    "/api/chat",
+    "/api/generate",
+    "/api/show",
     "/apply-template",
     "/chat/completions",
     "/completion",
@@ -48,16 +53,41 @@ const POSTED: [&str; 10] = [
 ];
 
 /// Other paths without the version; those of single models are below `/models/`.
-const READ: [&str; 6] = ["/", "/health", "/metrics", "/models", "/props", "/slots"];
+const READ: [&str; 9] =
+    ["/", "/api/ps", "/api/tags", "/api/version", "/health", "/metrics", "/models", "/props", "/slots"];
 
 /// The path without the version.
 fn unversioned(path: &str) -> &str {
     path.strip_prefix("/v1").filter(|rest| rest.starts_with('/')).unwrap_or(path)
 }
 
-/// Whether who asks for this path expects the errors of Anthropic's API.
-pub(super) fn is_anthropic(path: &str) -> bool {
-    unversioned(path).strip_prefix("/messages").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// Whose API a path is of: in its words errors are said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Api {
+    /// OpenAI's, and whatever is nobody's.
+    OpenAi,
+    Anthropic,
+    Ollama,
+}
+
+impl Api {
+    /// That of a path.
+    pub fn of(path: &str) -> Api {
+        let path = unversioned(path);
+        let is_of = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        if is_of("/messages") {
+            Api::Anthropic
+        } else if is_of("/api") {
+            Api::Ollama
+        } else {
+            Api::OpenAi
+        }
+    }
+}
+
+/// Whether a page in a browser may have sent a request.
+fn may_be_a_pages(headers: &HeaderMap) -> bool {
+    headers.contains_key(ORIGIN) || headers.contains_key(HeaderName::from_static("sec-fetch-site"))
 }
 
 /// Answers a request. The account goes with a stream, which is over later.
@@ -98,7 +128,8 @@ pub(super) async fn reply(
     }
     shared.access.check_key(&request.headers)?;
     match path {
-        "/" => Ok(Reply::Text(JSON, json!({"name": "qwen-edge", "version": env!("CARGO_PKG_VERSION")}).to_string())),
+        // Some of Ollama's clients look for this; people have got the page.
+        "/" => Ok(Reply::Text("text/plain", "Ollama is running".to_owned())),
         "/metrics" => {
             let text = shared.metrics.render(shared.models.n_waiting());
             Ok(Reply::Text("text/plain; version=0.0.4", text))
@@ -119,6 +150,16 @@ pub(super) async fn reply(
         "/responses" => complete(shared, client, (request, body), account, responses::prepare).await,
         "/responses/input_tokens" => tell(shared, (request, body), responses::count).await,
         "/messages/count_tokens" => tell(shared, (request, body), messages::count).await,
+        "/api/version" => Ok(Reply::Text(JSON, ollama::models::version().to_string())),
+        "/api/tags" => Ok(Reply::Text(JSON, ollama::models::tags(&shared.models)?.to_string())),
+        "/api/ps" => Ok(Reply::Text(JSON, ollama::models::running(&shared.models)?.to_string())),
+        "/api/show" => {
+            check_type(request)?;
+            let RequestBody { bytes, .. } = body::read(shared, body).await?;
+            Ok(Reply::Text(JSON, ollama::models::show(bytes, &shared.models)?.to_string()))
+        }
+        "/api/chat" => complete(shared, client, (request, body), account, ollama::chat::prepare).await,
+        "/api/generate" => complete(shared, client, (request, body), account, ollama::generate::prepare).await,
         path => {
             let id = path.strip_prefix("/models/").unwrap_or_default();
             Ok(Reply::Text(JSON, models::one(&shared.models, id)?.to_string()))
@@ -149,6 +190,12 @@ fn absent(path: &str) -> ApiError {
             "this model writes text: it makes no embeddings, rankings, sounds or pictures",
         );
     }
+    if Api::of(path) == Api::Ollama {
+        return ApiError::not_implemented(
+            "models are fetched and removed where this server runs, and make no embeddings: there are /api/chat, \
+             /api/generate, /api/tags, /api/show, /api/ps and /api/version",
+        );
+    }
     if path.starts_with("/responses/") {
         return ApiError::not_found(
             "this server keeps no responses: the whole conversation comes in the input of every POST /v1/responses",
@@ -156,7 +203,8 @@ fn absent(path: &str) -> ApiError {
     }
     ApiError::not_found(
         "nothing is here: there are /v1/chat/completions, /v1/responses, /v1/messages, /v1/completions, /v1/models, \
-         /completion, /tokenize, /detokenize, /apply-template, /props, /slots, /health and /metrics",
+         /completion, /tokenize, /detokenize, /apply-template, /props, /slots, /api/chat, /api/generate, /api/tags, \
+         /health and /metrics",
     )
 }
 
@@ -173,13 +221,24 @@ struct NamesModel {
     model: Option<String>,
 }
 
+/// Whether a body is JSON by its header.
+///
+/// # Errors
+/// It is not.
+fn check_type(request: &Parts) -> Result<(), ApiError> {
+    // Who follows the examples of Ollama's API does not say. That is well where no page can have sent it, since pages of
+    // other sites may send what has another type without asking first.
+    let may_be_silent = Api::of(request.uri.path()) == Api::Ollama && !may_be_a_pages(&request.headers);
+    if may_be_silent { Ok(()) } else { check_json(&request.headers) }
+}
+
 /// Reads a body, has the model loaded that it means, and makes something of both.
 async fn parse<T: Send + 'static>(
     shared: &Arc<Shared>,
     (request, body): (&Parts, &mut Incoming),
     make: impl FnOnce(RequestBody, &Arc<Held>) -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    check_json(&request.headers)?;
+    check_type(request)?;
     shared.models.check_ready()?;
     let mut body = body::read(shared, body).await?;
     // A long prompt takes its time, and others are served meanwhile.
@@ -238,10 +297,15 @@ async fn complete(
         if let Some(job) = prepared.jobs.iter_mut().find(|job| !job.pictures.files.is_empty()) {
             job.pictures.memory = body.memory;
         }
+        held.keep(prepared.keep_alive);
         Ok((prepared, Arc::clone(&held.queue)))
     });
     let (prepared, queue) = prepared.await?;
-    let Prepared { jobs, events, dialect, mut headers, stream } = prepared;
+    let Prepared { jobs, events, mut dialect, mut headers, stream, .. } = prepared;
+    if jobs.is_empty() {
+        let said = dialect.whole(&[], &Usage::default())?;
+        return Ok(Reply::Answer { content: Content::Whole(said.to_string().into()), headers });
+    }
     let grammars = jobs.iter().flat_map(|job| [&job.grammar, &job.call_grammar]).flatten();
     let relaxed = grammars.flat_map(|grammar| grammar.relaxed());
     let relaxed: Vec<String> = relaxed.map(|place| plain(&place.to_string())).collect();

@@ -66,6 +66,8 @@ pub struct ModelCard {
     pub id: String,
     /// The name of its file, without the path.
     pub file_name: String,
+    /// Its architecture, as its file calls it.
+    pub architecture: String,
     /// Of the program and the model: the same one, seed and request give the same answer.
     pub fingerprint: String,
     /// When the server was told of it, in seconds since 1970.
@@ -76,6 +78,10 @@ pub struct ModelCard {
     pub n_ctx_train: usize,
     /// Bytes of its file.
     pub size: u64,
+    /// Numbers in it.
+    pub n_param: u64,
+    /// How it is quantised, as far as its name says it.
+    pub quant: Option<String>,
     /// Whether it comes with a vision tower.
     pub sees: bool,
 }

@@ -3,6 +3,9 @@
 use serde_json::Value;
 use std::fmt::Write;
 
+/// The type of such a stream.
+pub(super) const MEDIA_TYPE: &str = "text/event-stream";
+
 /// Says that the stream lives, without an event.
 pub(super) const KEEP_ALIVE: &str = ": keep-alive\n\n";
 

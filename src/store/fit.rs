@@ -9,8 +9,11 @@ use crate::synth::{Dims, Size};
 /// Tokens of context that are to fit beside the weights.
 pub const CONTEXT: usize = 8_192;
 
-/// The published sizes, the largest last.
-const SIZES: [Size; 4] = [Size::B0_8, Size::B2, Size::B4, Size::B9];
+/// The published sizes.
+const SIZES: [Size; 6] = [Size::B0_8, Size::B2, Size::B4, Size::B9, Size::B27, Size::B35A3];
+
+/// Which of them a model is taken for whose name says none: the 9B, and few are larger.
+const USUAL: usize = 3;
 
 /// The memory there is, and what models take of it beside their weights.
 ///
@@ -45,7 +48,7 @@ fn beside(dims: &Dims, threads: usize) -> u64 {
     Plan::unlimited(&load, settings).total()
 }
 
-/// Which of [`SIZES`] a name says; one that says none is taken for the largest.
+/// Which of [`SIZES`] a name says.
 fn size(name: &str) -> usize {
     let name = name.to_ascii_lowercase();
     let is = |size: &Size| {
@@ -56,7 +59,7 @@ fn size(name: &str) -> usize {
             ends(name[..at].chars().next_back()) && ends(behind)
         })
     };
-    SIZES.iter().position(is).unwrap_or(SIZES.len() - 1)
+    SIZES.iter().position(is).unwrap_or(USUAL)
 }
 
 impl Room {
@@ -94,6 +97,8 @@ mod tests {
             ("qwen3.5:2b", 1),
             ("unsloth/Qwen3.5-4B-GGUF", 2),
             ("ollama:qwen3.5:9b", 3),
+            ("Qwen3.5-27B-Q4_K_M.gguf", 4),
+            ("unsloth/Qwen3.5-35B-A3B-GGUF", 5),
             ("m.gguf", 3),
             ("Qwen-12B", 3),
             ("Qwen3.2B", 3),

@@ -42,6 +42,8 @@ mod serve_llama_cpp;
 #[cfg(target_os = "linux")]
 mod serve_models;
 #[cfg(target_os = "linux")]
+mod serve_ollama;
+#[cfg(target_os = "linux")]
 mod serve_page;
 #[cfg(target_os = "linux")]
 mod serve_reuse;

@@ -143,7 +143,7 @@ fn what_is_said_to_stand_beside_the_weights_is_what_the_plan_of_such_a_file_coun
     use qwen_edge::store::fit::Room;
     use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
     let home = Scratch::new("names");
-    for size in [Size::B0_8, Size::B2, Size::B4, Size::B9] {
+    for size in [Size::B0_8, Size::B2, Size::B4, Size::B9, Size::B27, Size::B35A3] {
         let dims = Dims::of(size);
         let name = format!("Qwen3.5-{}-Q4_K_M.gguf", dims.label);
         let synth =

@@ -505,7 +505,24 @@ fn no_body_is_a_fault_of_the_server() {
         json!({}),
         json!({"type": "text", "text": 7}),
     ];
-    for (path, body) in [("/v1/messages", messages), ("/v1/responses", responses)] {
+    let chat = json!({
+        "model": "m", "stream": false, "think": "low", "format": "json", "keep_alive": "5m", "logprobs": true, "top_logprobs": 1,
+        "messages": [
+            {"role": "system", "content": "a"},
+            {"role": "user", "content": "b", "images": ["AAAA"]},
+            {"role": "assistant", "content": "", "thinking": "c", "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}}]},
+            {"role": "tool", "tool_name": "f", "content": "d"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+        "options": {"temperature": 1, "top_k": 5, "seed": 1, "num_predict": 2, "num_ctx": 4096, "stop": ["a"]},
+    });
+    let generate = json!({
+        "model": "m", "prompt": "a", "suffix": "", "system": "b", "template": "", "context": [1], "raw": false, "images": ["AAAA"],
+        "stream": false, "think": false, "options": {"num_predict": 2},
+    });
+    for (path, body) in
+        [("/v1/messages", messages), ("/v1/responses", responses), ("/api/chat", chat), ("/api/generate", generate)]
+    {
         let mut places = Vec::new();
         places_of(&body, String::new(), &mut places);
         for (i, place) in places.iter().enumerate() {

@@ -122,7 +122,7 @@ pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiE
     let (ask, ignored) = messages.ask(sampling, served)?;
     let (job, events) = ask.job(served, client, since)?;
     let dialect = Box::new(MessageDialect::new(&served.about, job.ids.len(), job.stop.clone()));
-    Ok(Prepared { jobs: vec![job], events, dialect, headers: ignored_header(&ignored), stream })
+    Ok(Prepared { jobs: vec![job], events, dialect, headers: ignored_header(&ignored), stream, keep_alive: None })
 }
 
 /// Counts the tokens of the prompt that a body asks to be answered.

@@ -91,7 +91,7 @@ pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiE
         n_prompt: jobs[0].ids.len(),
         finish: None,
     };
-    Ok(Prepared { jobs, events, dialect: Box::new(dialect), headers: Vec::new(), stream })
+    Ok(Prepared { jobs, events, dialect: Box::new(dialect), headers: Vec::new(), stream, keep_alive: None })
 }
 
 /// The prompt as a text.

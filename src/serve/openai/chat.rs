@@ -195,7 +195,7 @@ pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiE
     let logprobs = ask.logprobs.is_some();
     let (job, events) = ask.job(served, client, since)?;
     let dialect = ChatDialect::new(&served.about, include_usage, progress, logprobs, since);
-    Ok(Prepared { jobs: vec![job], events, dialect: Box::new(dialect), headers: Vec::new(), stream })
+    Ok(Prepared { jobs: vec![job], events, dialect: Box::new(dialect), headers: Vec::new(), stream, keep_alive: None })
 }
 
 /// The tokens that a body asks to be answered.

@@ -4,7 +4,7 @@ use super::envelope::{finish_reason, millis, timings, usage_json, write_event};
 use crate::serve::clock::now;
 use crate::serve::error::ApiError;
 use crate::serve::event::{Event, Reason};
-use crate::serve::logprobs::TokenLogprob;
+use crate::serve::logprobs::{TokenLogprob, tokens_json};
 use crate::serve::parts::Call;
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
@@ -70,16 +70,7 @@ impl ChatDialect {
         if !self.logprobs {
             return Value::Null;
         }
-        let entry = |bytes: &[u8], logprob: f32| {
-            let token = String::from_utf8_lossy(bytes);
-            json!({"token": token, "logprob": logprob, "bytes": bytes})
-        };
-        let content = tokens.iter().map(|token| {
-            let mut said = entry(&token.bytes, token.logprob);
-            said["top_logprobs"] = token.top.iter().map(|likely| entry(&likely.bytes, likely.logprob)).collect();
-            said
-        });
-        json!({"content": content.collect::<Value>(), "refusal": null})
+        json!({"content": tokens_json(tokens), "refusal": null})
     }
 
     fn delta(&self, choice: usize, delta: Value, reason: Option<Reason>, out: &mut String) {

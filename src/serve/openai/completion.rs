@@ -74,7 +74,7 @@ pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiE
     let dialect = Box::new(CompletionDialect::new(&served.about, sampling.include_usage(), echoed, n, logprobs));
     let continuation = Continuation { prompts, sampling, n, n_max, grammar: None, logprobs, fault };
     let (jobs, events) = continuation.jobs(served, client, since)?;
-    Ok(Prepared { jobs, events, dialect, headers: Vec::new(), stream })
+    Ok(Prepared { jobs, events, dialect, headers: Vec::new(), stream, keep_alive: None })
 }
 
 /// A prompt that comes back before its answers.

@@ -35,7 +35,7 @@ macro_rules! file {
 }
 
 /// All of them, the page itself first.
-static FILES: [PageFile; 22] = [
+static FILES: [PageFile; 24] = [
     file!("index.html", HTML),
     file!("style.css", CSS),
     file!("icon.svg", SVG),
@@ -43,6 +43,7 @@ static FILES: [PageFile; 22] = [
     file!("answer.js", SCRIPT),
     file!("api.js", SCRIPT),
     file!("app.js", SCRIPT),
+    file!("blocks.js", SCRIPT),
     file!("code.js", SCRIPT),
     file!("composer.js", SCRIPT),
     file!("conversation.js", SCRIPT),
@@ -53,6 +54,7 @@ static FILES: [PageFile; 22] = [
     file!("request.js", SCRIPT),
     file!("server.js", SCRIPT),
     file!("sidebar.js", SCRIPT),
+    file!("spans.js", SCRIPT),
     file!("store.js", SCRIPT),
     file!("strings.js", SCRIPT),
     file!("transfer.js", SCRIPT),

@@ -1,11 +1,11 @@
 //! Answers of `/v1/responses`: events of a stream, and the whole.
 
-use super::items::{begun, content, done, id_of, logprobs};
+use super::items::{begun, content, done, id_of};
 use crate::sampler::Settings;
 use crate::serve::clock::now;
 use crate::serve::error::ApiError;
 use crate::serve::event::{Event, Reason};
-use crate::serve::logprobs::TokenLogprob;
+use crate::serve::logprobs::{TokenLogprob, tokens_json};
 use crate::serve::parts::{Part, Parts};
 use crate::serve::random;
 use crate::serve::reply::{Choice, Dialect, Usage};
@@ -124,9 +124,10 @@ impl ResponseDialect {
         let item = done(part, &self.id, &tokens, is_whole, self.encrypts);
         let (kind, fields) = match part {
             Part::Thinking(text) => ("response.reasoning_text.done", json!({"content_index": 0, "text": text})),
-            Part::Text(text, _) => {
-                ("response.output_text.done", json!({"content_index": 0, "text": text, "logprobs": logprobs(&tokens)}))
-            }
+            Part::Text(text, _) => (
+                "response.output_text.done",
+                json!({"content_index": 0, "text": text, "logprobs": tokens_json(&tokens)}),
+            ),
             Part::Call(call) => {
                 ("response.function_call_arguments.done", json!({"name": call.name, "arguments": call.arguments}))
             }
@@ -223,7 +224,7 @@ impl Dialect for ResponseDialect {
                 self.item_event("response.reasoning_text.delta", delta, out);
             }
             Event::Text(text, tokens) => {
-                let delta = json!({"content_index": 0, "delta": text, "logprobs": logprobs(tokens)});
+                let delta = json!({"content_index": 0, "delta": text, "logprobs": tokens_json(tokens)});
                 self.item_event("response.output_text.delta", delta, out);
                 self.tokens.extend_from_slice(tokens);
             }

@@ -1,6 +1,6 @@
 //! Items of an answer, and the thinking in those that come back.
 
-use crate::serve::logprobs::TokenLogprob;
+use crate::serve::logprobs::{TokenLogprob, tokens_json};
 use crate::serve::parts::{Call, Part};
 use crate::serve::random;
 use base64::Engine;
@@ -21,7 +21,7 @@ pub(super) fn content(part: &Part, tokens: &[TokenLogprob]) -> Value {
     match part {
         Part::Thinking(text) => json!({"type": "reasoning_text", "text": text}),
         Part::Text(text, _) => {
-            json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs(tokens)})
+            json!({"type": "output_text", "text": text, "annotations": [], "logprobs": tokens_json(tokens)})
         }
         Part::Call(_) => Value::Null,
     }
@@ -70,17 +70,6 @@ fn call_json(call: &Call, id: &str, arguments: &str, status: &str) -> Value {
         "arguments": arguments,
         "status": status,
     })
-}
-
-/// Tokens with their probabilities; none where they were not asked for.
-pub(super) fn logprobs(tokens: &[TokenLogprob]) -> Value {
-    let entry = |bytes: &[u8], logprob: f32| json!({"token": String::from_utf8_lossy(bytes), "logprob": logprob, "bytes": bytes});
-    let one = |token: &TokenLogprob| {
-        let mut said = entry(&token.bytes, token.logprob);
-        said["top_logprobs"] = token.top.iter().map(|likely| entry(&likely.bytes, likely.logprob)).collect();
-        said
-    };
-    tokens.iter().map(one).collect()
 }
 
 /// The thinking of an item that comes back: as it was told, or out of `encrypted_content`. That of another service is no

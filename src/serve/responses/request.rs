@@ -167,7 +167,7 @@ pub(in crate::serve) fn prepare(received: Received<'_>) -> Result<Prepared, ApiE
     let (ask, ignored) = request.ask(sampling, served)?;
     let (job, events) = ask.job(served, client, since)?;
     let dialect = Box::new(ResponseDialect::new(&served.about, echo, &job.sampling));
-    Ok(Prepared { jobs: vec![job], events, dialect, headers: ignored_header(&ignored), stream })
+    Ok(Prepared { jobs: vec![job], events, dialect, headers: ignored_header(&ignored), stream, keep_alive: None })
 }
 
 /// Counts the tokens of the prompt that a body asks to be answered.
