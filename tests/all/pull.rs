@@ -483,6 +483,36 @@ fn a_disk_that_takes_no_more_is_told() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_disk_without_room_is_told_before_anything_is_fetched() {
+    // A disk of its own, where one may be made.
+    let unshare = || {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount"]);
+        command
+    };
+    if !unshare().arg("true").output().is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let home = Scratch::new("pull");
+    let hub = small(9 << 20);
+    let inner = at_home(&home, &hub);
+    for (room, fits) in [("6m", false), ("12m", true)] {
+        let script = format!("mount -t tmpfs -o size={room} none \"$HOME\" && exec \"$0\" \"$@\"");
+        let mut command = unshare();
+        command.args(["sh", "-c", &script]).arg(inner.get_program()).args(inner.get_args()).args(["pull", REPO]);
+        command.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        if fits {
+            path(&output);
+        } else {
+            refused(&output, "bytes are needed");
+            assert!(hub.log().iter().all(|request| !request.of_content));
+        }
+    }
+}
+
+#[test]
 fn a_folder_of_ones_own_has_the_files_and_nothing_else() {
     let home = Scratch::new("pull");
     let hub = Hub::start(REPO, &[(FILE, noise(5 << 20, 1)), ("mmproj-F16.gguf", noise(100, 2))]);
