@@ -35,8 +35,7 @@ impl Tally {
         let known = self.known.iter().map(same).max().unwrap_or(0);
         self.n_request += 1;
         self.prompt += prompt.len();
-        // The last row is read in any case: an answer begins with what is behind it.
-        self.least += (prompt.len() - known).max(1);
+        self.least += prompt.len() - known;
         self.read += read;
         self.known.push([&prompt[..], answer].concat());
     }
