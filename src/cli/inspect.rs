@@ -1,5 +1,6 @@
 //! `inspect`: what a GGUF file holds, whether it runs, and the memory it will take, before any weight is read.
 
+use super::diagnosis::{Warning, warnings};
 use super::{named, printable};
 use anyhow::Result;
 use qwen_edge::chat::{self, Template};
@@ -78,6 +79,8 @@ struct Report {
     problems: Vec<String>,
     /// What is worth knowing and no obstacle.
     notes: Vec<String>,
+    /// What makes a model worse or slower than it could be.
+    warnings: Vec<Warning>,
     general: BTreeMap<&'static str, String>,
     gguf_version: u32,
     n_files: usize,
@@ -223,6 +226,7 @@ impl Report {
             runs: false,
             problems: Vec::new(),
             notes: Vec::new(),
+            warnings: Vec::new(),
             general: general(gguf),
             gguf_version: gguf.version(),
             n_files: gguf.n_files(),
@@ -285,6 +289,7 @@ impl Report {
             let mtp_bytes = of_mtp.map(|tensor| tensor.bytes.len() as u64).sum();
             let mtp = config.n_mtp > 0;
             self.note_all(&config.notes);
+            self.warnings = warnings(gguf, &config);
             self.model = Some(TextModel {
                 n_layer: config.n_layer(),
                 n_deltanet: config.n_deltanet(),
@@ -539,6 +544,9 @@ impl Display for Report {
         }
         for note in &self.notes {
             line("note", note)?;
+        }
+        for (i, warning) in self.warnings.iter().enumerate() {
+            line(if i == 0 { "unusual" } else { "" }, &warning.text)?;
         }
         if self.problems.is_empty() {
             line("runs", "yes")?;

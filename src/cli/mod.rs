@@ -17,6 +17,7 @@ pub mod cache;
 mod calls;
 mod chat;
 pub mod completions;
+mod diagnosis;
 mod drafting;
 pub mod fitting;
 pub mod inspect;

@@ -222,3 +222,52 @@ fn what_is_no_gguf_is_an_error_with_exit_code_1() {
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(message.contains("notes.txt: not a GGUF file"), "{message}");
 }
+
+/// The codes of what is unusual about a file.
+fn unusual(path: &Path) -> Vec<String> {
+    let report = json(path);
+    let warnings = report["warnings"].as_array().unwrap();
+    warnings.iter().map(|warning| warning["code"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn what_is_unusual_about_a_model_is_told_in_words() {
+    let scratch = Scratch::new("unusual");
+    let made = |options: &Options| {
+        let path = scratch.write("model.gguf", Synth::text(options).to_bytes());
+        (unusual(&path), json(&path))
+    };
+    // The published mix has coarse gates; the tiny vocabulary is cut.
+    let (codes, report) = made(&options(true));
+    assert_eq!(codes, ["coarse_gates", "vocabulary_size"], "{report:#}");
+    assert_eq!(report["warnings"][0]["tensor"], "blk.0.ssm_alpha.weight");
+    assert!(text(&scratch.0.join("model.gguf")).contains("steer what the recurrent layers forget"));
+    let (codes, _) = made(&Options { quant: Quant::Q8_0, ..options(false) });
+    assert_eq!(codes, ["draft_block_missing", "vocabulary_size"]);
+
+    // A file with its block cut in half, a head of few bits, and a template that is another or none at all.
+    let gguf = Gguf::from_bytes(Synth::text(&Options { quant: Quant::Q8_0, ..options(true) }).to_bytes()).unwrap();
+    let with = |template: &str, drop: &str, head: TensorType| {
+        let mut writer = Writer::new();
+        for (key, value) in gguf.keys().filter(|(key, _)| *key != "tokenizer.chat_template") {
+            writer.key(key, value);
+        }
+        writer.string("tokenizer.chat_template", template);
+        for tensor in gguf.tensors().filter(|tensor| tensor.name != drop) {
+            writer.tensor(tensor.name, if tensor.name == "token_embd.weight" { head } else { tensor.ty }, tensor.shape);
+        }
+        scratch.write("model.gguf", writer.to_bytes(|tensor| vec![0; tensor.bytes()]))
+    };
+    let published = qwen_edge::chat::BUILT_IN;
+    let half = with(published, "blk.4.attn_q.weight", TensorType::Q8_0);
+    assert_eq!(unusual(&half), ["draft_block_partial", "vocabulary_size"]);
+    assert_eq!(unusual(&with(published, "", TensorType::Q4_K)), ["coarse_head", "vocabulary_size"]);
+    let plain = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
+    let path = with(plain, "", TensorType::Q8_0);
+    assert_eq!(unusual(&path), ["vocabulary_size", "template_differs"]);
+    assert!(text(&path).contains("functions on offer"), "{}", text(&path));
+    let same = format!("{{% set unused = 1 %}}{published}");
+    assert_eq!(unusual(&with(&same, "", TensorType::Q8_0)), ["vocabulary_size", "template_other"]);
+    let broken = "{{ messages[0].content.parts.first }}{{ raise_exception('no') }}";
+    assert_eq!(unusual(&with(broken, "", TensorType::Q8_0)), ["vocabulary_size", "template_broken"]);
+}
