@@ -3,7 +3,7 @@
 use super::drafting::Drafting;
 use super::fitting::{Fitting, Progress};
 use super::kept::Kept;
-use super::run::{Limit, Switch, Think, open_error, parse_limit, start_error};
+use super::run::{Limit, Switch, Think, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
 use super::served_models::{Offered, Wanted};
@@ -26,7 +26,7 @@ use qwen_edge::sampler::Settings;
 use qwen_edge::serve::{Bounds, KeptInFolder, Key, ModelCard, News, NotLoaded, Server, ServerOptions, Serving};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Answers at a time where nobody says how many; fewer where memory is short.
@@ -194,9 +194,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         "--mmproj and --draft-model belong to one model, and there are {}",
         offered.len()
     );
-    let first = open(&offered[0])?;
     // What is wrong with an option is said before anything is listened at.
-    args.sampling_of(&first)?;
+    if let Some(first) = &*offered[0].file.lock().unwrap_or_else(PoisonError::into_inner) {
+        args.sampling_of(first)?;
+    }
     let addresses = args.addresses()?;
     let key = args.key()?;
     if key.is_none() && !args.no_key && addresses.iter().any(|address| !address.ip().is_loopback()) {
@@ -230,11 +231,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let [first, _, ..] = &cards[..] {
         args.note(&format!("{} models, {} first: see /v1/models", cards.len(), first.id));
     }
-    let first = Mutex::new(Some(first));
-    let load = |i: usize, taken: u64| {
-        let file = first.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| i == 0);
-        args.load(&offered[i], file, taken)
-    };
+    let load = |i: usize, taken: u64| args.load(&offered[i], taken);
     let tell = |news: News<'_, anyhow::Error>| match news {
         News::Failed(_, error) => args.log.say(&format!("error: {}", advice::explain(error))),
         News::Left(i) => args.note(&format!("{}: left the memory", offered[i].card.id)),
@@ -242,11 +239,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     server.run(cards, args.idle_unload, load, tell)?;
     log.iter().for_each(RequestLog::end);
     Ok(())
-}
-
-/// Opens a model's file.
-fn open(model: &Offered) -> anyhow::Result<ModelFile> {
-    ModelFile::open(&model.path).map_err(|error| open_error(error, &model.path))
 }
 
 fn parse_minutes(text: &str) -> Result<Duration, String> {
@@ -332,21 +324,16 @@ impl Args {
         Ok(([off, on], notes))
     }
 
-    /// Loads a model, whose file may be open already, beside others that may take so many bytes.
-    fn load(
-        &self,
-        model: &Offered,
-        file: Option<ModelFile>,
-        taken: u64,
-    ) -> Result<(Ready, Serving), NotLoaded<anyhow::Error>> {
-        let file = file.map_or_else(|| open(model), Ok).map_err(|error| NotLoaded { is_short: false, error })?;
+    /// Loads a model, beside others that may take so many bytes.
+    fn load(&self, model: &Offered, taken: u64) -> Result<(Ready, Serving), NotLoaded<anyhow::Error>> {
         let is_short =
             |error: &anyhow::Error| matches!(error.downcast_ref::<StartError>(), Some(StartError::NotEnoughMemory(_)));
-        let loaded = self.try_load(model, file, taken);
+        let loaded = self.try_load(model, taken);
         loaded.map_err(|error| NotLoaded { is_short: is_short(&error), error })
     }
 
-    fn try_load(&self, model: &Offered, file: ModelFile, taken: u64) -> anyhow::Result<(Ready, Serving)> {
+    fn try_load(&self, model: &Offered, taken: u64) -> anyhow::Result<(Ready, Serving)> {
+        let file = model.open()?;
         let (sampling, notes) = self.sampling_of(&file)?;
         let thinking = match self.think {
             Think::On => Some(true),
@@ -403,7 +390,7 @@ impl Args {
         for (i, &n) in counts.iter().enumerate() {
             let opened = match file.take() {
                 Some(file) => file,
-                None => open(model)?,
+                None => model.open()?,
             };
             let (tower, no_tower) = self.tower(&model.path, &opened, n.into())?;
             // The logits of a text whose probabilities are asked for.

@@ -4,12 +4,13 @@ use super::run::open_error;
 use super::sight::Sight;
 use super::{advice, named, tower_file};
 use anyhow::{bail, ensure};
-use qwen_edge::engine::model_file::OpenError;
+use qwen_edge::engine::model_file::{ModelFile, OpenError};
 use qwen_edge::gguf::Gguf;
-use qwen_edge::model::weights::Model;
+use qwen_edge::model::{Config, Model};
 use qwen_edge::serve::{ModelCard, seconds};
 use qwen_edge::store::{folder, quant};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// A model that is offered.
@@ -18,6 +19,8 @@ pub(super) struct Offered {
     pub path: PathBuf,
     /// What clients are told of it.
     pub card: ModelCard,
+    /// The first one is open: it is loaded at once.
+    pub file: Mutex<Option<ModelFile>>,
 }
 
 /// Where the models are, and what one of them is called.
@@ -40,15 +43,13 @@ impl Wanted<'_> {
     pub fn find(&self, notes: &mut Vec<String>) -> anyhow::Result<Vec<Offered>> {
         let mut all = Vec::new();
         for file in self.files {
-            let path = named::file(file)?;
-            let card = self.card(&path)?;
-            all.push(Offered { path, card });
+            all.push(self.offered(named::file(file)?, all.is_empty())?);
         }
         if let Some(folder) = self.folder {
             ensure!(folder.is_dir(), "--models {}: expected a folder with GGUF files", folder.display());
             for entry in folder::plain(folder).into_iter().filter(|entry| entry.complete) {
-                match self.card(&entry.path) {
-                    Ok(card) => all.push(Offered { path: entry.path, card }),
+                match self.offered(entry.path, all.is_empty()) {
+                    Ok(model) => all.push(model),
                     Err(error) => notes.push(format!("note: left out: {}", advice::explain(&error))),
                 }
             }
@@ -58,7 +59,7 @@ impl Wanted<'_> {
             ensure!(all.len() == 1, "--alias names one model, and there are {}", all.len());
             all[0].card.id = plain(alias);
         }
-        for (i, Offered { path, card }) in all.iter().enumerate() {
+        for (i, Offered { path, card, .. }) in all.iter().enumerate() {
             if let Some(other) = all[..i].iter().find(|other| other.card.id.eq_ignore_ascii_case(&card.id)) {
                 let (a, b) = (other.path.display(), path.display());
                 bail!("two models would be called {}: {a} and {b}; rename one of the files", card.id);
@@ -67,12 +68,23 @@ impl Wanted<'_> {
         Ok(all)
     }
 
-    /// What clients are told of the model: of its path nothing but the name.
-    fn card(&self, path: &Path) -> anyhow::Result<ModelCard> {
-        let gguf = Gguf::open(path)?;
-        let config = Model::config(&gguf).map_err(|error| open_error(OpenError::from(error), path))?;
+    /// The model at a path; of the `first` one all is read but the weights, of the others what there is to tell.
+    fn offered(&self, path: PathBuf, first: bool) -> anyhow::Result<Offered> {
+        let (card, file) = if first {
+            let file = ModelFile::open(&path).map_err(|error| open_error(error, &path))?;
+            (self.card(&path, file.gguf(), file.config())?, Some(file))
+        } else {
+            let gguf = Gguf::open(&path)?;
+            let config = Model::config(&gguf).map_err(|error| open_error(OpenError::from(error), &path))?;
+            (self.card(&path, &gguf, &config)?, None)
+        };
+        Ok(Offered { path, card, file: Mutex::new(file) })
+    }
+
+    /// What clients are told of a model: of its path nothing but the name.
+    fn card(&self, path: &Path, gguf: &Gguf, config: &Config) -> anyhow::Result<ModelCard> {
         let rows = gguf.tensor("token_embd.weight").and_then(|tensor| tensor.shape.first().copied());
-        let tower = tower_file::find(self.sight, path, (&gguf, config.n_embd), true)?;
+        let tower = tower_file::find(self.sight, path, (gguf, config.n_embd), true)?;
         let stem = path.file_stem().map_or("model".into(), |stem| stem.to_string_lossy());
         Ok(ModelCard {
             id: plain(&stem),
@@ -87,6 +99,17 @@ impl Wanted<'_> {
             quant: quant::of_name(&path.to_string_lossy()),
             sees: tower.is_ok(),
         })
+    }
+}
+
+impl Offered {
+    /// Its file, opened now if it is not open already.
+    ///
+    /// # Errors
+    /// If it cannot be.
+    pub fn open(&self) -> anyhow::Result<ModelFile> {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+        file.map_or_else(|| ModelFile::open(&self.path).map_err(|error| open_error(error, &self.path)), Ok)
     }
 }
 
