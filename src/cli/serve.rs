@@ -39,8 +39,8 @@ const STATES: usize = 6;
 /// How long nothing must have been answered before the folder of --cache is written.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Answer over HTTP, as OpenAI's API does: chat completions at http://127.0.0.1:8080/v1, and a page for people at
-/// http://127.0.0.1:8080.
+/// Answer over HTTP: a page for people at http://127.0.0.1:8080, and for programs the APIs of OpenAI
+/// (http://127.0.0.1:8080/v1), Anthropic, Ollama and llama.cpp.
 ///
 /// Only programs on this machine can reach it unless --host says otherwise, and no page of a web site can use it. It
 /// opens no file and fetches no address that a request names. Where it listens is said on standard error; /health says

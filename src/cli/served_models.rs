@@ -49,6 +49,10 @@ impl Wanted<'_> {
             ensure!(folder.is_dir(), "--models {}: expected a folder with GGUF files", folder.display());
             for entry in folder::plain(folder).into_iter().filter(|entry| entry.complete) {
                 match self.offered(entry.path, all.is_empty()) {
+                    Ok(model) if all.iter().any(|other: &Offered| other.is_called(&model.card.id)) => {
+                        let name = model.path.display();
+                        notes.push(format!("note: left out: {name}: there is another model of that name"));
+                    }
                     Ok(model) => all.push(model),
                     Err(error) => notes.push(format!("note: left out: {}", advice::explain(&error))),
                 }
@@ -60,7 +64,7 @@ impl Wanted<'_> {
             all[0].card.id = plain(alias);
         }
         for (i, Offered { path, card, .. }) in all.iter().enumerate() {
-            if let Some(other) = all[..i].iter().find(|other| other.card.id.eq_ignore_ascii_case(&card.id)) {
+            if let Some(other) = all[..i].iter().find(|other| other.is_called(&card.id)) {
                 let (a, b) = (other.path.display(), path.display());
                 bail!("two models would be called {}: {a} and {b}; rename one of the files", card.id);
             }
@@ -103,6 +107,11 @@ impl Wanted<'_> {
 }
 
 impl Offered {
+    /// Whether a request that names `id` means this one.
+    fn is_called(&self, id: &str) -> bool {
+        self.card.id.eq_ignore_ascii_case(id)
+    }
+
     /// Its file, opened now if it is not open already.
     ///
     /// # Errors

@@ -142,11 +142,11 @@ impl<E: Send> Keeper<'_, E> {
                 if !shared.models.failed(model, is_short, ApiError::unavailable(said)) {
                     return;
                 }
-                if cards.len() > 1 {
-                    tell(News::Failed(model, &error));
-                } else if shared.models.check_ready().is_err() {
+                if cards.len() == 1 && shared.models.check_ready().is_err() {
                     *only.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     shared.models.end();
+                } else {
+                    tell(News::Failed(model, &error));
                 }
             }
             Err(_) => {

@@ -190,17 +190,18 @@ fn connections_that_are_cut_and_links_that_expire_are_taken_up_again() {
     let content = hub.content();
     hub.answer(move |request, reply| {
         let n = if request.of_content { asked.fetch_add(1, Ordering::Relaxed) } else { asked.load(Ordering::Relaxed) };
-        // The first link is given out until the eighth request and good until the twelfth: whoever has just got it can use it.
+        // The first link is given out until the eighth request and good until the 24th: whoever has just got it can use it,
+        // however long it takes until it does.
         let key = usize::from(n >= 8);
         match request.target.split_once("key=") {
             None if request.target.contains("/resolve/") => {
                 Reply::of(302, "").with("location", format!("http://{content}/blob/{FILE}?key={key}"))
             }
-            Some((_, "0")) if n >= 12 => {
+            Some((_, "0")) if n >= 24 => {
                 counted.fetch_add(1, Ordering::Relaxed);
                 Reply::of(403, "expired")
             }
-            Some(_) if n < 12 || n % 3 != 2 => Reply { cut: Some(256 << 10), ..reply },
+            Some(_) if n < 24 || n % 3 != 2 => Reply { cut: Some(256 << 10), ..reply },
             _ => reply,
         }
     });
