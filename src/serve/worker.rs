@@ -356,9 +356,6 @@ impl<'a> Worker<'a> {
             self.known.begin(&job, answers, runner)
         };
         let n_cached = sequence.n_past();
-        for choice in 0..job.n {
-            let _ = job.events.try_send((job.first_choice + choice, Event::Started { n_cached }));
-        }
         let free = (0..self.seats.len()).filter(|&seat| self.seats[seat].is_none());
         let seats: Vec<usize> = free.take(job.n).collect();
         let first = seats[0];
@@ -374,6 +371,10 @@ impl<'a> Worker<'a> {
                 Some(AtWork { job: Rc::clone(&job), stage: Stage::Waiting, n_cached, reuse, lease, before_stop: None });
         }
         self.count();
+        // Whoever is told so and looks, sees it on its seats.
+        for choice in 0..job.n {
+            let _ = job.events.try_send((job.first_choice + choice, Event::Started { n_cached }));
+        }
         let n = job.rows.len();
         if n > 1 && scores {
             let score = Box::new(Score::new(&job, runner));

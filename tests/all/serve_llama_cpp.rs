@@ -123,12 +123,13 @@ fn what_ends_a_completion_is_said() {
 
 #[test]
 fn properties_and_slots_tell_what_is_and_not_what_is_said() {
-    let server = server();
+    // Answers that go on for long.
+    let server = Server::start(&demo(), &["--ctx", "16384", "--parallel", "2", "--loop-guard", "off"]);
     let props = server.get("/props").json();
     assert_eq!((&props["model_path"], &props["model_alias"]), (&json!("demo-q8_0.gguf"), &json!("demo-q8_0")));
     assert_eq!((&props["total_slots"], &props["is_sleeping"]), (&json!(2), &json!(false)));
     let defaults = &props["default_generation_settings"];
-    assert_eq!(defaults["n_ctx"], 1024);
+    assert_eq!(defaults["n_ctx"], 16_384);
     for (name, least, most) in [("temperature", 0.0, 1.5), ("top_p", 0.1, 1.0), ("repeat_penalty", 1.0, 1.0)] {
         let value = defaults["params"][name].as_f64().unwrap();
         assert!((least..=most).contains(&value), "{name}: {value}");
@@ -137,7 +138,7 @@ fn properties_and_slots_tell_what_is_and_not_what_is_said() {
     assert_eq!(props["modalities"]["vision"], true);
 
     let slots = || server.get("/slots").json();
-    assert!(slots().as_array().unwrap().iter().all(|slot| slot["is_processing"] == false && slot["n_ctx"] == 1024));
+    assert!(slots().as_array().unwrap().iter().all(|slot| slot["is_processing"] == false && slot["n_ctx"] == 16_384));
     let mut stream = server.chat_stream(&with(demo_forever(), json!({"stream": true, "user": "secret"})));
     let mut begun = [0; 512];
     assert!(stream.read(&mut begun).unwrap() > 0);
