@@ -286,8 +286,10 @@ fn in_a_control_group_smaller_than_the_weights_a_fixed_share_is_read_again() {
     let result = json(&run_below(&group.enter(&model.0), &model.0, "--touch --ctx 512"));
     let number = |key: &str| result["memory"][key].as_u64().unwrap();
     println!("{limit} bytes: {}", result["memory"]);
-    assert!(number("streamed_bytes") > 0 && number("planned_bytes") <= limit, "{}", result["memory"]);
-    assert!(number("peak_bytes") <= number("planned_bytes"), "{}", result["memory"]);
+    // The plan counts pages of the program's file too for which another group is charged.
+    let most = limit + limit / 100;
+    assert!(number("streamed_bytes") > 0 && number("planned_bytes") <= most, "{}", result["memory"]);
+    assert!(number("peak_bytes") <= number("planned_bytes").min(limit), "{}", result["memory"]);
     let plain = json(&run(&model.0, "--ctx 512 --kv q8_0", None));
     assert_eq!(result["ids"], plain["ids"]);
 }

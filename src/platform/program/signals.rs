@@ -31,6 +31,7 @@ pub fn listen(react: impl Fn(Signal) -> Reaction + Send + 'static) {
     use signal_hook::iterator::Signals;
     use signal_hook::low_level::emulate_default_handler;
     use std::io::{IsTerminal, Write, stderr, stdin};
+    use std::sync::{Arc, Barrier};
 
     fn leave(signal: i32, modes: Option<&Termios>) {
         atomic_file::discard_unfinished();
@@ -48,7 +49,12 @@ pub fn listen(react: impl Fn(Signal) -> Reaction + Send + 'static) {
     let modes = if stdin().is_terminal() { tcgetattr(stdin()).ok() } else { None };
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
     let handle = signals.handle();
+    let started = Arc::new(Barrier::new(2));
+    let has_started = Arc::clone(&started);
     let listener = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        // A thread's first allocation may take much address space for a moment: that is over before anything is planned.
+        drop(std::hint::black_box(Box::new(0u8)));
+        has_started.wait();
         for signal in signals.forever() {
             let what = if signal == SIGINT { Signal::Interrupt } else { Signal::Terminate };
             if react(what) == Reaction::Leave {
@@ -56,8 +62,9 @@ pub fn listen(react: impl Fn(Signal) -> Reaction + Send + 'static) {
             }
         }
     });
-    if listener.is_err() {
-        handle.close();
+    match listener {
+        Ok(_) => _ = started.wait(),
+        Err(_) => handle.close(),
     }
 }
 
