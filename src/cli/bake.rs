@@ -1,14 +1,14 @@
 //! `bake`: read a long beginning of prompts once, into a file that is shipped with the model.
 
 use super::fitting::{Fitting, Progress};
-use super::run::{open_error, start_error};
+use super::run::{open_model, start_error};
 use super::runtime::Runtime;
 use super::{named, printable, signals, text, tools_file};
 use anyhow::{Context as _, ensure};
 use clap::{ArgGroup, Args as ClapArgs};
 use qwen_edge::engine::baked::{Baked, Beginning};
 use qwen_edge::engine::byte_size::ByteSize;
-use qwen_edge::engine::model_file::{ModelFile, StartOptions};
+use qwen_edge::engine::model_file::StartOptions;
 use qwen_edge::platform::atomic_file::AtomicFile;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let system = args.system.as_ref().map(read).transpose()?;
     let beginning = Beginning { system, tools: args.tools.as_deref().map(tools_file::open).transpose()? };
 
-    let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;
+    let file = open_model(path)?;
     let content = file.content_fingerprint();
     let messages: Vec<Value> = beginning.messages().iter().map(|message| message.to_json()).collect();
     let question = serde_json::json!({"role": "user", "content": "?"});

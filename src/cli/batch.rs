@@ -3,7 +3,7 @@
 use super::answers_file::AnswersFile;
 use super::drafting::Drafting;
 use super::fitting::{self, Fitting, Progress};
-use super::run::{Limit, Switch, Think, open_error, parse_limit, start_error};
+use super::run::{Limit, Switch, Think, open_model, parse_limit, start_error};
 use super::runtime::Runtime;
 use super::sampling::Sampling;
 use super::{advice, named, printable, signals, text};
@@ -134,7 +134,7 @@ struct Entry {
 /// If the model cannot be loaded, the prompts not be read, or the answers not be written.
 pub fn run(args: Args) -> anyhow::Result<()> {
     let model = named::file(&args.model)?;
-    let file = ModelFile::open(&model).map_err(|error| open_error(error, &model))?;
+    let file = open_model(&model)?;
     let thinking = match args.think {
         Think::On => true,
         Think::Off => false,

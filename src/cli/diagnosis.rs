@@ -84,9 +84,7 @@ fn head(gguf: &Gguf, config: &Config) -> Option<Warning> {
     let mut by_type: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
     let matrices = gguf.tensors().filter(|tensor| tensor.shape.len() >= 2 && tensor.name.starts_with("blk."));
     for tensor in matrices.filter(|tensor| Role::of(tensor.name, config.n_layer()) == Role::Trunk) {
-        let (n, width) = by_type.entry(tensor.ty.name()).or_insert((0, bits(&tensor)));
-        *n += tensor.len();
-        *width = bits(&tensor);
+        by_type.entry(tensor.ty.name()).or_insert((0, bits(&tensor))).0 += tensor.len();
     }
     let (most, (_, width)) = by_type.into_iter().max_by_key(|(_, (n, _))| *n)?;
     let text = format!(

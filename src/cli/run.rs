@@ -212,7 +212,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let path = &named::file_or_fetched(args.input.model(), args.yes)?;
     let baked = args.baked.as_deref().map(bake::open).transpose()?;
     let folder = args.sight.cache.as_deref().map(CacheFolder::open).transpose()?;
-    let file = ModelFile::open(path).map_err(|error| open_error(error, path))?;
+    let file = open_model(path)?;
     let looks = interactive || !args.sight.is_empty();
     let found = tower_file::find(&args.sight, path, (file.gguf(), file.config().n_embd), looks)?;
     let places = vision_ids(file.tokenizer(), file.gguf(), &mut Vec::new());
@@ -425,6 +425,11 @@ pub(super) fn open_error(error: OpenError, path: &Path) -> anyhow::Error {
         OpenError::Gguf(error) => error.into(),
         error => anyhow::Error::new(error).context(path.display().to_string()),
     }
+}
+
+/// Opens a model's file.
+pub(super) fn open_model(path: &Path) -> anyhow::Result<ModelFile> {
+    ModelFile::open(path).map_err(|error| open_error(error, path))
 }
 
 /// Why a session cannot start, with the name of the file where it is about that.

@@ -1,6 +1,6 @@
 //! Which models `serve` offers: the files that are named and those of a folder, each under a name of its own.
 
-use super::run::open_error;
+use super::run::{open_error, open_model};
 use super::sight::Sight;
 use super::{advice, named, tower_file};
 use anyhow::{bail, ensure};
@@ -49,7 +49,7 @@ impl Wanted<'_> {
             ensure!(folder.is_dir(), "--models {}: expected a folder with GGUF files", folder.display());
             for entry in folder::plain(folder).into_iter().filter(|entry| entry.complete) {
                 match self.offered(entry.path, all.is_empty()) {
-                    Ok(model) if all.iter().any(|other: &Offered| other.is_called(&model.card.id)) => {
+                    Ok(model) if all.iter().any(|other: &Offered| other.card.is_called(&model.card.id)) => {
                         let name = model.path.display();
                         notes.push(format!("note: left out: {name}: there is another model of that name"));
                     }
@@ -64,7 +64,7 @@ impl Wanted<'_> {
             all[0].card.id = plain(alias);
         }
         for (i, Offered { path, card, .. }) in all.iter().enumerate() {
-            if let Some(other) = all[..i].iter().find(|other| other.is_called(&card.id)) {
+            if let Some(other) = all[..i].iter().find(|other| other.card.is_called(&card.id)) {
                 let (a, b) = (other.path.display(), path.display());
                 bail!("two models would be called {}: {a} and {b}; rename one of the files", card.id);
             }
@@ -75,7 +75,7 @@ impl Wanted<'_> {
     /// The model at a path; of the `first` one all is read but the weights, of the others what there is to tell.
     fn offered(&self, path: PathBuf, first: bool) -> anyhow::Result<Offered> {
         let (card, file) = if first {
-            let file = ModelFile::open(&path).map_err(|error| open_error(error, &path))?;
+            let file = open_model(&path)?;
             (self.card(&path, file.gguf(), file.config())?, Some(file))
         } else {
             let gguf = Gguf::open(&path)?;
@@ -107,18 +107,13 @@ impl Wanted<'_> {
 }
 
 impl Offered {
-    /// Whether a request that names `id` means this one.
-    fn is_called(&self, id: &str) -> bool {
-        self.card.id.eq_ignore_ascii_case(id)
-    }
-
     /// Its file, opened now if it is not open already.
     ///
     /// # Errors
     /// If it cannot be.
     pub fn open(&self) -> anyhow::Result<ModelFile> {
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
-        file.map_or_else(|| ModelFile::open(&self.path).map_err(|error| open_error(error, &self.path)), Ok)
+        file.map_or_else(|| open_model(&self.path), Ok)
     }
 }
 

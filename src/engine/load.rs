@@ -9,17 +9,11 @@ use crate::model::stream::{self, Streaming};
 
 /// What running a mapped model takes that streams nothing.
 pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<'a> {
+    let n_vocab = gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0);
     Load {
-        config,
-        n_vocab: gguf.tensor("token_embd.weight").and_then(|t| t.shape.first().copied()).unwrap_or(0),
         weights: read_by_tokens(gguf, config).map(|t| t.bytes.len() as u64).sum(),
         embedding: own_embedding(gguf).map_or(0, |t| t.bytes.len() as u64),
-        feed_forwards: &[],
-        mapped: true,
-        threads,
-        drafts: DraftLoad::None,
-        vision: None,
-        beside: 0,
+        ..Load::without_weights(config, n_vocab, threads)
     }
 }
 

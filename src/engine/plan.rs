@@ -190,6 +190,24 @@ struct Room {
     allocated: u64,
 }
 
+impl<'a> Load<'a> {
+    /// What a mapped model takes beside its weights, without drafts and pictures.
+    pub fn without_weights(config: &'a Config, n_vocab: usize, threads: usize) -> Load<'a> {
+        Load {
+            config,
+            n_vocab,
+            weights: 0,
+            embedding: 0,
+            feed_forwards: &[],
+            mapped: true,
+            threads,
+            drafts: DraftLoad::None,
+            vision: None,
+            beside: 0,
+        }
+    }
+}
+
 /// The choice.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {

@@ -6,7 +6,7 @@
 
 use super::error::ApiError;
 use super::keep_alive::KeepAlive;
-use super::served::{ModelCard, Served};
+use super::served::{ModelCard, Served, untagged};
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -190,10 +190,8 @@ impl Models {
             let loaded = (0..entries.len()).filter(|&i| matches!(entries[i].stage, Stage::Loaded(_)));
             return Ok(loaded.max_by_key(|&i| entries[i].last_used).unwrap_or(0));
         };
-        // Clients of Ollama's API add what others leave out.
-        let name = name.strip_suffix(":latest").unwrap_or(name);
-        let is = |same: fn(&str, &str) -> bool| entries.iter().position(|entry| same(&entry.about.id, name));
-        is(|a, b| a == b).or_else(|| is(str::eq_ignore_ascii_case)).ok_or_else(|| {
+        entries.iter().position(|entry| entry.about.is_called(name)).ok_or_else(|| {
+            let name = untagged(name);
             let named: Vec<&str> = entries.iter().take(MOST_NAMED).map(|entry| &*entry.about.id).collect();
             let more = if entries.len() > MOST_NAMED { " and others" } else { "" };
             ApiError::model(format!("there is no model {name}: there are {}{more}", named.join(", ")))

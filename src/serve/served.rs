@@ -59,6 +59,11 @@ impl Served {
     }
 }
 
+/// A name without the tag that clients of Ollama's API add and others leave out.
+pub(super) fn untagged(name: &str) -> &str {
+    name.strip_suffix(":latest").unwrap_or(name)
+}
+
 /// What clients are told of a model.
 #[derive(Clone, Default, Debug)]
 pub struct ModelCard {
@@ -84,4 +89,11 @@ pub struct ModelCard {
     pub quant: Option<String>,
     /// Whether it comes with a vision tower.
     pub sees: bool,
+}
+
+impl ModelCard {
+    /// Whether a request that names `name` means this model.
+    pub fn is_called(&self, name: &str) -> bool {
+        untagged(&self.id).eq_ignore_ascii_case(untagged(name))
+    }
 }

@@ -24,7 +24,6 @@ use crate::engine::sequence::Sequence;
 use crate::engine::shelf::{self, Lease};
 use crate::model::input::InputRow;
 use crate::sampler::Sampler;
-use crate::tokenizer::Tokenizer;
 use crate::vision;
 use crate::vision::eyes::Seen;
 use crate::vision::positions::{VisionIds, Walk};
@@ -55,7 +54,6 @@ pub(super) struct Worker<'a> {
     /// The number of its model among those of the server.
     model: usize,
     served: Arc<Served>,
-    tokenizer: Arc<Tokenizer>,
     banned: Vec<u32>,
     /// Who sits on each seat.
     seats: Vec<Option<AtWork>>,
@@ -135,9 +133,9 @@ impl<'a> Worker<'a> {
         known: Known,
     ) -> Worker<'a> {
         let seats = (0..served.n_seat).map(|_| None).collect();
-        let (tokenizer, followers) = (Arc::clone(&served.tokenizer), Vec::new());
+        let followers = Vec::new();
         let counted = Share::default();
-        Worker { shared, model, served, tokenizer, banned, seats, known, followers, sight, counted, n_request: 0 }
+        Worker { shared, model, served, banned, seats, known, followers, sight, counted, n_request: 0 }
     }
 
     /// Works until the server ends, or the model is to leave. A fault of the program ends the answers in the making, and no
@@ -206,7 +204,7 @@ impl<'a> Worker<'a> {
             }
         } else {
             self.known.free_pages(answers.n_page_wanted(runner), runner);
-            match answers.pass(runner, &self.tokenizer) {
+            match answers.pass(runner, &self.served.tokenizer) {
                 Ok(finished) => {
                     self.shared.metrics.passed(answers.n_passed());
                     for (seat, sequence) in answers.sequences_mut() {
@@ -247,7 +245,7 @@ impl<'a> Worker<'a> {
             } else if self.shared.shutdown.phase() == Phase::Ending {
                 fail(&job, &ApiError::unavailable("the server ends"));
                 self.leave(seat);
-            } else if let Err(error) = score.read(&job, runner, &self.tokenizer) {
+            } else if let Err(error) = score.read(&job, runner, &self.served.tokenizer) {
                 fail(&job, &failure(&error));
                 self.leave(seat);
             } else if score.is_done() {
@@ -398,10 +396,10 @@ impl<'a> Worker<'a> {
             prompt: job.rows.clone(),
             checkpoint_at,
             n_max: job.n_max,
-            thinking: job.thinks.after(&job.ids, &self.tokenizer),
+            thinking: job.thinks.after(&job.ids, &self.served.tokenizer),
             constraint: job.grammar.as_ref().map(|grammar| grammar.constraint()),
             call_grammar: job.call_grammar.clone(),
-            calls: job.calls.as_ref().map(|calls| calls.follow(&self.tokenizer)),
+            calls: job.calls.as_ref().map(|calls| calls.follow(&self.served.tokenizer)),
             loop_guard: self.served.loop_guard,
         }
     }

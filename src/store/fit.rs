@@ -1,6 +1,6 @@
 //! What of this machine's memory the weights of a model may take, when it is chosen by name alone.
 
-use crate::engine::plan::{DraftLoad, Load, Plan};
+use crate::engine::plan::{Load, Plan};
 use crate::engine::runner::{DEFAULT_BATCH, Settings};
 use crate::model::kv_type::KvType;
 use crate::platform::machine::Machine;
@@ -32,18 +32,7 @@ pub struct Room {
 /// Bytes that a model of these dimensions takes beside its weights.
 fn beside(dims: &Dims, threads: usize) -> u64 {
     let config = dims.config();
-    let load = Load {
-        config: &config,
-        n_vocab: dims.n_vocab,
-        weights: 0,
-        embedding: 0,
-        feed_forwards: &[],
-        mapped: true,
-        threads,
-        drafts: DraftLoad::None,
-        vision: None,
-        beside: 0,
-    };
+    let load = Load::without_weights(&config, dims.n_vocab, threads);
     let settings = Settings { n_ctx: CONTEXT, n_sequence: 1, n_batch: DEFAULT_BATCH, kv: KvType::F16, n_checkpoint: 2 };
     Plan::unlimited(&load, settings).total()
 }

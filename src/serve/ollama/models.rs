@@ -76,8 +76,7 @@ pub(in crate::serve) fn show(body: Vec<u8>, models: &Models) -> Result<Value, Ap
     let Show { model, name } = read(object(body)?)?;
     let named = model.or(name).filter(|name| !name.is_empty());
     let named = named.ok_or_else(|| ApiError::field("model", "expected the name of a model"))?;
-    let bare = |name: &str| name.strip_suffix(LATEST).unwrap_or(name).to_ascii_lowercase();
-    let found = models.list().into_iter().find(|listed| bare(&listed.about.id) == bare(&named));
+    let found = models.list().into_iter().find(|listed| listed.about.is_called(&named));
     let absent = || ApiError::not_found(format!("model {named:?} not found: see /api/tags"));
     let Listed { about, served } = found.ok_or_else(absent)?;
     let mut capabilities = vec!["completion", "tools", "thinking"];
