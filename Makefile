@@ -37,6 +37,13 @@ lint: need-cargo ## the part of check that runs no test
 	$(CARGO) clippy --lib --no-default-features --features serve --locked -- -D warnings
 	$(CARGO) clippy --bins --no-default-features --features cli --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items --locked
+	@! command -v python3 >/dev/null || { python3 scripts/check_docs.py && python3 scripts/plots.py --check; }
+
+check-docs: build ## links, targets, commands and options that the documentation names; figures and their data
+	python3 scripts/check_docs.py --prove
+	python3 scripts/check_docs.py target/release/qwen-edge
+	python3 scripts/plots.py --prove
+	python3 scripts/plots.py --check
 
 CLIENTS := target/clients
 clients: ## fetch the packages for Python that test-clients needs
@@ -149,6 +156,9 @@ package: need-cargo ## pack every member as for the registry and build what is p
 reproducible: need-cargo ## build the static binaries twice, in different directories, and compare the bytes
 	scripts/reproducible.sh
 
+plots: ## draw the figures of the documentation from docs/data
+	python3 scripts/plots.py
+
 ##@ House
 clean: ## remove everything that was built
 	rm -rf target dist
@@ -160,4 +170,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: check-docs plots build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
