@@ -141,11 +141,26 @@ static: need-cargo ## static x86-64 binary for every x86-64 CPU: dist/qwen-edge-
 static-arm: need-cargo ## static aarch64 binary for every Armv8 CPU: dist/qwen-edge-aarch64
 	scripts/static.sh aarch64
 
-dist: static static-arm ## tarballs with binary, man pages, completions, licences and checksums, in dist/
-	scripts/dist.sh tarballs
+dist: static static-arm ## archives with binary, man pages, completions, manual, licences and checksums, in dist/
+	python3 scripts/packages/archive.py build
+	python3 scripts/packages/sums.py build
 
 deb: static static-arm ## Debian packages for amd64 and arm64, in dist/
-	scripts/dist.sh debs
+	python3 scripts/packages/deb.py build
+
+PACKAGES := archive deb oci wheel npm sums manifests
+packages: static static-arm ## every package of what lies in dist/: archives, .deb, container images, wheels, npm, checksums, manifests
+	$(MAKE) packages-of-dist
+
+packages-of-dist: ## the same, of the binaries as they lie in dist/
+	@for package in $(PACKAGES); do python3 scripts/packages/$$package.py build || exit 1; done
+
+test-packages: ## each package in a root of its own: installed, asked, removed without a trace; a log of each in dist/logs (takes root)
+	@mkdir -p dist/logs
+	@for package in $(PACKAGES); do began=$$SECONDS; \
+	  python3 scripts/packages/$$package.py test >dist/logs/$$package.log 2>&1 || { cat dist/logs/$$package.log >&2; exit 1; }; \
+	  grep -E 'nothing is left|not tried|no answer|not judged' dist/logs/$$package.log; \
+	  echo "$$package: passed in $$((SECONDS - began)) s (dist/logs/$$package.log)"; done
 
 answers: static static-arm ## the same greedy text from both static binaries at every level: make answers [MODEL=file.gguf]
 	scripts/answers.sh "$(MODEL)"
@@ -170,4 +185,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: check-docs plots build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: packages packages-of-dist test-packages check-docs plots build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
