@@ -148,7 +148,7 @@ dist: static static-arm ## archives with binary, man pages, completions, manual,
 deb: static static-arm ## Debian packages for amd64 and arm64, in dist/
 	python3 scripts/packages/deb.py build
 
-PACKAGES := archive deb oci wheel npm sums manifests
+PACKAGES := prove archive deb oci wheel npm sums manifests
 packages: static static-arm ## every package of what lies in dist/: archives, .deb, container images, wheels, npm, checksums, manifests
 	$(MAKE) packages-of-dist
 

@@ -53,27 +53,27 @@ def test():
                     archive.extractall(place)
             else:
                 with tarfile.open(file) as archive:
-                    archive.extractall(place, filter="data") if hasattr(tarfile, "data_filter") else archive.extractall(place)
+                    house.unpack(archive, place)
             top = place / name(platform)
             for needed in (platform.program, "README.md", "docs/guide.md", *house.LICENCES):
                 if not (top / needed).is_file():
                     house.fail(f"{needed} is not in it")
             if platform.archive == "zip":
-                windows(top / platform.program, trial.root)
+                windows(top / platform.program, trial)
             else:
                 trial.first_answer(platform, f"/opt/{name(platform)}/{platform.program}")
             house.run(["rm", "-r", place])
             trial.after()
 
 
-def windows(program, root):
+def windows(program, trial):
     """The answer under wine, where it is installed."""
     wine = os.environ.get("WINE") or shutil.which("wine64") or shutil.which("wine")
     if wine is None:
         house.say("no answer: nothing here runs programs of Windows (wine, or its path in WINE)")
         return
     env = {**os.environ, "WINEDEBUG": "-all"}
-    house.answered(house.run([wine, program, *house.ask(root / "models/demo.gguf")], env=env))
+    trial.heard(house.run([wine, program, *house.ask(trial.root / "models/demo.gguf")], env=env))
 
 
 if __name__ == "__main__":

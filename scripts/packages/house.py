@@ -104,9 +104,9 @@ def powershell():
 
 
 def manual():
-    """Path and bytes of the README and of what it links to in docs/, without the pictures of the page."""
+    """Path and bytes of the README and of what it links to in docs/."""
     names = ["README.md", "CHANGELOG.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))]
-    names += sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs/plots").glob("*.svg"))
+    names += sorted(str(p.relative_to(ROOT)) for pattern in ("*.png", "plots/*.svg") for p in (ROOT / "docs").glob(pattern))
     return {name: (ROOT / name).read_bytes() for name in names}
 
 
@@ -133,6 +133,12 @@ def tar(files):
                     add(f"{parent}/", tarfile.DIRTYPE, 0o755)
             add(name, tarfile.REGTYPE, mode, data)
     return out.getvalue()
+
+
+def unpack(archive, folder, members=None):
+    """Unpacks an open tar archive; newer Pythons want to be told that it is data."""
+    how = {"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}
+    archive.extractall(folder, members=members, **how)
 
 
 def compress(data, level=9):
@@ -205,11 +211,6 @@ def fail(why):
     sys.exit(f"    FAILED: {why}")
 
 
-def answered(output):
-    if output.strip() != ANSWER:
-        fail(f"expected the answer {ANSWER!r}, found {output.strip()!r}")
-
-
 def emulator(platform):
     """What runs a binary of another CPU here: [] for this machine's own, None where nothing does."""
     machine = os.uname().machine
@@ -229,6 +230,7 @@ class Trial:
 
     def __init__(self, door, what):
         self.title = f"{door}, {what}"
+        self.said = "not run here"
 
     def __enter__(self):
         print(f"{self.title}: a folder with nothing but the model", flush=True)
@@ -243,7 +245,13 @@ class Trial:
     def __exit__(self, kind, *_):
         shutil.rmtree(self.root, ignore_errors=True)
         if kind is None:
-            print(f"{self.title}: installed, answered, removed; nothing is left ({time.monotonic() - self.began:.1f} s)", flush=True)
+            print(f"{self.title}: installed, {self.said}, removed; nothing is left ({time.monotonic() - self.began:.1f} s)", flush=True)
+
+    def heard(self, output):
+        """Sees that the program's answer is the right one."""
+        if output.strip() != ANSWER:
+            fail(f"expected the answer {ANSWER!r}, found {output.strip()!r}")
+        self.said = "answered"
 
     def before(self):
         self.clean = tree(self.root)
@@ -297,7 +305,7 @@ class Trial:
         if emulator(platform) is None:
             say(f"no answer: nothing here runs programs of {platform.name}")
             return
-        answered(self.enter(platform, program, **options))
+        self.heard(self.enter(platform, program, **options))
 
 
 def door(build, test):

@@ -214,7 +214,7 @@ def test_homebrew():
 
 def unpacked(platform, root):
     with tarfile.open(house.DIST / f"{archive.name(platform)}.tar.gz") as tar:
-        tar.extractall(root / "opt")
+        house.unpack(tar, root / "opt")
     return root / "opt" / archive.name(platform)
 
 
@@ -247,7 +247,7 @@ def test_termux():
         with tarfile.open(source) as tar:
             top = tar.getnames()[0].split("/")[0]
             wanted = [m for m in tar.getmembers() if m.name.count("/") == 1]
-            tar.extractall(work, members=wanted)
+            house.unpack(tar, work, wanted)
         for needed in ("Cargo.toml", "Cargo.lock", *house.LICENCES):
             if not (work / top / needed).is_file():
                 house.fail(f"the source archive lacks {needed}")

@@ -106,7 +106,7 @@ def test():
             npm = ["npm", "--prefix", place, "--global", "--offline", "--no-audit", "--no-fund", "--loglevel", "error"]
             # Optional packages of other platforms are asked for, and not to be had without a net.
             house.run([*npm, "install", *files], env=environment)
-            house.answered(house.run([place / "bin/qwen-edge", *house.ask(trial.root / "models/demo.gguf")], env=environment))
+            trial.heard(house.run([place / "bin/qwen-edge", *house.ask(trial.root / "models/demo.gguf")], env=environment))
             wrong = house.subprocess.run([place / "bin/qwen-edge", "run", "/no/such.gguf", "-p", "x"], env=environment, capture_output=True)
             if wrong.returncode != 1:
                 house.fail(f"a model that is not there: expected exit code 1, found {wrong.returncode}")

@@ -127,7 +127,7 @@ def test():
                 house.run([*pip, "install", "--no-index", "--no-compile", file], env=environment)
                 model = trial.root / "models/demo.gguf"
                 for command in ([program], [python, "-m", PACKAGE]):
-                    house.answered(house.run([*command, *house.ask(model)], env=environment))
+                    trial.heard(house.run([*command, *house.ask(model)], env=environment))
                 house.run([*pip, "check"], env=environment)
                 house.run([*pip, "uninstall", "--yes", "qwen-edge"], env=environment)
             else:
