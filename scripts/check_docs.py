@@ -6,6 +6,7 @@ Every file of Markdown that Git knows is looked through for
   - `make TARGET` without such a target in the Makefile,
   - files of the repository that are named and not there,
   - commands and options of the program that its help does not have (with PROGRAM),
+  - questions of the README (`$ qwen-edge ...`) that get another answer than the one below them (with PROGRAM; greedily),
 and the sources for imports that docs/architecture.md does not allow: a room uses those above it in the table.
 
 --prove breaks a small repository of its own in each of these ways, and sees that each is found.
@@ -15,6 +16,7 @@ Needs nothing but Python.
 import argparse
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -156,6 +158,24 @@ def check_text(root, path, targets, program):
     return faults
 
 
+def check_answers(root, program):
+    """Asks the questions of the README."""
+    path = root / "README.md"
+    question = None
+    for number, line in enumerate([*path.read_text(encoding="utf-8").splitlines(), ""], 1):
+        text = line.strip() if line.startswith("    ") else None
+        if question and (text is None or text.startswith("$ ")):
+            words = [program, *shlex.split(question)[1:], "--greedy"]
+            run = subprocess.run(words, cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+            if run.stdout.strip() != "\n".join(expected):
+                yield path, number - 1, f"`{question}` answers {run.stdout.strip()!r}"
+            question = None
+        if text and text.startswith("$ qwen-edge "):
+            question, expected = text[2:], []
+        elif question:
+            expected.append(text)
+
+
 def check_rooms(root):
     """Imports that the table of docs/architecture.md does not allow."""
     page = root / "docs/architecture.md"
@@ -198,14 +218,15 @@ def check(root, program):
     files = tracked(root, "*.md")
     known = helps(program) if program else None
     faults = [(path, line, what) for path in files for line, what in check_text(root, path, targets, known)]
-    return faults + list(check_rooms(root)), len(files)
+    answers = check_answers(root, program) if program else []
+    return [*faults, *answers, *check_rooms(root)], len(files)
 
 
 def prove():
     """Sees that every kind of fault is found, and that a sound text has none."""
     good = {
         "Makefile": "build: ## b\n\ncheck-docs: ## c\n",
-        "README.md": "# A\n\nSee [b](docs/b.md#two-words) and `src/x/a.rs`.\n\n    make build\n    prog run m.gguf --json\n",
+        "README.md": "# A\n\nSee [b](docs/b.md#two-words) and `src/x/a.rs`.\n\n    make build\n    prog run m.gguf --json\n\nText\n\n    $ qwen-edge run m.gguf\n    Hi\n",
         "docs/b.md": "# B\n\n## Two `words`\n\n[up](../README.md#a), `make build check-docs`, `cargo x --strange`\n",
         "docs/architecture.md": "# M\n\n## The rooms\n\n| room | w |\n|---|---|\n| `x` | 1 |\n| `y` | 2 |\n\n## End\n",
         "src/x/a.rs": "use crate::x::b;\n",
@@ -217,6 +238,7 @@ def prove():
         "no such target": ("README.md", "`make biuld`\n"),
         "is not there": ("README.md", "`src/x/gone.rs`\n"),
         "no such option": ("README.md", "`run --jsno`\n"),
+        "answers 'Hi'": ("README.md", "Text\n\n    $ qwen-edge run m.gguf\n    Ho\n"),
         "no such command": ("README.md", "`qwen-edge rnu m.gguf`\n"),
         "is below it": ("src/x/a.rs", "use crate::{x::b, y::c};\n"),
         "not in both": ("src/z/a.rs", "\n"),
@@ -229,7 +251,8 @@ def prove():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_text(text, encoding="utf-8")
             fake = root / "prog"
-            fake.write_text("#!/bin/sh\nif [ $# = 1 ]; then printf 'Commands:\\n  run   Run\\n\\n'; else echo '  --json x'; fi\n")
+            fake.write_text("#!/bin/sh\nif [ $# = 1 ]; then printf 'Commands:\\n  run   Run\\n\\n'\n"
+                            "elif [ \"$3\" = --greedy ]; then echo Hi; else echo '  --json x'; fi\n")
             fake.chmod(0o755)
             faults = [sentence for _, _, sentence in check(root, str(fake))[0]]
             if what is None and faults or what and not any(what in sentence for sentence in faults):
