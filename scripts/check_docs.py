@@ -6,7 +6,8 @@ Every file of Markdown that Git knows is looked through for
   - `make TARGET` without such a target in the Makefile,
   - files of the repository that are named and not there,
   - commands and options of the program that its help does not have (with PROGRAM),
-  - questions of the README (`$ qwen-edge ...`) that get another answer than the one below them (with PROGRAM; greedily),
+  - questions of the README (`$ qwen-edge ...`) that get another answer than the one below them (greedily,
+    with PROGRAM),
 and the sources for imports that docs/architecture.md does not allow: a room uses those above it in the table.
 
 --prove breaks a small repository of its own in each of these ways, and sees that each is found.
@@ -83,17 +84,21 @@ def parts(text):
         inner = match[2]
         if "\n\x00" in inner:
             continue
-        number = int(re.search(r"\x00(\d+)", text[match.start():])[1])
+        number = int(re.search(r"\x00(\d+)", text[match.start() :])[1])
         code.append((number, re.sub(r"\s+", " ", re.sub(r"\x00\d+\n", " ", inner)).strip(), False))
-    without = re.sub(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)", lambda m: "`" + "".join(re.findall(r"\x00\d+\n", m[2])) + "`", text,
-                     flags=re.S)
+    without = re.sub(
+        r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)",
+        lambda m: "`" + "".join(re.findall(r"\x00\d+\n", m[2])) + "`",
+        text,
+        flags=re.S,
+    )
     return without, [(number, span) for number, span, _ in code]
 
 
 def links(without):
     """(line number, target) of every link and picture."""
     for match in re.finditer(r"\]\(\s*<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\s*\)", without):
-        yield int(re.search(r"\x00(\d+)", without[match.start():] + "\x000")[1]), match[1]
+        yield int(re.search(r"\x00(\d+)", without[match.start() :] + "\x000")[1]), match[1]
 
 
 def helps(program):
@@ -134,7 +139,9 @@ def check_text(root, path, targets, program):
         elif fragment and file.suffix == ".md" and fragment not in anchors(file):
             faults.append((line, f"the link {target}: {file.name} has no such heading"))
     for line, span in code:
-        for target in re.findall(r"(?:^|[\s;&|(])make ((?:-\w+ )*[a-z][a-z0-9-]*(?: [a-z][a-z0-9-]+)*)(?=$|[\s;&|)\[,:])", span):
+        for target in re.findall(
+            r"(?:^|[\s;&|(])make ((?:-\w+ )*[a-z][a-z0-9-]*(?: [a-z][a-z0-9-]+)*)(?=$|[\s;&|)\[,:])", span
+        ):
             for word in target.split():
                 if not word.startswith("-") and word not in targets:
                     faults.append((line, f"make {word}: the Makefile has no such target"))
@@ -152,7 +159,9 @@ def check_text(root, path, targets, program):
                     for option in re.findall(r"(?<![\w-])--[a-z][\w-]*", piece):
                         if option not in options:
                             faults.append((line, f"{option}: the program's help has no such option (in `{span}`)"))
-            for command in [] if FOREIGN.match(span) else re.findall(r"(?:^|[\s/])qwen-edge ([a-z][\w-]*)(?![\w./:-])", ours):
+            for command in (
+                [] if FOREIGN.match(span) else re.findall(r"(?:^|[\s/])qwen-edge ([a-z][\w-]*)(?![\w./:-])", ours)
+            ):
                 if command not in commands:
                     faults.append((line, f"qwen-edge {command}: the program has no such command"))
     return faults
@@ -161,7 +170,7 @@ def check_text(root, path, targets, program):
 def check_answers(root, program):
     """Asks the questions of the README."""
     path = root / "README.md"
-    question = None
+    question, expected = None, []
     for number, line in enumerate([*path.read_text(encoding="utf-8").splitlines(), ""], 1):
         text = line.strip() if line.startswith("    ") else None
         if question and (text is None or text.startswith("$ ")):
@@ -195,7 +204,9 @@ def check_rooms(root):
         if room not in rank:
             continue
         # Tests may use whatever they like.
-        source = re.split(r"#\[cfg\((?:all\()?test\b[^\]]*\]\s*(?:pub )?mod \w+ \{", path.read_text(encoding="utf-8"))[0]
+        source = re.split(r"#\[cfg\((?:all\()?test\b[^\]]*\]\s*(?:pub )?mod \w+ \{", path.read_text(encoding="utf-8"))[
+            0
+        ]
         for number, line in enumerate(source.splitlines(), 1):
             if line.lstrip().startswith("//"):
                 continue
@@ -226,7 +237,8 @@ def prove():
     """Sees that every kind of fault is found, and that a sound text has none."""
     good = {
         "Makefile": "build: ## b\n\ncheck-docs: ## c\n",
-        "README.md": "# A\n\nSee [b](docs/b.md#two-words) and `src/x/a.rs`.\n\n    make build\n    prog run m.gguf --json\n\nText\n\n    $ qwen-edge run m.gguf\n    Hi\n",
+        "README.md": "# A\n\nSee [b](docs/b.md#two-words) and `src/x/a.rs`.\n\n    make build\n"
+        "    prog run m.gguf --json\n\nText\n\n    $ qwen-edge run m.gguf\n    Hi\n",
         "docs/b.md": "# B\n\n## Two `words`\n\n[up](../README.md#a), `make build check-docs`, `cargo x --strange`\n",
         "docs/architecture.md": "# M\n\n## The rooms\n\n| room | w |\n|---|---|\n| `x` | 1 |\n| `y` | 2 |\n\n## End\n",
         "src/x/a.rs": "use crate::x::b;\n",
@@ -242,7 +254,10 @@ def prove():
         "no such command": ("README.md", "`qwen-edge rnu m.gguf`\n"),
         "is below it": ("src/x/a.rs", "use crate::{x::b, y::c};\n"),
         "not in both": ("src/z/a.rs", "\n"),
-        "not needed": ("docs/architecture.md", good["docs/architecture.md"].replace("## End", "`src/x/a.rs` uses `y`\n\n## End")),
+        "not needed": (
+            "docs/architecture.md",
+            good["docs/architecture.md"].replace("## End", "`src/x/a.rs` uses `y`\n\n## End"),
+        ),
     }
     for what, change in [(None, None), *bad.items()]:
         with tempfile.TemporaryDirectory() as folder:
@@ -251,8 +266,10 @@ def prove():
                 (root / name).parent.mkdir(parents=True, exist_ok=True)
                 (root / name).write_text(text, encoding="utf-8")
             fake = root / "prog"
-            fake.write_text("#!/bin/sh\nif [ $# = 1 ]; then printf 'Commands:\\n  run   Run\\n\\n'\n"
-                            "elif [ \"$3\" = --greedy ]; then echo Hi; else echo '  --json x'; fi\n")
+            fake.write_text(
+                "#!/bin/sh\nif [ $# = 1 ]; then printf 'Commands:\\n  run   Run\\n\\n'\n"
+                "elif [ \"$3\" = --greedy ]; then echo Hi; else echo '  --json x'; fi\n"
+            )
             fake.chmod(0o755)
             faults = [sentence for _, _, sentence in check(root, str(fake))[0]]
             if what is None and faults or what and not any(what in sentence for sentence in faults):
@@ -273,7 +290,10 @@ def main():
         print(f"{path.relative_to(args.root.resolve())}:{line}: {what}", file=sys.stderr)
     if faults:
         sys.exit(f"check_docs: {len(faults)} faults in {files} files")
-    print(f"check_docs: {files} files, nothing wrong" + ("" if args.program else " (commands and options not looked at: no program)"))
+    print(
+        f"check_docs: {files} files, nothing wrong"
+        + ("" if args.program else " (commands and options not looked at: no program)")
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Draws the figures of the documentation from measured data: plots.py [--check] | --prove
 
-docs/data/NAME.json becomes docs/plots/NAME.svg. Every series of a file must name the commit whose figures they are, the CPU and
-the command; nothing is drawn of a file in which one lacks them. --check draws nothing, and sees that what is drawn is
-what the data say. --prove takes each of the three from each series in turn, and sees that it is missed.
+docs/data/NAME.json becomes docs/plots/NAME.svg. Every series of a file must name the commit whose figures they are, the
+CPU and the command; nothing is drawn of a file in which one lacks them. --check draws nothing, and sees that what is
+drawn is what the data say. --prove takes each of the three from each series in turn, and sees that it is missed.
 
 Needs nothing but Python. The figures are light or dark as the reader's system is.
 """
@@ -37,8 +37,11 @@ def colours(surface, ink, soft, line, *series):
 STYLE = (
     "text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}.t{font-size:15px;font-weight:600}.f{font-size:10.5px}"
     ".e{text-anchor:end}.m{text-anchor:middle}.k{stroke-width:2}.d{stroke-dasharray:5 4}"
-    + colours(*COLOURS["light"]) + ".k{fill:none}"
-    + "@media(prefers-color-scheme:dark){" + colours(*COLOURS["dark"]) + ".k{fill:none}}"
+    + colours(*COLOURS["light"])
+    + ".k{fill:none}"
+    + "@media(prefers-color-scheme:dark){"
+    + colours(*COLOURS["dark"])
+    + ".k{fill:none}}"
 )
 
 
@@ -53,8 +56,10 @@ def text(x, y, words, style=""):
 def bar(x, y, width, height, style, title):
     """A bar from the axis: square there, round at its end. `title` is what a browser shows."""
     round_ = min(3, width / 2)
-    path = (f"M{x:g} {y:g}h{width - round_:.1f}q{round_:g} 0 {round_:g} {round_:g}v{height - 2 * round_:g}"
-            f"q0 {round_:g} {-round_:g} {round_:g}h{-(width - round_):.1f}z")
+    path = (
+        f"M{x:g} {y:g}h{width - round_:.1f}q{round_:g} 0 {round_:g} {round_:g}v{height - 2 * round_:g}"
+        f"q0 {round_:g} {-round_:g} {round_:g}h{-(width - round_):.1f}z"
+    )
     return f'<path class="{style}" d="{path}"><title>{escape(title)}</title></path>'
 
 
@@ -67,7 +72,10 @@ def legend(y, entries):
     """Colours and what they stand for, in a row."""
     out, x = [], 16
     for style, name in entries:
-        out += [f'<rect class="{style}" x="{x:g}" y="{y - 9}" width="10" height="10" rx="2"/>', text(x + 15, y, name, "s")]
+        out += [
+            f'<rect class="{style}" x="{x:g}" y="{y - 9}" width="10" height="10" rx="2"/>',
+            text(x + 15, y, name, "s"),
+        ]
         x += 15 + 6.6 * len(name) + 22
     return out
 
@@ -96,7 +104,8 @@ def figure(data, series, body, height):
     foot = wrap(f"{data['about']} {source(series)}", 122)
     total = height + 14 * len(foot) + 12
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {total:g}" width="{WIDTH}" height="{total:g}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {total:g}" width="{WIDTH}" height="{total:g}"'
+        ' role="img">',
         f"<title>{escape(data['title'])}</title><style>{STYLE}</style>",
         f'<rect width="{WIDTH}" height="{total:g}" rx="8" class="p"/>',
         text(16, 28, data["title"], "t"),
@@ -111,7 +120,13 @@ def figure(data, series, body, height):
 def speed(data):
     """Two panels of pairs of bars: reading and writing, llama.cpp and qwen-edge."""
     series = [s for s in data["series"] if s["drawn"]]
-    out = legend(70, [("a", "qwen-edge"), ("b", "llama.cpp"), ])
+    out = legend(
+        70,
+        [
+            ("a", "qwen-edge"),
+            ("b", "llama.cpp"),
+        ],
+    )
     panels = [("reading", "reading a prompt", LEFT + 4, 268), ("writing", "writing", LEFT + 322, 208)]
     top, step = 112, 42
     for key, name, x, width in panels:
@@ -122,7 +137,9 @@ def speed(data):
             for j, (style, who) in enumerate((("a", "qwen-edge"), ("b", "llama.cpp"))):
                 value = s[key][who]
                 long = (width - 78) * value / most
-                out.append(bar(x, y + 15 * j, long, 13, style, f"{s['label']}, {name}: {who} {number(value)} tokens a second"))
+                out.append(
+                    bar(x, y + 15 * j, long, 13, style, f"{s['label']}, {name}: {who} {number(value)} tokens a second")
+                )
                 label = number(value) + (f" ({s[key]['ratio']:.2f} x)" if j == 0 else "")
                 out.append(text(x + long + 5, y + 15 * j + 11, label, "" if j == 0 else "s"))
         out.append(f'<line class="l" x1="{x:g}" x2="{x:g}" y1="{top - 6}" y2="{top + step * len(series) - 8}"/>')
@@ -146,7 +163,16 @@ def memory(data):
             point = next(p for p in s["points"] if p["size"] == size)
             y, long = top + step * i + 17 * j, width * point["peak_gb"] / most
             ceiling = f"   --mem {point['mem']}" if point["mem"] else ""
-            out.append(bar(60, y, long, 14, style, f"{size}, {s['label']}: {point['peak_gb']} GB of {point['planned_gb']} planned"))
+            out.append(
+                bar(
+                    60,
+                    y,
+                    long,
+                    14,
+                    style,
+                    f"{size}, {s['label']}: {point['peak_gb']} GB of {point['planned_gb']} planned",
+                )
+            )
             room = long < width - 90
             out.append(text(60 + long + 5, y + 12, f"{point['peak_gb']:.2f}{ceiling if room else ''}"))
             if ceiling and not room:
@@ -182,8 +208,11 @@ def rows(data):
         for n, (a, b) in zip(s["rows"], s["times"]):
             (x, low), (_, high) = at(n, min(a, b)), at(n, max(a, b))
             tip = f"{s['label']}, {n}: {a} and {b}"
-            out.append(f'<line class="k s{style}" x1="{x:.1f}" x2="{x:.1f}" y1="{low + 2:.1f}" y2="{high - 2:.1f}" style="stroke-width:5">'
-                       f"<title>{escape(tip)}</title></line>")
+            out.append(
+                f'<line class="k s{style}" x1="{x:.1f}" x2="{x:.1f}" y1="{low + 2:.1f}" y2="{high - 2:.1f}"'
+                ' style="stroke-width:5">'
+                f"<title>{escape(tip)}</title></line>"
+            )
         if not conversations:
             ends.append((at(16, middle[-1])[1], style, f"{s['level']}, rows of one conversation"))
     out += [text(x0 + width + 10, y + 4, name, "s") for y, _, name in ends]
@@ -201,7 +230,10 @@ def vision(data):
     for i, s in enumerate(series):
         y, first, second = top + step * i, width * s["tower_ms"] / most, width * s["prefill_ms"] / most
         out.append(text(LEFT - 6, y + 15, s["label"], "e"))
-        out.append(f'<rect class="a" x="{LEFT}" y="{y}" width="{first - 1:.1f}" height="20"><title>{s["tower_ms"]} ms</title></rect>')
+        out.append(
+            f'<rect class="a" x="{LEFT}" y="{y}" width="{first - 1:.1f}" height="20">'
+            f"<title>{s['tower_ms']} ms</title></rect>"
+        )
         out.append(bar(LEFT + first + 1, y, second - 1, 20, "c", f"{s['prefill_ms']} ms"))
         out.append(text(LEFT + first + second + 6, y + 15, f"{number(s['tower_ms'])} + {number(s['prefill_ms'])}"))
     out.append(f'<line class="l" x1="{LEFT}" x2="{LEFT}" y1="{top - 5}" y2="{top + step * len(series) - 8}"/>')
@@ -244,7 +276,9 @@ def prove():
     for name in FIGURES:
         data = sound(name, load(name))
         for i, s in enumerate(data["series"]):
-            for key, value in [(k, v) for k in ("commit", "cpu", "command") for v in (None, " ")] + [("commit", "0123abc")]:
+            for key, value in [(k, v) for k in ("commit", "cpu", "command") for v in (None, " ")] + [
+                ("commit", "0123abc")
+            ]:
                 broken = copy.deepcopy(data)
                 if value is None:
                     del broken["series"][i][key]
@@ -271,7 +305,9 @@ def main():
             return prove()
         files = {path.stem for path in (ROOT / "docs/data").glob("*.json")}
         if files != set(FIGURES):
-            raise Wrong(f"docs/data: {', '.join(sorted(files ^ set(FIGURES)))}: a figure without data, or data without a figure")
+            raise Wrong(
+                f"docs/data: {', '.join(sorted(files ^ set(FIGURES)))}: a figure without data, or data without a figure"
+            )
         drawn = {name: draw(sound(name, load(name))) for name, draw in FIGURES.items()}
     except Wrong as wrong:
         sys.exit(f"plots: {wrong}")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Archives for those who install by hand: archive.py build|test
 
-A .tar.gz for Linux and macOS, a .zip for Windows: the program, man pages and completions, the manual, the licences; and the
-source as Git has it. sums.py writes dist/SHA256SUMS.
+A .tar.gz for Linux and macOS, a .zip for Windows: the program, man pages and completions, the manual, the licences;
+and the source as Git has it. sums.py writes dist/SHA256SUMS.
 """
 
 import os
@@ -36,7 +36,9 @@ def build():
         else:
             house.write(f"{name(platform)}.tar.gz", house.compress(house.tar(files)))
     top = f"{house.NAME}-{house.VERSION}"
-    source = subprocess.run(["git", "archive", "--format=tar", f"--prefix={top}/", "HEAD"], cwd=house.ROOT, capture_output=True)
+    source = subprocess.run(
+        ["git", "archive", "--format=tar", f"--prefix={top}/", "HEAD"], cwd=house.ROOT, capture_output=True
+    )
     if source.returncode == 0:
         house.write(f"{top}-source.tar.gz", house.compress(source.stdout, 6))
 

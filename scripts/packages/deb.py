@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Debian packages for amd64 and arm64: deb.py build|test
 
-The program, man pages, completions, the manual, and a systemd unit that stays off until /etc/default/qwen-edge names a model.
-dpkg-deb packs what is laid out here; lintian judges it.
+The program, man pages, completions, the manual, and a systemd unit that stays off until /etc/default/qwen-edge names a
+model. dpkg-deb packs what is laid out here; lintian judges it.
 """
 
 import gzip
@@ -141,12 +141,18 @@ def build():
     for platform in house.platforms(debian=True):
         files = contents(platform)
         control = CONTROL.format(
-            version=house.VERSION, architecture=platform.debian, maintainer=house.MAINTAINER, homepage=house.HOMEPAGE,
+            version=house.VERSION,
+            architecture=platform.debian,
+            maintainer=house.MAINTAINER,
+            homepage=house.HOMEPAGE,
             summary="runs Qwen3.5 small models from GGUF files on the CPU",
             kilobytes=sum((len(data) + 1023) // 1024 for data, _ in files.values()),
         )
-        sums = "".join(f"{house.hashlib.md5(data).hexdigest()}  {path}\n" for path, (data, _) in sorted(files.items())
-                       if f"/{path}" != CONFFILE)
+        sums = "".join(
+            f"{house.hashlib.md5(data).hexdigest()}  {path}\n"
+            for path, (data, _) in sorted(files.items())
+            if f"/{path}" != CONFFILE
+        )
         meta = {"control": (control, 0o644), "md5sums": (sums, 0o644), "conffiles": (f"{CONFFILE}\n", 0o644)}
         meta |= {script: (text, 0o755) for script, text in SCRIPTS.items()}
         files |= {f"DEBIAN/{path}": (text.encode(), mode) for path, (text, mode) in meta.items()}
@@ -183,8 +189,13 @@ def test():
             for part in ("status", "available"):
                 (state / part).touch()
             trial.before()
-            dpkg = ["dpkg", f"--root={trial.root}", "--force-script-chrootless", "--force-architecture",
-                    f"--log={os.devnull}"]
+            dpkg = [
+                "dpkg",
+                f"--root={trial.root}",
+                "--force-script-chrootless",
+                "--force-architecture",
+                f"--log={os.devnull}",
+            ]
             house.run([*dpkg, "--install", file])
             house.run([*dpkg, "--verify", "qwen-edge"])
             unit = (trial.root / f"lib/systemd/system/{UNIT}").exists()

@@ -61,10 +61,24 @@ class Platform:
 
 
 PLATFORMS = [
-    Platform("linux-x86_64", "qwen-edge-x86_64", "tar.gz", "amd64", "amd64", ("linux", "x64"),
-             "manylinux_2_17_x86_64.musllinux_1_1_x86_64"),
-    Platform("linux-aarch64", "qwen-edge-aarch64", "tar.gz", "arm64", "arm64", ("linux", "arm64"),
-             "manylinux_2_17_aarch64.musllinux_1_1_aarch64"),
+    Platform(
+        "linux-x86_64",
+        "qwen-edge-x86_64",
+        "tar.gz",
+        "amd64",
+        "amd64",
+        ("linux", "x64"),
+        "manylinux_2_17_x86_64.musllinux_1_1_x86_64",
+    ),
+    Platform(
+        "linux-aarch64",
+        "qwen-edge-aarch64",
+        "tar.gz",
+        "arm64",
+        "arm64",
+        ("linux", "arm64"),
+        "manylinux_2_17_aarch64.musllinux_1_1_aarch64",
+    ),
     Platform("windows-x86_64", "qwen-edge-x86_64.exe", "zip", node=("win32", "x64"), wheel="win_amd64"),
     Platform("macos-aarch64", "qwen-edge-macos-aarch64", "tar.gz", node=("darwin", "arm64"), wheel="macosx_11_0_arm64"),
     Platform("macos-x86_64", "qwen-edge-macos-x86_64", "tar.gz", node=("darwin", "x64"), wheel="macosx_11_0_x86_64"),
@@ -106,7 +120,9 @@ def powershell():
 def manual():
     """Path and bytes of the README and of what it links to in docs/."""
     names = ["README.md", "CHANGELOG.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))]
-    names += sorted(str(p.relative_to(ROOT)) for pattern in ("*.png", "plots/*.svg") for p in (ROOT / "docs").glob(pattern))
+    names += sorted(
+        str(p.relative_to(ROOT)) for pattern in ("*.png", "plots/*.svg") for p in (ROOT / "docs").glob(pattern)
+    )
     return {name: (ROOT / name).read_bytes() for name in names}
 
 
@@ -115,8 +131,8 @@ def licences():
 
 
 def tar(files):
-    """A tar archive: `files` is a map of path to (bytes, mode); folders come before what is in them. Owned by root, and of
-    the time of the commit."""
+    """A tar archive: `files` is a map of path to (bytes, mode); folders come before what is in them. Owned by root, and
+    of the time of the commit."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
         folders = set()
@@ -223,9 +239,9 @@ def emulator(platform):
 
 
 class Trial:
-    """A folder of its own, with the demo model in it; what is there before a package came is there behind it, and no more.
+    """A folder of its own, with the demo model in it; what is there before a package comes is there behind it, no more.
 
-    As a context: `with Trial("deb", "amd64") as trial`. `enter` runs a program with the folder as the whole file system.
+    As a context: `with Trial("deb", "amd64") as trial`. `enter` runs a program with the folder as all there is.
     """
 
     def __init__(self, door, what):
@@ -245,7 +261,11 @@ class Trial:
     def __exit__(self, kind, *_):
         shutil.rmtree(self.root, ignore_errors=True)
         if kind is None:
-            print(f"{self.title}: installed, {self.said}, removed; nothing is left ({time.monotonic() - self.began:.1f} s)", flush=True)
+            print(
+                f"{self.title}: installed, {self.said}, removed; nothing is left "
+                f"({time.monotonic() - self.began:.1f} s)",
+                flush=True,
+            )
 
     def heard(self, output):
         """Sees that the program's answer is the right one."""
@@ -258,6 +278,7 @@ class Trial:
 
     def after(self, apart_from=()):
         """Sees that the folder is as it was before."""
+
         def rest(files):
             return {name: what for name, what in files.items() if not name.startswith(tuple(apart_from))}
 
@@ -283,8 +304,14 @@ class Trial:
                 shutil.copy(library, target)
             shutil.copy(here[0], guest / "qemu")
             inside = ["/emulator/qemu"]
-        words = ["/usr/sbin/chroot", *([f"--userspec={user}"] if user else []), self.root, *inside, program,
-                 *(ask(model) if arguments is None else arguments)]
+        words = [
+            "/usr/sbin/chroot",
+            *([f"--userspec={user}"] if user else []),
+            self.root,
+            *inside,
+            program,
+            *(ask(model) if arguments is None else arguments),
+        ]
         output = run(words, env={})
         if here:
             shutil.rmtree(self.root / "emulator")

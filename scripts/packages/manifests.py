@@ -2,8 +2,8 @@
 """What package managers ask for: manifests.py build|test
 
 From dist/SHA256SUMS alone come a Homebrew formula, a scoop manifest, three files for winget and a Termux recipe, in
-dist/manifests/. One whose files are not built is not written. `cargo binstall` reads Cargo.toml, which is tried here as well.
-Nothing is published: they name the addresses at which a release would lie.
+dist/manifests/. One whose files are not built is not written. `cargo binstall` reads Cargo.toml, which is tried here as
+well. Nothing is published: they name the addresses at which a release would lie.
 """
 
 import json
@@ -39,7 +39,7 @@ def homebrew(table):
         return None
     # A formula without a file for a system says so when it is installed there.
     needs = "" if len(blocks) == 2 else "  depends_on :linux\n\n"
-    return f'''class QwenEdge < Formula
+    return f"""class QwenEdge < Formula
   desc "{house.SUMMARY}"
   homepage "{house.HOMEPAGE}"
   version "{house.VERSION}"
@@ -59,7 +59,7 @@ def homebrew(table):
     assert_match version.to_s, shell_output("#{{bin}}/qwen-edge --version")
   end
 end
-'''
+"""
 
 
 def scoop(table):
@@ -68,19 +68,25 @@ def scoop(table):
         return None
     top = name.removesuffix(".zip")
     later = f"{house.HOMEPAGE}/releases/download/v$version/{house.NAME}-$version-windows-x86_64.zip"
-    return json.dumps({
-        "version": house.VERSION,
-        "description": house.SUMMARY,
-        "homepage": house.HOMEPAGE,
-        "license": "MIT|Apache-2.0",
-        "architecture": {"64bit": {"url": f"{RELEASE}/{name}", "hash": table[name], "extract_dir": top}},
-        "bin": "qwen-edge.exe",
-        "checkver": "github",
-        "autoupdate": {
-            "architecture": {"64bit": {"url": later, "extract_dir": f"{house.NAME}-$version-windows-x86_64"}},
-            "hash": {"url": "$baseurl/SHA256SUMS"},
-        },
-    }, indent=4) + "\n"
+    return (
+        json.dumps(
+            {
+                "version": house.VERSION,
+                "description": house.SUMMARY,
+                "homepage": house.HOMEPAGE,
+                "license": "MIT|Apache-2.0",
+                "architecture": {"64bit": {"url": f"{RELEASE}/{name}", "hash": table[name], "extract_dir": top}},
+                "bin": "qwen-edge.exe",
+                "checkver": "github",
+                "autoupdate": {
+                    "architecture": {"64bit": {"url": later, "extract_dir": f"{house.NAME}-$version-windows-x86_64"}},
+                    "hash": {"url": "$baseurl/SHA256SUMS"},
+                },
+            },
+            indent=4,
+        )
+        + "\n"
+    )
 
 
 def winget(table):
@@ -102,22 +108,28 @@ def winget(table):
     installer = {"Architecture": "x64", "InstallerUrl": f"{RELEASE}/{name}", "InstallerSha256": table[name].upper()}
     return {
         f"{identifier}.yaml": file("version", {"DefaultLocale": "en-US"}),
-        f"{identifier}.installer.yaml": file("installer", {
-            "InstallerType": "zip",
-            "NestedInstallerType": "portable",
-            "NestedInstallerFiles": [{"RelativeFilePath": str(path), "PortableCommandAlias": house.NAME}],
-            "Installers": [installer],
-        }),
-        f"{identifier}.locale.en-US.yaml": file("defaultLocale", {
-            "PackageLocale": "en-US",
-            "Publisher": house.MAINTAINER,
-            "PackageName": house.NAME,
-            "PackageUrl": house.HOMEPAGE,
-            "License": LICENCE,
-            "ShortDescription": house.SUMMARY,
-            "Moniker": house.NAME,
-            "Tags": ["cpu", "gguf", "inference", "llm", "qwen"],
-        }),
+        f"{identifier}.installer.yaml": file(
+            "installer",
+            {
+                "InstallerType": "zip",
+                "NestedInstallerType": "portable",
+                "NestedInstallerFiles": [{"RelativeFilePath": str(path), "PortableCommandAlias": house.NAME}],
+                "Installers": [installer],
+            },
+        ),
+        f"{identifier}.locale.en-US.yaml": file(
+            "defaultLocale",
+            {
+                "PackageLocale": "en-US",
+                "Publisher": house.MAINTAINER,
+                "PackageName": house.NAME,
+                "PackageUrl": house.HOMEPAGE,
+                "License": LICENCE,
+                "ShortDescription": house.SUMMARY,
+                "Moniker": house.NAME,
+                "Tags": ["cpu", "gguf", "inference", "llm", "qwen"],
+            },
+        ),
     }
 
 
@@ -126,7 +138,7 @@ def termux(table):
     name = f"{house.NAME}-{house.VERSION}-source.tar.gz"
     if name not in table:
         return None
-    return f'''TERMUX_PKG_HOMEPAGE={house.HOMEPAGE}
+    return f"""TERMUX_PKG_HOMEPAGE={house.HOMEPAGE}
 TERMUX_PKG_DESCRIPTION="{house.SUMMARY}"
 TERMUX_PKG_LICENSE="MIT, Apache-2.0"
 TERMUX_PKG_LICENSE_FILE="LICENSE-MIT, LICENSE-APACHE"
@@ -151,7 +163,7 @@ termux_step_make() {{
 termux_step_make_install() {{
 	install -Dm700 -t "$TERMUX_PREFIX/bin" "target/$CARGO_TARGET_NAME/release/qwen-edge"
 }}
-'''
+"""
 
 
 def all_of(table):
@@ -254,14 +266,21 @@ def test_termux():
         prefix = "data/data/com.termux/files/usr"
         cargo = work / "bin/cargo"
         cargo.parent.mkdir()
-        cargo.write_text(f'#!/bin/sh\necho "cargo $*"\ncase "$*" in *--release*--locked*) ;; *) exit 9 ;; esac\n'
-                         f'install -D "{platform.binary}" target/aarch64-linux-android/release/qwen-edge\n')
+        cargo.write_text(
+            f'#!/bin/sh\necho "cargo $*"\ncase "$*" in *--release*--locked*) ;; *) exit 9 ;; esac\n'
+            f'install -D "{platform.binary}" target/aarch64-linux-android/release/qwen-edge\n'
+        )
         cargo.chmod(0o755)
         trial.before()
-        steps = (f'set -eu; termux_setup_rust() {{ CARGO_TARGET_NAME=aarch64-linux-android; }}; . "{recipe}"; '
-                 "termux_step_pre_configure; termux_step_make; termux_step_make_install")
-        environment = {"PATH": f"{cargo.parent}:{os.environ['PATH']}", "TERMUX_PREFIX": str(trial.root / prefix),
-                       "TERMUX_PKG_MAKE_PROCESSES": "2"}
+        steps = (
+            f'set -eu; termux_setup_rust() {{ CARGO_TARGET_NAME=aarch64-linux-android; }}; . "{recipe}"; '
+            "termux_step_pre_configure; termux_step_make; termux_step_make_install"
+        )
+        environment = {
+            "PATH": f"{cargo.parent}:{os.environ['PATH']}",
+            "TERMUX_PREFIX": str(trial.root / prefix),
+            "TERMUX_PKG_MAKE_PROCESSES": "2",
+        }
         house.run(["bash", "-c", steps], env=environment, cwd=work / top)
         trial.first_answer(platform, f"/{prefix}/bin/qwen-edge")
         shutil.rmtree(trial.root / "data")
@@ -275,7 +294,14 @@ def test_binstall(table):
     for target, override in metadata["overrides"].items():
         settings = {**metadata, **override}
         exe = ".exe" if "windows" in target else ""
-        values = {"repo": house.HOMEPAGE, "name": house.NAME, "version": house.VERSION, "target": target, "bin": house.NAME, "binary-ext": exe}
+        values = {
+            "repo": house.HOMEPAGE,
+            "name": house.NAME,
+            "version": house.VERSION,
+            "target": target,
+            "bin": house.NAME,
+            "binary-ext": exe,
+        }
 
         def filled(template):
             return re.sub(r"\{ ([\w-]+) \}", lambda match: values[match[1]], template)

@@ -74,19 +74,29 @@ def build():
     for platform in there:
         system, cpu = platform.node
         name = binary_name(platform)
-        meta = common(name, f"The program qwen-edge for {platform.name}") | {"os": [system], "cpu": [cpu], "preferUnplugged": True}
-        tgz(name, {"package.json": (text(meta), 0o644), f"bin/{platform.program}": (platform.binary.read_bytes(), 0o755)})
+        meta = common(name, f"The program qwen-edge for {platform.name}") | {
+            "os": [system],
+            "cpu": [cpu],
+            "preferUnplugged": True,
+        }
+        tgz(
+            name,
+            {"package.json": (text(meta), 0o644), f"bin/{platform.program}": (platform.binary.read_bytes(), 0o755)},
+        )
     meta = common(house.NAME, house.SUMMARY) | {
         "bin": {"qwen-edge": "bin/qwen-edge.js"},
         "engines": {"node": ">=18"},
         "keywords": ["qwen", "gguf", "llm", "inference", "cpu"],
         "optionalDependencies": {binary_name(p): house.VERSION for p in there},
     }
-    tgz(house.NAME, {
-        "package.json": (text(meta), 0o644),
-        "bin/qwen-edge.js": (LAUNCHER.encode(), 0o755),
-        "README.md": ((house.ROOT / "README.md").read_bytes(), 0o644),
-    })
+    tgz(
+        house.NAME,
+        {
+            "package.json": (text(meta), 0o644),
+            "bin/qwen-edge.js": (LAUNCHER.encode(), 0o755),
+            "README.md": ((house.ROOT / "README.md").read_bytes(), 0o644),
+        },
+    )
 
 
 def test():
@@ -106,8 +116,12 @@ def test():
             npm = ["npm", "--prefix", place, "--global", "--offline", "--no-audit", "--no-fund", "--loglevel", "error"]
             # Optional packages of other platforms are asked for, and not to be had without a net.
             house.run([*npm, "install", *files], env=environment)
-            trial.heard(house.run([place / "bin/qwen-edge", *house.ask(trial.root / "models/demo.gguf")], env=environment))
-            wrong = house.subprocess.run([place / "bin/qwen-edge", "run", "/no/such.gguf", "-p", "x"], env=environment, capture_output=True)
+            trial.heard(
+                house.run([place / "bin/qwen-edge", *house.ask(trial.root / "models/demo.gguf")], env=environment)
+            )
+            wrong = house.subprocess.run(
+                [place / "bin/qwen-edge", "run", "/no/such.gguf", "-p", "x"], env=environment, capture_output=True
+            )
             if wrong.returncode != 1:
                 house.fail(f"a model that is not there: expected exit code 1, found {wrong.returncode}")
             house.run([*npm, "uninstall", house.NAME, binary_name(platform)], env=environment)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A container image from scratch: oci.py build|test
 
-dist/qwen-edge-VERSION-oci-ARCH.tar.gz is an OCI image layout with one layer: the program, its licences, and nothing else, not
-even a shell. It runs as a user without rights; models are mounted at /models:
+dist/qwen-edge-VERSION-oci-ARCH.tar.gz is an OCI image layout with one layer: the program, its licences, and nothing
+else, not even a shell. It runs as a user without rights; models are mounted at /models:
 
     podman load -i qwen-edge-0.1.0-oci-amd64.tar.gz
     podman run --rm -v ./models:/models qwen-edge:0.1.0 run /models/model.gguf "Why is the sky blue?"
@@ -145,7 +145,15 @@ def test():
 def others(folder, file):
     """What other programs say of the image, where they are installed."""
     if shutil.which("skopeo"):
-        house.run(["skopeo", "inspect", "--format", "{{.Name}} {{.Architecture}} {{.Os}} {{.Digest}}", f"oci:{folder}:{house.VERSION}"])
+        house.run(
+            [
+                "skopeo",
+                "inspect",
+                "--format",
+                "{{.Name}} {{.Architecture}} {{.Os}} {{.Digest}}",
+                f"oci:{folder}:{house.VERSION}",
+            ]
+        )
     if shutil.which("umoci"):
         bundle = folder / "bundle"
         house.run(["umoci", "unpack", "--rootless", "--image", f"{folder}:{house.VERSION}", bundle])

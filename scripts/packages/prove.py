@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Sees that the trials of packages can fail: prove.py test
 
-A file that is left behind, one that is changed, a wrong answer, a program that fails, a hash that is another, and a layer with one
-other byte: each must end its trial.
+A file that is left behind, one that is changed, a wrong answer, a program that fails, a hash that is another, and a
+layer with one other byte: each must end its trial.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Wheels that carry the program: wheel.py build|test
 
-`pip install qwen_edge-….whl` puts `qwen-edge` beside Python's own programs; `python -m qwen_edge` starts it too. There is no
-Python between: the script of the wheel is the binary. A static binary keeps to every manylinux and musllinux.
+`pip install qwen_edge-….whl` puts `qwen-edge` beside Python's own programs; `python -m qwen_edge` starts it too. There is
+no Python between: the script of the wheel is the binary. A static binary keeps to every manylinux and musllinux.
 """
 
 import base64
@@ -90,8 +90,10 @@ def contents(platform):
     texts = {
         f"{PACKAGE}/__init__.py": INIT.format(version=house.VERSION),
         f"{PACKAGE}/__main__.py": MAIN,
-        f"{info}/METADATA": METADATA.format(version=house.VERSION, summary=house.SUMMARY, author=house.MAINTAINER,
-                                            homepage=house.HOMEPAGE) + (house.ROOT / "README.md").read_text(encoding="utf-8"),
+        f"{info}/METADATA": METADATA.format(
+            version=house.VERSION, summary=house.SUMMARY, author=house.MAINTAINER, homepage=house.HOMEPAGE
+        )
+        + (house.ROOT / "README.md").read_text(encoding="utf-8"),
         f"{info}/WHEEL": WHEEL.format(tags=tags),
     }
     files = {path: (text.encode(), 0o644) for path, text in texts.items()}
@@ -116,8 +118,13 @@ def test():
         file = house.DIST / name(platform)
         with house.Trial("wheel", file.name) as trial, tempfile.TemporaryDirectory() as home:
             native = house.emulator(platform) == []
-            environment = {"HOME": home, "PATH": "/usr/bin:/bin", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_CACHE_DIR": "1",
-                           "PYTHONDONTWRITEBYTECODE": "1"}
+            environment = {
+                "HOME": home,
+                "PATH": "/usr/bin:/bin",
+                "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+                "PIP_NO_CACHE_DIR": "1",
+                "PYTHONDONTWRITEBYTECODE": "1",
+            }
             if native:
                 place = trial.root / "venv"
                 house.run([sys.executable, "-m", "venv", place])
@@ -135,8 +142,24 @@ def test():
                 trial.before()
                 place = trial.root / "target"
                 tag = platform.wheel.split(".")[0]
-                house.run([sys.executable, "-m", "pip", "install", "--no-index", "--no-compile", "--target", place, "--only-binary", ":all:",
-                           "--platform", tag, file], env=environment)
+                house.run(
+                    [
+                        sys.executable,
+                        "-m",
+                        "pip",
+                        "install",
+                        "--no-index",
+                        "--no-compile",
+                        "--target",
+                        place,
+                        "--only-binary",
+                        ":all:",
+                        "--platform",
+                        tag,
+                        file,
+                    ],
+                    env=environment,
+                )
                 if not (place / "bin" / platform.program).is_file():
                     house.fail("no program in the wheel")
                 if platform.program.endswith(".exe"):
