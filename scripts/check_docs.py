@@ -24,8 +24,8 @@ import tempfile
 
 # Code that begins with one of these is another program's: its options are not ours.
 FOREIGN = re.compile(
-    r"\$?\s*(sudo |apt|apt-get|cargo|pip|pipx|npm|npx|brew|scoop|winget|pkg|podman|docker|python|curl|git|jq|tar|lintian|"
-    r"umoci|skopeo|systemctl|sha256sum|codex|claude|llvm-mca|objdump|scripts/)\b|\$?\s*make |.*\bscripts/\w+\.py"
+    r"\$?\s*(sudo |apt|apt-get|cargo|pip|pipx|npm|npx|brew|scoop|winget|pkg|podman|docker|python|curl|git|jq|tar|"
+    r"lintian|umoci|skopeo|systemctl|sha256sum|codex|claude|llvm-mca|objdump|scripts/)\b|\$?\s*make |.*\bscripts/\w+\.py"
 )
 FILES = re.compile(r"(?:\.\./)?(?:src|tests|scripts|docs|kernels|models|examples|fuzz|packaging)/[\w./-]+\.\w+")
 MADE = re.compile(r"models/(synth|model)|/NAME\.")

@@ -35,7 +35,8 @@ def colours(surface, ink, soft, line, *series):
 
 
 STYLE = (
-    "text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}.t{font-size:15px;font-weight:600}.f{font-size:10.5px}"
+    "text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}.t{font-size:15px;font-weight:600}"
+    ".f{font-size:10.5px}"
     ".e{text-anchor:end}.m{text-anchor:middle}.k{stroke-width:2}.d{stroke-dasharray:5 4}"
     + colours(*COLOURS["light"])
     + ".k{fill:none}"
