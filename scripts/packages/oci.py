@@ -85,7 +85,7 @@ def image(platform):
     entry["platform"] = {"architecture": platform.oci, "os": "linux"}
     entry["annotations"] = {
         "org.opencontainers.image.ref.name": house.VERSION,
-        "io.containerd.image.name": f"docker.io/library/{house.NAME}:{house.VERSION}",
+        "io.containerd.image.name": f"localhost/{house.NAME}:{house.VERSION}",
     }
     index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry]}
     return {"oci-layout": text({"imageLayoutVersion": "1.0.0"}), "index.json": text(index), **blobs}
