@@ -123,6 +123,9 @@ bench-serve: build ## how a server does under load: make bench-serve [MODEL=file
 bench-drafts: build ## what drafting does for each task of the demo model: make bench-drafts [ARGS="--rounds 5"]
 	python3 scripts/bench_drafts.py target/release/qwen-edge models/demo-q8_0.gguf models/demo/heldout.jsonl $(ARGS)
 
+boards: need-cargo ## cycles of the Arm loops by llvm-mca, and the tokens a second that follow for Raspberry Pi 4 and 5
+	python3 scripts/boards.py
+
 SIZE ?= 0.8b
 QUANT ?= q4_k_m
 OUT ?= models/synth-qwen35-$(SIZE)-$(QUANT)$(if $(MTP),-mtp).gguf
@@ -185,4 +188,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: packages packages-of-dist test-packages check-docs plots build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: packages packages-of-dist test-packages check-docs plots build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table boards synth budgets static static-arm dist deb answers package reproducible clean help need-cargo

@@ -1,6 +1,9 @@
 //! The Arm levels: four registers a vector. Plain NEON multiplies bytes with `smull` and adds pairs; the level
-//! "dotprod" has `sdot`; the level "i8mm" has `smmla`, two rows by two rows at once, for the panel product. Both
-//! instructions are written in assembly, for their intrinsics are not stable.
+//! "dotprod" has `sdot`; the level "i8mm" has `smmla`, two rows by two rows at once, for the panel product.
+//!
+//! These instructions are written in assembly. The intrinsics of the last two are not stable. Those of `smull` are taken
+//! apart where the compiler sees that codes are not negative: it then widens both factors on their own, which is twice
+//! as many instructions.
 
 use super::blocks::{Blocks, Codes, Line, generic_block_sums};
 use crate::simd::neon::{DOTPROD, I8MM};
@@ -44,6 +47,71 @@ fn sdot(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     acc
 }
 
+/// Defines products of eight signed bytes with eight others, to 16 bits.
+macro_rules! widening_product {
+    ($(#[$doc:meta])* $name:ident, $instruction:literal) => {
+        $(#[$doc])*
+        #[inline]
+        #[target_feature(enable = "neon")]
+        fn $name(a: int8x16_t, b: int8x16_t) -> int16x8_t {
+            let product;
+            // SAFETY: an instruction of the feature this function demands, on registers only.
+            unsafe {
+                asm!($instruction, out(vreg) product, in(vreg) a, in(vreg) b,
+                    options(pure, nomem, nostack, preserves_flags));
+            }
+            product
+        }
+    };
+}
+
+widening_product! {
+    /// `a[i]·b[i]` of the first eight.
+    smull, "smull {0:v}.8h, {1:v}.8b, {2:v}.8b"
+}
+widening_product! {
+    /// `a[8 + i]·b[8 + i]` of the others.
+    smull2, "smull2 {0:v}.8h, {1:v}.16b, {2:v}.16b"
+}
+
+/// Defines sums with such products.
+macro_rules! widening_sum {
+    ($(#[$doc:meta])* $name:ident, $instruction:literal) => {
+        $(#[$doc])*
+        #[inline]
+        #[target_feature(enable = "neon")]
+        fn $name(mut acc: int16x8_t, a: int8x16_t, b: int8x16_t) -> int16x8_t {
+            // SAFETY: an instruction of the feature this function demands, on registers only.
+            unsafe {
+                asm!($instruction, inout(vreg) acc, in(vreg) a, in(vreg) b,
+                    options(pure, nomem, nostack, preserves_flags));
+            }
+            acc
+        }
+    };
+}
+
+widening_sum! {
+    /// `acc[i] + a[i]·b[i]` of the first eight.
+    smlal, "smlal {0:v}.8h, {1:v}.8b, {2:v}.8b"
+}
+widening_sum! {
+    /// `acc[i] + a[8 + i]·b[8 + i]` of the others.
+    smlal2, "smlal2 {0:v}.8h, {1:v}.16b, {2:v}.16b"
+}
+
+/// `acc[i] + Σ_j a[4i + j]·b[4K + j]` of signed bytes: sixteen of them times one group of four.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn sdot_group<const K: usize>(mut acc: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: the instruction of the feature this function demands, on registers only.
+    unsafe {
+        asm!("sdot {0:v}.4s, {1:v}.16b, {2:v}.4b[{3}]", inout(vreg) acc, in(vreg) a, in(vreg) b, const K,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
 /// `acc[2i + j] + Σ_l a[8i + l]·b[8j + l]` of signed bytes: two rows of eight times two rows of eight.
 #[inline]
 #[target_feature(enable = "neon,i8mm")]
@@ -79,8 +147,7 @@ impl<const LEVEL: u8> NeonWith<LEVEL> {
                 sdot(acc, a, b)
             } else {
                 // Pairs reach at most 2·128·127 < 2¹⁵.
-                let low = vmull_s8(vget_low_s8(a), vget_low_s8(b));
-                let high = vmull_high_s8(a, b);
+                let (low, high) = (smull(a, b), smull2(a, b));
                 vpadalq_s16(acc, vpaddq_s16(low, high))
             }
         })
@@ -101,15 +168,50 @@ impl<const LEVEL: u8> NeonWith<LEVEL> {
             }
             // Four products reach 4·63·127 < 2¹⁵.
             let (codes, x) = (of_codes(0), of_x(0));
-            let mut low = vmull_s8(vget_low_s8(codes), vget_low_s8(x));
-            let mut high = vmull_high_s8(codes, x);
+            let (mut low, mut high) = (smull(codes, x), smull2(codes, x));
             for m in 1..4 {
                 let (codes, x) = (of_codes(m), of_x(m));
-                low = vmlal_s8(low, vget_low_s8(codes), vget_low_s8(x));
-                high = vmlal_high_s8(high, codes, x);
+                (low, high) = (smlal(low, codes, x), smlal2(high, codes, x));
             }
             vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))
         })
+    }
+
+    /// [`Blocks::block_sums`] with four groups of the activations in a register.
+    #[inline(always)]
+    fn block_sums_by_group<const V: usize, const C: usize, const G: usize>(
+        self,
+        lines: &[[Line; 2]; G],
+        v: usize,
+        x: [&[[i8; 4]; G]; C],
+    ) -> [[[int32x4_t; 4]; V]; C] {
+        let mut sums = [[self.zero_ints(); V]; C];
+        for g in (0..G).step_by(4) {
+            let x = x.map(|x| has!(vld1q_s8(x[g..g + 4].as_flattened().as_ptr())));
+            self.add_group::<0, V, C>(&mut sums, &lines[g], v, x);
+            self.add_group::<1, V, C>(&mut sums, &lines[g + 1], v, x);
+            self.add_group::<2, V, C>(&mut sums, &lines[g + 2], v, x);
+            self.add_group::<3, V, C>(&mut sums, &lines[g + 3], v, x);
+        }
+        sums
+    }
+
+    /// Adds the products of one group of codes and group K of the four in a register of each activation row.
+    #[inline(always)]
+    fn add_group<const K: usize, const V: usize, const C: usize>(
+        self,
+        sums: &mut [[[int32x4_t; 4]; V]; C],
+        line: &[Line; 2],
+        v: usize,
+        x: [int8x16_t; C],
+    ) {
+        for i in 0..V {
+            let codes = self.load_bytes(&line[v + i].0);
+            for c in 0..C {
+                let sum = sums[c][i];
+                sums[c][i] = four!(R => sdot_group::<K>(sum[R], vreinterpretq_s8_u8(codes[R]), x[c]));
+            }
+        }
     }
 
     /// Vector m of the result is made of group m of each of the given vectors.
@@ -358,8 +460,11 @@ impl<const LEVEL: u8> Blocks for NeonWith<LEVEL> {
         v: usize,
         x: [&[[i8; 4]; G]; C],
     ) -> [[Self::Ints; V]; C] {
-        if LEVEL < I8MM || !C.is_multiple_of(2) {
+        if LEVEL < DOTPROD || !G.is_multiple_of(4) {
             return generic_block_sums::<Self, V, C, G, RUN>(self, lines, v, x);
+        }
+        if LEVEL < I8MM || !C.is_multiple_of(2) {
+            return self.block_sums_by_group::<V, C, G>(lines, v, x);
         }
         // squares[c][i][j]: weight rows 2j and 2j + 1 of line i by activation rows c and c + 1, c even.
         let mut sums = [[self.zero_ints(); V]; C];
