@@ -50,10 +50,11 @@ clients: ## fetch the packages for Python that test-clients needs
 	@test -e $(CLIENTS)/bin/python || python3 -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --requirement tests/clients/requirements.txt
 
-test-clients: build clients ## packages for Python: openai, langchain-openai, anthropic, litellm and ollama talk to the server, jsonschema judges it, huggingface_hub shares its cache
+PROGRAM ?= target/release/qwen-edge
+test-clients: $(if $(filter target/release/%,$(PROGRAM)),build) clients ## packages for Python: openai, langchain-openai, anthropic, litellm and ollama talk to the server, jsonschema judges it, huggingface_hub shares its cache
 	for client in openai openai_responses langchain anthropic litellm ollama; do \
-		$(CLIENTS)/bin/python tests/clients/with_$$client.py target/release/qwen-edge models/demo-q8_0.gguf || exit 1; done
-	$(CLIENTS)/bin/python tests/clients/with_schemas.py target/release/qwen-edge models/demo-q8_0.gguf --answers 100
+		$(CLIENTS)/bin/python tests/clients/with_$$client.py $(PROGRAM) models/demo-q8_0.gguf || exit 1; done
+	$(CLIENTS)/bin/python tests/clients/with_schemas.py $(PROGRAM) models/demo-q8_0.gguf --answers 100
 	QWEN_EDGE_PYTHON=$(CLIENTS)/bin/python $(CARGO) test --locked --test all pull::the_hubs_own_client -- --ignored
 
 PAGE := target/page
