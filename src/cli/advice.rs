@@ -89,6 +89,9 @@ fn remedy(remedy: &Remedy) -> String {
             let (kv, total) = (kv.name(), ByteSize(*total));
             format!("--ctx {n_ctx} --kv {kv}{batch} would fit, with {total}{streaming}")
         }
+        Remedy::SetCeiling(bytes) => {
+            format!("--mem says what may be taken, such as --mem {}M", bytes.div_ceil(1_000_000))
+        }
         remedy => remedy.to_string(),
     }
 }

@@ -2,7 +2,7 @@
 //! paste it, that is quoted or escaped for a shell, as a `file://` URL, or behind `~/`.
 
 use anyhow::bail;
-use qwen_edge::platform::paths;
+use qwen_edge::platform::files::path_from_bytes;
 use qwen_edge::vision::{Source, data_url, percent};
 use std::path::{Path, PathBuf};
 
@@ -90,7 +90,7 @@ fn file_url(text: &str) -> Option<Result<PathBuf, String>> {
     if !host.is_empty() && !host.eq_ignore_ascii_case("localhost") {
         return Some(Err(host.to_owned()));
     }
-    Some(Ok(paths::from_bytes(percent::decode(path))))
+    Some(Ok(path_from_bytes(percent::decode(path))))
 }
 
 /// The path of `~/…`, in the home directory.

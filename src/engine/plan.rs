@@ -14,7 +14,7 @@ use crate::model::kv_type::KvType;
 use crate::model::memory::Memory;
 use crate::model::mtp::{DraftMemory, Drafter};
 use crate::model::stream::{Streaming, spread};
-use crate::platform::machine::{Limiter, Machine};
+use crate::platform::machine::{self, Facts, Limiter};
 use kernels::attention::PAGE;
 use std::fmt;
 
@@ -27,7 +27,7 @@ const LEAST_SHARE: usize = 4_096;
 /// The shortest context that is tried when none is asked for.
 const LEAST: usize = 512;
 
-/// The context when none is asked for and the free memory is not known.
+/// The context that is counted on when none is asked for and neither a ceiling nor the free memory is known.
 const BLIND_CONTEXT: usize = 32_768;
 
 /// Room for an answer that is added to a prompt whose length is known, in tokens.
@@ -184,8 +184,8 @@ struct Room {
     free: Option<(u64, Limiter)>,
     /// Address space still free.
     address_space: Option<u64>,
-    /// Memory to write to still free.
-    data: Option<u64>,
+    /// Memory to write to still free, and what limits it.
+    data: Option<(u64, Limiter)>,
     /// Bytes the process takes already.
     allocated: u64,
 }
@@ -248,17 +248,24 @@ impl Plan {
     ///
     /// # Errors
     /// If none fits; the error says what would.
-    pub fn choose(load: &Load<'_>, wish: &Wish, machine: &Machine) -> Result<Plan, NotEnoughMemory> {
-        let usage = machine.usage();
+    pub fn choose(load: &Load<'_>, wish: &Wish, facts: &Facts) -> Result<Plan, NotEnoughMemory> {
+        let Facts { usage, free, address_space, data } = *facts;
         let allocated = usage.anonymous + usage.file;
         let alone = Room {
             ceiling: wish.ceiling.map(|ByteSize(n)| n),
-            free: machine.free_memory(),
-            address_space: machine.free_address_space(),
-            data: machine.free_data(),
+            free,
+            address_space,
+            data,
             // The file pages of this moment are those of the program itself.
             allocated,
         };
+        if free.is_none() && wish.ceiling.is_none() {
+            // A machine that does not say what it has is not endless: who knows it says what may be taken.
+            let plan = Plan::choose_within(&Load { drafts: DraftLoad::None, ..*load }, wish, &alone)?;
+            let Layout { n_ctx, kv, total, .. } = plan.layout();
+            let limit = MemoryLimit::Unknown;
+            return Err(NotEnoughMemory { needed: total, n_ctx, kv, limit, remedy: Remedy::SetCeiling(total) });
+        }
         if wish.taken == 0 {
             return Plan::choose_drafting(load, wish, &alone);
         }
@@ -267,7 +274,7 @@ impl Plan {
         let room = Room {
             free: alone.free.map(|(free, limiter)| (free.saturating_sub(to_come), limiter)),
             address_space: alone.address_space.map(|free| free.saturating_sub(to_come)),
-            data: alone.data.map(|free| free.saturating_sub(to_come)),
+            data: alone.data.map(|(free, limiter)| (free.saturating_sub(to_come), limiter)),
             allocated: allocated + to_come,
             ..alone
         };
@@ -303,7 +310,7 @@ impl Plan {
 
     /// The plan of given settings, whatever the machine has.
     pub fn unlimited(load: &Load<'_>, settings: Settings) -> Plan {
-        let allocated = Machine::default().usage().anonymous;
+        let allocated = machine::usage().anonymous;
         let room = Room { ceiling: None, free: None, address_space: None, data: None, allocated };
         Plan::of(load, settings, &room, 0)
     }
@@ -446,7 +453,7 @@ impl Plan {
         let limits = [
             room.free.map(|(free, limiter)| (limiter, free, to_allocate)),
             room.address_space.map(|free| (Limiter::AddressSpace, free, to_allocate.saturating_add(threads))),
-            room.data.map(|free| (Limiter::Data, free, to_allocate)),
+            room.data.map(|(free, limiter)| (limiter, free, to_allocate)),
         ];
         let exceeded = limits.into_iter().flatten().find(|&(_, free, needed)| needed > free);
         exceeded.map(|(limiter, free, _)| MemoryLimit::System(limiter, free))
