@@ -569,6 +569,7 @@ mod tests {
     use super::*;
     use crate::model::LayerKind;
     use crate::model::config::{RopeConfig, ValueHeads};
+    use crate::platform::machine::Usage;
     use kernels::activations::Forms;
 
     /// The published 0.8B model.
@@ -853,6 +854,56 @@ mod tests {
         let plan = Plan::choose_within(&load, &Wish::default(), &room(None, Some(450_000_000))).unwrap();
         assert!(plan.weights_fit && plan.streaming.uncached && plan.settings.n_ctx == STREAMING_CONTEXT, "{plan}");
         assert!(plan.to_string().contains("read again for every token"), "{plan}");
+    }
+
+    /// Facts in, numbers out: the same on every system.
+    #[test]
+    fn for_given_facts_the_plan_is_these_numbers_on_every_system() {
+        let config = config();
+        let feed_forwards = [11_000_000; 24];
+        let load = Load {
+            drafts: DraftLoad::Block(20_000_000),
+            vision: Some(&Still),
+            feed_forwards: &feed_forwards,
+            ..load(&config)
+        };
+        let usage = Usage { anonymous: 12_000_000, file: 9_000_000, ..Usage::default() };
+        let facts = |free, data| Facts { usage, free: Some((free, Limiter::Machine)), address_space: None, data };
+        let wish = |ceiling: Option<u64>| Wish { ceiling: ceiling.map(ByteSize), ..Wish::default() };
+        let commit = Some((1_500_000_000, Limiter::Commit));
+        let plans = [
+            (facts(16 << 30, None), None),
+            (facts(5_000_000_000, None), None),
+            (facts(5_000_000_000, commit), None),
+            (facts(5_000_000_000, None), Some(700_000_000)),
+            (Facts { usage, ..Facts::default() }, Some(2_000_000_000)),
+        ]
+        .map(|(facts, ceiling)| Plan::choose(&load, &wish(ceiling), &facts).unwrap().to_string());
+        let expected = [
+            "4.89 GB = weights 500 MB mapped + KV cache 3.22 GB (262144 tokens, f16) \
+             + state 84 MB + buffers 729 MB (batches of 512) + program 47 MB + vision 312 MB (pictures up to 131072 tokens)",
+            "2.49 GB = weights 500 MB mapped + KV cache 1.21 GB (98304 tokens, f16) \
+             + state 84 MB + buffers 345 MB (batches of 512) + program 41 MB + vision 312 MB (pictures up to 49152 tokens)",
+            "2.21 GB = weights 500 MB mapped + KV cache 1.21 GB (98304 tokens, f16) \
+             + state 84 MB + buffers 71 MB (batches of 256) + program 40 MB + vision 312 MB (pictures up to 49152 tokens)",
+            "695 MB = weights 283 MB mapped at once (231 MB of all are read again for every token) + KV cache 27 MB (4096 tokens, q8_0) \
+             + state 20 MB + buffers 18 MB (batches of 32) + program 36 MB + vision 312 MB (pictures up to 2048 tokens)",
+            "1.62 GB = weights 500 MB mapped + KV cache 478 MB (38912 tokens, f16) \
+             + state 84 MB + buffers 205 MB (batches of 512) + program 39 MB + vision 312 MB (pictures up to 19456 tokens)",
+        ];
+        assert_eq!(plans, expected);
+    }
+
+    #[test]
+    fn a_machine_that_does_not_say_what_is_free_is_not_endless() {
+        let config = config();
+        let error = Plan::choose(&load(&config), &Wish::default(), &Facts::default()).unwrap_err();
+        assert_eq!(error.limit, MemoryLimit::Unknown);
+        let Remedy::SetCeiling(bytes) = error.remedy else { panic!("{error:?}") };
+        let said = error.to_string();
+        assert!(said.starts_with("this system does not say how much memory is free, and the weights"), "{said}");
+        let wish = Wish { ceiling: Some(ByteSize(bytes)), ..Wish::default() };
+        assert!(Plan::choose(&load(&config), &wish, &Facts::default()).unwrap().total() <= bytes);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The bytes of one file: mapped, or held in memory.
 #![allow(unsafe_code)]
 
+use super::files::in_own_words;
 use super::system::maps;
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -22,7 +23,7 @@ impl FileBytes {
     /// Maps the regular file at `path`; `None` when it is a directory, a pipe or a device.
     pub(crate) fn map(path: &Path) -> io::Result<Option<Self>> {
         // Looked at first: to open a pipe that nobody writes to would wait for ever.
-        if !std::fs::metadata(path)?.is_file() {
+        if !std::fs::metadata(path).map_err(in_own_words)?.is_file() {
             return Ok(None);
         }
         let file = maps::open(path)?;

@@ -43,7 +43,84 @@ pub fn link(target: &Path, place: &Path) -> io::Result<()> {
     system::files::link(target, place)
 }
 
+/// The bytes of a file.
+///
+/// # Errors
+/// In the same words on every system where there is no file or it is a folder; else what the system said.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    check_no_folder(path)?;
+    fs::read(path).map_err(in_own_words)
+}
+
+/// Opens a file to read it.
+///
+/// # Errors
+/// As [`read`].
+pub fn open(path: &Path) -> io::Result<File> {
+    check_no_folder(path)?;
+    File::open(path).map_err(in_own_words)
+}
+
+/// Looked at first: Windows opens no folder, and says that access is denied.
+fn check_no_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() { Err(in_own_words(io::ErrorKind::IsADirectory.into())) } else { Ok(()) }
+}
+
+/// The error of the system in words that are the same on all of them, where it is one that people meet.
+pub fn in_own_words(error: io::Error) -> io::Error {
+    match own_words(&error) {
+        Some(words) => io::Error::new(error.kind(), words),
+        None => error,
+    }
+}
+
+/// Our words for what the system said, if there are any: what a program added to it is left alone.
+pub fn own_words(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        _ if error.get_ref().is_some() => None,
+        io::ErrorKind::NotFound => Some("no such file or folder"),
+        io::ErrorKind::IsADirectory => Some("a folder, where a file is expected"),
+        _ => None,
+    }
+}
+
+/// Where the memory ends that may be locked, as the end of a sentence.
+pub const LOCKING: &str = system::maps::LOCKING;
+
 /// Whether the error is that whoever read what is written here has gone.
 pub fn is_closed_pipe(error: &io::Error) -> bool {
     system::files::is_closed_pipe(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_or_a_folder_is_said_in_the_same_words_everywhere() {
+        let folder = std::env::temp_dir();
+        let absent = folder.join("qwen-edge").join("not").join("there");
+        for error in [read(&absent).unwrap_err(), open(&absent).unwrap_err()] {
+            assert_eq!((error.kind(), error.to_string().as_str()), (io::ErrorKind::NotFound, "no such file or folder"));
+        }
+        for error in [read(&folder).unwrap_err(), open(&folder).unwrap_err()] {
+            assert_eq!(error.to_string(), "a folder, where a file is expected");
+        }
+    }
+
+    #[test]
+    fn a_file_is_at_its_path_until_another_one_is() {
+        let folder = std::env::temp_dir().join(format!("qwen-edge-files-{}", std::process::id()));
+        create_private_folder(&folder).unwrap();
+        let [a, b] = ["a", "b"].map(|name| folder.join(name));
+        fs::write(&a, vec![1; 10_000]).unwrap();
+        fs::write(&b, "").unwrap();
+        let file = open(&a).unwrap();
+        assert!(is_at(&file, &a) && !is_at(&file, &b) && !is_at(&file, &folder.join("c")));
+        assert!((10_000..1 << 20).contains(&bytes_on_disk(&a)), "{}", bytes_on_disk(&a));
+        assert_eq!(bytes_on_disk(&folder.join("c")), 0);
+        assert!(open_to_others(&fs::metadata(&folder).unwrap()).is_none());
+        drop(file);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

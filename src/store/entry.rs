@@ -95,4 +95,3 @@ pub(super) fn facts(path: &Path) -> Option<(u64, Option<SystemTime>)> {
     let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     Some((meta.len(), meta.accessed().ok()))
 }
-

@@ -64,7 +64,10 @@ mod tests {
         let usual = places(&[("HOME", "/h")]);
         let variables = |name: &str| [("HOME", "/h")].iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
         let home = Some(std::path::Path::new("/h"));
-        assert_eq!(usual.own, crate::platform::places::data(&variables, home).map(|data| data.join("qwen-edge/models")));
+        assert_eq!(
+            usual.own,
+            crate::platform::places::data(&variables, home).map(|data| data.join("qwen-edge/models"))
+        );
         assert_eq!(usual.hub, Some("/h/.cache/huggingface/hub".into()));
         assert_eq!(usual.ollama[0], PathBuf::from("/h/.ollama/models"));
         assert_eq!(usual.ollama.len(), 1 + SERVICE_OF_OLLAMA.len());

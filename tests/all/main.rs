@@ -23,33 +23,21 @@ mod model_files;
 mod mtp;
 mod names;
 mod prompt_cache;
-#[cfg(unix)]
 mod pull;
 mod recall;
 mod relatives;
 mod reuse;
 mod sequences;
-#[cfg(target_os = "linux")]
 mod serve;
-#[cfg(target_os = "linux")]
 mod serve_company;
-#[cfg(target_os = "linux")]
 mod serve_dialects;
-#[cfg(target_os = "linux")]
 mod serve_hostile;
-#[cfg(target_os = "linux")]
 mod serve_llama_cpp;
-#[cfg(target_os = "linux")]
 mod serve_models;
-#[cfg(target_os = "linux")]
 mod serve_ollama;
-#[cfg(target_os = "linux")]
 mod serve_page;
-#[cfg(target_os = "linux")]
 mod serve_reuse;
-#[cfg(target_os = "linux")]
 mod serve_schema;
-#[cfg(target_os = "linux")]
 mod serve_tools;
 mod shelf;
 #[cfg(target_os = "linux")]

@@ -173,9 +173,9 @@ fn what_is_not_there_is_told_and_a_path_is_a_path() {
         ("a/b:Q4_0", "a/b:Q4_0 is not on this machine"),
         ("a/b", "a/b is not complete"),
         ("ollama:x:y", "ollama:x:y is not on this machine"),
-        ("a/../b:c", "No such file"),
-        ("nobody/model.gguf", "No such file"),
-        ("model", "No such file"),
+        ("a/../b:c", "no such file"),
+        ("nobody/model.gguf", "no such file"),
+        ("model", "no such file"),
     ] {
         let output = run(&home, model);
         let told = String::from_utf8_lossy(&output.stderr);

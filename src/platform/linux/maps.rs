@@ -85,6 +85,8 @@ pub(crate) fn random(map: &Mmap, range: Range<usize>) {
     let _ = map.advise_range(Advice::Random, range.start, range.len());
 }
 
+pub(crate) const LOCKING: &str = "see ulimit -l";
+
 pub(crate) fn lock(map: &Mmap) -> io::Result<()> {
     map.lock()
 }

@@ -3,6 +3,7 @@
 
 pub mod browser;
 pub mod console;
+pub mod main_thread;
 pub mod signals;
 pub mod standard_input;
 pub mod terminal;

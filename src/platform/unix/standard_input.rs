@@ -10,3 +10,9 @@ pub(crate) fn is_meant() -> bool {
             matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Fifo | FileType::Socket)
         })
 }
+
+/// Few systems tell.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) fn ticks_of_writers() -> Option<u64> {
+    Some(0)
+}

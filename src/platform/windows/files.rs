@@ -90,38 +90,9 @@ pub(crate) fn is_closed_pipe(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    fn scratch(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("qwen-edge-windows-files-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        folder
-    }
-
-    #[test]
-    fn a_file_is_at_its_path_until_another_one_is() {
-        let folder = scratch("at");
-        let path = folder.join("a");
-        std::fs::write(&path, "one").unwrap();
-        let file = File::open(&path).unwrap();
-        assert!(is_at(&file, &path));
-        std::fs::write(folder.join("b"), "two").unwrap();
-        assert!(!is_at(&file, &folder.join("b")) && !is_at(&file, &folder.join("c")));
-        drop(file);
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-
-    #[test]
-    fn bytes_on_the_disk_are_those_of_the_file() {
-        let folder = scratch("bytes");
-        let path = folder.join("a");
-        std::fs::write(&path, vec![1; 70_000]).unwrap();
-        let bytes = bytes_on_disk(&path, &std::fs::metadata(&path).unwrap());
-        assert!((70_000..140_000).contains(&bytes), "{bytes}");
-        std::fs::remove_dir_all(folder).unwrap();
-    }
-
     #[test]
     fn a_path_longer_than_260_characters_is_a_path() {
-        let folder = scratch("long");
+        let folder = std::env::temp_dir().join(format!("qwen-edge-long-{}", std::process::id()));
         let deep = (0..8).fold(folder.clone(), |path, n| path.join(format!("{n}{}", "x".repeat(60))));
         assert!(deep.as_os_str().len() > 500);
         create_private_folder(&deep).unwrap();

@@ -223,7 +223,11 @@ mod tests {
     #[test]
     fn memory_is_told_in_bytes_and_adds_up() {
         let memory = memory().unwrap();
-        assert!(memory.ullTotalPhys > 256 << 20 && memory.ullAvailPhys < memory.ullTotalPhys, "{}", memory.ullTotalPhys);
+        assert!(
+            memory.ullTotalPhys > 256 << 20 && memory.ullAvailPhys < memory.ullTotalPhys,
+            "{}",
+            memory.ullTotalPhys
+        );
         assert!(free_data().unwrap().0 > 16 << 20);
     }
 
@@ -248,7 +252,10 @@ mod tests {
         let core = |class, allowed| Core { class, allowed };
         let mixed = [core(0, true), core(1, true), core(1, true), core(2, false)];
         assert_eq!((count_fast(&mixed), count_fast(&mixed[..1]), count_fast(&[])), (Some(2), Some(1), None));
-        assert_eq!((fastest(&[(7, 0), (8, 1), (9, 1)]), fastest(&[(7, 1), (8, 1)]), fastest(&[])), (vec![8, 9], vec![], vec![]));
+        assert_eq!(
+            (fastest(&[(7, 0), (8, 1), (9, 1)]), fastest(&[(7, 1), (8, 1)]), fastest(&[])),
+            (vec![8, 9], vec![], vec![])
+        );
     }
 
     #[test]

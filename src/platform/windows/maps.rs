@@ -7,9 +7,7 @@ use std::ops::Range;
 use std::os::windows::fs::OpenOptionsExt;
 use std::path::Path;
 use windows_sys::Win32::Storage::FileSystem::{FILE_SHARE_DELETE, FILE_SHARE_READ};
-use windows_sys::Win32::System::Memory::{
-    PrefetchVirtualMemory, VirtualLock, VirtualUnlock, WIN32_MEMORY_RANGE_ENTRY,
-};
+use windows_sys::Win32::System::Memory::{PrefetchVirtualMemory, VirtualLock, VirtualUnlock, WIN32_MEMORY_RANGE_ENTRY};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessWorkingSetSize, SetProcessWorkingSetSize};
 
 /// Asked for at once.
@@ -38,7 +36,8 @@ pub(crate) fn will_need(map: &Mmap, _: &File, range: Range<usize>) {
 /// Has the system read a part of a mapping in large requests; whether it does.
 fn prefetch(map: &Mmap, range: Range<usize>) -> bool {
     let bytes = &map[range];
-    let entry = WIN32_MEMORY_RANGE_ENTRY { VirtualAddress: bytes.as_ptr().cast_mut().cast(), NumberOfBytes: bytes.len() };
+    let entry =
+        WIN32_MEMORY_RANGE_ENTRY { VirtualAddress: bytes.as_ptr().cast_mut().cast(), NumberOfBytes: bytes.len() };
     // SAFETY: the range is mapped, and read alone.
     unsafe { PrefetchVirtualMemory(GetCurrentProcess(), 1, &entry, 0) != 0 }
 }
@@ -58,6 +57,8 @@ pub(crate) fn load(map: &Mmap, _: &File, range: Range<usize>) -> bool {
 pub(crate) fn small_pages(_: &Mmap, _: Range<usize>) {}
 
 pub(crate) fn random(_: &Mmap, _: Range<usize>) {}
+
+pub(crate) const LOCKING: &str = "Windows lets a process lock no more than is free: do without it";
 
 /// A process may lock what its least working set has room for, so that is made larger first.
 pub(crate) fn lock(map: &Mmap) -> io::Result<()> {

@@ -56,7 +56,8 @@ impl Keys {
             return false;
         }
         // SAFETY: the type says which event it is.
-        let is_key = |r: &INPUT_RECORD| u32::from(r.EventType) == KEY_EVENT && unsafe { r.Event.KeyEvent.bKeyDown != 0 };
+        let is_key =
+            |r: &INPUT_RECORD| u32::from(r.EventType) == KEY_EVENT && unsafe { r.Event.KeyEvent.bKeyDown != 0 };
         records[..n as usize].iter().any(is_key)
     }
 }
