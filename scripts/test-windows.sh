@@ -29,7 +29,7 @@ scripts/windows-toolchain.sh --with-wine
 
 cargo test --locked --target "$WINDOWS_TARGET" "${what[@]}" --no-run
 echo "==> the program"
-python3 scripts/check-exe.py "${CARGO_TARGET_DIR:-target}/$WINDOWS_TARGET/debug/qwen-edge.exe" --time
+python3 scripts/check-exe.py "${CARGO_TARGET_DIR:-target}/$WINDOWS_TARGET/debug/qwen-edge.exe" --timed
 skipped=()
 for name in "${LEFT_OUT[@]}"; do skipped+=(--skip "$name"); done
 echo "==> windows"

@@ -5,9 +5,10 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The path of these bytes; on systems whose paths are text, what of them is none is replaced.
-pub fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
-    system::files::path_from_bytes(bytes)
+/// The path that a `file:` URL has, decoded. On systems whose paths are text, what of it is none is replaced; there a drive's
+/// letter comes first.
+pub fn path_of_url(path: Vec<u8>) -> PathBuf {
+    system::files::path_of_url(path)
 }
 
 /// Has a file that is created be readable by this user alone. A folder of a Windows user is so by itself.

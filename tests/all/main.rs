@@ -1,6 +1,9 @@
 //! All tests of the library and the program that are not unit tests: one program, which links the crate once, with a module
 //! for each subject. `cargo test --test all golden::` runs one of them.
 
+// Where tests of what a system does not have are left out, what they share with others is not.
+#![cfg_attr(windows, allow(unused_imports, dead_code))]
+
 mod allocations;
 mod baked;
 mod batch;
@@ -47,6 +50,8 @@ mod synth;
 mod timeline;
 mod tokenizer;
 mod vision;
+#[cfg(windows)]
+mod windows;
 
 /// Counts for tests of what an input may allocate.
 #[global_allocator]

@@ -36,8 +36,15 @@ fn demo(file: &str) -> PathBuf {
     fs::canonicalize(Path::new("models").join(file)).unwrap()
 }
 
+/// A link to a file, or where few users may make one, a copy of it.
+fn link(target: impl AsRef<Path>, place: impl AsRef<Path>) -> std::io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::symlink(target, place);
+    #[cfg(windows)]
+    fs::copy(target, place).map(drop)
+}
+
 /// Puts the demo model where the hub's client would have put a repository.
-#[cfg(unix)]
 fn fill_hub(home: &Scratch, repo: &str, files: &[(&str, PathBuf)]) {
     let folder = home.0.join(".cache/huggingface/hub").join(format!("models--{}", repo.replace('/', "--")));
     let snapshot = folder.join("snapshots").join(COMMIT);
@@ -45,12 +52,11 @@ fn fill_hub(home: &Scratch, repo: &str, files: &[(&str, PathBuf)]) {
     fs::create_dir_all(folder.join("refs")).unwrap();
     fs::write(folder.join("refs/main"), COMMIT).unwrap();
     for (name, target) in files {
-        std::os::unix::fs::symlink(target, snapshot.join(name)).unwrap();
+        link(target, snapshot.join(name)).unwrap();
     }
 }
 
 #[test]
-#[cfg(unix)]
 fn models_of_other_programs_are_found_and_run_by_name() {
     let home = Scratch::new("names");
     assert_eq!(list(&home), [] as [Value; 0]);
@@ -65,7 +71,7 @@ fn models_of_other_programs_are_found_and_run_by_name() {
     let store = home.0.join(".ollama/models");
     let hash = "a".repeat(64);
     fs::create_dir_all(store.join("blobs")).unwrap();
-    std::os::unix::fs::symlink(demo("demo-q8_0.gguf"), store.join("blobs").join(format!("sha256-{hash}"))).unwrap();
+    link(demo("demo-q8_0.gguf"), store.join("blobs").join(format!("sha256-{hash}"))).unwrap();
     let manifests = store.join("manifests/registry.ollama.ai/library/qwen3.5");
     fs::create_dir_all(&manifests).unwrap();
     let layer = |digest: &str| json!({"mediaType": "application/vnd.ollama.image.model", "digest": digest, "size": 0});

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Asked for at once: Linux reads no more of a request than its read-ahead window, which is this by default.
@@ -40,10 +41,20 @@ pub(crate) fn will_need(map: &Mmap, file: &File, range: Range<usize>) {
     }
 }
 
-/// Whether a byte can be had without reading from the disk.
+/// Whether a byte can be had without reading from the disk; false where that cannot be asked.
 fn is_cached(file: &File, at: usize) -> bool {
+    // Older versions of Android end an app that makes this call.
+    if is_android() {
+        return false;
+    }
     let mut byte = [0];
     preadv2(file, &mut [io::IoSliceMut::new(&mut byte)], at as u64, ReadWriteFlags::NOWAIT) == Ok(1)
+}
+
+/// Whether the system is Android, for which a static program for Linux is not built but on which it runs, as in Termux.
+fn is_android() -> bool {
+    static IS: LazyLock<bool> = LazyLock::new(|| std::env::var_os("ANDROID_ROOT").is_some());
+    *IS
 }
 
 /// Brings a range into memory; false where the system cannot do so at once.

@@ -16,8 +16,12 @@ use windows_sys::Win32::Storage::FileSystem::{
     GetFileInformationByHandle, INVALID_FILE_SIZE,
 };
 
-pub(crate) fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
-    String::from_utf8_lossy(&bytes).into_owned().into()
+pub(crate) fn path_of_url(path: Vec<u8>) -> PathBuf {
+    let text = String::from_utf8_lossy(&path).into_owned();
+    match text.as_bytes() {
+        [b'/', letter, b':', ..] if letter.is_ascii_alphabetic() => text[1..].into(),
+        _ => text.into(),
+    }
 }
 
 /// What is in a user's own folder is for that user by the rights of the folder.
@@ -73,8 +77,12 @@ pub(crate) fn check_writable(folder: &Path) -> io::Result<()> {
     File::options().access_mode(FILE_ADD_FILE).custom_flags(FILE_FLAG_BACKUP_SEMANTICS).open(folder).map(drop)
 }
 
+/// A deep folder may be refused; those that it is in are on the same disk, but for a folder that is a disk itself.
 pub(crate) fn free_space(path: &Path) -> Option<u64> {
-    let folder = if path.is_dir() { path } else { path.parent()? };
+    std::fs::canonicalize(path).ok()?.ancestors().filter(|folder| folder.is_dir()).find_map(free_at)
+}
+
+fn free_at(folder: &Path) -> Option<u64> {
     let (folder, mut free) = (wide(folder)?, 0);
     // SAFETY: the path ends with a zero; what is not wanted is null.
     (unsafe { GetDiskFreeSpaceExW(folder.as_ptr(), &mut free, null_mut(), null_mut()) } != 0).then_some(free)
@@ -102,6 +110,13 @@ mod tests {
         assert!(bytes_on_disk(&path, &std::fs::metadata(&path).unwrap()) >= 4);
         assert!(free_space(&deep).unwrap() > 0 && check_writable(&deep).is_ok());
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_url_names_a_drive_or_a_path() {
+        for (url, path) in [("/C:/a b.png", "C:/a b.png"), ("/a.png", "/a.png"), ("/c", "/c"), ("", "")] {
+            assert_eq!(path_of_url(url.as_bytes().to_vec()), PathBuf::from(path));
+        }
     }
 
     #[test]
