@@ -275,7 +275,7 @@ impl ModelFile {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Ready, StartError> {
         let kernels = Kernels::select(options.isa).map_err(StartError::Isa)?;
-        let threads = options.threads.unwrap_or_else(|| machine::performance_cores());
+        let threads = options.threads.unwrap_or_else(machine::performance_cores);
         if let Some(factor) = options.yarn {
             stretch(&mut self.config, factor);
         }

@@ -17,7 +17,12 @@ fn at_home(home: &Scratch) -> Command {
     {
         command.env_remove(variable);
     }
-    let paths = [("HOME", ""), ("XDG_CACHE_HOME", ".cache"), ("XDG_DATA_HOME", ".local/share")];
+    let paths = [
+        ("HOME", ""),
+        ("XDG_CACHE_HOME", ".cache"),
+        ("XDG_DATA_HOME", ".local/share"),
+        ("LOCALAPPDATA", "AppData/Local"),
+    ];
     command.envs(paths.map(|(name, path)| (name, home.0.join(path)))).stdin(Stdio::null());
     command
 }
@@ -114,7 +119,8 @@ fn models_of_other_programs_are_found_and_run_by_name() {
 #[test]
 fn what_lies_in_this_programs_own_folder_is_found() {
     let home = Scratch::new("names");
-    let own = home.0.join(".local/share/qwen-edge/models");
+    let data = if cfg!(windows) { "AppData/Local" } else { ".local/share" };
+    let own = home.0.join(data).join("qwen-edge").join("models");
     let repo = own.join("someone/Mine-GGUF");
     fs::create_dir_all(&repo).unwrap();
     fs::copy(demo("demo-q4_k_m.gguf"), repo.join("mine-Q4_K_M.gguf")).unwrap();

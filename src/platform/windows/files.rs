@@ -68,8 +68,12 @@ pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     matches!((id(file), there.as_ref().and_then(id)), (Some(a), Some(b)) if a == b)
 }
 
+/// A link is followed in the system's own words alone: with a slash in it, it leads nowhere.
 pub(crate) fn link(target: &Path, place: &Path) -> io::Result<()> {
-    std::os::windows::fs::symlink_file(target, place)
+    let target: PathBuf = target.components().collect();
+    std::os::windows::fs::symlink_file(target, place)?;
+    // An emulator may say that it made one.
+    std::fs::metadata(place).map(drop).inspect_err(|_| _ = std::fs::remove_file(place))
 }
 
 /// A folder can be opened for having files added to it by those who may add some.
@@ -79,7 +83,8 @@ pub(crate) fn check_writable(folder: &Path) -> io::Result<()> {
 
 /// A deep folder may be refused; those that it is in are on the same disk, but for a folder that is a disk itself.
 pub(crate) fn free_space(path: &Path) -> Option<u64> {
-    std::fs::canonicalize(path).ok()?.ancestors().filter(|folder| folder.is_dir()).find_map(free_at)
+    let whole = std::fs::canonicalize(path);
+    whole.as_deref().unwrap_or(path).ancestors().filter(|folder| folder.is_dir()).find_map(free_at)
 }
 
 fn free_at(folder: &Path) -> Option<u64> {
@@ -109,6 +114,19 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"GGUF");
         assert!(bytes_on_disk(&path, &std::fs::metadata(&path).unwrap()) >= 4);
         assert!(free_space(&deep).unwrap() > 0 && check_writable(&deep).is_ok());
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Few users may make links; one that is made leads to the file.
+    #[test]
+    fn a_link_leads_to_its_file_or_is_refused() {
+        let folder = std::env::temp_dir().join(format!("qwen-edge-links-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("a/b")).unwrap();
+        std::fs::write(folder.join("file"), "x").unwrap();
+        let place = folder.join("a").join("b").join("link");
+        let made = link(Path::new("../../file"), &place);
+        assert_eq!(made.is_ok(), std::fs::read(&place).is_ok_and(|bytes| bytes == b"x"));
+        assert_eq!(made.is_ok(), std::fs::symlink_metadata(&place).is_ok());
         std::fs::remove_dir_all(folder).unwrap();
     }
 
