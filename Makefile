@@ -81,17 +81,31 @@ reuse-table: need-cargo ## what is read of prompts, against the least possible: 
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
 	$(CARGO) test --workspace --locked -- --ignored
 
-verify: build clients ## the long lists, before an issue is closed: 2,000 random histories, the release binary's server, answers that keep to schemas, test-page, test-long, test-arm; half an hour or more
+verify: build clients ## the long lists, before an issue is closed: 2,000 random histories, the release binary's server, answers that keep to schemas, test-page, test-long, test-arm, test-windows, test-android, static-macos; an hour or more
 	$(CLIENTS)/bin/python tests/clients/with_schemas.py target/release/qwen-edge models/demo-q8_0.gguf
 	QWEN_EDGE_TEST_HISTORIES=2000 $(CARGO) test --test all --locked sequences::
 	QWEN_EDGE_TEST_PROGRAM=$(CURDIR)/target/release/qwen-edge $(CARGO) test --test all --locked serve
-	$(MAKE) test-page test-long test-arm
+	$(MAKE) test-page test-long test-arm test-windows test-android static-macos
+	@echo "verified: commit $$(git rev-parse HEAD)$$(git diff --quiet HEAD || echo , with changes)"
 
 test-arm: need-cargo ## run the tests as aarch64 programs, emulated as Cortex-A72, Cortex-A76 and max
 	scripts/test-arm.sh full
 
 test-arm-short: need-cargo ## the part of test-arm that a check of every commit can afford
 	scripts/test-arm.sh short
+
+test-windows: need-cargo ## run the tests as Windows programs under wine, then every held-out question there and here: the same text
+	scripts/test-windows.sh full
+	$(CARGO) build --locked
+	scripts/same_answers.py target/debug/qwen-edge target/windows/run target/x86_64-pc-windows-gnu/debug/qwen-edge.exe
+
+test-windows-short: need-cargo ## the part of test-windows that a check of every commit can afford
+	scripts/test-windows.sh short
+
+test-android: static-arm ## the static aarch64 binary makes no system call that Android ends an app for; one for x86-64 runs under such a filter
+	scripts/test_android.py traced dist/qwen-edge-aarch64
+	scripts/static-musl.sh
+	scripts/test_android.py native target/x86_64-unknown-linux-musl/release/qwen-edge
 
 test-names: static ## the static binary finds a hub by its name where there is nothing but /etc/resolv.conf
 	python3 scripts/test_names.py dist/qwen-edge-x86_64
@@ -145,6 +159,12 @@ static: need-cargo ## static x86-64 binary for every x86-64 CPU: dist/qwen-edge-
 static-arm: need-cargo ## static aarch64 binary for every Armv8 CPU: dist/qwen-edge-aarch64
 	scripts/static.sh aarch64
 
+static-windows: need-cargo ## program for Windows on x86-64, one file: dist/qwen-edge-x86_64.exe
+	scripts/static-windows.sh
+
+static-macos: need-cargo ## programs for macOS, built and linked, not run: dist/qwen-edge-macos-aarch64 and -x86_64
+	scripts/static-macos.sh
+
 dist: static static-arm ## archives with binary, man pages, completions, manual, licences and checksums, in dist/
 	python3 scripts/packages/archive.py build
 	python3 scripts/packages/sums.py build
@@ -189,4 +209,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: packages packages-of-dist test-packages check-docs plots build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table boards synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: test-windows test-windows-short test-android static-windows static-macos packages packages-of-dist test-packages check-docs plots build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table boards synth budgets static static-arm dist deb answers package reproducible clean help need-cargo

@@ -7,5 +7,5 @@ mod cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    qwen_edge::platform::program::main_thread::run(cli::main)
 }

@@ -7,8 +7,10 @@ use qwen_edge::engine::runner::DEFAULT_BATCH;
 use qwen_edge::engine::session::SessionError;
 use qwen_edge::engine::shortage::{Layout, MemoryLimit, NotEnoughMemory, Remedy};
 use qwen_edge::model::{self, FileKind};
+use qwen_edge::platform::files;
 use qwen_edge::vision;
 use std::error::Error;
+use std::io;
 
 /// An error and its causes in one line, with what to do about them on the command line.
 pub(super) fn explain(error: &anyhow::Error) -> String {
@@ -35,10 +37,13 @@ fn sentence(cause: &(dyn Error + 'static), file: Option<&str>) -> String {
         return format!("{cause}: give --ctx {enough} or more, or a shorter prompt");
     }
     if let Some(StartError::Lock(_)) = cause.downcast_ref() {
-        return format!("{cause}; see ulimit -l");
+        return format!("{cause}; {}", files::LOCKING);
     }
     if let Some(model::Error::NotAModel(FileKind::VisionTower)) = cause.downcast_ref() {
         return format!("{cause}: qwen-edge run MODEL --mmproj {}", file.unwrap_or("FILE"));
+    }
+    if let Some(words) = cause.downcast_ref::<io::Error>().and_then(files::own_words) {
+        return words.to_owned();
     }
     match cause.downcast_ref().and_then(looking) {
         Some(advice) => format!("{cause}{advice}"),
@@ -88,6 +93,9 @@ fn remedy(remedy: &Remedy) -> String {
             let batch = if *n_batch == DEFAULT_BATCH { String::new() } else { format!(" --batch {n_batch}") };
             let (kv, total) = (kv.name(), ByteSize(*total));
             format!("--ctx {n_ctx} --kv {kv}{batch} would fit, with {total}{streaming}")
+        }
+        Remedy::SetCeiling(bytes) => {
+            format!("--mem says what may be taken, such as --mem {}M", bytes.div_ceil(1_000_000))
         }
         remedy => remedy.to_string(),
     }

@@ -54,7 +54,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<()> {
     let path = &named::file(&args.model)?;
     let read = |path: &PathBuf| -> anyhow::Result<String> {
-        let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let bytes = qwen_edge::platform::files::read(path).with_context(|| path.display().to_string())?;
         text::decode(&bytes).with_context(|| path.display().to_string())
     };
     let system = args.system.as_ref().map(read).transpose()?;
@@ -105,6 +105,6 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// # Errors
 /// If it cannot be read, or is something else.
 pub(super) fn open(path: &Path) -> anyhow::Result<Baked> {
-    let read = || -> anyhow::Result<Baked> { Ok(Baked::parse(std::fs::read(path)?)?) };
+    let read = || -> anyhow::Result<Baked> { Ok(Baked::parse(qwen_edge::platform::files::read(path)?)?) };
     read().with_context(|| path.display().to_string())
 }

@@ -224,7 +224,7 @@ fn read_entries(args: &Args, file: &ModelFile, thinking: bool) -> anyhow::Result
     if is_piped {
         std::io::stdin().lock().read_to_end(&mut bytes).with_context(|| name.clone())?;
     } else {
-        bytes = std::fs::read(&args.prompts).with_context(|| name.clone())?;
+        bytes = qwen_edge::platform::files::read(&args.prompts).with_context(|| name.clone())?;
     }
     let all = text::decode(&bytes).with_context(|| name.clone())?;
     let mut entries = Vec::new();

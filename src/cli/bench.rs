@@ -182,7 +182,8 @@ fn measure_drafts(args: &Args, context: &mut Context, gguf: &Gguf, draft: Draft)
     let (n_prompt, n) = (args.prompt.max(1), args.n.max(1));
     let ids = match &args.text {
         Some(path) => {
-            let text = text::decode(&std::fs::read(path).with_context(|| path.display().to_string())?)?;
+            let text =
+                text::decode(&qwen_edge::platform::files::read(path).with_context(|| path.display().to_string())?)?;
             Tokenizer::from_gguf(gguf)?.encode(&text, Special::None)
         }
         None => tokens(n_prompt + n + 1, context.model().n_vocab),

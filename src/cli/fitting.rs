@@ -5,7 +5,7 @@ use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::Residence;
 use qwen_edge::engine::plan::{Plan, Wish};
 use qwen_edge::model::kv_type::KvType;
-use qwen_edge::platform::machine::Machine;
+use qwen_edge::platform::machine;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -121,7 +121,7 @@ impl Progress {
 
 /// The plan and what came of it so far, for `--json`.
 pub fn report(plan: &Plan) -> Value {
-    let usage = Machine::default().usage();
+    let usage = machine::usage();
     json!({
         "ctx": plan.settings.n_ctx,
         "kv": plan.settings.kv.name(),

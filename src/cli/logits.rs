@@ -168,7 +168,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 /// Reads a JSON array of token ids.
 fn read_ids(path: &Path) -> anyhow::Result<Vec<u32>> {
     let name = || path.display().to_string();
-    let text = text::decode(&std::fs::read(path).with_context(name)?).with_context(name)?;
+    let text = text::decode(&qwen_edge::platform::files::read(path).with_context(name)?).with_context(name)?;
     let ids: Vec<u32> = serde_json::from_str(&text)
         .with_context(|| format!("{}: expected a JSON array of token ids", path.display()))?;
     ensure!(!ids.is_empty(), "{}: no tokens", path.display());

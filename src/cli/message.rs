@@ -7,6 +7,7 @@
 //! so that failures are ignored here, where `eprintln!` would panic.
 
 use super::printable;
+use qwen_edge::platform::program::terminal::is_steerable;
 use std::fmt::Arguments;
 use std::io::Write;
 
@@ -27,6 +28,8 @@ pub(super) fn show(text: Arguments<'_>) {
     let text = text.to_string();
     let over = OVERDRAW.into_iter().find(|over| text.starts_with(over)).unwrap_or_default();
     let text = &text[over.len()..];
+    // A console that does not know how to clear a line goes back to its beginning alone.
+    let over = if is_steerable() { over } else { &over[..over.len().min(1)] };
     let (text, back) = text.strip_suffix('\r').map_or((text, ""), |text| (text, "\r"));
     write(&format!("{over}{}{back}", printable::lines(text)));
 }
@@ -34,7 +37,7 @@ pub(super) fn show(text: Arguments<'_>) {
 /// Writes a part of a line, dim on a terminal.
 pub(super) fn show_dim(text: &str, terminal: bool) {
     let text = printable::answer(text);
-    write(&if terminal { format!("\x1b[2m{text}\x1b[0m") } else { text.into_owned() });
+    write(&if terminal && is_steerable() { format!("\x1b[2m{text}\x1b[0m") } else { text.into_owned() });
 }
 
 /// Writes a line, formatted as `println!` does it.

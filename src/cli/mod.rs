@@ -61,6 +61,8 @@ pub mod vision;
 use clap::builder::BoolishValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use qwen_edge::platform::files::is_closed_pipe as is_closed;
+use qwen_edge::platform::program::{console, terminal};
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
@@ -127,17 +129,35 @@ impl Command {
 
 /// Runs the command line; exit code 1 and the error chain on stderr when it fails, 2 on wrong usage.
 pub fn main() -> ExitCode {
+    terminal::prepare();
+    if std::env::args_os().len() == 1 && console::is_of_its_own() {
+        return double_clicked();
+    }
     let command = arguments().command;
     signals::listen();
     match command.run() {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough (`| head`).
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_read_no_more(&error) => ExitCode::SUCCESS,
         Err(error) => {
             say!("error: {}", advice::explain(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What somebody reads who started the program by a double click, in a window that goes with it.
+fn double_clicked() -> ExitCode {
+    say!(
+        "qwen-edge is a program for a terminal.\n\n\
+         Open Windows Terminal or PowerShell in this folder (a right click in it: Open in Terminal) and type\n\n    \
+         .\\qwen-edge pull qwen3.5:0.8b\n    \
+         .\\qwen-edge run qwen3.5:0.8b\n\n\
+         .\\qwen-edge --help says what else there is.\n\n\
+         Press Enter to close this window."
+    );
+    let _ = io::stdin().read_line(&mut String::new());
+    ExitCode::from(WRONG_USAGE as u8)
 }
 
 /// The arguments; ends the program on wrong usage, `--help` and `--version`.
@@ -204,9 +224,8 @@ fn in_environment(arg: clap::Arg) -> clap::Arg {
     arg.env(variable).hide_env(true)
 }
 
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let is = |cause: &io::Error| cause.kind() == io::ErrorKind::BrokenPipe;
-    error.chain().any(|cause| cause.downcast_ref().is_some_and(is))
+fn is_read_no_more(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_closed))
 }
 
 #[cfg(test)]

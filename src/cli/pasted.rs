@@ -2,7 +2,7 @@
 //! paste it, that is quoted or escaped for a shell, as a `file://` URL, or behind `~/`.
 
 use anyhow::bail;
-use qwen_edge::platform::paths;
+use qwen_edge::platform::files::path_of_url;
 use qwen_edge::vision::{Source, data_url, percent};
 use std::path::{Path, PathBuf};
 
@@ -90,7 +90,7 @@ fn file_url(text: &str) -> Option<Result<PathBuf, String>> {
     if !host.is_empty() && !host.eq_ignore_ascii_case("localhost") {
         return Some(Err(host.to_owned()));
     }
-    Some(Ok(paths::from_bytes(percent::decode(path))))
+    Some(Ok(path_of_url(percent::decode(path))))
 }
 
 /// The path of `~/…`, in the home directory.
@@ -138,12 +138,19 @@ mod tests {
         for other in ["file.png", "file:a.png", "http://x/a.png", "/a.png", ""] {
             assert_eq!(file_url(other), None, "{other}");
         }
-        let latin1 = file_url("file:///%E4.png").unwrap().unwrap();
-        assert_eq!(latin1.as_os_str().as_encoded_bytes(), b"/\xE4.png");
+        // Where a path may be any bytes.
+        if std::path::MAIN_SEPARATOR == '/' {
+            let latin1 = file_url("file:///%E4.png").unwrap().unwrap();
+            assert_eq!(latin1.as_os_str().as_encoded_bytes(), b"/\xE4.png");
+        }
     }
 
     #[test]
     fn a_path_is_found_however_it_was_pasted_and_a_literal_name_comes_first() {
+        // The shells of Unix quote so, and a space at the end is a part of a name there.
+        if std::path::MAIN_SEPARATOR != '/' {
+            return;
+        }
         let dir = std::env::temp_dir().join(format!("qwen-edge-pasted-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let at = |name: &str| dir.join(name);

@@ -182,7 +182,7 @@ fn read(file: &Path) -> anyhow::Result<String> {
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes).map(|_| bytes)
     } else {
-        std::fs::read(file)
+        qwen_edge::platform::files::read(file)
     };
     let bytes = bytes.with_context(|| format!("cannot read {}", name(file)))?;
     text::decode(&bytes).with_context(|| name(file))

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use clap::Args;
 use kernels::{Isa, Kernels};
 use qwen_edge::compute::Compute;
-use qwen_edge::platform::machine::Machine;
+use qwen_edge::platform::machine::performance_cores;
 
 /// How to compute.
 #[derive(Args, Debug, Clone)]
@@ -31,6 +31,6 @@ impl Runtime {
 
     /// The number of threads asked for.
     pub fn n_threads(&self) -> usize {
-        self.threads.map_or_else(|| Machine::default().performance_cores(), usize::from)
+        self.threads.map_or_else(performance_cores, usize::from)
     }
 }

@@ -8,6 +8,7 @@
 //! The methods hand out *disjoint* pieces of output buffers, which is what makes their closures safe code.
 
 use crate::compute::arena::Arena;
+use crate::platform::machine::begin_worker;
 use kernels::Tile;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -132,6 +133,7 @@ impl Team {
                     // A thread's first allocation makes some systems reserve address space for it, for a moment twice what
                     // it keeps: that is over before the caller goes on and asks for much, under a limit maybe.
                     drop(std::hint::black_box(Box::new(i)));
+                    begin_worker();
                     started.wait();
                     shared.work(i);
                 };

@@ -16,7 +16,7 @@ use crate::model::config::YarnConfig;
 use crate::model::draft_file::DraftFile;
 use crate::model::kv_type::HeadSize;
 use crate::model::{self, Config, Model};
-use crate::platform::machine::Machine;
+use crate::platform::machine::{self, Facts};
 use crate::sampler::Settings;
 use crate::tokenizer::{self, Tokenizer};
 use crate::vision::memory::VisionLoad;
@@ -275,7 +275,7 @@ impl ModelFile {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Ready, StartError> {
         let kernels = Kernels::select(options.isa).map_err(StartError::Isa)?;
-        let threads = options.threads.unwrap_or_else(|| Machine::default().performance_cores());
+        let threads = options.threads.unwrap_or_else(machine::performance_cores);
         if let Some(factor) = options.yarn {
             stretch(&mut self.config, factor);
         }
@@ -392,7 +392,7 @@ impl ModelFile {
                 Load { vision, drafts, weights: self.gguf.file_bytes(), embedding: 0, mapped: false, ..mapped }
             }
         };
-        Plan::choose(&load, &options.wish, &Machine::default())
+        Plan::choose(&load, &options.wish, &Facts::now())
     }
 
     /// Brings the weights to where they are wanted.

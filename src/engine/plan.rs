@@ -14,7 +14,7 @@ use crate::model::kv_type::KvType;
 use crate::model::memory::Memory;
 use crate::model::mtp::{DraftMemory, Drafter};
 use crate::model::stream::{Streaming, spread};
-use crate::platform::machine::{Limiter, Machine};
+use crate::platform::machine::{self, Facts, Limiter};
 use kernels::attention::PAGE;
 use std::fmt;
 
@@ -27,7 +27,7 @@ const LEAST_SHARE: usize = 4_096;
 /// The shortest context that is tried when none is asked for.
 const LEAST: usize = 512;
 
-/// The context when none is asked for and the free memory is not known.
+/// The context that is counted on when none is asked for and neither a ceiling nor the free memory is known.
 const BLIND_CONTEXT: usize = 32_768;
 
 /// Room for an answer that is added to a prompt whose length is known, in tokens.
@@ -184,8 +184,8 @@ struct Room {
     free: Option<(u64, Limiter)>,
     /// Address space still free.
     address_space: Option<u64>,
-    /// Memory to write to still free.
-    data: Option<u64>,
+    /// Memory to write to still free, and what limits it.
+    data: Option<(u64, Limiter)>,
     /// Bytes the process takes already.
     allocated: u64,
 }
@@ -248,17 +248,24 @@ impl Plan {
     ///
     /// # Errors
     /// If none fits; the error says what would.
-    pub fn choose(load: &Load<'_>, wish: &Wish, machine: &Machine) -> Result<Plan, NotEnoughMemory> {
-        let usage = machine.usage();
+    pub fn choose(load: &Load<'_>, wish: &Wish, facts: &Facts) -> Result<Plan, NotEnoughMemory> {
+        let Facts { usage, free, address_space, data } = *facts;
         let allocated = usage.anonymous + usage.file;
         let alone = Room {
             ceiling: wish.ceiling.map(|ByteSize(n)| n),
-            free: machine.free_memory(),
-            address_space: machine.free_address_space(),
-            data: machine.free_data(),
+            free,
+            address_space,
+            data,
             // The file pages of this moment are those of the program itself.
             allocated,
         };
+        if free.is_none() && wish.ceiling.is_none() {
+            // A machine that does not say what it has is not endless: who knows it says what may be taken.
+            let plan = Plan::choose_within(&Load { drafts: DraftLoad::None, ..*load }, wish, &alone)?;
+            let Layout { n_ctx, kv, total, .. } = plan.layout();
+            let limit = MemoryLimit::Unknown;
+            return Err(NotEnoughMemory { needed: total, n_ctx, kv, limit, remedy: Remedy::SetCeiling(total) });
+        }
         if wish.taken == 0 {
             return Plan::choose_drafting(load, wish, &alone);
         }
@@ -267,7 +274,7 @@ impl Plan {
         let room = Room {
             free: alone.free.map(|(free, limiter)| (free.saturating_sub(to_come), limiter)),
             address_space: alone.address_space.map(|free| free.saturating_sub(to_come)),
-            data: alone.data.map(|free| free.saturating_sub(to_come)),
+            data: alone.data.map(|(free, limiter)| (free.saturating_sub(to_come), limiter)),
             allocated: allocated + to_come,
             ..alone
         };
@@ -303,7 +310,7 @@ impl Plan {
 
     /// The plan of given settings, whatever the machine has.
     pub fn unlimited(load: &Load<'_>, settings: Settings) -> Plan {
-        let allocated = Machine::default().usage().anonymous;
+        let allocated = machine::usage().anonymous;
         let room = Room { ceiling: None, free: None, address_space: None, data: None, allocated };
         Plan::of(load, settings, &room, 0)
     }
@@ -446,7 +453,7 @@ impl Plan {
         let limits = [
             room.free.map(|(free, limiter)| (limiter, free, to_allocate)),
             room.address_space.map(|free| (Limiter::AddressSpace, free, to_allocate.saturating_add(threads))),
-            room.data.map(|free| (Limiter::Data, free, to_allocate)),
+            room.data.map(|(free, limiter)| (limiter, free, to_allocate)),
         ];
         let exceeded = limits.into_iter().flatten().find(|&(_, free, needed)| needed > free);
         exceeded.map(|(limiter, free, _)| MemoryLimit::System(limiter, free))
@@ -562,6 +569,7 @@ mod tests {
     use super::*;
     use crate::model::LayerKind;
     use crate::model::config::{RopeConfig, ValueHeads};
+    use crate::platform::machine::Usage;
     use kernels::activations::Forms;
 
     /// The published 0.8B model.
@@ -846,6 +854,56 @@ mod tests {
         let plan = Plan::choose_within(&load, &Wish::default(), &room(None, Some(450_000_000))).unwrap();
         assert!(plan.weights_fit && plan.streaming.uncached && plan.settings.n_ctx == STREAMING_CONTEXT, "{plan}");
         assert!(plan.to_string().contains("read again for every token"), "{plan}");
+    }
+
+    /// Facts in, numbers out: the same on every system.
+    #[test]
+    fn for_given_facts_the_plan_is_these_numbers_on_every_system() {
+        let config = config();
+        let feed_forwards = [11_000_000; 24];
+        let load = Load {
+            drafts: DraftLoad::Block(20_000_000),
+            vision: Some(&Still),
+            feed_forwards: &feed_forwards,
+            ..load(&config)
+        };
+        let usage = Usage { anonymous: 12_000_000, file: 9_000_000, ..Usage::default() };
+        let facts = |free, data| Facts { usage, free: Some((free, Limiter::Machine)), address_space: None, data };
+        let wish = |ceiling: Option<u64>| Wish { ceiling: ceiling.map(ByteSize), ..Wish::default() };
+        let commit = Some((1_500_000_000, Limiter::Commit));
+        let plans = [
+            (facts(16 << 30, None), None),
+            (facts(5_000_000_000, None), None),
+            (facts(5_000_000_000, commit), None),
+            (facts(5_000_000_000, None), Some(700_000_000)),
+            (Facts { usage, ..Facts::default() }, Some(2_000_000_000)),
+        ]
+        .map(|(facts, ceiling)| Plan::choose(&load, &wish(ceiling), &facts).unwrap().to_string());
+        let expected = [
+            "4.89 GB = weights 500 MB mapped + KV cache 3.22 GB (262144 tokens, f16) \
+             + state 84 MB + buffers 729 MB (batches of 512) + program 47 MB + vision 312 MB (pictures up to 131072 tokens)",
+            "2.49 GB = weights 500 MB mapped + KV cache 1.21 GB (98304 tokens, f16) \
+             + state 84 MB + buffers 345 MB (batches of 512) + program 41 MB + vision 312 MB (pictures up to 49152 tokens)",
+            "2.21 GB = weights 500 MB mapped + KV cache 1.21 GB (98304 tokens, f16) \
+             + state 84 MB + buffers 71 MB (batches of 256) + program 40 MB + vision 312 MB (pictures up to 49152 tokens)",
+            "695 MB = weights 283 MB mapped at once (231 MB of all are read again for every token) + KV cache 27 MB (4096 tokens, q8_0) \
+             + state 20 MB + buffers 18 MB (batches of 32) + program 36 MB + vision 312 MB (pictures up to 2048 tokens)",
+            "1.62 GB = weights 500 MB mapped + KV cache 478 MB (38912 tokens, f16) \
+             + state 84 MB + buffers 205 MB (batches of 512) + program 39 MB + vision 312 MB (pictures up to 19456 tokens)",
+        ];
+        assert_eq!(plans, expected);
+    }
+
+    #[test]
+    fn a_machine_that_does_not_say_what_is_free_is_not_endless() {
+        let config = config();
+        let error = Plan::choose(&load(&config), &Wish::default(), &Facts::default()).unwrap_err();
+        assert_eq!(error.limit, MemoryLimit::Unknown);
+        let Remedy::SetCeiling(bytes) = error.remedy else { panic!("{error:?}") };
+        let said = error.to_string();
+        assert!(said.starts_with("this system does not say how much memory is free, and the weights"), "{said}");
+        let wish = Wish { ceiling: Some(ByteSize(bytes)), ..Wish::default() };
+        assert!(Plan::choose(&load(&config), &wish, &Facts::default()).unwrap().total() <= bytes);
     }
 
     #[test]

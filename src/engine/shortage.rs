@@ -47,6 +47,8 @@ pub enum MemoryLimit {
     Ceiling(u64),
     /// What the system still gives: who limits it, and how many bytes that are.
     System(Limiter, u64),
+    /// The system does not say what is free, and the caller set no ceiling.
+    Unknown,
 }
 
 /// What can be done about a lack of memory.
@@ -57,6 +59,8 @@ pub enum Remedy {
     AskFor(Layout),
     /// None fits; this is the smallest one there is.
     SmallerModel(Layout),
+    /// A ceiling of so many bytes, or another one, if that is what there is.
+    SetCeiling(u64),
 }
 
 impl fmt::Display for Streaming {
@@ -73,7 +77,8 @@ impl fmt::Display for MemoryLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             MemoryLimit::Ceiling(bytes) => write!(f, "the ceiling is {}", ByteSize(bytes)),
-            MemoryLimit::System(limiter @ (Limiter::AddressSpace | Limiter::Data), bytes) => {
+            MemoryLimit::Unknown => f.write_str("this system does not say how much memory is free"),
+            MemoryLimit::System(limiter, bytes) if limiter.counts_untouched() => {
                 write!(f, "{limiter} leaves {}", ByteSize(bytes))
             }
             MemoryLimit::System(limiter, bytes) => write!(f, "{limiter} is {}", ByteSize(bytes)),
@@ -85,6 +90,13 @@ impl NotEnoughMemory {
     /// The whole sentence; `limit` and `remedy` say what those do in the caller's words.
     pub fn describe(&self, limit: &dyn fmt::Display, remedy: &dyn fmt::Display) -> String {
         let NotEnoughMemory { needed, n_ctx, kv, .. } = *self;
+        if self.limit == MemoryLimit::Unknown {
+            return format!(
+                "{limit}, and the weights and a context of {n_ctx} tokens in {} take {}: {remedy}",
+                kv.name(),
+                ByteSize(needed)
+            );
+        }
         format!(
             "not enough memory: {} needed for the weights and a context of {n_ctx} tokens in {}, but {limit}; {remedy}",
             ByteSize(needed),
@@ -102,6 +114,7 @@ impl fmt::Display for Remedy {
                 kv.name(),
                 ByteSize(*total)
             ),
+            Remedy::SetCeiling(bytes) => write!(f, "set a ceiling on what may be taken, such as {}", ByteSize(*bytes)),
             Remedy::SmallerModel(Layout { total, weights, streaming, .. }) => write!(
                 f,
                 "the smallest context needs {} with the weights' {}{streaming}: a smaller model or quantisation would \

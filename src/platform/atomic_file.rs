@@ -1,5 +1,6 @@
 //! Files that appear whole or not at all.
 
+use super::files::make_private;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -44,8 +45,7 @@ impl AtomicFile {
     /// As [`AtomicFile::create`].
     pub fn create_private(path: &Path) -> io::Result<AtomicFile> {
         let mut options = File::options();
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        make_private(&mut options);
         AtomicFile::with(path, options.write(true).create(true).truncate(true))
     }
 

@@ -1,11 +1,12 @@
 //! Disks: the room on them, and who may write.
 
+use super::system;
 use std::io;
 use std::path::Path;
 
 /// Bytes that this user can still write where `path` is or is to be; `None` where the system does not say.
 pub fn free_space(path: &Path) -> Option<u64> {
-    free(nearest(path)?)
+    system::files::free_space(nearest(path)?)
 }
 
 /// Whether this user can make files in a folder, which is there or is to be; nothing is made.
@@ -14,7 +15,7 @@ pub fn free_space(path: &Path) -> Option<u64> {
 /// Why not.
 pub fn check_writable(folder: &Path) -> io::Result<()> {
     let Some(there) = nearest(folder) else { return Ok(()) };
-    if there.is_dir() { access(there) } else { Err(io::ErrorKind::NotADirectory.into()) }
+    if there.is_dir() { system::files::check_writable(there) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
 /// What there is of a path: what does not exist yet will be in there.
@@ -23,24 +24,19 @@ fn nearest(path: &Path) -> Option<&Path> {
     Some(if there.as_os_str().is_empty() { Path::new(".") } else { there })
 }
 
-#[cfg(unix)]
-fn access(folder: &Path) -> io::Result<()> {
-    use rustix::fs::Access;
-    Ok(rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK)?)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[cfg(not(unix))]
-fn access(_: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(unix)]
-fn free(path: &Path) -> Option<u64> {
-    let facts = rustix::fs::statvfs(path).ok()?;
-    facts.f_bavail.checked_mul(facts.f_frsize)
-}
-
-#[cfg(not(unix))]
-fn free(_: &Path) -> Option<u64> {
-    None
+    #[test]
+    fn the_disk_of_the_temporary_folder_has_room_and_may_be_written_to() {
+        let folder = std::env::temp_dir();
+        let free = free_space(&folder.join("not/there/yet")).unwrap();
+        assert!((1..1 << 60).contains(&free), "{free}");
+        check_writable(&folder).unwrap();
+        let file = folder.join(format!("qwen-edge-disk-{}", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(check_writable(&file).unwrap_err().kind(), io::ErrorKind::NotADirectory);
+        std::fs::remove_file(file).unwrap();
+    }
 }

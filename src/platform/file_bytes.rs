@@ -1,12 +1,12 @@
 //! The bytes of one file: mapped, or held in memory.
 #![allow(unsafe_code)]
 
+use super::files::in_own_words;
+use super::system::maps;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::ops::Range;
 use std::path::Path;
-#[cfg(target_os = "linux")]
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 /// The bytes of a file. They do not move for the life of the value.
@@ -23,10 +23,10 @@ impl FileBytes {
     /// Maps the regular file at `path`; `None` when it is a directory, a pipe or a device.
     pub(crate) fn map(path: &Path) -> io::Result<Option<Self>> {
         // Looked at first: to open a pipe that nobody writes to would wait for ever.
-        if !std::fs::metadata(path)?.is_file() {
+        if !std::fs::metadata(path).map_err(in_own_words)?.is_file() {
             return Ok(None);
         }
-        let file = File::open(path)?;
+        let file = maps::open(path)?;
         let metadata = file.metadata()?;
         if metadata.len() == 0 {
             return Ok(Some(Self::Owned(Vec::new())));
@@ -38,9 +38,7 @@ impl FileBytes {
         // truncated file ends the process with a signal; neither reaches memory outside the mapping. Every program
         // that maps models accepts this, as the alternative is a second copy of the weights.
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        // A token reads all weights: with pages of 2 MiB, where file and system have them, fewer addresses are looked up.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
+        maps::prepare(&map);
         Ok(Some(Self::Mapped(map, file)))
     }
 
@@ -55,102 +53,47 @@ impl FileBytes {
     /// Has the system read a range ahead of its use, from start to end. Returns when the last of it is under way, which on
     /// a slow disk is when most of it is there. Advice only: failure means no more than a slower first pass.
     pub(crate) fn will_need(&self, range: Range<usize>) {
-        /// Asked for at once: Linux reads no more of a request than its read-ahead window, which is this by default.
-        #[cfg(unix)]
-        const STEP: usize = 128 << 10;
-        /// Looked for in the page cache at once, to save the steps.
-        #[cfg(unix)]
-        const BLOCK: usize = 16 * STEP;
-        #[cfg(unix)]
-        if let Self::Mapped(map, file) = self
-            && range.end <= map.len()
-        {
-            for block in range.clone().step_by(BLOCK) {
-                let len = BLOCK.min(range.end - block);
-                if !is_cached(file, block + len / 2) {
-                    for start in (block..block + len).step_by(STEP) {
-                        let _ = map.advise_range(memmap2::Advice::WillNeed, start, STEP.min(range.end - start));
-                    }
-                }
-            }
+        if let Some((map, file)) = self.mapped(&range) {
+            maps::will_need(map, file, range);
         }
-        #[cfg(not(unix))]
-        let _ = range;
     }
 
     /// Brings a range into this process's memory, from start to end, where the system can do so at once and in large
     /// pages; elsewhere as [`FileBytes::will_need`].
     pub(crate) fn load(&self, range: Range<usize>) {
-        #[cfg(target_os = "linux")]
-        if let Self::Mapped(map, _) = self
-            && range.end <= map.len()
+        if let Some((map, file)) = self.mapped(&range)
+            && !maps::load(map, file, range.clone())
         {
-            // By large pages, each read with one request and handed out whole; some at a time, since a disk that can work on
-            // several requests is faster so.
-            const PAGE: usize = 2 << 20;
-            const AT_A_TIME: usize = 4;
-            let pages = range.start / PAGE..range.end.div_ceil(PAGE);
-            let (next, failed) = (AtomicUsize::new(pages.start), AtomicBool::new(false));
-            let populate = || {
-                while !failed.load(Ordering::Relaxed) {
-                    let page = next.fetch_add(1, Ordering::Relaxed);
-                    let (start, end) = ((page * PAGE).max(range.start), ((page + 1) * PAGE).min(range.end));
-                    if start >= end {
-                        break;
-                    }
-                    if map.advise_range(memmap2::Advice::PopulateRead, start, end - start).is_err() {
-                        failed.store(true, Ordering::Relaxed);
-                    }
-                }
-            };
-            std::thread::scope(|scope| {
-                for _ in 1..AT_A_TIME.min(pages.len()) {
-                    scope.spawn(populate);
-                }
-                populate();
-            });
-            if failed.into_inner() {
-                self.will_need(range);
-            }
-            return;
+            maps::will_need(map, file, range);
         }
-        self.will_need(range);
     }
 
     /// Tells the system to hand out small pages in a range of which parts come and go.
     pub(crate) fn small_pages(&self, range: Range<usize>) {
-        #[cfg(target_os = "linux")]
-        self.advise(range, memmap2::Advice::NoHugePage);
-        #[cfg(not(target_os = "linux"))]
-        let _ = range;
+        if let Some((map, _)) = self.mapped(&range) {
+            maps::small_pages(map, range);
+        }
     }
 
     /// Tells the system that a range is read here and there, so that it reads nothing ahead.
     pub(crate) fn random(&self, range: Range<usize>) {
-        self.small_pages(range.clone());
-        #[cfg(unix)]
-        self.advise(range, memmap2::Advice::Random);
-        #[cfg(not(unix))]
-        let _ = range;
+        if let Some((map, _)) = self.mapped(&range) {
+            maps::random(map, range);
+        }
     }
 
-    /// Advice about a range of a mapping.
-    #[cfg(unix)]
-    fn advise(&self, range: Range<usize>, advice: memmap2::Advice) {
-        if let Self::Mapped(map, _) = self
-            && range.end <= map.len()
-        {
-            let _ = map.advise_range(advice, range.start, range.len());
+    /// The mapping and its file, if there is one and the range is within it.
+    fn mapped(&self, range: &Range<usize>) -> Option<(&memmap2::Mmap, &File)> {
+        match self {
+            Self::Mapped(map, file) if range.start <= range.end && range.end <= map.len() => Some((map, file)),
+            _ => None,
         }
     }
 
     /// Keeps the mapped pages in memory, reading them all now.
     pub(crate) fn lock(&self) -> io::Result<()> {
         match self {
-            #[cfg(unix)]
-            Self::Mapped(map, _) => map.lock(),
-            #[cfg(not(unix))]
-            Self::Mapped(..) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Mapped(map, _) => maps::lock(map),
             Self::Copied(_) | Self::Owned(_) => Ok(()),
         }
     }
@@ -162,8 +105,7 @@ impl FileBytes {
         let Self::Mapped(map, file) = self else { return Ok(None) };
         let mut file = file;
         let mut copy = memmap2::MmapMut::map_anon(map.len())?;
-        #[cfg(target_os = "linux")]
-        let _ = copy.advise(memmap2::Advice::HugePage);
+        maps::prepare_copy(&copy);
         file.rewind()?;
         for piece in copy.chunks_mut(STEP) {
             // The directory was checked against the length of the mapping: a shorter file is an error.
@@ -176,44 +118,17 @@ impl FileBytes {
     /// Takes a range out of this process's resident memory. It stays readable: the system fetches it again from the
     /// page cache or the file.
     pub(crate) fn evict(&self, range: Range<usize>) {
-        #[cfg(unix)]
-        if let Self::Mapped(map, _) = self
-            && range.end <= map.len()
-        {
-            // SAFETY: the mapping is read-only and backed by a file, so there is no private copy to lose: dropped
-            // pages are read again with the same contents. The range is within the mapping (checked above).
-            let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, range.len()) };
+        if let Some((map, _)) = self.mapped(&range) {
+            maps::evict(map, range);
         }
-        #[cfg(not(unix))]
-        let _ = range;
     }
 
     /// Takes a range that was evicted out of the system's page cache too. Advice only, and for nothing where the system
     /// knows no such advice.
     pub(crate) fn uncache(&self, range: Range<usize>) {
-        #[cfg(target_os = "linux")]
-        if let Self::Mapped(_, file) = self {
-            let len = std::num::NonZeroU64::new(range.len() as u64);
-            let _ = rustix::fs::fadvise(file, range.start as u64, len, rustix::fs::Advice::DontNeed);
+        if let Some((_, file)) = self.mapped(&range) {
+            maps::uncache(file, range);
         }
-        #[cfg(not(target_os = "linux"))]
-        let _ = range;
-    }
-}
-
-/// Whether a byte can be had without reading from the disk; false where the system does not tell.
-#[cfg(unix)]
-fn is_cached(file: &File, at: usize) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::io::{ReadWriteFlags, preadv2};
-        let mut byte = [0];
-        preadv2(file, &mut [std::io::IoSliceMut::new(&mut byte)], at as u64, ReadWriteFlags::NOWAIT) == Ok(1)
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = (file, at);
-        false
     }
 }
 
@@ -268,7 +183,9 @@ mod tests {
         assert!(*bytes == content[..]);
     }
 
+    /// Windows lets nobody shorten a file that is mapped.
     #[test]
+    #[cfg(unix)]
     fn a_file_that_shrank_since_it_was_mapped_is_an_error() {
         let path = file("shrank", &[1; 5000]);
         let bytes = FileBytes::map(&path).unwrap().unwrap();

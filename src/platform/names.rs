@@ -14,7 +14,7 @@ pub fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 
 /// A static program with the GNU C library looks names up in `/etc/hosts` and by DNS, both of which are inside it. What else the
 /// machine's `nsswitch.conf` names would be loaded from libraries that were made for another version of it.
-#[cfg(all(target_env = "gnu", target_feature = "crt-static"))]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_feature = "crt-static"))]
 #[allow(unsafe_code)]
 fn keep_to_what_is_inside() {
     use std::ffi::{c_char, c_int};
@@ -30,5 +30,5 @@ fn keep_to_what_is_inside() {
     });
 }
 
-#[cfg(not(all(target_env = "gnu", target_feature = "crt-static")))]
+#[cfg(not(all(target_os = "linux", target_env = "gnu", target_feature = "crt-static")))]
 fn keep_to_what_is_inside() {}

@@ -2,7 +2,7 @@
 //! own.
 
 use super::event::Finish;
-use crate::platform::machine::Machine;
+use crate::platform::machine;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -182,7 +182,7 @@ impl Metrics {
         one("counter", "qwen_edge_accepted_tokens_total", "Drafts that were right.", get(&self.accepted) as f64);
         one("counter", "qwen_edge_panics_total", "Faults of the program that were caught.", get(&self.panics) as f64);
         one("gauge", "qwen_edge_connections", "Open connections.", get(&self.connections) as f64);
-        let usage = Machine::default().usage();
+        let usage = machine::usage();
         one("gauge", "qwen_edge_resident_bytes", "Resident memory.", (usage.anonymous + usage.file) as f64);
         let _ = writeln!(out, "# HELP qwen_edge_responses_total Responses.\n# TYPE qwen_edge_responses_total counter");
         for (class, n) in ["gone", "1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(&self.responses) {

@@ -63,7 +63,7 @@ pub use served::ModelCard;
 pub use shutdown::Shutdown;
 
 use crate::engine::ready::Ready;
-use crate::platform::machine::Machine;
+use crate::platform::machine;
 use access::Access;
 use baton::Baton;
 use bounds::BODY_UNIT;
@@ -169,7 +169,7 @@ impl Server {
         tell: impl Fn(News<'_, E>) + Sync,
     ) -> Result<(), E> {
         let cards: Vec<Arc<ModelCard>> = cards.into_iter().map(Arc::new).collect();
-        let usage = Machine::default().usage();
+        let usage = machine::usage();
         self.shared.models.begin(&cards, idle_time, usage.anonymous + usage.file);
         keeper::keep(&self.shared, &cards, &load, &tell)?;
         let _ = self.connections.join();

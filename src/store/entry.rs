@@ -2,6 +2,7 @@
 
 use super::hub::cache::PART;
 use super::name::{HubName, Repo};
+use crate::platform::files::bytes_on_disk;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -93,21 +94,4 @@ impl Entry {
 pub(super) fn facts(path: &Path) -> Option<(u64, Option<SystemTime>)> {
     let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
     Some((meta.len(), meta.accessed().ok()))
-}
-
-/// Bytes that a file takes of the disk: a file in the making has holes.
-pub(super) fn bytes_on_disk(path: &Path) -> u64 {
-    std::fs::metadata(path).map_or(0, |meta| occupied(&meta))
-}
-
-#[cfg(unix)]
-fn occupied(meta: &std::fs::Metadata) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    // In units of 512 bytes, whatever the blocks of the file system are.
-    meta.blocks().saturating_mul(512)
-}
-
-#[cfg(not(unix))]
-fn occupied(meta: &std::fs::Metadata) -> u64 {
-    meta.len()
 }

@@ -3,7 +3,7 @@
 use crate::engine::plan::{Load, Plan};
 use crate::engine::runner::{DEFAULT_BATCH, Settings};
 use crate::model::kv_type::KvType;
-use crate::platform::machine::Machine;
+use crate::platform::machine;
 use crate::synth::{Dims, Size};
 
 /// Tokens of context that are to fit beside the weights.
@@ -54,8 +54,7 @@ fn size(name: &str) -> usize {
 impl Room {
     /// What this machine has.
     pub fn of_machine() -> Room {
-        let machine = Machine::default();
-        Room::of(machine.free_memory().map(|(free, _)| free), machine.performance_cores())
+        Room::of(machine::free_memory().map(|(free, _)| free), machine::performance_cores())
     }
 
     /// The room in `free` bytes of memory, for so many threads.

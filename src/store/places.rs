@@ -1,5 +1,6 @@
 //! The folders that models lie in, as the environment and the system name them.
 
+use crate::platform::places::{self, SERVICE_OF_OLLAMA};
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,36 +33,23 @@ impl Places {
         let home = path("HOME").or_else(|| path("USERPROFILE"));
         let in_home = |parts: &str| home.as_ref().map(|home| home.join(parts));
         let cache = path("XDG_CACHE_HOME").or_else(|| in_home(".cache"));
-        let data = if cfg!(windows) {
-            path("LOCALAPPDATA")
-        } else if cfg!(target_os = "macos") {
-            path("XDG_DATA_HOME").or_else(|| in_home("Library/Application Support"))
-        } else {
-            path("XDG_DATA_HOME").or_else(|| in_home(".local/share"))
-        };
+        let data = places::data(&path, home.as_deref());
         let own = path("QWEN_EDGE_HOME").or_else(|| Some(data?.join("qwen-edge")));
         let hub = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
         let hub_home = || path("HF_HOME").or_else(|| Some(cache.as_ref()?.join("huggingface")));
         let ollama = match path("OLLAMA_MODELS") {
             Some(named) => vec![named],
-            None => in_home(".ollama/models").into_iter().chain(SERVICE_OF_OLLAMA.map(PathBuf::from)).collect(),
+            None => in_home(".ollama/models").into_iter().chain(SERVICE_OF_OLLAMA.iter().map(PathBuf::from)).collect(),
         };
-        let llama_cache = if cfg!(target_os = "macos") { in_home("Library/Caches") } else { cache.clone() };
         Places {
             own: own.map(|own| own.join("models")),
             hub: hub.or_else(|| Some(hub_home()?.join("hub"))),
             ollama,
             lm_studio: [".lmstudio/models", ".cache/lm-studio/models"].into_iter().filter_map(in_home).collect(),
-            llama_cpp: path("LLAMA_CACHE").or_else(|| Some(llama_cache?.join("llama.cpp"))),
+            llama_cpp: path("LLAMA_CACHE").or_else(|| Some(places::cache(&path, home.as_deref())?.join("llama.cpp"))),
         }
     }
 }
-
-/// Where Ollama keeps models when it runs as a service of the system.
-#[cfg(target_os = "linux")]
-const SERVICE_OF_OLLAMA: [&str; 1] = ["/usr/share/ollama/.ollama/models"];
-#[cfg(not(target_os = "linux"))]
-const SERVICE_OF_OLLAMA: [&str; 0] = [];
 
 #[cfg(test)]
 mod tests {
@@ -72,15 +60,19 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn places_are_those_of_the_programs_they_belong_to() {
         let usual = places(&[("HOME", "/h")]);
-        assert_eq!(usual.own, Some("/h/.local/share/qwen-edge/models".into()));
+        let variables = |name: &str| [("HOME", "/h")].iter().find(|(n, _)| *n == name).map(|(_, value)| value.into());
+        let home = Some(std::path::Path::new("/h"));
+        assert_eq!(
+            usual.own,
+            crate::platform::places::data(&variables, home).map(|data| data.join("qwen-edge/models"))
+        );
         assert_eq!(usual.hub, Some("/h/.cache/huggingface/hub".into()));
-        assert_eq!(usual.ollama, ["/h/.ollama/models", "/usr/share/ollama/.ollama/models"].map(PathBuf::from));
-        assert_eq!(usual.llama_cpp, Some("/h/.cache/llama.cpp".into()));
-        let xdg = places(&[("HOME", "/h"), ("XDG_DATA_HOME", "/d"), ("XDG_CACHE_HOME", "/c"), ("HF_HOME", "")]);
-        assert_eq!((xdg.own, xdg.hub), (Some("/d/qwen-edge/models".into()), Some("/c/huggingface/hub".into())));
+        assert_eq!(usual.ollama[0], PathBuf::from("/h/.ollama/models"));
+        assert_eq!(usual.ollama.len(), 1 + SERVICE_OF_OLLAMA.len());
+        let xdg = places(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c"), ("HF_HOME", "")]);
+        assert_eq!(xdg.hub, Some("/c/huggingface/hub".into()));
         let named = [
             ("HOME", "/h"),
             ("HF_HOME", "/f"),

@@ -2,7 +2,7 @@
 
 use super::data_url;
 use super::error::{Error, Result};
-use std::fs::File;
+use crate::platform::files;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -52,11 +52,12 @@ impl Source {
 /// # Errors
 /// What the system said, that it is a directory, or more than `limit` bytes.
 pub fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if metadata.is_dir() {
+    // Looked at first: not every system opens one.
+    if path.is_dir() {
         return Err(Error::Directory);
     }
+    let file = files::open(path)?;
+    let metadata = file.metadata()?;
     if metadata.len() > limit {
         return Err(Error::TooManyBytes { limit });
     }

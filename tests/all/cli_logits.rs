@@ -131,7 +131,7 @@ fn the_output_replaces_a_file_whole() {
 #[test]
 fn refuses_what_is_no_model() {
     let scratch = Scratch::new("no-model");
-    assert_model_refused(&scratch.0.join("absent.gguf"), &["No such file"]);
+    assert_model_refused(&scratch.0.join("absent.gguf"), &["no such file"]);
     assert_model_refused(&scratch.0, &["not a regular file"]);
     assert_model_refused(&scratch.write("empty", ""), &["not a GGUF file"]);
     assert_model_refused(&scratch.write("text", "PK\x03\x04 something else entirely"), &["not a GGUF file", "PK"]);
@@ -292,7 +292,7 @@ fn refuses_tokens_that_are_none() {
     let tokens = scratch.write("ids.json", b"[1, \xff]");
     assert_refused(&logits(&model, &tokens, &out, &[]), &["ids.json"]);
     let absent = scratch.0.join("absent.json");
-    assert_refused(&logits(&model, &absent, &out, &[]), &["absent.json", "No such file"]);
+    assert_refused(&logits(&model, &absent, &out, &[]), &["absent.json", "no such file"]);
     assert_eq!(scratch.files(), ["ids.json"]);
 }
 

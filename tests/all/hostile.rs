@@ -14,7 +14,7 @@ use qwen_edge::engine::plan::{Plan, Wish};
 use qwen_edge::engine::runner::Settings;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::{Config, Model};
-use qwen_edge::platform::machine::Machine;
+use qwen_edge::platform::machine::Facts;
 use qwen_edge::tokenizer::{Special, Tokenizer};
 use qwen_edge::vision::VisionModel;
 use serde_json::json;
@@ -188,7 +188,7 @@ fn put_to_use(bytes: Vec<u8>) {
     }
     let load = load::mapped_load(&gguf, &config, 1);
     let wish = Wish { n_ctx: Some(64), n_batch: Some(8), ..Wish::default() };
-    let Ok(plan) = Plan::choose(&load, &wish, &Machine::default()) else { return };
+    let Ok(plan) = Plan::choose(&load, &wish, &Facts::now()) else { return };
     let Ok(model) = Model::bind(&gguf).map(Arc::new) else { return };
     let settings = Settings { n_checkpoint: 0, ..plan.settings };
     let mut context =

@@ -1,6 +1,9 @@
 //! All tests of the library and the program that are not unit tests: one program, which links the crate once, with a module
 //! for each subject. `cargo test --test all golden::` runs one of them.
 
+// Where tests of what a system does not have are left out, what they share with others is not.
+#![cfg_attr(windows, allow(unused_imports, dead_code))]
+
 mod allocations;
 mod baked;
 mod batch;
@@ -23,33 +26,21 @@ mod model_files;
 mod mtp;
 mod names;
 mod prompt_cache;
-#[cfg(unix)]
 mod pull;
 mod recall;
 mod relatives;
 mod reuse;
 mod sequences;
-#[cfg(target_os = "linux")]
 mod serve;
-#[cfg(target_os = "linux")]
 mod serve_company;
-#[cfg(target_os = "linux")]
 mod serve_dialects;
-#[cfg(target_os = "linux")]
 mod serve_hostile;
-#[cfg(target_os = "linux")]
 mod serve_llama_cpp;
-#[cfg(target_os = "linux")]
 mod serve_models;
-#[cfg(target_os = "linux")]
 mod serve_ollama;
-#[cfg(target_os = "linux")]
 mod serve_page;
-#[cfg(target_os = "linux")]
 mod serve_reuse;
-#[cfg(target_os = "linux")]
 mod serve_schema;
-#[cfg(target_os = "linux")]
 mod serve_tools;
 mod shelf;
 #[cfg(target_os = "linux")]
@@ -59,6 +50,8 @@ mod synth;
 mod timeline;
 mod tokenizer;
 mod vision;
+#[cfg(windows)]
+mod windows;
 
 /// Counts for tests of what an input may allocate.
 #[global_allocator]

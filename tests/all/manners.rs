@@ -490,11 +490,13 @@ fn nothing_of_a_file_steers_the_terminal() {
     let scratch = Scratch::new("steering");
     let hostile = "quiet\u{1b}]0;TITLE\u{7}\u{1b}[31mred\u{9b}2J\u{202e}";
     let name = [("general.name", Key::String(hostile.as_bytes()))];
-    let model = model_with(&scratch, "hostile\u{1b}[2J.gguf", &name);
+    // No file of Windows can have such a name.
+    let name_of = |name: &str| if cfg!(windows) { name.replace(char::is_control, "") } else { name.to_owned() };
+    let model = model_with(&scratch, &name_of("hostile\u{1b}[2J.gguf"), &name);
     let raise = format!("{{{{ raise_exception('{hostile}') }}}}");
     let raising = model_with(&scratch, "raising.gguf", &[("tokenizer.chat_template", Key::String(raise.as_bytes()))]);
     let architecture = [("general.architecture", Key::String(hostile.as_bytes()))];
-    let other = model_with(&scratch, "other\u{9b}2J.gguf", &architecture);
+    let other = model_with(&scratch, &name_of("other\u{9b}2J.gguf"), &architecture);
     let lines: [(&Path, &[&str]); 9] = [
         (&model, &["run", "-p", "Hi", "-n", "1", "--json"]),
         (&model, &["run", "-p", "Hi", "--image", "\u{1b}[31m.png"]),

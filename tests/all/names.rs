@@ -17,7 +17,12 @@ fn at_home(home: &Scratch) -> Command {
     {
         command.env_remove(variable);
     }
-    let paths = [("HOME", ""), ("XDG_CACHE_HOME", ".cache"), ("XDG_DATA_HOME", ".local/share")];
+    let paths = [
+        ("HOME", ""),
+        ("XDG_CACHE_HOME", ".cache"),
+        ("XDG_DATA_HOME", ".local/share"),
+        ("LOCALAPPDATA", "AppData/Local"),
+    ];
     command.envs(paths.map(|(name, path)| (name, home.0.join(path)))).stdin(Stdio::null());
     command
 }
@@ -36,8 +41,15 @@ fn demo(file: &str) -> PathBuf {
     fs::canonicalize(Path::new("models").join(file)).unwrap()
 }
 
+/// A link to a file, or where few users may make one, a copy of it.
+fn link(target: impl AsRef<Path>, place: impl AsRef<Path>) -> std::io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::symlink(target, place);
+    #[cfg(windows)]
+    fs::copy(target, place).map(drop)
+}
+
 /// Puts the demo model where the hub's client would have put a repository.
-#[cfg(unix)]
 fn fill_hub(home: &Scratch, repo: &str, files: &[(&str, PathBuf)]) {
     let folder = home.0.join(".cache/huggingface/hub").join(format!("models--{}", repo.replace('/', "--")));
     let snapshot = folder.join("snapshots").join(COMMIT);
@@ -45,12 +57,11 @@ fn fill_hub(home: &Scratch, repo: &str, files: &[(&str, PathBuf)]) {
     fs::create_dir_all(folder.join("refs")).unwrap();
     fs::write(folder.join("refs/main"), COMMIT).unwrap();
     for (name, target) in files {
-        std::os::unix::fs::symlink(target, snapshot.join(name)).unwrap();
+        link(target, snapshot.join(name)).unwrap();
     }
 }
 
 #[test]
-#[cfg(unix)]
 fn models_of_other_programs_are_found_and_run_by_name() {
     let home = Scratch::new("names");
     assert_eq!(list(&home), [] as [Value; 0]);
@@ -65,7 +76,7 @@ fn models_of_other_programs_are_found_and_run_by_name() {
     let store = home.0.join(".ollama/models");
     let hash = "a".repeat(64);
     fs::create_dir_all(store.join("blobs")).unwrap();
-    std::os::unix::fs::symlink(demo("demo-q8_0.gguf"), store.join("blobs").join(format!("sha256-{hash}"))).unwrap();
+    link(demo("demo-q8_0.gguf"), store.join("blobs").join(format!("sha256-{hash}"))).unwrap();
     let manifests = store.join("manifests/registry.ollama.ai/library/qwen3.5");
     fs::create_dir_all(&manifests).unwrap();
     let layer = |digest: &str| json!({"mediaType": "application/vnd.ollama.image.model", "digest": digest, "size": 0});
@@ -108,7 +119,8 @@ fn models_of_other_programs_are_found_and_run_by_name() {
 #[test]
 fn what_lies_in_this_programs_own_folder_is_found() {
     let home = Scratch::new("names");
-    let own = home.0.join(".local/share/qwen-edge/models");
+    let data = if cfg!(windows) { "AppData/Local" } else { ".local/share" };
+    let own = home.0.join(data).join("qwen-edge").join("models");
     let repo = own.join("someone/Mine-GGUF");
     fs::create_dir_all(&repo).unwrap();
     fs::copy(demo("demo-q4_k_m.gguf"), repo.join("mine-Q4_K_M.gguf")).unwrap();
@@ -173,9 +185,9 @@ fn what_is_not_there_is_told_and_a_path_is_a_path() {
         ("a/b:Q4_0", "a/b:Q4_0 is not on this machine"),
         ("a/b", "a/b is not complete"),
         ("ollama:x:y", "ollama:x:y is not on this machine"),
-        ("a/../b:c", "No such file"),
-        ("nobody/model.gguf", "No such file"),
-        ("model", "No such file"),
+        ("a/../b:c", "no such file"),
+        ("nobody/model.gguf", "no such file"),
+        ("model", "no such file"),
     ] {
         let output = run(&home, model);
         let told = String::from_utf8_lossy(&output.stderr);

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,6 +24,8 @@ fn at_home(home: &Scratch, hub: &Hub) -> Command {
     let mut command = program();
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("HOME", &home.0).env("HF_ENDPOINT", hub.endpoint()).env("HF_HUB_DOWNLOAD_TIMEOUT", "1");
+    // Without it, Windows finds no network.
+    command.envs(std::env::var_os("SystemRoot").map(|root| ("SystemRoot", root)));
     command.stdin(Stdio::null());
     command
 }
@@ -426,7 +427,9 @@ fn two_pulls_of_one_model_fetch_it_once() {
 }
 
 #[test]
+#[cfg(unix)]
 fn ctrl_c_keeps_what_is_there() {
+    use std::os::unix::process::ExitStatusExt;
     let home = Scratch::new("pull");
     let size = 16 << 20;
     let hub = small(size);
@@ -469,6 +472,7 @@ fn damage_to_a_part_is_found_and_mended() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_disk_that_takes_no_more_is_told() {
     let home = Scratch::new("pull");
     let hub = small(9 << 20);

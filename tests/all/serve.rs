@@ -3,8 +3,8 @@
 use crate::support::chats::{demo, demo_forever, forever, random, text, user, with};
 use crate::support::http::{PATIENCE, Response, Server};
 use crate::support::program::program;
+use crate::support::requests_to_end::ask_to_end;
 use crate::support::scratch::Scratch;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::net::TcpStream;
@@ -306,7 +306,7 @@ fn a_signal_ends_streams_with_their_last_event_and_the_server_with_0() {
     let mut first = [0; 256];
     stream.read_exact(&mut first).unwrap();
     let mut quiet = server.connect(b"");
-    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    ask_to_end(&server.child);
     let mut rest = String::new();
     stream.read_to_string(&mut rest).unwrap();
     assert!(rest.contains("\"finish_reason\":\"length\"") && rest.contains("\"stopped\":\"shutdown\""), "{rest}");
@@ -348,7 +348,7 @@ fn a_log_of_json_has_an_object_a_line_and_no_content() {
     let answer = server.chat(&user("What is 2 + 3?"));
     assert_eq!(text(&answer), "2+3=5");
     assert_eq!(server.get("/v1/nothing?of=this").status, 404);
-    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    ask_to_end(&server.child);
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
     let mut log = String::new();
     server.said.read_to_string(&mut log).unwrap();

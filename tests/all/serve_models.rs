@@ -55,6 +55,7 @@ fn wait_for(server: &Server, expected: &[&str]) {
     }
 }
 
+#[cfg(target_os = "linux")]
 /// Bytes of a kind in a process's status.
 fn status(server: &Server, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
@@ -74,6 +75,7 @@ fn two_models_in_turn_under_a_ceiling_that_holds_one_answer_rightly_and_keep_to_
             assert_eq!(loaded(&server), [*model]);
         }
     }
+    #[cfg(target_os = "linux")]
     assert!(status(&server, "VmHWM") < ONE, "{} bytes", status(&server, "VmHWM"));
     server.child.kill().unwrap();
     let mut said = String::new();
@@ -136,9 +138,12 @@ fn a_model_that_nobody_asks_for_gives_its_memory_back_and_comes_when_it_is_asked
     let ask = || text(&server.chat(&question("any", QUESTIONS[1])));
     assert_eq!(ask(), expected[1]);
     // What the system maps for the program, its files and the model's among them.
+    #[cfg(target_os = "linux")]
     let maps = || fs::read_to_string(format!("/proc/{}/maps", server.child.id())).unwrap();
+    #[cfg(target_os = "linux")]
     assert!(maps().contains("demo-q8_0.gguf"));
     wait_for(&server, &[]);
+    #[cfg(target_os = "linux")]
     assert!(!maps().contains("demo-q8_0.gguf"));
     // It is well, and is not loaded by those who only look.
     assert_eq!((server.get("/health").status, server.get("/metrics").status), (200, 200));

@@ -160,6 +160,7 @@ fn the_files_are_small_and_never_make_html_or_scripts_of_a_text() {
 }
 
 #[test]
+#[cfg(unix)]
 fn the_browser_is_opened_at_the_page() {
     use std::os::unix::fs::PermissionsExt;
     let scratch = Scratch::new("open");

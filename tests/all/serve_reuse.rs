@@ -3,13 +3,13 @@
 
 use crate::support::chats::{demo, text as answer_of, user, with};
 use crate::support::http::{PATIENCE, Server};
+use crate::support::requests_to_end::ask_to_end;
 use crate::support::scenes::{Asks, Request, SCENES, Scene, Tally, text};
 use crate::support::scratch::Scratch;
 use qwen_edge::chat::offer::Offer;
 use qwen_edge::engine::message::Message;
 use qwen_edge::engine::model_file::ModelFile;
 use qwen_edge::tokenizer::Special;
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Read;
@@ -208,7 +208,7 @@ fn keeping(folder: &Path) -> Server {
 
 /// Ends a server, which writes its folder then; and returns what it has said.
 fn end(mut server: Server) -> String {
-    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    ask_to_end(&server.child);
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
     let mut said = String::new();
     server.said.read_to_string(&mut said).unwrap();

@@ -283,7 +283,7 @@ fn pictures_that_are_none_get_a_clear_error() {
         assert!(said.contains(says) && said.contains(name), "{name}: {said}");
         assert!(!out.exists());
     }
-    for (name, says) in [("/no/such.png", "No such file"), (env!("CARGO_MANIFEST_DIR"), "a directory, not a picture")] {
+    for (name, says) in [("/no/such.png", "no such file"), (env!("CARGO_MANIFEST_DIR"), "a directory, not a picture")] {
         let said = complaint(&["vision", mmproj.to_str().unwrap(), name, "-o", "/dev/null"]);
         assert!(said.contains(says), "{said}");
         assert_eq!(said.matches(says).count(), 1, "said twice: {said}");
@@ -490,7 +490,7 @@ fn clips_that_are_none_get_a_clear_error() {
         (mixed.to_str().unwrap(), "1.png\": not a JPEG"),
         (&image, "a still picture, not a clip"),
         (&mp4, "ffmpeg"),
-        ("/no/such.avi", "No such file"),
+        ("/no/such.avi", "no such file"),
     ] {
         let said = complaint(&["run", &model, "-p", "x", "-n", "1", "-q", "--video", clip]);
         assert!(said.contains(says), "{clip}: {said}");

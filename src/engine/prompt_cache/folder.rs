@@ -17,6 +17,7 @@ use super::state::StateHead;
 use crate::engine::byte_size::ByteSize;
 use crate::engine::greedy_dual::Level;
 use crate::platform::atomic_file::AtomicFile;
+use crate::platform::files::{create_private_folder, open_to_others};
 use crate::platform::told_writer::ToldWriter;
 use sha2::{Digest, Sha256};
 use std::cmp::Reverse;
@@ -132,7 +133,7 @@ impl CacheFolder {
     /// [`FolderError`].
     pub fn open(path: &Path) -> Result<CacheFolder, FolderError> {
         let io = |error| FolderError::Io { path: path.to_owned(), error };
-        make_private(path).map_err(io)?;
+        create_private_folder(path).map_err(io)?;
         let metadata = fs::metadata(path).map_err(io)?;
         if !metadata.is_dir() {
             return Err(FolderError::NoFolder { path: path.to_owned() });
@@ -435,34 +436,4 @@ pub(super) fn file_bytes(content: usize) -> u64 {
 fn parse_state(name: &str) -> Option<(usize, &str)> {
     let (n, key) = name.strip_prefix("state-")?.split_once('-')?;
     Some((n.parse().ok()?, key)).filter(|(_, key)| Key::is_name(key))
-}
-
-/// Makes a folder for this user alone, and the folders above it, unless it is there.
-#[cfg(unix)]
-fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if path.exists() {
-        return Ok(());
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-#[cfg(not(unix))]
-fn make_private(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-}
-
-/// Why others than this user may have put something into the folder, if they may.
-#[cfg(unix)]
-fn open_to_others(metadata: &fs::Metadata) -> Option<&'static str> {
-    use std::os::unix::fs::MetadataExt;
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Some("belongs to another user");
-    }
-    (metadata.mode() & 0o022 != 0).then_some("can be written by other users")
-}
-
-#[cfg(not(unix))]
-fn open_to_others(_: &fs::Metadata) -> Option<&'static str> {
-    None
 }

@@ -14,6 +14,7 @@ use super::error::HubError;
 use super::listing::{BRANCH, is_hex};
 use crate::platform::atomic_file::AtomicFile;
 use crate::platform::disk;
+use crate::platform::files::link;
 use crate::store::name::Repo;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -148,7 +149,7 @@ impl Folder {
         name.push(format!(".{}{PART}", std::process::id()));
         let temporary = place.with_file_name(name);
         let _ = fs::remove_file(&temporary);
-        match symlink(target, &temporary) {
+        match link(target, &temporary) {
             Ok(()) => fs::rename(&temporary, place),
             Err(_) => fs::rename(self.blob(hash), place),
         }
@@ -187,19 +188,4 @@ pub fn remove_empty(folder: &Path) {
     }
     // One that is not empty stays.
     let _ = fs::remove_dir(folder);
-}
-
-#[cfg(unix)]
-fn symlink(target: &Path, place: &Path) -> io::Result<()> {
-    std::os::unix::fs::symlink(target, place)
-}
-
-#[cfg(windows)]
-fn symlink(target: &Path, place: &Path) -> io::Result<()> {
-    std::os::windows::fs::symlink_file(target, place)
-}
-
-#[cfg(not(any(unix, windows)))]
-fn symlink(_: &Path, _: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }

@@ -1,5 +1,6 @@
 //! Files that one process at a time works on.
 
+use crate::platform::files::is_at;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -56,17 +57,4 @@ pub fn beside(part: &Path) -> PathBuf {
 pub fn is_free(path: &Path) -> bool {
     let file = File::options().read(true).write(true).open(path);
     file.map_or(true, |file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
-}
-
-/// Whether a file is still the one at its path.
-#[cfg(unix)]
-fn is_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let id = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-    matches!((file.metadata().map(id), fs::metadata(path).map(id)), (Ok(a), Ok(b)) if a == b)
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &File, path: &Path) -> bool {
-    path.exists()
 }

@@ -1,6 +1,7 @@
 //! A client of HTTP as small as the tests need: one request a connection, and a server to ask.
 
 use super::program::program;
+use super::requests_to_end;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -36,6 +37,7 @@ impl Server {
         let mut command = program();
         command.envs(variables.iter().copied());
         command.arg("serve").args(models).args(["--port", "0", "-t", "2"]).args(args);
+        requests_to_end::prepare(&mut command);
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();

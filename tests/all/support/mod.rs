@@ -1,20 +1,17 @@
 //! What the tests of whole models share: the files of `tests/fixtures`, and the arithmetic of comparing logits.
 
 pub mod allocation;
-#[cfg(target_os = "linux")]
 pub mod chats;
-#[cfg(target_os = "linux")]
 pub mod dialects;
 pub mod gguf_sample;
 pub mod header;
 pub mod heldout;
-#[cfg(target_os = "linux")]
 pub mod http;
-#[cfg(unix)]
 pub mod hub;
 pub mod json_schema;
 pub mod ollama;
 pub mod program;
+pub mod requests_to_end;
 pub mod rewrite;
 pub mod scenes;
 pub mod scratch;

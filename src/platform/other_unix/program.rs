@@ -1,0 +1,6 @@
+//! What a program asks of its system.
+
+pub(crate) use crate::platform::unix::{console, run_with_stack, signals, standard_input, terminal};
+
+/// Opens an address in the user's browser.
+pub(crate) const BROWSER: &str = "xdg-open";
