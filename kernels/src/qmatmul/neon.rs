@@ -439,12 +439,7 @@ impl<const LEVEL: u8> Blocks for NeonWith<LEVEL> {
             let bits = vdupq_n_u8(0x7f);
             let v = vbicq_u8(vandq_u8(v, bits), vceqq_u8(v, bits));
             let (a, b) = (vmovl_u8(vget_low_u8(v)), vmovl_high_u8(v));
-            let v = [
-                vmovl_u16(vget_low_u16(a)),
-                vmovl_high_u16(a),
-                vmovl_u16(vget_low_u16(b)),
-                vmovl_high_u16(b),
-            ];
+            let v = [vmovl_u16(vget_low_u16(a)), vmovl_high_u16(a), vmovl_u16(vget_low_u16(b)), vmovl_high_u16(b)];
             four!(R => vmulq_n_f32(vreinterpretq_f32_u32(vshlq_n_u32::<20>(v[R])), FACTOR))
         })
     }

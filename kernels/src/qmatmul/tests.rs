@@ -380,6 +380,27 @@ fn a_value_does_not_depend_on_how_many_rows_share_its_product() {
 }
 
 #[test]
+fn every_product_is_multiplied_with_the_scale_of_the_matrix_once() {
+    let (n, k) = (37, 768);
+    for kernels in levels().into_iter().chain([scalar()]) {
+        for format in [Format::NVFP4, Format::Q8_0, Format::BF16, Format::F32] {
+            let mut rng = Rng(17);
+            let bytes = weights(format, Pattern::Random, n * k / format.block_len(), &mut rng);
+            let w = Matrix::new(format, n, k, &bytes);
+            for method in Method::all(kernels) {
+                for m in [1, 2, 4, 9] {
+                    let x = activations(Pattern::Random, m, k, &mut rng);
+                    let plain = method.multiply(kernels, w, &x, &[0, n]);
+                    let scaled = method.multiply(kernels, w.scaled(-0.3), &x, &[0, 5, n]);
+                    let want: Vec<f32> = plain.iter().map(|y| y * -0.3).collect();
+                    assert_eq!(scaled, want, "{} {format} {method:?} m {m}", kernels.isa());
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_value_does_not_depend_on_how_weights_are_shared_out() {
     let (n, k) = (37, 768);
     for kernels in levels() {
