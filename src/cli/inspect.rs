@@ -190,6 +190,10 @@ struct ChatTemplate {
     /// Whether it is a published one.
     official: bool,
     bytes: usize,
+    /// Its levels of thinking, from little to much.
+    efforts: Vec<&'static str>,
+    /// Whether it keeps the thinking of earlier answers.
+    keeps_thinking: bool,
 }
 
 /// The memory of a context length, bytes.
@@ -255,7 +259,7 @@ impl Report {
             Kind::Other => {
                 // The configuration names what it found and what there is.
                 report.check(Config::from_gguf(gguf));
-                report.types_used();
+                report.types_used(gguf);
             }
         }
         report.runs = report.problems.is_empty();
@@ -273,8 +277,15 @@ impl Report {
             .ok()
     }
 
-    fn types_used(&mut self) {
-        let unsupported: Vec<&str> = self.types.iter().filter(|ty| !ty.supported).map(|ty| ty.name).collect();
+    fn types_used(&mut self, gguf: &Gguf) {
+        let unsupported = self.types.iter().filter(|ty| !ty.supported).map(|ty| {
+            let first = gguf.tensors().find(|tensor| tensor.ty.name() == ty.name).map_or("?", |tensor| tensor.name);
+            match ty.n_tensors {
+                1 => format!("{} ({first})", ty.name),
+                n => format!("{} ({first} and {} more)", ty.name, n - 1),
+            }
+        });
+        let unsupported: Vec<String> = unsupported.collect();
         if !unsupported.is_empty() {
             self.problems.push(format!("tensor types without kernels: {}", unsupported.join(", ")));
         }
@@ -323,7 +334,7 @@ impl Report {
                 self.memory = CONTEXTS.iter().map(|&n_ctx| Need::of(&load, n_ctx)).collect();
             } else {
                 // Elsewhere a type may stand that nothing is read of.
-                self.types_used();
+                self.types_used(gguf);
             }
             if vision::config::is_inside(gguf) {
                 self.tower_inside(gguf, config.n_embd);
@@ -355,7 +366,7 @@ impl Report {
             self.vision = Some(VisionTower::of(gguf, &config));
             match self.check(VisionModel::bind(gguf)) {
                 Some(tower) => self.note_all(&tower.notes),
-                None => self.types_used(),
+                None => self.types_used(gguf),
             }
         }
     }
@@ -384,9 +395,14 @@ impl Report {
         }
         let template = chat::source_of(gguf).ok().flatten();
         let text = template.unwrap_or(chat::BUILT_IN);
-        self.chat_template =
-            Some(ChatTemplate { in_file: template.is_some(), official: chat::is_published(text), bytes: text.len() });
-        self.check(Template::from_gguf(gguf));
+        let compiled = self.check(Template::from_gguf(gguf));
+        self.chat_template = Some(ChatTemplate {
+            in_file: template.is_some(),
+            official: chat::is_published(text),
+            bytes: text.len(),
+            efforts: compiled.as_ref().map_or(Vec::new(), |template| template.efforts().to_vec()),
+            keeps_thinking: compiled.is_some_and(|template| template.keeps_thinking()),
+        });
     }
 }
 
@@ -535,11 +551,17 @@ impl Display for Report {
             line("tokenizer", &text)?;
         }
         if let Some(t) = &self.chat_template {
-            let text = match (t.in_file, t.official) {
+            let mut text = match (t.in_file, t.official) {
                 (true, true) => "in the file, the official one".to_owned(),
                 (true, false) => format!("in the file, its own ({} bytes)", t.bytes),
                 (false, _) => "not in the file: the built-in official one is used".to_owned(),
             };
+            if !t.efforts.is_empty() {
+                write!(text, "; --effort {}", t.efforts.join(", "))?;
+            }
+            if t.keeps_thinking {
+                text.push_str("; keeps earlier thinking");
+            }
             line("template", &text)?;
         }
         for note in &self.notes {

@@ -200,10 +200,22 @@ pub(super) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<Entry>, Er
         return Err(Error::TooLarge { at: 8, what: "number of tensors", found, limit });
     }
     let mut entries = Vec::new();
+    // All tensors of the first type that is unknown are to be named; what is wrong behind the first is another matter.
+    let mut unknown: Option<Error> = None;
     for _ in 0..count {
-        entries.push(Entry::read(cursor)?);
+        match (Entry::read(cursor), &mut unknown) {
+            (Ok(entry), _) => entries.push(entry),
+            (Err(Error::TensorType { tensor, id, .. }), Some(Error::TensorType { id: first, more, .. })) => {
+                if id == *first {
+                    more.push(tensor);
+                }
+            }
+            (Err(error @ Error::TensorType { .. }), _) => unknown = Some(error),
+            (Err(error), None) => return Err(error),
+            (Err(_), Some(_)) => break,
+        }
     }
-    Ok(entries)
+    unknown.map_or(Ok(entries), Err)
 }
 
 impl Entry {
@@ -232,7 +244,10 @@ impl Entry {
                 Some(old) => format!("{old}, which GGUF no longer has; quantise the model again, or take a newer file"),
                 None => "unknown".to_owned(),
             };
-            return Err(Error::TensorType { tensor: name.to_owned(), id, problem });
+            // The entry is read to its end, so that the next one can be.
+            let tensor = name.to_owned();
+            cursor.u64("tensor offset")?;
+            return Err(Error::TensorType { tensor, id, problem, more: Vec::new() });
         };
         let row = shape.last().copied().unwrap_or(1);
         if !row.is_multiple_of(ty.block_len()) {

@@ -143,13 +143,13 @@ fn another_architecture_is_named_with_what_is_supported() {
     let scratch = Scratch::new("other");
     let mut writer = Writer::new();
     writer.string("general.architecture", "llama").string("general.name", "Some\x1b[31m Llama");
-    writer.tensor("token_embd.weight", TensorType::IQ1_S, &[4, 256]);
+    writer.tensor("token_embd.weight", TensorType::Q8_K, &[4, 256]);
     let path = scratch.write("llama.gguf", writer.to_bytes(|tensor| vec![0; tensor.bytes()]));
     let report = json(&path);
     assert_eq!((&report["kind"], &report["runs"]), (&"other".into(), &false.into()));
     let text = text(&path);
     assert!(text.contains("\"llama\" is not supported") && text.contains("qwen35"), "{text}");
-    assert!(text.contains("IQ1_S") && text.contains("not supported"), "{text}");
+    assert!(text.contains("Q8_K") && text.contains("not supported"), "{text}");
     assert!(!text.contains('\x1b'), "a name of the file reached the terminal with its escape sequence");
 }
 
@@ -193,9 +193,9 @@ fn what_is_missing_is_named() {
     assert_eq!(report["runs"], false);
     assert!(problems(&report)[0].contains("blk.1.ssm_out.weight"), "{:?}", problems(&report));
 
-    let bytes = changed(|name, ty| Some(if name == "blk.0.ffn_up.weight" { TensorType::TQ2_0 } else { ty }));
+    let bytes = changed(|name, ty| Some(if name == "blk.0.ffn_up.weight" { TensorType::Q8_K } else { ty }));
     let report = json(&scratch.write("type.gguf", bytes));
-    assert!(problems(&report).iter().any(|p| p.contains("without kernels: TQ2_0")), "{:?}", problems(&report));
+    assert!(problems(&report).iter().any(|p| p.contains("without kernels: Q8_K (blk.0.ffn_up.weight)")), "{:?}", problems(&report));
     assert!(problems(&report).iter().any(|p| p.contains("blk.0.ffn_up.weight")), "{:?}", problems(&report));
 }
 
