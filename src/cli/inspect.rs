@@ -1,6 +1,7 @@
 //! `inspect`: what a GGUF file holds, whether it runs, and the memory it will take, before any weight is read.
 
 use super::diagnosis::{Warning, warnings};
+use super::fit::Fit;
 use super::{named, printable};
 use anyhow::Result;
 use qwen_edge::chat::{self, Template};
@@ -27,11 +28,12 @@ const CONTEXTS: [usize; 3] = [4096, 32_768, 262_144];
 
 /// Show what a GGUF file holds, whether it runs, and the memory it will need
 ///
-/// Reads the header only: no weights are loaded. Text models, vision towers (mmproj) and vocabulary-only files are
+/// Reads the header only: no weights are loaded, and with --fit small ones. Text models, vision towers (mmproj) and vocabulary-only files are
 /// described; for any other architecture the report says what it is and what is supported.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   qwen-edge inspect model.gguf
+  qwen-edge inspect --fit model.gguf
   qwen-edge inspect --json model.gguf | jq .memory")]
 pub struct Args {
     /// GGUF file
@@ -39,6 +41,11 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+
+    /// Say what fits this machine: context lengths, the memory they take, and how many tokens a second to expect. Reads memory
+    /// for a third of a second to know how fast it is
+    #[arg(long)]
+    fit: bool,
 }
 
 /// Runs the command.
@@ -48,7 +55,10 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let model = named::file(&args.model)?;
     let gguf = Gguf::open(&model)?;
-    let report = Report::new(&model, &gguf);
+    let mut report = Report::new(&model, &gguf);
+    if args.fit {
+        report.measure(&gguf);
+    }
     let text =
         if args.json { printable::json(&serde_json::to_string_pretty(&report)?) + "\n" } else { report.to_string() };
     Ok(std::io::stdout().write_all(text.as_bytes())?)
@@ -100,6 +110,9 @@ struct Report {
     chat_template: Option<ChatTemplate>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     memory: Vec<Need>,
+    /// What fits this machine, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fit: Option<Fit>,
 }
 
 /// The tensors of one type.
@@ -245,6 +258,7 @@ impl Report {
             tokenizer: None,
             chat_template: None,
             memory: Vec::new(),
+            fit: None,
         };
         if gguf.boolean("synthetic.random_weights").ok().flatten() == Some(true) {
             report.notes.push("synthetic: the weights are random numbers, answers are noise".to_owned());
@@ -264,6 +278,13 @@ impl Report {
         }
         report.runs = report.problems.is_empty();
         report
+    }
+
+    /// Finds out what fits this machine; of a text model that runs.
+    fn measure(&mut self, gguf: &Gguf) {
+        if self.kind == Kind::Text && self.runs {
+            self.fit = self.check(Model::bind(gguf)).map(|model| Fit::of(gguf, &model));
+        }
     }
 
     fn check<T, E: Display>(&mut self, result: Result<T, E>) -> Option<T> {
@@ -586,6 +607,11 @@ impl Display for Report {
                 let [weights, kv, state, buffers, program, drafts, total] = bytes;
                 let cells = [n_ctx.to_string(), weights, kv, state, buffers, program, drafts, total];
                 line("", &row(cells))?;
+            }
+        }
+        if let Some(fit) = &self.fit {
+            for (i, row) in fit.to_string().lines().enumerate() {
+                line(if i == 0 { "\nfit" } else { "" }, row)?;
             }
         }
         Ok(())

@@ -3,7 +3,8 @@
 
 use anyhow::bail;
 use qwen_edge::platform::paths;
-use qwen_edge::vision::{Source, data_url, percent};
+use qwen_edge::percent;
+use qwen_edge::vision::{Source, data_url};
 use std::path::{Path, PathBuf};
 
 /// Longer text is not taken for a path that was mistyped.
