@@ -201,7 +201,9 @@ fn template(gguf: &Gguf) -> Option<Warning> {
     }
     let what = match own.efforts() {
         [] => "the template is not the published one of Qwen3.5".to_owned(),
-        levels => format!("the template is a later one than that of Qwen3.5, with levels of thinking ({})", levels.join(", ")),
+        levels => {
+            format!("the template is a later one than that of Qwen3.5, with levels of thinking ({})", levels.join(", "))
+        }
     };
     Some(match other.is_empty() {
         true => Warning::new("template_other", format!("{what}, and renders the same")),

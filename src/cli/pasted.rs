@@ -2,8 +2,8 @@
 //! paste it, that is quoted or escaped for a shell, as a `file://` URL, or behind `~/`.
 
 use anyhow::bail;
-use qwen_edge::platform::paths;
 use qwen_edge::percent;
+use qwen_edge::platform::paths;
 use qwen_edge::vision::{Source, data_url};
 use std::path::{Path, PathBuf};
 

@@ -232,7 +232,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     if let Some(word) = &args.effort {
         ensure!(thinking, "--effort says how hard the model thinks, and thinking is off: take one of the two");
         match file.set_effort(word) {
-            Some(level) if level != word => screen.note(&format!("note: --effort {word}: the template calls it {level}")),
+            Some(level) if level != word => {
+                screen.note(&format!("note: --effort {word}: the template calls it {level}"))
+            }
             Some(_) => {}
             None => bail!(
                 "--effort: the chat template of {} has no levels; --think on and off, and --think-budget N, are what it \

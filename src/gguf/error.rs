@@ -173,7 +173,7 @@ fn others(names: &[String]) -> String {
     const MOST: usize = 4;
     match names {
         [] => String::new(),
-        [all @ ..] if all.len() <= MOST => format!(" (and {})", all.join(", ")),
-        [some @ ..] => format!(" (and {}, and {} more)", some[..MOST].join(", "), some.len() - MOST),
+        all if all.len() <= MOST => format!(" (and {})", all.join(", ")),
+        all => format!(" (and {}, and {} more)", all[..MOST].join(", "), all.len() - MOST),
     }
 }

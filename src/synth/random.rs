@@ -135,11 +135,7 @@ impl Blocks {
                     }
                 }
                 // Scales have three bits of mantissa: mix the two nearest so that the mean square is right.
-                Format::NVFP4 => {
-                    for i in 0..4 {
-                        block[i] = ue4m3(rng, d);
-                    }
-                }
+                Format::NVFP4 => block[..4].iter_mut().for_each(|scale| *scale = ue4m3(rng, d)),
                 // Scales are powers of two: mix the two nearest so that the mean square is right.
                 Format::MXFP4 => {
                     let (low, up) = (d.log2().floor(), (d * d / 4f32.powf(d.log2().floor()) - 1.0) / 3.0);

@@ -457,7 +457,8 @@ fn the_program_asks_for_a_level_and_says_where_there_is_none() {
         (serde_json::from_slice::<Value>(&output.stdout).ok(), said)
     };
     let tokens = |args: &[&str]| run(&path, args).0.unwrap()["prompt_tokens"].as_u64().unwrap();
-    let (low, medium, xhigh) = (tokens(&["--effort", "low"]), tokens(&["--effort=medium"]), tokens(&["--effort=xhigh"]));
+    let (low, medium, xhigh) =
+        (tokens(&["--effort", "low"]), tokens(&["--effort=medium"]), tokens(&["--effort=xhigh"]));
     assert!(low > medium && xhigh > medium, "{low} {medium} {xhigh}");
     let (report, said) = run(&path, &["--effort", "high"]);
     assert_eq!(report.unwrap()["prompt_tokens"].as_u64(), Some(xhigh));

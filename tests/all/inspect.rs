@@ -199,7 +199,11 @@ fn what_is_missing_is_named() {
 
     let bytes = changed(|name, ty| Some(if name == "blk.0.ffn_up.weight" { TensorType::Q8_K } else { ty }));
     let report = json(&scratch.write("type.gguf", bytes));
-    assert!(problems(&report).iter().any(|p| p.contains("without kernels: Q8_K (blk.0.ffn_up.weight)")), "{:?}", problems(&report));
+    assert!(
+        problems(&report).iter().any(|p| p.contains("without kernels: Q8_K (blk.0.ffn_up.weight)")),
+        "{:?}",
+        problems(&report)
+    );
     assert!(problems(&report).iter().any(|p| p.contains("blk.0.ffn_up.weight")), "{:?}", problems(&report));
 }
 

@@ -2,7 +2,7 @@
 //! operation of the levels does it already.
 
 use super::kquants::{spread_crumbs, two_bits};
-use super::{Quant, Scales, splat_f16, u16_at, u64_at};
+use super::{Quant, Scales, bytes_at, splat_f16, u16_at, u64_at};
 use crate::qmatmul::blocks::Blocks;
 
 pub(crate) struct Q1_0;
@@ -58,23 +58,15 @@ impl Quant for Q2_0 {
     }
 }
 
-/// What each of 256 trits is taken from: a byte, and the power of 3 that brings the digit to its front.
-const TRITS: [(u8, u8); 256] = {
-    const POWERS: [u8; 5] = [1, 3, 9, 27, 81];
-    let mut trits = [(0, 0); 256];
-    let mut i = 0;
-    while i < 256 {
-        // Start of the digits in values and in bytes, and bytes that are read together.
-        let (start, at, len) = match i {
-            0..160 => (0, 0, 32),
-            160..240 => (160, 32, 16),
-            _ => (240, 48, 4),
-        };
-        trits[i] = ((at + (i - start) % len) as u8, POWERS[(i - start) / len]);
-        i += 1;
+/// Digit number `n` of each of LEN bytes; see the decoder for what a byte is. Simple enough for the compiler to make vectors of.
+#[inline(always)]
+fn digits<const LEN: usize>(b: &[u8], n: u32, codes: &mut [u8]) {
+    let (b, codes): (&[u8; LEN], _) = (bytes_at(b, 0), &mut codes[..LEN]);
+    let power = [1, 3, 9, 27, 81][n as usize];
+    for i in 0..LEN {
+        codes[i] = ((u16::from(b[i].wrapping_mul(power)) * 3) >> 8) as u8;
     }
-    trits
-};
+}
 
 impl Quant for TQ1_0 {
     type Super = [u8; 54];
@@ -92,9 +84,25 @@ impl Quant for TQ1_0 {
     #[inline(always)]
     fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
         let mut codes = [0; 64];
-        for i in 0..64 {
-            let (at, power) = TRITS[64 * J + i];
-            codes[i] = (u16::from(b[usize::from(at)].wrapping_mul(power)) * 3 >> 8) as u8;
+        let (first, second, third) = (&b[..32], &b[32..48], &b[48..52]);
+        match J {
+            0 | 1 => {
+                digits::<32>(first, 2 * J as u32, &mut codes);
+                digits::<32>(first, 2 * J as u32 + 1, &mut codes[32..]);
+            }
+            2 => {
+                digits::<32>(first, 4, &mut codes);
+                digits::<16>(second, 0, &mut codes[32..]);
+                digits::<16>(second, 1, &mut codes[48..]);
+            }
+            _ => {
+                digits::<16>(second, 2, &mut codes);
+                digits::<16>(second, 3, &mut codes[16..]);
+                digits::<16>(second, 4, &mut codes[32..]);
+                for n in 0..4 {
+                    digits::<4>(third, n, &mut codes[48 + 4 * n as usize..]);
+                }
+            }
         }
         s.load_bytes(&codes)
     }
