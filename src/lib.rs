@@ -71,6 +71,7 @@ pub mod fetch;
 pub mod gguf;
 mod hex;
 pub mod model;
+pub mod percent;
 pub mod platform;
 pub mod sampler;
 #[cfg(feature = "serve")]

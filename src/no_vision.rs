@@ -109,9 +109,6 @@ impl Source {
     }
 }
 
-#[path = "vision/percent.rs"]
-pub mod percent;
-
 /// Pictures as text.
 pub mod data_url {
     /// Whether `text` is a data URL; in this build none is known.

@@ -48,12 +48,19 @@ formats! {
     IQ2_XXS "IQ2_XXS" 256 66,
     IQ2_XS "IQ2_XS" 256 74,
     IQ3_XXS "IQ3_XXS" 256 98,
+    IQ1_S "IQ1_S" 256 50,
     IQ4_NL "IQ4_NL" 32 18,
     IQ3_S "IQ3_S" 256 110,
     IQ2_S "IQ2_S" 256 82,
     IQ4_XS "IQ4_XS" 256 136,
+    IQ1_M "IQ1_M" 256 56,
     BF16 "BF16" 1 2,
+    TQ1_0 "TQ1_0" 256 54,
+    TQ2_0 "TQ2_0" 256 66,
     MXFP4 "MXFP4" 32 17,
+    NVFP4 "NVFP4" 64 36,
+    Q1_0 "Q1_0" 128 18,
+    Q2_0 "Q2_0" 64 18,
 }
 
 impl Format {

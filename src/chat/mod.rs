@@ -5,6 +5,7 @@
 
 pub mod argument;
 pub mod calls;
+pub mod effort;
 mod guard;
 mod jinja;
 pub mod offer;
@@ -18,6 +19,7 @@ use jinja::{Limits, Program};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fmt::{self, Write};
+use std::sync::OnceLock;
 
 /// The published template of the series (that of the larger sizes; see [`is_published`]).
 pub const BUILT_IN: &str = include_str!("qwen35.jinja");
@@ -115,6 +117,10 @@ pub struct Template {
     /// Tokens that a template may print by their names.
     tokens: Vec<(&'static str, String)>,
     built_in: bool,
+    /// The level of thinking; see [`effort`].
+    effort: Option<&'static str>,
+    /// The levels there are.
+    efforts: OnceLock<Vec<&'static str>>,
 }
 
 impl Template {
@@ -154,7 +160,8 @@ impl Template {
     /// [`Error::Syntax`].
     pub fn new(source: &str) -> Result<Self, Error> {
         let program = Program::parse(source)?;
-        Ok(Self { program, source: source.to_owned(), tokens: Vec::new(), built_in: false })
+        let (source, tokens, efforts) = (source.to_owned(), Vec::new(), OnceLock::new());
+        Ok(Self { program, source, tokens, built_in: false, effort: None, efforts })
     }
 
     /// What it was compiled from.
@@ -172,7 +179,7 @@ impl Template {
     /// # Errors
     /// [`Error::Raised`] when the template refuses the messages; other variants when it cannot be run.
     pub fn render(&self, request: &Request) -> Result<String, Error> {
-        self.run(&request.context())
+        self.run(&self.context(request))
     }
 
     /// The text of the prompt, and where in it a control token of `tokenizer` came from what the caller gave rather
@@ -181,7 +188,7 @@ impl Template {
     /// # Errors
     /// Those of [`Template::render`].
     pub fn prompt(&self, request: &Request, tokenizer: &Tokenizer) -> Result<Prompt, Error> {
-        let context = request.context();
+        let context = self.context(request);
         let controls: Vec<&str> = tokenizer.control_texts().filter(|text| !text.is_empty()).collect();
         let Some(guarded) = guard::guard(&context, &controls, &self.source)? else {
             return Ok(Prompt { text: self.run(&context)?, literal: Vec::new() });

@@ -35,8 +35,9 @@ impl Warning {
 
 /// All that is unusual about a text model.
 pub(super) fn warnings(gguf: &Gguf, config: &Config) -> Vec<Warning> {
-    let found = [draft_block(gguf, config), gates(gguf, config), head(gguf, config), vocabulary(gguf), template(gguf)];
-    found.into_iter().flatten().chain(floats(gguf)).collect()
+    let of_types = [gates(gguf, config), head(gguf, config), mixers(gguf, config)];
+    let others = [vocabulary(gguf), template(gguf), floats(gguf)];
+    draft_block(gguf, config).into_iter().chain(of_types.into_iter().chain(others).flatten()).collect()
 }
 
 fn draft_block(gguf: &Gguf, config: &Config) -> Option<Warning> {
@@ -44,11 +45,17 @@ fn draft_block(gguf: &Gguf, config: &Config) -> Option<Warning> {
         return None;
     }
     let some = gguf.tensors().find(|tensor| Role::of(tensor.name, config.n_layer()) == Role::Drafting);
+    let repository = ["general.repo_url", "general.source.url", "general.base_model.0.repo_url"]
+        .into_iter()
+        .find_map(|key| gguf.string(key).ok().flatten());
+    let place = repository.map_or(String::new(), |url| format!(" (this file names {url})"));
     Some(match some {
         None => Warning::new(
             "draft_block_missing",
-            "no block for drafting, which makes writing faster; some publishers have it in mtp-NAME.gguf: --draft-model \
-             takes that",
+            format!(
+                "no block for drafting, which makes writing faster; publishers have it in files whose names say MTP, or \
+                 beside this one in mtp-NAME.gguf{place}: --draft-model takes that"
+            ),
         ),
         Some(tensor) => Warning::new(
             "draft_block_partial",
@@ -78,15 +85,42 @@ fn gates(gguf: &Gguf, config: &Config) -> Option<Warning> {
     Some(Warning::new("coarse_gates", text).about(first.name))
 }
 
+/// The matrices of the trunk's layers.
+fn matrices<'g>(gguf: &'g Gguf, config: &Config) -> impl Iterator<Item = Tensor<'g>> {
+    let n_layer = config.n_layer();
+    let of_layers = |tensor: &Tensor<'_>| tensor.shape.len() >= 2 && tensor.name.starts_with("blk.");
+    gguf.tensors().filter(move |tensor| of_layers(tensor) && Role::of(tensor.name, n_layer) == Role::Trunk)
+}
+
+/// The type that most weights of the layers have, and its bits.
+fn most_used<'g>(gguf: &'g Gguf, config: &Config) -> Option<(&'g str, f64)> {
+    let mut by_type: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
+    for tensor in matrices(gguf, config) {
+        by_type.entry(tensor.ty.name()).or_insert((0, bits(&tensor))).0 += tensor.len();
+    }
+    by_type.into_iter().max_by_key(|(_, (n, _))| *n).map(|(most, (_, width))| (most, width))
+}
+
+/// Projections that are small, and coarser than most of the rest all the same.
+fn mixers(gguf: &Gguf, config: &Config) -> Option<Warning> {
+    let (most, width) = most_used(gguf, config)?;
+    let is_small = |name: &str| [".attn_k.weight", ".attn_v.weight"].iter().any(|end| name.ends_with(end));
+    let coarse = |tensor: &Tensor<'_>| is_small(tensor.name) && bits(tensor) + 0.5 < width;
+    let coarse: Vec<Tensor<'_>> = matrices(gguf, config).filter(coarse).collect();
+    let first = coarse.first()?;
+    let text = format!(
+        "an odd mix of types: {} of attn_k and attn_v are {} or the like, and most of the layers {most}; all that is \
+         remembered of a text passes through these, and quantisers give them as many bits or more",
+        coarse.len(),
+        first.ty.name()
+    );
+    Some(Warning::new("coarse_keys_values", text).about(first.name))
+}
+
 /// A head that is coarser than most of the rest.
 fn head(gguf: &Gguf, config: &Config) -> Option<Warning> {
     let head = gguf.tensor("output.weight").or_else(|| gguf.tensor("token_embd.weight"))?;
-    let mut by_type: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
-    let matrices = gguf.tensors().filter(|tensor| tensor.shape.len() >= 2 && tensor.name.starts_with("blk."));
-    for tensor in matrices.filter(|tensor| Role::of(tensor.name, config.n_layer()) == Role::Trunk) {
-        by_type.entry(tensor.ty.name()).or_insert((0, bits(&tensor))).0 += tensor.len();
-    }
-    let (most, (_, width)) = by_type.into_iter().max_by_key(|(_, (n, _))| *n)?;
+    let (most, width) = most_used(gguf, config)?;
     let text = format!(
         "an odd mix of types: the head is {}, and most of the layers {most}; quantisers give the head as many bits or more",
         head.ty.name()
@@ -165,11 +199,14 @@ fn template(gguf: &Gguf) -> Option<Warning> {
         let text = format!("the template cannot render {}", broken.join(", "));
         return Some(Warning::new("template_broken", text));
     }
+    let what = match own.efforts() {
+        [] => "the template is not the published one of Qwen3.5".to_owned(),
+        levels => {
+            format!("the template is a later one than that of Qwen3.5, with levels of thinking ({})", levels.join(", "))
+        }
+    };
     Some(match other.is_empty() {
-        true => Warning::new("template_other", "the template is not the published one, and renders the same"),
-        false => Warning::new(
-            "template_differs",
-            format!("the template is not the published one, and renders otherwise: {}", other.join(", ")),
-        ),
+        true => Warning::new("template_other", format!("{what}, and renders the same")),
+        false => Warning::new("template_differs", format!("{what}, and renders otherwise: {}", other.join(", "))),
     })
 }

@@ -1,6 +1,7 @@
 //! `inspect`: what a GGUF file holds, whether it runs, and the memory it will take, before any weight is read.
 
 use super::diagnosis::{Warning, warnings};
+use super::fit::Fit;
 use super::{named, printable};
 use anyhow::Result;
 use qwen_edge::chat::{self, Template};
@@ -27,11 +28,12 @@ const CONTEXTS: [usize; 3] = [4096, 32_768, 262_144];
 
 /// Show what a GGUF file holds, whether it runs, and the memory it will need
 ///
-/// Reads the header only: no weights are loaded. Text models, vision towers (mmproj) and vocabulary-only files are
+/// Reads the header only: no weights are loaded, and with --fit small ones. Text models, vision towers (mmproj) and vocabulary-only files are
 /// described; for any other architecture the report says what it is and what is supported.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   qwen-edge inspect model.gguf
+  qwen-edge inspect --fit model.gguf
   qwen-edge inspect --json model.gguf | jq .memory")]
 pub struct Args {
     /// GGUF file
@@ -39,6 +41,11 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+
+    /// Say what fits this machine: context lengths, the memory they take, and how many tokens a second to expect. Reads memory
+    /// for a third of a second to know how fast it is
+    #[arg(long)]
+    fit: bool,
 }
 
 /// Runs the command.
@@ -48,7 +55,10 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let model = named::file(&args.model)?;
     let gguf = Gguf::open(&model)?;
-    let report = Report::new(&model, &gguf);
+    let mut report = Report::new(&model, &gguf);
+    if args.fit {
+        report.measure(&gguf);
+    }
     let text =
         if args.json { printable::json(&serde_json::to_string_pretty(&report)?) + "\n" } else { report.to_string() };
     Ok(std::io::stdout().write_all(text.as_bytes())?)
@@ -100,6 +110,9 @@ struct Report {
     chat_template: Option<ChatTemplate>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     memory: Vec<Need>,
+    /// What fits this machine, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fit: Option<Fit>,
 }
 
 /// The tensors of one type.
@@ -190,6 +203,10 @@ struct ChatTemplate {
     /// Whether it is a published one.
     official: bool,
     bytes: usize,
+    /// Its levels of thinking, from little to much.
+    efforts: Vec<&'static str>,
+    /// Whether it keeps the thinking of earlier answers.
+    keeps_thinking: bool,
 }
 
 /// The memory of a context length, bytes.
@@ -241,6 +258,7 @@ impl Report {
             tokenizer: None,
             chat_template: None,
             memory: Vec::new(),
+            fit: None,
         };
         if gguf.boolean("synthetic.random_weights").ok().flatten() == Some(true) {
             report.notes.push("synthetic: the weights are random numbers, answers are noise".to_owned());
@@ -255,11 +273,18 @@ impl Report {
             Kind::Other => {
                 // The configuration names what it found and what there is.
                 report.check(Config::from_gguf(gguf));
-                report.types_used();
+                report.types_used(gguf);
             }
         }
         report.runs = report.problems.is_empty();
         report
+    }
+
+    /// Finds out what fits this machine; of a text model that runs.
+    fn measure(&mut self, gguf: &Gguf) {
+        if self.kind == Kind::Text && self.runs {
+            self.fit = self.check(Model::bind(gguf)).map(|model| Fit::of(gguf, &model));
+        }
     }
 
     fn check<T, E: Display>(&mut self, result: Result<T, E>) -> Option<T> {
@@ -273,8 +298,15 @@ impl Report {
             .ok()
     }
 
-    fn types_used(&mut self) {
-        let unsupported: Vec<&str> = self.types.iter().filter(|ty| !ty.supported).map(|ty| ty.name).collect();
+    fn types_used(&mut self, gguf: &Gguf) {
+        let unsupported = self.types.iter().filter(|ty| !ty.supported).map(|ty| {
+            let first = gguf.tensors().find(|tensor| tensor.ty.name() == ty.name).map_or("?", |tensor| tensor.name);
+            match ty.n_tensors {
+                1 => format!("{} ({first})", ty.name),
+                n => format!("{} ({first} and {} more)", ty.name, n - 1),
+            }
+        });
+        let unsupported: Vec<String> = unsupported.collect();
         if !unsupported.is_empty() {
             self.problems.push(format!("tensor types without kernels: {}", unsupported.join(", ")));
         }
@@ -323,7 +355,7 @@ impl Report {
                 self.memory = CONTEXTS.iter().map(|&n_ctx| Need::of(&load, n_ctx)).collect();
             } else {
                 // Elsewhere a type may stand that nothing is read of.
-                self.types_used();
+                self.types_used(gguf);
             }
             if vision::config::is_inside(gguf) {
                 self.tower_inside(gguf, config.n_embd);
@@ -355,7 +387,7 @@ impl Report {
             self.vision = Some(VisionTower::of(gguf, &config));
             match self.check(VisionModel::bind(gguf)) {
                 Some(tower) => self.note_all(&tower.notes),
-                None => self.types_used(),
+                None => self.types_used(gguf),
             }
         }
     }
@@ -384,9 +416,14 @@ impl Report {
         }
         let template = chat::source_of(gguf).ok().flatten();
         let text = template.unwrap_or(chat::BUILT_IN);
-        self.chat_template =
-            Some(ChatTemplate { in_file: template.is_some(), official: chat::is_published(text), bytes: text.len() });
-        self.check(Template::from_gguf(gguf));
+        let compiled = self.check(Template::from_gguf(gguf));
+        self.chat_template = Some(ChatTemplate {
+            in_file: template.is_some(),
+            official: chat::is_published(text),
+            bytes: text.len(),
+            efforts: compiled.as_ref().map_or(Vec::new(), |template| template.efforts().to_vec()),
+            keeps_thinking: compiled.is_some_and(|template| template.keeps_thinking()),
+        });
     }
 }
 
@@ -535,11 +572,17 @@ impl Display for Report {
             line("tokenizer", &text)?;
         }
         if let Some(t) = &self.chat_template {
-            let text = match (t.in_file, t.official) {
+            let mut text = match (t.in_file, t.official) {
                 (true, true) => "in the file, the official one".to_owned(),
                 (true, false) => format!("in the file, its own ({} bytes)", t.bytes),
                 (false, _) => "not in the file: the built-in official one is used".to_owned(),
             };
+            if !t.efforts.is_empty() {
+                write!(text, "; --effort {}", t.efforts.join(", "))?;
+            }
+            if t.keeps_thinking {
+                text.push_str("; keeps earlier thinking");
+            }
             line("template", &text)?;
         }
         for note in &self.notes {
@@ -564,6 +607,11 @@ impl Display for Report {
                 let [weights, kv, state, buffers, program, drafts, total] = bytes;
                 let cells = [n_ctx.to_string(), weights, kv, state, buffers, program, drafts, total];
                 line("", &row(cells))?;
+            }
+        }
+        if let Some(fit) = &self.fit {
+            for (i, row) in fit.to_string().lines().enumerate() {
+                line(if i == 0 { "\nfit" } else { "" }, row)?;
             }
         }
         Ok(())

@@ -19,6 +19,7 @@ mod chat;
 pub mod completions;
 mod diagnosis;
 mod drafting;
+mod fit;
 pub mod fitting;
 pub mod inspect;
 pub mod kept;

@@ -2,8 +2,9 @@
 //! paste it, that is quoted or escaped for a shell, as a `file://` URL, or behind `~/`.
 
 use anyhow::bail;
+use qwen_edge::percent;
 use qwen_edge::platform::files::path_of_url;
-use qwen_edge::vision::{Source, data_url, percent};
+use qwen_edge::vision::{Source, data_url};
 use std::path::{Path, PathBuf};
 
 /// Longer text is not taken for a path that was mistyped.

@@ -18,7 +18,7 @@ const WRITTEN: Duration = Duration::from_secs(10);
 const WINDOW: Duration = Duration::from_secs(8);
 
 /// What is shown.
-pub(super) struct Progress {
+pub(super) struct FetchProgress {
     terminal: bool,
     /// How many bytes were there when.
     points: VecDeque<(Instant, u64)>,
@@ -26,11 +26,11 @@ pub(super) struct Progress {
     drawn: bool,
 }
 
-impl Progress {
+impl FetchProgress {
     /// Nothing is fetched yet.
-    pub fn new() -> Progress {
+    pub fn new() -> FetchProgress {
         let terminal = std::io::stderr().is_terminal();
-        Progress { terminal, points: VecDeque::new(), shown: Instant::now(), drawn: false }
+        FetchProgress { terminal, points: VecDeque::new(), shown: Instant::now(), drawn: false }
     }
 
     /// Something happened to a file.

@@ -2,7 +2,7 @@
 
 use super::named;
 use super::printable;
-use super::progress::Progress;
+use super::progress::FetchProgress;
 use anyhow::{Context as _, bail};
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::fetch::client::Client;
@@ -219,7 +219,7 @@ impl Found {
             None => say!("{}; up to date", self.describe()),
             Some(missing) => say!("{}, {} to fetch", self.describe(), ByteSize(missing)),
         }
-        let mut progress = Progress::new();
+        let mut progress = FetchProgress::new();
         let fetched = pull.fetch(&self.client, &mut |file, event| progress.tell(file, event));
         progress.end();
         let path = fetched?;

@@ -15,6 +15,7 @@ use super::tower_file::{self, NoTower};
 use super::{advice, bake, calls, chat, marks, named, pasted, printable, schema, signals, text, tools_file};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args as ClapArgs, ValueEnum};
+use qwen_edge::chat::effort;
 use qwen_edge::constrain::{Grammar, SharedVocabulary, Vocabulary};
 use qwen_edge::engine::baked::Baked;
 use qwen_edge::engine::byte_size::ByteSize;
@@ -76,6 +77,11 @@ pub struct Args {
     /// End the thinking after so many tokens, and have the answer; 0 is no thinking, -1 no limit
     #[arg(long, value_name = "N", value_parser = parse_limit, conflicts_with = "raw")]
     pub think_budget: Option<Limit>,
+
+    /// How hard the model thinks, where its template has levels for that, as from Qwen3.8 on (low, medium, xhigh); another word
+    /// is the next higher level
+    #[arg(long, value_name = "LEVEL", value_parser = effort::WORDS, conflicts_with = "raw")]
+    pub effort: Option<String>,
 
     /// Continue the prompt as it is, without a chat template: for base models
     #[arg(long)]
@@ -212,7 +218,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let path = &named::file_or_fetched(args.input.model(), args.yes)?;
     let baked = args.baked.as_deref().map(bake::open).transpose()?;
     let folder = args.sight.cache.as_deref().map(CacheFolder::open).transpose()?;
-    let file = open_model(path)?;
+    let mut file = open_model(path)?;
     let looks = interactive || !args.sight.is_empty();
     let found = tower_file::find(&args.sight, path, (file.gguf(), file.config().n_embd), looks)?;
     let places = vision_ids(file.tokenizer(), file.gguf(), &mut Vec::new());
@@ -223,6 +229,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     };
     let has_tower = tower.is_some();
     let (thinking, budget) = args.thinking(file.config().thinks_by_default());
+    if let Some(word) = &args.effort {
+        ensure!(thinking, "--effort says how hard the model thinks, and thinking is off: take one of the two");
+        match file.set_effort(word) {
+            Some(level) if level != word => {
+                screen.note(&format!("note: --effort {word}: the template calls it {level}"))
+            }
+            Some(_) => {}
+            None => bail!(
+                "--effort: the chat template of {} has no levels; --think on and off, and --think-budget N, are what it \
+                 goes with",
+                path.display()
+            ),
+        }
+    }
     let fingerprint = args.session.is_some().then(|| file.fingerprint());
     let kept = args.session.as_deref().zip(fingerprint);
     let kept = kept.map(|(path, fingerprint)| SessionFile::open(path, fingerprint)).transpose()?;
@@ -448,7 +468,7 @@ impl Args {
         match (self.think, budget) {
             (_, Some(0)) | (Think::Off, _) => (false, Some(0)),
             (Think::On, _) => (true, budget),
-            (Think::Auto, _) => (by_default, budget),
+            (Think::Auto, _) => (by_default || self.effort.is_some(), budget),
         }
     }
 

@@ -4,31 +4,42 @@ use crate::gguf::Stored;
 use kernels::{Format, Matrix};
 use std::ops::Range;
 
-/// A weight matrix `[rows, cols]`, row-major, each row a whole number of blocks of its format. A clone is the same
-/// weights.
+/// A weight matrix `[rows, cols]`, row-major, each row a whole number of blocks of its format, with a scale for all of it. A
+/// clone is the same weights.
 #[derive(Clone, Debug)]
 pub struct Weight {
     stored: Stored,
     format: Format,
     rows: usize,
     cols: usize,
+    scale: f32,
 }
 
 impl Weight {
-    /// Takes bytes for a matrix.
+    /// Takes bytes for a matrix, whose scale is 1.
     ///
     /// # Panics
     /// If they are not exactly those of its rows. The container has checked that a tensor has the bytes of its shape.
     pub fn new(stored: Stored, format: Format, rows: usize, cols: usize) -> Weight {
-        let weight = Weight { stored, format, rows, cols };
+        let weight = Weight { stored, format, rows, cols, scale: 1.0 };
         weight.matrix();
         weight
+    }
+
+    /// The weights whose values are `scale` times these.
+    pub fn scaled(self, scale: f32) -> Weight {
+        Weight { scale, ..self }
+    }
+
+    /// What all values are multiplied with.
+    pub fn scale(&self) -> f32 {
+        self.scale
     }
 
     /// The matrix as an operand of products.
     #[inline]
     pub fn matrix(&self) -> Matrix<'_> {
-        Matrix::new(self.format, self.rows, self.cols, &self.stored)
+        Matrix::new(self.format, self.rows, self.cols, &self.stored).scaled(self.scale)
     }
 
     /// The weights of the rows in `range` alone.

@@ -237,6 +237,14 @@ impl ModelFile {
         self.gguf.content_fingerprint()
     }
 
+    /// Has the model think as hard as a word of [`chat::effort::WORDS`] says, where a prompt does not say it itself; returns the
+    /// level of the template that it stands for, if there are such.
+    pub fn set_effort(&mut self, word: &str) -> Option<&'static str> {
+        let level = self.template.effort_of(word)?;
+        self.template.set_effort(level);
+        Some(level)
+    }
+
     /// The ids of a conversation and the start of the next answer: messages as chat templates take them, with one
     /// placeholder for each picture and clip, and the functions that the model may call.
     ///

@@ -115,14 +115,16 @@ pub enum Error {
         found: String,
     },
     /// A tensor type id that no version of GGUF in use defines, or that was removed.
-    #[error("tensor {tensor}: type {id} is {problem}")]
+    #[error("tensor {tensor}{}: type {id} is {problem}", others(more))]
     TensorType {
-        /// The tensor.
+        /// The first tensor of the type.
         tensor: String,
         /// The type id.
         id: u32,
         /// `unknown`, or the name of a removed type and what to use in its place.
         problem: String,
+        /// The other tensors of the type.
+        more: Vec<String>,
     },
     /// A shape that cannot be: too many dimensions, an empty one, a size that overflows, a row of no whole number of
     /// blocks.
@@ -163,5 +165,15 @@ impl Error {
             Self::InFile { source, .. } => source.kind(),
             error => error,
         }
+    }
+}
+
+/// The names of further tensors, in words: not all, where there are many.
+fn others(names: &[String]) -> String {
+    const MOST: usize = 4;
+    match names {
+        [] => String::new(),
+        all if all.len() <= MOST => format!(" (and {})", all.join(", ")),
+        all => format!(" (and {}, and {} more)", all[..MOST].join(", "), all.len() - MOST),
     }
 }

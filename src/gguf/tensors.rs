@@ -71,7 +71,7 @@ tensor_types! {
     16 IQ2_XXS 256 66 Some(Format::IQ2_XXS),
     17 IQ2_XS 256 74 Some(Format::IQ2_XS),
     18 IQ3_XXS 256 98 Some(Format::IQ3_XXS),
-    19 IQ1_S 256 50 None,
+    19 IQ1_S 256 50 Some(Format::IQ1_S),
     20 IQ4_NL 32 18 Some(Format::IQ4_NL),
     21 IQ3_S 256 110 Some(Format::IQ3_S),
     22 IQ2_S 256 82 Some(Format::IQ2_S),
@@ -81,14 +81,14 @@ tensor_types! {
     26 I32 1 4 None,
     27 I64 1 8 None,
     28 F64 1 8 None,
-    29 IQ1_M 256 56 None,
+    29 IQ1_M 256 56 Some(Format::IQ1_M),
     30 BF16 1 2 Some(Format::BF16),
-    34 TQ1_0 256 54 None,
-    35 TQ2_0 256 66 None,
+    34 TQ1_0 256 54 Some(Format::TQ1_0),
+    35 TQ2_0 256 66 Some(Format::TQ2_0),
     39 MXFP4 32 17 Some(Format::MXFP4),
-    40 NVFP4 64 36 None,
-    41 Q1_0 128 18 None,
-    42 Q2_0 64 18 None,
+    40 NVFP4 64 36 Some(Format::NVFP4),
+    41 Q1_0 128 18 Some(Format::Q1_0),
+    42 Q2_0 64 18 Some(Format::Q2_0),
 }
 
 impl TensorType {
@@ -200,10 +200,22 @@ pub(super) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<Vec<Entry>, Er
         return Err(Error::TooLarge { at: 8, what: "number of tensors", found, limit });
     }
     let mut entries = Vec::new();
+    // All tensors of the first type that is unknown are to be named; what is wrong behind the first is another matter.
+    let mut unknown: Option<Error> = None;
     for _ in 0..count {
-        entries.push(Entry::read(cursor)?);
+        match (Entry::read(cursor), &mut unknown) {
+            (Ok(entry), _) => entries.push(entry),
+            (Err(Error::TensorType { tensor, id, .. }), Some(Error::TensorType { id: first, more, .. })) => {
+                if id == *first {
+                    more.push(tensor);
+                }
+            }
+            (Err(error @ Error::TensorType { .. }), _) => unknown = Some(error),
+            (Err(error), None) => return Err(error),
+            (Err(_), Some(_)) => break,
+        }
     }
-    Ok(entries)
+    unknown.map_or(Ok(entries), Err)
 }
 
 impl Entry {
@@ -232,7 +244,10 @@ impl Entry {
                 Some(old) => format!("{old}, which GGUF no longer has; quantise the model again, or take a newer file"),
                 None => "unknown".to_owned(),
             };
-            return Err(Error::TensorType { tensor: name.to_owned(), id, problem });
+            // The entry is read to its end, so that the next one can be.
+            let tensor = name.to_owned();
+            cursor.u64("tensor offset")?;
+            return Err(Error::TensorType { tensor, id, problem, more: Vec::new() });
         };
         let row = shape.last().copied().unwrap_or(1);
         if !row.is_multiple_of(ty.block_len()) {

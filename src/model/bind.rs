@@ -1,5 +1,8 @@
 //! Looks a file's tensors up, checks them (name, type, shape), and keeps account of them: what nobody has asked for at the
 //! end would have been left out of the answer, and is refused by its name.
+//!
+//! A matrix `NAME.weight` may have a scale beside it, `NAME.scale`, as those of NVFP4 do: one number, or one for each expert.
+//! What is written of its input, `NAME.input_scale`, is for those who round inputs to four bits; here nobody does.
 
 use super::Error;
 use super::names::Spelling;
@@ -68,7 +71,7 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Bind<'g, S> {
     pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Weight, Error> {
         let (found, format) = self.take(name, &[rows, cols])?;
         let stored = self.gguf.stored(found.tensor.name).expect("found above");
-        Ok(Weight::new(stored, format, rows, cols))
+        Ok(Weight::new(stored, format, rows, cols).scaled(self.scales(&found, 1)?[0]))
     }
 
     /// A matrix of floats, which stays in the file.
@@ -94,7 +97,23 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Bind<'g, S> {
         let (found, format) = self.take(name, &[n, rows, cols])?;
         let stored = self.gguf.stored(found.tensor.name).expect("found above");
         let all = Weight::new(stored, format, n * rows, cols);
-        Ok((0..n).map(|i| all.slice_rows(i * rows..(i + 1) * rows)).collect())
+        let scales = self.scales(&found, n)?;
+        Ok((0..n).map(|i| all.slice_rows(i * rows..(i + 1) * rows).scaled(scales[i])).collect())
+    }
+
+    /// The scales of the `n` matrices in a tensor: 1 where the file has none for it.
+    fn scales(&self, found: &Found<'g>, n: usize) -> Result<Box<[f32]>, Error> {
+        let ones = || vec![1.0; n].into();
+        let Some(stem) = found.tensor.name.strip_suffix(".weight") else { return Ok(ones()) };
+        if let Some(unused) = self.gguf.tensor(&format!("{stem}.input_scale")) {
+            self.taken.borrow_mut().insert(unused.name);
+        }
+        let name = format!("{stem}.scale");
+        if self.gguf.tensor(&name).is_none() {
+            return Ok(ones());
+        }
+        let scales = self.values(&name, &[n])?;
+        Ok(if self.read { scales } else { ones() })
     }
 
     /// A small tensor, decoded.
@@ -102,7 +121,9 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Bind<'g, S> {
     /// # Errors
     /// As [`Bind::matrix`].
     pub fn values(&self, name: &str, shape: &[usize]) -> Result<Box<[f32]>, Error> {
-        let (Found { tensor, lacks_one }, format) = self.take(name, shape)?;
+        let (found, format) = self.take(name, shape)?;
+        let scale = self.scales(&found, 1)?[0];
+        let Found { tensor, lacks_one } = found;
         if !self.read {
             return Ok(Box::default());
         }
@@ -112,6 +133,7 @@ impl<'g, S: Fn(&str) -> Option<Spelling>> Bind<'g, S> {
         for (out, bytes) in values.chunks_mut(row).zip(tensor.bytes.chunks(row_bytes)) {
             decode::decode_row(format, bytes, out);
         }
+        values.iter_mut().for_each(|value| *value *= scale);
         if lacks_one {
             values.iter_mut().for_each(|value| *value += 1.0);
         }

@@ -10,7 +10,7 @@ use super::weights::{Mixer, Model};
 use super::{Config, attention, deltanet, ffn};
 use crate::compute::Compute;
 use crate::compute::batch::RowCounts;
-use kernels::{Way, decode};
+use kernels::Way;
 use std::ops::Range;
 
 /// The rows of one sequence in a pass.
@@ -202,7 +202,7 @@ impl Forward<'_> {
         self.compute.team.split2((x, n_embd), (angles, n_rot), |i, x, angles| {
             rope.fill(inputs[i].position, angles);
             match &inputs[i].input {
-                Input::Token(id) => decode::decode_row(token_embd.format(), token_embd.row(*id as usize), x),
+                Input::Token(id) => token_embd.decode(*id as usize, x),
                 Input::Embedding(row) => x.copy_from_slice(row),
             }
         });

@@ -23,8 +23,8 @@ use super::{Config, weights};
 use crate::compute::Compute;
 use crate::compute::batch::{Batch, BatchShape, Exactness, RowCounts, products};
 use crate::compute::team::Phase;
+use kernels::Way;
 use kernels::attention::PAGE;
-use kernels::{Way, decode};
 use std::ops::Range;
 
 /// Pairs that go through the block at once.
@@ -259,7 +259,7 @@ impl Drafter {
         self.joint.fill(compute, |i, row| {
             let (e, h) = row.split_at_mut(n_embd);
             match &next[i].input {
-                Input::Token(id) => decode::decode_row(token_embd.format(), token_embd.row(*id as usize), e),
+                Input::Token(id) => token_embd.decode(*id as usize, e),
                 Input::Embedding(row) => e.copy_from_slice(row),
             }
             kernels.rms_norm_in_place(e, &block.enorm, config.rms_eps);

@@ -18,6 +18,7 @@ use super::reply::{Admitted, EventBody, Shape, Usage};
 use super::responses::request as responses;
 use super::served::Served;
 use super::shared::Shared;
+use crate::percent;
 use hyper::Method;
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, ORIGIN};
@@ -162,15 +163,20 @@ pub(super) async fn reply(
         "/api/generate" => complete(shared, client, (request, body), account, ollama::generate::prepare).await,
         path => {
             let id = path.strip_prefix("/models/").unwrap_or_default();
-            Ok(Reply::Text(JSON, models::one(&shared.models, id)?.to_string()))
+            Ok(Reply::Text(JSON, models::one(&shared.models, &decoded(id))?.to_string()))
         }
     }
 }
 
-/// What a request's query says of this name, as it stands there.
-fn query<'r>(request: &'r Parts, name: &str) -> Option<&'r str> {
-    let pairs = request.uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()
+/// What a request's query says of this name. A plus is one: names of models have some, and no blanks.
+fn query(request: &Parts, name: &str) -> Option<String> {
+    let mut pairs = request.uri.query()?.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| decoded(value))
+}
+
+/// A part of an address as a text.
+fn decoded(part: &str) -> String {
+    String::from_utf8_lossy(&percent::decode(part)).into_owned()
 }
 
 /// The model that a query means.
@@ -178,7 +184,7 @@ fn query<'r>(request: &'r Parts, name: &str) -> Option<&'r str> {
 /// # Errors
 /// There is none of that name, or the first one is being loaded.
 fn meant(shared: &Shared, request: &Parts) -> Result<Listed, ApiError> {
-    let model = shared.models.find(query(request, "model"))?;
+    let model = shared.models.find(query(request, "model").as_deref())?;
     Ok(shared.models.list().swap_remove(model))
 }
 

@@ -55,7 +55,7 @@ pub fn bits(quant: &str) -> Option<u32> {
     match quant {
         "F32" => return Some(32),
         "F16" | "BF16" => return Some(16),
-        "MXFP4" | "MXFP4_MOE" => return Some(4),
+        "MXFP4" | "MXFP4_MOE" | "NVFP4" => return Some(4),
         _ => {}
     }
     let digits = ["IQ", "TQ", "Q"].into_iter().find_map(|kind| quant.strip_prefix(kind))?;

@@ -94,7 +94,11 @@ impl Blocks {
             let signed = if rng.next() & 1 == 0 { d } else { -d };
             match self.format {
                 Format::F32 | Format::F16 | Format::BF16 => unreachable!("returned above"),
-                Format::Q4_0 | Format::Q5_0 | Format::IQ4_NL => put_half(block, 0, signed),
+                Format::Q4_0 | Format::Q5_0 | Format::IQ4_NL | Format::Q1_0 | Format::Q2_0 => {
+                    put_half(block, 0, signed)
+                }
+                Format::TQ2_0 => put_half(block, 64, signed),
+                Format::TQ1_0 => put_half(block, 52, signed),
                 Format::Q8_0 => {
                     put_half(block, 0, signed);
                     // No quantiser emits −128.
@@ -117,9 +121,21 @@ impl Blocks {
                     put_halves(block, 0, d, 15.5 * d);
                 }
                 Format::Q6_K => put_half(block, 208, signed),
-                Format::IQ4_XS | Format::IQ2_XXS | Format::IQ2_XS | Format::IQ2_S | Format::IQ3_XXS | Format::IQ3_S => {
-                    put_half(block, 0, signed)
+                Format::IQ4_XS
+                | Format::IQ1_S
+                | Format::IQ2_XXS
+                | Format::IQ2_XS
+                | Format::IQ2_S
+                | Format::IQ3_XXS
+                | Format::IQ3_S => put_half(block, 0, signed),
+                Format::IQ1_M => {
+                    let d = f16::from_f32(signed).to_bits().to_le_bytes();
+                    for (i, nibble) in [d[0] & 15, d[0] >> 4, d[1] & 15, d[1] >> 4].into_iter().enumerate() {
+                        block[49 + 2 * i] = block[49 + 2 * i] & 15 | nibble << 4;
+                    }
                 }
+                // Scales have three bits of mantissa: mix the two nearest so that the mean square is right.
+                Format::NVFP4 => block[..4].iter_mut().for_each(|scale| *scale = ue4m3(rng, d)),
                 // Scales are powers of two: mix the two nearest so that the mean square is right.
                 Format::MXFP4 => {
                     let (low, up) = (d.log2().floor(), (d * d / 4f32.powf(d.log2().floor()) - 1.0) / 3.0);
@@ -128,6 +144,17 @@ impl Blocks {
             }
         }
     }
+}
+
+/// A UE4M3 number whose square is d² in the mean; d is at most 448.
+fn ue4m3(rng: &mut Rng, d: f32) -> u8 {
+    let exponent = d.log2().floor().clamp(-6.0, 8.0);
+    // Eighths of 2^exponent; below the smallest normal number fewer than eight.
+    let (unit, below) = (exponent.exp2() / 8.0, if d < 2f32.powi(-6) { 0 } else { 8 });
+    let (exact, low) = (d / unit, (d / unit).floor());
+    let up = (exact * exact - low * low) / (2.0 * low + 1.0);
+    let eighths = low as i32 + i32::from(rng.unit() < up);
+    (((exponent as i32 + 7 - i32::from(below == 0)) << 3) + eighths - below) as u8
 }
 
 fn put_half(block: &mut [u8], at: usize, value: f32) {

@@ -1,7 +1,7 @@
 //! Pictures as text: `data:` URLs (RFC 2397), as browsers, editors and chat programs write them.
 
 use super::error::{Error, Result};
-use super::percent;
+use crate::percent;
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 

@@ -25,7 +25,6 @@ mod jpeg_scans;
 pub mod memory;
 mod names;
 pub mod note;
-pub mod percent;
 pub mod picture;
 pub mod picture_reader;
 mod png;

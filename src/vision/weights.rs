@@ -247,6 +247,9 @@ struct Tower<'g, S> {
 impl<S: Fn(&str) -> Option<Spelling>> Tower<'_, S> {
     fn linear(&self, name: &str, rows: usize, cols: usize) -> Result<Linear, Error> {
         let weight = self.bind.matrix(&format!("{name}.weight"), rows, cols)?;
+        if weight.scale() != 1.0 {
+            return Err(model::Error::unused(&format!("{name}.scale"), 0).into());
+        }
         Ok(Linear { weight, bias: self.bind.vector(&format!("{name}.bias"), rows)? })
     }
 

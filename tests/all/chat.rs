@@ -387,3 +387,119 @@ fn long_conversations_are_within_the_budget() {
     let text = Template::built_in().unwrap().render(&Request::new(messages, true)).unwrap();
     assert!(text.len() > 3_000_000);
 }
+
+const EFFORT: &str = include_str!("../chat/effort.jinja");
+
+#[test]
+fn the_levels_of_a_template_are_found_and_words_stand_for_them() {
+    let template = Template::new(EFFORT).unwrap();
+    assert_eq!(template.efforts(), ["low", "medium", "xhigh"]);
+    let levels = ["minimal", "low", "medium", "high", "xhigh", "max"].map(|word| template.effort_of(word).unwrap());
+    assert_eq!(levels, ["low", "low", "medium", "xhigh", "xhigh", "xhigh"]);
+    assert_eq!(template.effort_of("much"), None);
+    // An attribute, or a variable of the template's own, is no level; nor is one in a text.
+    for without in [
+        qwen_edge::chat::BUILT_IN,
+        "{{ messages[0].reasoning_effort }}",
+        "reasoning_effort",
+        "{{ 'reasoning_effort' }}",
+        "{% set reasoning_effort = 'low' %}{{ reasoning_effort }}",
+    ] {
+        let template = Template::new(without).unwrap();
+        assert!(template.efforts().is_empty(), "{without}");
+        assert_eq!(template.effort_of("low"), None);
+    }
+    let any = Template::new("{{ reasoning_effort }}").unwrap();
+    assert_eq!((any.efforts().len(), any.effort_of("high")), (6, Some("high")));
+}
+
+#[test]
+fn a_level_counts_where_a_request_names_none() {
+    let mut template = Template::new(EFFORT).unwrap();
+    let asked = |template: &Template, kwargs: Value| {
+        let kwargs = kwargs.as_object().cloned();
+        template.render(&Request { kwargs, ..user("?") })
+    };
+    assert!(asked(&template, json!({})).unwrap().contains("Think long."));
+    template.set_effort("low");
+    assert!(asked(&template, json!({})).unwrap().contains("Think briefly."));
+    assert!(!asked(&template, json!({"reasoning_effort": "medium"})).unwrap().contains("Think "));
+    assert!(!asked(&template, json!({"enable_thinking": false})).unwrap().contains("Think "));
+    let error = asked(&template, json!({"reasoning_effort": "high"})).unwrap_err().to_string();
+    assert_eq!(error, "no such level: high");
+}
+
+#[test]
+fn thinking_stays_in_the_history_where_the_template_keeps_it() {
+    let kept = Template::new(EFFORT).unwrap();
+    assert!(kept.keeps_thinking());
+    assert!(!Template::built_in().unwrap().keeps_thinking());
+    let off = Template::new(&format!("{{% set preserve_thinking = false %}}{EFFORT}")).unwrap();
+    assert!(!off.keeps_thinking());
+}
+
+/// The demo model with another template.
+fn demo_with(template: &str, scratch: &Scratch) -> std::path::PathBuf {
+    let demo = Gguf::open(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo-q8_0.gguf")).unwrap();
+    let mut file = crate::support::rewrite::Rewrite::of(&demo, &["tokenizer.chat_template"]);
+    file.keys.string("tokenizer.chat_template", template);
+    scratch.write("effort.gguf", file.bytes())
+}
+
+#[test]
+fn the_program_asks_for_a_level_and_says_where_there_is_none() {
+    let scratch = Scratch::new("effort");
+    let path = demo_with(EFFORT, &scratch);
+    let run = |path: &std::path::Path, args: &[&str]| {
+        let base = ["-p", "Who are you?", "-n", "3", "--ctx", "512", "--json"];
+        let output = crate::support::program::program().arg("run").arg(path).args(base).args(args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        (serde_json::from_slice::<Value>(&output.stdout).ok(), said)
+    };
+    let tokens = |args: &[&str]| run(&path, args).0.unwrap()["prompt_tokens"].as_u64().unwrap();
+    let (low, medium, xhigh) =
+        (tokens(&["--effort", "low"]), tokens(&["--effort=medium"]), tokens(&["--effort=xhigh"]));
+    assert!(low > medium && xhigh > medium, "{low} {medium} {xhigh}");
+    let (report, said) = run(&path, &["--effort", "high"]);
+    assert_eq!(report.unwrap()["prompt_tokens"].as_u64(), Some(xhigh));
+    assert!(said.contains("--effort high: the template calls it xhigh"), "{said}");
+    let (report, said) = run(&path, &["--effort", "low", "--think", "off"]);
+    assert!(report.is_none() && said.contains("thinking is off"), "{said}");
+    let (report, said) = run(&path, &["--effort", "much"]);
+    assert!(report.is_none() && said.contains("low, medium, high"), "{said}");
+    let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo-q8_0.gguf");
+    let (report, said) = run(&demo, &["--effort", "low"]);
+    assert!(report.is_none() && said.contains("has no levels") && said.contains("--think-budget"), "{said}");
+
+    let inspect = crate::support::program::program().arg("inspect").arg(&path).output().unwrap();
+    let text = String::from_utf8(inspect.stdout).unwrap();
+    assert!(text.contains("--effort low, medium, xhigh; keeps earlier thinking"), "{text}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_server_tells_the_template_the_level_of_a_request() {
+    let scratch = Scratch::new("effort-serve");
+    let path = demo_with(EFFORT, &scratch);
+    let server = crate::support::http::Server::start(&path, &["--ctx", "512"]);
+    let prompt = |fields: Value| {
+        let mut body = json!({"messages": [{"role": "user", "content": "Hi"}]});
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        server.post("/apply-template", &body).json()["prompt"].as_str().unwrap().to_owned()
+    };
+    for (fields, says) in [
+        (json!({}), "Think long."),
+        (json!({"reasoning_effort": "low"}), "Think briefly."),
+        (json!({"reasoning_effort": "minimal"}), "Think briefly."),
+        (json!({"reasoning_effort": "high"}), "Think long."),
+        (json!({"reasoning": {"effort": "low"}}), "Think briefly."),
+        (json!({"reasoning_effort": "low", "chat_template_kwargs": {"reasoning_effort": "xhigh"}}), "Think long."),
+    ] {
+        let prompt = prompt(fields.clone());
+        assert!(prompt.contains(says) && prompt.ends_with("<think>\n"), "{fields}: {prompt}");
+    }
+    let prompt = prompt(json!({"reasoning_effort": "none"}));
+    assert!(!prompt.contains("Think ") && prompt.ends_with("</think>\n\n"), "{prompt}");
+    let props = server.get("/props").json();
+    assert_eq!(props["thinking"]["efforts"], json!(["low", "medium", "xhigh"]));
+}

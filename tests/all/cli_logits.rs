@@ -250,7 +250,7 @@ fn refuses_a_misshapen_tensor_with_expected_and_found() {
 fn refuses_an_unsupported_tensor_type_by_name() {
     let scratch = Scratch::new("type");
     let fixture = Fixture::open("q4_k_m");
-    for ty in [TensorType::IQ1_S, TensorType::IQ1_M, TensorType::TQ1_0, TensorType::I8, TensorType::F64] {
+    for ty in [TensorType::Q8_1, TensorType::Q8_K, TensorType::I16, TensorType::I8, TensorType::F64] {
         let change = |mut spec: TensorSpec| {
             if spec.name == "blk.1.ffn_gate.weight" {
                 spec.ty = ty;

@@ -309,10 +309,10 @@ fn rejects_bad_alignments() {
 
 /// A file of one tensor entry, with room for its data.
 fn one_tensor(name: &str, dims: &[u64], ty: u32, offset: u64) -> Vec<u8> {
-    two_tensors(&[(name, dims, ty, offset)])
+    tensors(&[(name, dims, ty, offset)])
 }
 
-fn two_tensors(tensors: &[(&str, &[u64], u32, u64)]) -> Vec<u8> {
+fn tensors(tensors: &[(&str, &[u64], u32, u64)]) -> Vec<u8> {
     let mut bytes = raw(tensors.len() as u64, 0, &[]);
     for (name, dims, ty, offset) in tensors {
         bytes.extend(string(name));
@@ -337,7 +337,7 @@ fn rejects_bad_tensor_names() {
     assert_refused(one_tensor("", &[8], 0, 0), &["tensor name is empty"]);
     assert!(open(one_tensor(&"n".repeat(63), &[8], 0, 0)).is_ok());
     assert_refused(one_tensor(&"n".repeat(64), &[8], 0, 0), &["tensor name is longer"]);
-    assert_refused(two_tensors(&[("a", &[8], 0, 0), ("a", &[8], 0, 32)]), &["tensor a occurs twice"]);
+    assert_refused(tensors(&[("a", &[8], 0, 0), ("a", &[8], 0, 32)]), &["tensor a occurs twice"]);
 }
 
 #[test]
@@ -356,6 +356,11 @@ fn rejects_bad_shapes() {
 fn rejects_unknown_and_removed_tensor_types() {
     assert_refused(one_tensor("a", &[256], 77, 0), &["tensor a", "type 77 is unknown"]);
     assert_refused(one_tensor("a", &[256], u32::MAX, 0), &["unknown"]);
+    let three = [("a", &[256][..], 77, 0), ("b", &[256], 78, 0), ("c", &[256], 77, 32)];
+    assert_refused(tensors(&three), &["tensor a (and c): type 77 is unknown"]);
+    let many: Vec<String> = (0..9).map(|i| format!("t{i}")).collect();
+    let many: Vec<_> = many.iter().map(|name| (&**name, &[256][..], 77, 0)).collect();
+    assert_refused(tensors(&many), &["tensor t0 (and t1, t2, t3, t4, and 4 more): type 77"]);
     assert_refused(one_tensor("a", &[256], 32, 0), &["Q4_0_4_8", "no longer"]);
     for id in [4, 5, 31, 32, 33, 36, 37, 38] {
         assert!(open(one_tensor("a", &[256], id, 0)).is_err(), "type {id}");
@@ -369,6 +374,6 @@ fn rejects_tensor_data_out_of_place() {
     assert_refused(one_tensor("a", &[1 << 20], 0, 0), &["expected a file of at least"]);
     assert_refused(one_tensor("a", &[8], 0, u64::MAX - 31), &["overflows"]);
     assert_refused(one_tensor("a", &[8], 0, u64::MAX / 2 - 31), &["tensor a"]);
-    assert_refused(two_tensors(&[("a", &[8], 0, 32), ("b", &[16], 0, 0)]), &["tensor a", "overlap those of tensor b"]);
-    assert_refused(two_tensors(&[("a", &[8], 0, 0), ("b", &[8], 0, 0)]), &["overlap"]);
+    assert_refused(tensors(&[("a", &[8], 0, 32), ("b", &[16], 0, 0)]), &["tensor a", "overlap those of tensor b"]);
+    assert_refused(tensors(&[("a", &[8], 0, 0), ("b", &[8], 0, 0)]), &["overlap"]);
 }

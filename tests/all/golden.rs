@@ -2,12 +2,15 @@
 //! come from an independent implementation; `fixtures/make_models.py` says how.
 
 use crate::support;
+use crate::support::rewrite::{Rewrite, Tensor};
 use crate::support::{
     FLOAT, FLOAT_KL, Fixture, KL_FACTOR, MEAN_KL_FACTOR, QUANTISED, allowed, argmax, assert_close, context, levels,
     mean_kl, read, rows, way,
 };
-use kernels::Way;
+use kernels::{Isa, Kernels, Way};
 use qwen_edge::engine::context::text_rows;
+use qwen_edge::gguf::Gguf;
+use qwen_edge::model::Model;
 use qwen_edge::model::input::{Embedding, Input, InputRow};
 use std::sync::Arc;
 
@@ -140,5 +143,60 @@ fn images_stand_at_positions_of_three_axes() {
                 assert_eq!(context.next_position() as usize, positions[n - 1] + 1, "{what}");
             }
         }
+    }
+}
+
+/// A copy of a file of f32 weights in which matrices are so many times as large and have scales beside them that make up for it:
+/// every `.weight` of two dimensions one, every one of three dimensions one for each matrix.
+fn with_scales(gguf: &Gguf) -> Rewrite {
+    let mut file = Rewrite::of(gguf, &[]);
+    let mut scales = Vec::new();
+    // A convolution and a gate are no products.
+    let scaled = |t: &&mut Tensor| t.shape.len() >= 2 && !t.name.contains("conv1d") && !t.name.contains("inp_shexp");
+    for (at, tensor) in file.tensors.iter_mut().filter(scaled).enumerate() {
+        let n = if tensor.shape.len() == 3 { tensor.shape[0] } else { 1 };
+        let factors: Vec<f32> = (0..n).map(|i| [2.0, 0.25, 16.0][(at + i) % 3]).collect();
+        let mut values = tensor.values();
+        let len = values.len() / n;
+        values.iter_mut().enumerate().for_each(|(i, value)| *value *= factors[i / len]);
+        tensor.bytes = bytemuck::cast_slice(&values).to_vec();
+        let stem = tensor.name.strip_suffix(".weight").unwrap();
+        let inverse: Vec<f32> = factors.iter().map(|factor| 1.0 / factor).collect();
+        scales.push(Tensor::f32(&format!("{stem}.scale"), &[n], &inverse));
+        scales.push(Tensor::f32(&format!("{stem}.input_scale"), &[n], &vec![3.0; n]));
+    }
+    file.tensors.extend(scales);
+    file
+}
+
+#[test]
+fn scales_of_matrices_and_of_experts_are_applied_and_those_of_inputs_are_not() {
+    for name in ["micro-f32", "moe-f32"] {
+        let fixture = Fixture::open(name);
+        let prompt = &fixture.prompt()[..24];
+        let file = with_scales(&fixture.gguf);
+        let scaled = Arc::new(Model::bind(&Gguf::from_bytes(file.bytes()).unwrap()).unwrap());
+        // Factors are powers of two, so that no bit changes.
+        for isa in [Isa::Scalar, Kernels::select(None).unwrap().isa()] {
+            let kernels = Kernels::select(Some(isa)).unwrap();
+            for chunk in [24, 1] {
+                let plain = read(&mut context(&fixture.model(), kernels, 24, chunk), prompt, chunk);
+                let found = read(&mut context(&scaled, kernels, 24, chunk), prompt, chunk);
+                assert!(plain == found, "{name}, {isa}, batches of {chunk}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_scale_of_another_shape_is_refused_by_its_name() {
+    let fixture = Fixture::open("moe-f32");
+    for (stem, wrong) in [("blk.0.ffn_up_exps", 1), ("blk.0.attn_gate", 2)] {
+        let mut file = Rewrite::of(&fixture.gguf, &[]);
+        file.tensors.push(Tensor::f32(&format!("{stem}.scale"), &[wrong], &vec![1.0; wrong]));
+        let gguf = Gguf::from_bytes(file.bytes()).unwrap();
+        let said = Model::bind(&gguf).err().unwrap().to_string();
+        assert!(said.contains(&format!("{stem}.scale")) && said.contains(&format!("[{wrong}]")), "{said}");
+        assert_eq!(Model::check(&gguf).err().unwrap().to_string(), said);
     }
 }

@@ -31,7 +31,11 @@ fn options(mtp: bool) -> Options {
 
 /// The tiny model with one thing changed: tensors for which `change` returns `None` are left out.
 fn changed(change: impl Fn(&str, TensorType) -> Option<TensorType>) -> Vec<u8> {
-    let gguf = Gguf::from_bytes(Synth::text(&options(false)).to_bytes()).unwrap();
+    changed_from(&Gguf::from_bytes(Synth::text(&options(false)).to_bytes()).unwrap(), change)
+}
+
+/// The same of a model.
+fn changed_from(gguf: &Gguf, change: impl Fn(&str, TensorType) -> Option<TensorType>) -> Vec<u8> {
     let mut writer = Writer::new();
     for (key, value) in gguf.keys() {
         writer.key(key, value);
@@ -143,13 +147,13 @@ fn another_architecture_is_named_with_what_is_supported() {
     let scratch = Scratch::new("other");
     let mut writer = Writer::new();
     writer.string("general.architecture", "llama").string("general.name", "Some\x1b[31m Llama");
-    writer.tensor("token_embd.weight", TensorType::IQ1_S, &[4, 256]);
+    writer.tensor("token_embd.weight", TensorType::Q8_K, &[4, 256]);
     let path = scratch.write("llama.gguf", writer.to_bytes(|tensor| vec![0; tensor.bytes()]));
     let report = json(&path);
     assert_eq!((&report["kind"], &report["runs"]), (&"other".into(), &false.into()));
     let text = text(&path);
     assert!(text.contains("\"llama\" is not supported") && text.contains("qwen35"), "{text}");
-    assert!(text.contains("IQ1_S") && text.contains("not supported"), "{text}");
+    assert!(text.contains("Q8_K") && text.contains("not supported"), "{text}");
     assert!(!text.contains('\x1b'), "a name of the file reached the terminal with its escape sequence");
 }
 
@@ -193,9 +197,13 @@ fn what_is_missing_is_named() {
     assert_eq!(report["runs"], false);
     assert!(problems(&report)[0].contains("blk.1.ssm_out.weight"), "{:?}", problems(&report));
 
-    let bytes = changed(|name, ty| Some(if name == "blk.0.ffn_up.weight" { TensorType::TQ2_0 } else { ty }));
+    let bytes = changed(|name, ty| Some(if name == "blk.0.ffn_up.weight" { TensorType::Q8_K } else { ty }));
     let report = json(&scratch.write("type.gguf", bytes));
-    assert!(problems(&report).iter().any(|p| p.contains("without kernels: TQ2_0")), "{:?}", problems(&report));
+    assert!(
+        problems(&report).iter().any(|p| p.contains("without kernels: Q8_K (blk.0.ffn_up.weight)")),
+        "{:?}",
+        problems(&report)
+    );
     assert!(problems(&report).iter().any(|p| p.contains("blk.0.ffn_up.weight")), "{:?}", problems(&report));
 }
 
@@ -262,6 +270,10 @@ fn what_is_unusual_about_a_model_is_told_in_words() {
     let half = with(published, "blk.4.attn_q.weight", TensorType::Q8_0);
     assert_eq!(unusual(&half), ["draft_block_partial", "vocabulary_size"]);
     assert_eq!(unusual(&with(published, "", TensorType::Q4_K)), ["coarse_head", "vocabulary_size"]);
+    let coarse = |name: &str, ty| if name.ends_with(".attn_v.weight") { TensorType::Q4_K } else { ty };
+    let path = scratch.write("model.gguf", changed_from(&gguf, |name, ty| Some(coarse(name, ty))));
+    assert_eq!(unusual(&path), ["coarse_keys_values", "vocabulary_size"]);
+    assert!(text(&path).contains("attn_v are Q4_K"), "{}", text(&path));
     let plain = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}";
     let path = with(plain, "", TensorType::Q8_0);
     assert_eq!(unusual(&path), ["vocabulary_size", "template_differs"]);
@@ -270,4 +282,43 @@ fn what_is_unusual_about_a_model_is_told_in_words() {
     assert_eq!(unusual(&with(&same, "", TensorType::Q8_0)), ["vocabulary_size", "template_other"]);
     let broken = "{{ messages[0].content.parts.first }}{{ raise_exception('no') }}";
     assert_eq!(unusual(&with(broken, "", TensorType::Q8_0)), ["vocabulary_size", "template_broken"]);
+}
+
+#[test]
+fn what_fits_is_told_for_every_context_up_to_that_of_the_training() {
+    let scratch = Scratch::new("fit");
+    let path = scratch.write("model.gguf", Synth::text(&options(true)).to_bytes());
+    let output = inspect(&path, &["--fit", "--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let fit = &report["fit"];
+    assert!(fit["read_rate"].as_f64().unwrap() > 1e7 && fit["threads"].as_u64().unwrap() > 0, "{fit:#}");
+    let contexts = fit["contexts"].as_array().unwrap();
+    let lengths: Vec<u64> = contexts.iter().map(|context| context["n_ctx"].as_u64().unwrap()).collect();
+    assert_eq!(lengths.last(), report["model"]["n_ctx_train"].as_u64().as_ref());
+    assert!(lengths.is_sorted() && lengths[0] == 4096, "{lengths:?}");
+    let small = &contexts[0];
+    assert_eq!((&small["kv"], &small["streamed_bytes"]), (&"f16".into(), &0.into()), "{small}");
+    let [first, full] = [0, 1].map(|i| small["tokens_per_second"][i].as_f64().unwrap());
+    assert!(first >= full && full > 0.0, "{small}");
+    // What does not fit says why.
+    let whole = |context: &Value| context["tokens_per_second"].is_array() && context["total_bytes"].is_u64();
+    assert!(contexts.iter().all(|context| whole(context) || context["obstacle"].is_string()), "{fit:#}");
+    let text = String::from_utf8(inspect(&path, &["--fit"]).stdout).unwrap();
+    assert!(text.contains("GB/s by") && text.contains("tokens a second"), "{text}");
+    assert!(!json(&path).as_object().unwrap().contains_key("fit"));
+}
+
+#[test]
+fn a_type_that_is_unknown_is_named_with_all_its_tensors() {
+    let scratch = Scratch::new("unknown");
+    let mut bytes = Synth::text(&options(false)).to_bytes();
+    // The number of the type stands behind name, dimensions and shape.
+    for name in ["blk.0.ffn_up.weight", "blk.2.ffn_up.weight"] {
+        let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap() + name.len();
+        bytes[at + 4 + 16..][..4].copy_from_slice(&99u32.to_le_bytes());
+    }
+    let output = inspect(&scratch.write("unknown.gguf", bytes), &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("tensor blk.0.ffn_up.weight (and blk.2.ffn_up.weight): type 99 is unknown"), "{said}");
 }

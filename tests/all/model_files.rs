@@ -453,7 +453,7 @@ fn merges_of_unknown_tokens_are_ignored() {
 fn refusal_with(gguf: &Gguf, name: &str, args: &[&str], mmproj: bool) -> String {
     let scratch = Scratch::new(&format!("extra-{}", name.escape_default().to_string().replace('\\', "_")));
     let mut file = Rewrite::of(gguf, &[]);
-    file.tensors.push(Tensor::f32(name, &[1], &[1.0]));
+    file.tensors.push(Tensor::f32(name, &[1], &[2.0]));
     let path = scratch.write("extra.gguf", file.bytes());
     if mmproj {
         return refusal(&models("demo-q8_0.gguf"), &[&["-q", "--mmproj", path.to_str().unwrap()], args].concat());
@@ -465,8 +465,8 @@ fn refusal_with(gguf: &Gguf, name: &str, args: &[&str], mmproj: bool) -> String 
 fn a_tensor_that_would_be_left_out_is_refused_by_its_name() {
     let plain = demo();
     for (name, says) in [
-        ("blk.0.attn_qkv.scale", "take another quantisation"),
-        ("blk.3.attn_q.input_scale", "take another quantisation"),
+        ("blk.3.attn_qkv.scale", "take another quantisation"),
+        ("blk.0.attn_q.input_scale", "take another quantisation"),
         ("output.scale", "take another quantisation"),
         ("rope_freqs.weight", "rotary frequencies"),
         ("rope_factors_long.weight", "rotary frequencies"),

@@ -171,6 +171,20 @@ fn a_model_leaves_only_when_its_answers_are_complete() {
 }
 
 #[test]
+fn a_model_is_found_by_its_name_as_addresses_have_it() {
+    let scratch = Scratch::new("serve-names");
+    for (from, to) in [(demo(), "one.gguf"), (other(), "two+b.gguf")] {
+        fs::copy(from, scratch.0.join(to)).unwrap();
+    }
+    let server = Server::start_with(&["--models".as_ref(), scratch.0.as_os_str()], &["--ctx", "1024"]);
+    for name in ["two+b", "two%2Bb", "%74wo%2bb"] {
+        let props = server.get(&format!("/props?model={name}")).json();
+        assert_eq!(props["model_alias"], "two+b", "{props}");
+        assert_eq!(server.get(&format!("/v1/models/{name}")).json()["id"], "two+b");
+    }
+}
+
+#[test]
 fn a_folder_of_models_is_offered_without_what_is_none() {
     let scratch = Scratch::new("serve-folder");
     for (from, to) in [(demo(), "one.gguf"), (other(), "two.gguf")] {

@@ -1,6 +1,7 @@
-//! Super-blocks of 256 values whose magnitudes are groups of 4 or 8 picked from a grid, with signs beside them.
+//! Super-blocks of 256 values whose magnitudes, or values, are groups of 4 or 8 picked from a grid.
 
 use super::{grids, half_at, u16_at, u32_at};
+use half::f16;
 
 /// The eight sign bits for seven stored ones: the eighth makes their number even.
 fn even_parity(seven: u32) -> u8 {
@@ -75,5 +76,37 @@ pub(super) fn iq3_s(b: &[u8; 110], y: &mut [f32; 256]) {
         let nibble = b[106 + k / 16] >> (4 * (k / 8 % 2)) & 15;
         let signs = b[74 + k / 2] >> (4 * (k % 2));
         signed(d * f32::from(1 + 2 * nibble), &grids::IQ3_S[index], signs, y);
+    }
+}
+
+/// `y[i] = scale·(v[i] ± 1/8)` for the values v of −1, 0 and 1 of a group; minus where `minus` is not 0.
+fn shifted(scale: f32, group: &[u8; 8], minus: u16, y: &mut [f32; 8]) {
+    let delta = if minus == 0 { 0.125 } else { -0.125 };
+    for (y, &v) in y.iter_mut().zip(group) {
+        *y = scale * (f32::from(v) / 8.0 - 1.0 + delta);
+    }
+}
+
+/// d f16, `q[32]`, `qh u16[8]`, one for each 32 values: the upper three bits of four indices, a 3-bit scale, the sign of 1/8.
+pub(super) fn iq1_s(b: &[u8; 50], y: &mut [f32; 256]) {
+    let d = half_at(b, 0);
+    for (t, y) in y.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let high = u16_at(b, 34 + 2 * (t / 4));
+        let index = usize::from(b[2 + t]) | usize::from(high >> (3 * (t % 4)) & 7) << 8;
+        shifted(d * f32::from(1 + 2 * (high >> 12 & 7)), &grids::IQ1[index], high & 0x8000, y);
+    }
+}
+
+/// `q[32]`, `qh[16]` (nibbles: the upper three bits of an index, the sign of 1/8), `scales u16[4]`, each four scales of 3 bits
+/// for 16 values and a quarter of d, lowest first.
+pub(super) fn iq1_m(b: &[u8; 56], y: &mut [f32; 256]) {
+    let scales = [0, 1, 2, 3].map(|i| u16_at(b, 48 + 2 * i));
+    let quarters = scales.iter().enumerate().map(|(i, scales)| (scales >> 12) << (4 * i));
+    let d = f16::from_bits(quarters.sum()).to_f32();
+    for (t, y) in y.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let nibble = u16::from(b[32 + t / 2] >> (4 * (t % 2)) & 15);
+        let index = usize::from(b[t]) | usize::from(nibble & 7) << 8;
+        let scale = scales[t / 8] >> (3 * (t / 2 % 4)) & 7;
+        shifted(d * f32::from(1 + 2 * scale), &grids::IQ1[index], nibble & 8, y);
     }
 }

@@ -62,18 +62,3 @@ pub(super) fn iq4_nl(b: &[u8; 18], y: &mut [f32; 32]) {
         y[j + 16] = d * f32::from(IQ4_LEVELS[usize::from(b[2 + j] >> 4)]);
     }
 }
-
-/// exponent e u8, 16 nibble pairs of E2M1 values: `y = 2^(e − 127)·value`.
-pub(super) fn mxfp4(b: &[u8; 17], y: &mut [f32; 32]) {
-    /// E2M1 values times two.
-    const DOUBLED: [f32; 16] = [0., 1., 2., 3., 4., 6., 8., 12., -0., -1., -2., -3., -4., -6., -8., -12.];
-    // Half the scale, 2^(e − 128), whose two smallest values are subnormal.
-    let d = match b[0] {
-        e @ 0..=1 => f32::from_bits(0x0020_0000 << e),
-        e => f32::from_bits(u32::from(e - 1) << 23),
-    };
-    for j in 0..16 {
-        y[j] = d * DOUBLED[usize::from(b[1 + j] & 15)];
-        y[j + 16] = d * DOUBLED[usize::from(b[1 + j] >> 4)];
-    }
-}

@@ -7,6 +7,8 @@
 //! scale products first, which is within one unit in the last place of the format's own definition.
 
 mod codebook;
+mod few_bits;
+mod fp4;
 pub(crate) mod grids;
 mod kquants;
 mod legacy;
@@ -30,7 +32,7 @@ pub fn decode_row(format: Format, bytes: &[u8], out: &mut [f32]) {
         Format::Q5_1 => each(bytes, out, legacy::q5_1),
         Format::Q8_0 => each(bytes, out, legacy::q8_0),
         Format::IQ4_NL => each(bytes, out, legacy::iq4_nl),
-        Format::MXFP4 => each(bytes, out, legacy::mxfp4),
+        Format::MXFP4 => each(bytes, out, fp4::mxfp4),
         Format::Q2_K => each(bytes, out, kquants::q2_k),
         Format::Q3_K => each(bytes, out, kquants::q3_k),
         Format::Q4_K => each(bytes, out, kquants::q4_k),
@@ -42,6 +44,13 @@ pub fn decode_row(format: Format, bytes: &[u8], out: &mut [f32]) {
         Format::IQ2_S => each(bytes, out, codebook::iq2_s),
         Format::IQ3_XXS => each(bytes, out, codebook::iq3_xxs),
         Format::IQ3_S => each(bytes, out, codebook::iq3_s),
+        Format::IQ1_S => each(bytes, out, codebook::iq1_s),
+        Format::IQ1_M => each(bytes, out, codebook::iq1_m),
+        Format::NVFP4 => each(bytes, out, fp4::nvfp4),
+        Format::TQ1_0 => each(bytes, out, few_bits::tq1_0),
+        Format::TQ2_0 => each(bytes, out, few_bits::tq2_0),
+        Format::Q1_0 => each(bytes, out, few_bits::q1_0),
+        Format::Q2_0 => each(bytes, out, few_bits::q2_0),
     }
 }
 

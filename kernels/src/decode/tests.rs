@@ -10,7 +10,10 @@ fn fixture(format: Format) -> Option<&'static [u8]> {
             }
         };
     }
-    files!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ3_XXS IQ4_NL IQ3_S IQ2_S IQ4_XS MXFP4)
+    files!(
+        Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K IQ2_XXS IQ2_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS IQ1_M
+        TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0
+    )
 }
 
 #[test]

@@ -15,6 +15,20 @@ fn in_register(mut v: __m256i) -> __m256i {
     v
 }
 
+/// An f16 number of the bits of a UE4M3 one, from bit 7 on, is so many times smaller.
+pub(super) const UE4M3_FACTOR: f32 = 256.0;
+
+/// The bytes of `v` as UE4M3 numbers, [`UE4M3_FACTOR`] times smaller, in f16 and in the order of lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn ue4m3_halves(v: [u64; 2]) -> __m256i {
+    let order = _mm_set_epi8(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);
+    let v = _mm_shuffle_epi8(_mm_set_epi64x(v[1] as i64, v[0] as i64), order);
+    let bits = _mm_set1_epi8(0x7f);
+    let v = _mm_andnot_si128(_mm_cmpeq_epi8(v, bits), _mm_and_si128(v, bits));
+    _mm256_slli_epi16::<7>(_mm256_cvtepu8_epi16(v))
+}
+
 /// A logical vector of bytes or integers.
 type Pair = [__m256i; 2];
 
@@ -310,6 +324,19 @@ impl<const VNNI: bool> Blocks for Avx2With<VNNI> {
     }
 
     #[inline(always)]
+    fn nibbles_of_eights(self, p: &[u8; 32]) -> Pair {
+        has!({
+            let (counts, low) = (_mm256_set_epi64x(4, 0, 4, 0), _mm256_set1_epi8(15));
+            let half = |p: &[u8]| {
+                let twice =
+                    _mm256_permute4x64_epi64::<0x50>(_mm256_castsi128_si256(_mm_loadu_si128(p.as_ptr().cast())));
+                _mm256_and_si256(_mm256_srlv_epi64(twice, counts), low)
+            };
+            [half(&p[..16]), half(&p[16..])]
+        })
+    }
+
+    #[inline(always)]
     fn fields_32<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 32]) -> Pair {
         has!({
             let v = _mm256_loadu_si256(p.as_ptr().cast());
@@ -404,6 +431,18 @@ impl<const VNNI: bool> Blocks for Avx2With<VNNI> {
             [
                 _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(v)),
                 _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(v, v))),
+            ]
+        })
+    }
+
+    #[inline(always)]
+    fn sixteen_ue4m3(self, v: [u64; 2]) -> Self::Floats {
+        has!({
+            let halves = ue4m3_halves(v);
+            let factor = _mm256_set1_ps(UE4M3_FACTOR);
+            [
+                _mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), factor),
+                _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256::<1>(halves)), factor),
             ]
         })
     }

@@ -1,6 +1,7 @@
 //! The level AVX-512-VNNI: one register a vector. Codes may be any u8 (`vpdpbusd` does not saturate between products),
 //! so signed ones carry a bias of 128.
 
+use super::avx2::{UE4M3_FACTOR, ue4m3_halves};
 use super::blocks::{Blocks, Codes, generic_groups_at};
 use crate::simd::{Avx512, has};
 use crate::transpose::{transpose_16, transpose_quarters};
@@ -160,6 +161,16 @@ impl Blocks for Avx512 {
             let both = _mm512_mask_broadcast_i32x4(a, 0xff00, _mm_loadu_si128(b.as_ptr().cast()));
             let counts = _mm512_set_epi64(0x4_0000_0004, 0x4_0000_0004, 0, 0, 0x4_0000_0004, 0x4_0000_0004, 0, 0);
             _mm512_and_si512(_mm512_srlv_epi32(both, counts), _mm512_set1_epi8(15))
+        })
+    }
+
+    #[inline(always)]
+    fn nibbles_of_eights(self, p: &[u8; 32]) -> __m512i {
+        has!({
+            let v = _mm512_castsi256_si512(_mm256_loadu_si256(p.as_ptr().cast()));
+            let twice = _mm512_permutexvar_epi64(_mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0), v);
+            let counts = _mm512_set_epi64(4, 0, 4, 0, 4, 0, 4, 0);
+            _mm512_and_si512(_mm512_srlv_epi64(twice, counts), _mm512_set1_epi8(15))
         })
     }
 
@@ -339,6 +350,11 @@ impl Blocks for Avx512 {
             let v = _mm_shuffle_epi8(_mm_set_epi64x(v[1] as i64, v[0] as i64), order);
             [_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(v))]
         })
+    }
+
+    #[inline(always)]
+    fn sixteen_ue4m3(self, v: [u64; 2]) -> [__m512; 1] {
+        has!([_mm512_mul_ps(_mm512_cvtph_ps(ue4m3_halves(v)), _mm512_set1_ps(UE4M3_FACTOR))])
     }
 
     #[inline(always)]

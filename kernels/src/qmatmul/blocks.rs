@@ -170,6 +170,9 @@ pub(super) trait Blocks: VectorMath {
     /// The low nibbles of `a`, its high nibbles, then those of `b`.
     fn nibbles(self, a: &[u8; 16], b: &[u8; 16]) -> Self::Bytes;
 
+    /// The low nibbles of the first eight bytes of `p`, their high nibbles, then those of the next eight ...
+    fn nibbles_of_eights(self, p: &[u8; 32]) -> Self::Bytes;
+
     /// `(p[i] >> LOW) & MASK` in the first 32 bytes, `(p[i] >> HIGH) & MASK` in the others.
     fn fields_32<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 32]) -> Self::Bytes;
 
@@ -337,6 +340,10 @@ pub(super) trait Blocks: VectorMath {
 
     /// The signed bytes of `v`, each for 32 values, lowest byte first.
     fn eight_i8(self, v: u64) -> Self::Floats;
+
+    /// The bytes of `v` as floats of four bits of exponent and three of mantissa, with 0x7f for 0 and the top bit of no
+    /// account, each for 16 values, lowest byte first.
+    fn sixteen_ue4m3(self, v: [u64; 2]) -> Self::Floats;
 
     /// The numbers at `p`, each for 32 values; those of even blocks of 32 stand first.
     fn eight_f32(self, p: &[f32; 8]) -> Self::Floats;

@@ -179,6 +179,7 @@ impl Kernels {
                 }
             }
         }
+        scale(w, y);
     }
 
     /// As [`Kernels::matmul`] for written rows, where rows 2m and 2m + 1 of `x.q` are the two 8-bit terms of row m
@@ -198,6 +199,7 @@ impl Kernels {
             let product = &self.qmatmul.products[w.format() as usize];
             // SAFETY: the table is that of an available level.
             unsafe { written::multiply::<2>(&product.written_int8x2, w, x, y) };
+            scale(w, y);
         }
     }
 
@@ -231,6 +233,16 @@ impl Kernels {
         if m > 0 && n > 0 {
             // SAFETY: the table is that of an available level.
             unsafe { gemm::multiply(functions, w, x, y) };
+            scale(w, y);
+        }
+    }
+}
+
+/// Multiplies the products of a matrix with its scale.
+fn scale(w: Matrix<'_>, y: &mut Tile<'_>) {
+    if w.scale() != 1.0 {
+        for r in 0..y.rows() {
+            y.row_mut(r).iter_mut().for_each(|y| *y *= w.scale());
         }
     }
 }

@@ -321,6 +321,14 @@ impl<const LEVEL: u8> Blocks for NeonWith<LEVEL> {
     }
 
     #[inline(always)]
+    fn nibbles_of_eights(self, p: &[u8; 32]) -> Bytes {
+        four!(R => {
+            let v = vld1_u8(p[8 * R..].as_ptr());
+            vcombine_u8(vand_u8(v, vdup_n_u8(15)), vshr_n_u8::<4>(v))
+        })
+    }
+
+    #[inline(always)]
     fn fields_32<const LOW: u32, const HIGH: u32, const MASK: u8>(self, p: &[u8; 32]) -> Bytes {
         has!({
             let (a, b, mask) = (vld1q_u8(p.as_ptr()), vld1q_u8(p[16..].as_ptr()), vdupq_n_u8(MASK));
@@ -524,6 +532,21 @@ impl<const LEVEL: u8> Blocks for NeonWith<LEVEL> {
                 vcvtq_f32_s32(vmovl_high_s16(b)),
             ]
         })
+    }
+
+    #[inline(always)]
+    fn sixteen_ue4m3(self, v: [u64; 2]) -> Self::Floats {
+        // An f32 number of the same bits, from bit 20 on, is 2¹²⁰ times smaller.
+        const FACTOR: f32 = f32::from_bits((127 + 120) << 23);
+        let v = has!({
+            let order = vcombine_u8(vcreate_u8(0x0d09_0501_0c08_0400), vcreate_u8(0x0f0b_0703_0e0a_0602));
+            let v = vqtbl1q_u8(vcombine_u8(vcreate_u8(v[0]), vcreate_u8(v[1])), order);
+            let bits = vdupq_n_u8(0x7f);
+            let v = vbicq_u8(vandq_u8(v, bits), vceqq_u8(v, bits));
+            let (a, b) = (vmovl_u8(vget_low_u8(v)), vmovl_high_u8(v));
+            [vmovl_u16(vget_low_u16(a)), vmovl_high_u16(a), vmovl_u16(vget_low_u16(b)), vmovl_high_u16(b)]
+        });
+        four!(R => vmulq_n_f32(vreinterpretq_f32_u32(vshlq_n_u32::<20>(v[R])), FACTOR))
     }
 
     #[inline(always)]

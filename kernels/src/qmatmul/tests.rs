@@ -20,11 +20,13 @@ const PATTERNS: [Pattern; 5] =
 /// Where the f16 scale fields of a block are.
 fn scale_fields(format: Format) -> &'static [usize] {
     match format {
-        Format::F32 | Format::F16 | Format::BF16 | Format::MXFP4 => &[],
+        Format::F32 | Format::F16 | Format::BF16 | Format::MXFP4 | Format::NVFP4 | Format::IQ1_M => &[],
         Format::Q4_1 | Format::Q5_1 | Format::Q4_K | Format::Q5_K => &[0, 2],
         Format::Q2_K => &[80, 82],
         Format::Q3_K => &[108],
         Format::Q6_K => &[208],
+        Format::TQ1_0 => &[52],
+        Format::TQ2_0 => &[64],
         _ => &[0],
     }
 }
@@ -45,6 +47,10 @@ fn reach(format: Format) -> f32 {
         Format::Q6_K => 128.0 * (63.0 + 32.0),
         Format::IQ4_XS => 32.0 * (255.0 + 128.0),
         Format::MXFP4 => 24.0 + 12.0,
+        Format::NVFP4 => 0.5 * (24.0 + 12.0),
+        Format::IQ1_S | Format::IQ1_M => 15.0 / 8.0 * (18.0 + 9.0),
+        Format::TQ1_0 | Format::Q1_0 => 2.0 + 1.0,
+        Format::TQ2_0 | Format::Q2_0 => 3.0 + 1.0,
         Format::IQ2_XXS | Format::IQ2_XS | Format::IQ2_S => 31.0 / 8.0 * (128.0 + 64.0),
         Format::IQ3_XXS => 31.0 / 4.0 * (128.0 + 64.0),
         Format::IQ3_S => 31.0 * (128.0 + 64.0),
@@ -80,6 +86,16 @@ fn weights(format: Format, pattern: Pattern, blocks: usize, rng: &mut Rng) -> Ve
                     (Format::Q8_0, Pattern::AllMax) => bytes[start + 2..].fill(127),
                     (Format::Q8_0, Pattern::AllMin) => bytes[start + 2..].fill(0x80),
                     (Format::MXFP4, Pattern::ZeroScale) => bytes[start] = 0,
+                    (Format::NVFP4, Pattern::ZeroScale) => bytes[start..start + 4].copy_from_slice(&[0, 0x7f, 0x80, 0]),
+                    // 0x38 is 1; below 8 there are subnormals.
+                    (Format::NVFP4, _) => bytes[start..start + 4].fill_with(|| (rng.next() % 0x39) as u8),
+                    (Format::IQ1_M, _) => {
+                        let d = half::f16::from_f32(v).to_bits();
+                        for i in 0..4 {
+                            let high = &mut bytes[start + 49 + 2 * i];
+                            *high = *high & 15 | ((d >> (4 * i) & 15) as u8) << 4;
+                        }
+                    }
                     (Format::MXFP4, _) => bytes[start] = 120 + (rng.next() % 8) as u8,
                     _ => {}
                 }
@@ -232,6 +248,8 @@ fn lengths(format: Format) -> &'static [usize] {
     match format.block_len() {
         1 => &[1, 15, 16, 17, 32, 100, 255, 256, 257, 1024 + 48],
         32 => &[32, 64, 224, 256, 288, 512 + 96, 1152],
+        64 => &[64, 192, 256, 320, 512 + 64, 1152],
+        128 => &[128, 256, 384, 512 + 128, 1152],
         _ => &[256, 512, 768, 1280],
     }
 }
@@ -329,6 +347,8 @@ fn whole_and_ragged(format: Format) -> [usize; 2] {
     match format.block_len() {
         1 => [768, 2_049],
         32 => [768, 1_056],
+        64 => [768, 1_088],
+        128 => [768, 1_152],
         _ => [768, 1_280],
     }
 }
@@ -353,6 +373,27 @@ fn a_value_does_not_depend_on_how_many_rows_share_its_product() {
                         let what = format!("{} {format} {method:?}, {m} rows of {k}", kernels.isa());
                         assert_eq!(all, alone[first * n..][..m * n], "{what}");
                     }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_product_is_multiplied_with_the_scale_of_the_matrix_once() {
+    let (n, k) = (37, 768);
+    for kernels in levels().into_iter().chain([scalar()]) {
+        for format in [Format::NVFP4, Format::Q8_0, Format::BF16, Format::F32] {
+            let mut rng = Rng(17);
+            let bytes = weights(format, Pattern::Random, n * k / format.block_len(), &mut rng);
+            let w = Matrix::new(format, n, k, &bytes);
+            for method in Method::all(kernels) {
+                for m in [1, 2, 4, 9] {
+                    let x = activations(Pattern::Random, m, k, &mut rng);
+                    let plain = method.multiply(kernels, w, &x, &[0, n]);
+                    let scaled = method.multiply(kernels, w.scaled(-0.3), &x, &[0, 5, n]);
+                    let want: Vec<f32> = plain.iter().map(|y| y * -0.3).collect();
+                    assert_eq!(scaled, want, "{} {format} {method:?} m {m}", kernels.isa());
                 }
             }
         }

@@ -4,6 +4,7 @@
 //! brackets and tags of its source, which the parser bounds.
 
 use super::int::Int;
+use std::collections::HashSet;
 
 /// A name of the source, as its place in [`Program::names`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -20,6 +21,17 @@ pub struct Program {
     pub blocks: Vec<Block>,
     /// The variables that each scope hides; see [`super::scopes`].
     pub hidden: Vec<Vec<Symbol>>,
+    /// Names that stand for variables, rather than for attributes, somewhere.
+    pub variables: HashSet<Symbol>,
+}
+
+impl Program {
+    /// Whether what the template makes can depend on a variable of this name that it is given.
+    pub fn reads(&self, name: &str) -> bool {
+        let is_of_its_own = |symbol: &Symbol| self.hidden[0].contains(symbol);
+        let mut read = self.variables.iter().filter(|symbol| !is_of_its_own(symbol));
+        read.any(|symbol| &*self.names[symbol.0 as usize] == name)
+    }
 }
 
 /// Statements in a scope of their own.

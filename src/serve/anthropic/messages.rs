@@ -63,12 +63,13 @@ impl OutputFormat {
 impl Messages {
     /// What the client says of thinking. In this API, who says nothing wants none.
     fn thinking(&self) -> Result<ThinkingWish, ApiError> {
-        let off = ThinkingWish { on: Some(false), budget: None };
+        let off = ThinkingWish::of(false);
         let Some(ThinkingField { kind, budget_tokens }) = &self.thinking else { return Ok(off) };
         let effort = self.output_config.as_ref().and_then(|config| config.effort);
-        let budget = budget_tokens.or_else(|| effort.and_then(|effort| effort.wish().budget));
         match &**kind {
-            "enabled" | "adaptive" | "between_tools" => Ok(ThinkingWish { on: Some(true), budget }),
+            "enabled" | "adaptive" | "between_tools" => {
+                Ok(ThinkingWish { on: Some(true), budget: *budget_tokens, effort })
+            }
             "disabled" => Ok(off),
             _ => Err(ApiError::field("thinking.type", "expected enabled, adaptive, between_tools or disabled")),
         }
@@ -156,7 +157,7 @@ mod tests {
             ),
         ] {
             let wish = read::<Messages>(&body).unwrap().thinking().unwrap();
-            assert_eq!(wish, ThinkingWish { on: Some(on), budget }, "{body}");
+            assert_eq!((wish.on, wish.most()), (Some(on), budget), "{body}");
         }
         assert!(read::<Messages>(&json!({"thinking": {"type": "much"}})).unwrap().thinking().is_err());
     }

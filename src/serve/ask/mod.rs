@@ -18,8 +18,8 @@ use super::logprobs::Wanted;
 use super::pictures::Pictures;
 use super::served::Served;
 use super::turns::{Asked, Renderer};
-use crate::chat::Request;
 use crate::chat::thinking::Thought;
+use crate::chat::{Request, effort};
 use crate::tokenizer::Special;
 use answer_form::AnswerForm;
 use conversation::{Conversation, Prefill};
@@ -146,6 +146,12 @@ impl Ask {
             Some(on) => _ = kwargs.insert("enable_thinking".to_owned(), on.into()),
             None => _ = kwargs.remove("enable_thinking"),
         }
+        // A template that has levels is told the one that was asked for, or the nearest; others have the thinking end in time.
+        let level = wish.effort.and_then(|effort| served.template.effort_of(effort.word()));
+        if let Some(level) = level {
+            kwargs.entry(effort::VARIABLE).or_insert_with(|| level.into());
+        }
+        let budget = if level.is_some() { wish.budget } else { wish.most() };
         let tools = self.calls.as_ref().map(|calls| calls.offer.list().to_vec().into());
         let request = Request { messages, tools, documents: None, add_generation_prompt: true, kwargs: Some(kwargs) };
         let tokenizer = &served.tokenizer;
@@ -156,7 +162,7 @@ impl Ask {
         let budget = match wish.on.or(served.thinking) {
             // Where the template opens the thinking all the same.
             Some(false) => Some(0),
-            _ => wish.budget.or(served.think_budget),
+            _ => budget.or(served.think_budget),
         };
         let (thinks, turn) = match prefill {
             Some(Prefill(text)) => {

@@ -22,6 +22,20 @@ pub(in crate::serve) struct ThinkingWish {
     pub on: Option<bool>,
     /// Most tokens of it.
     pub budget: Option<usize>,
+    /// The word that was used.
+    pub effort: Option<Effort>,
+}
+
+impl ThinkingWish {
+    /// Thinking or none, and nothing said of how much.
+    pub fn of(on: bool) -> ThinkingWish {
+        ThinkingWish { on: Some(on), ..ThinkingWish::default() }
+    }
+
+    /// Most tokens of thinking, where a template has no levels for the word.
+    pub fn most(&self) -> Option<usize> {
+        self.budget.or_else(|| self.effort.and_then(Effort::budget))
+    }
 }
 
 impl Effort {
@@ -38,15 +52,18 @@ impl Effort {
         }
     }
 
-    /// Whether to think, and most tokens of it.
+    /// Whether to think, and how hard.
     pub fn wish(self) -> ThinkingWish {
-        let (on, budget) = match self {
-            Effort::None => (false, None),
-            Effort::Minimal => (true, Some(512)),
-            Effort::Low => (true, Some(2048)),
-            Effort::Medium => (true, Some(8192)),
-            Effort::High | Effort::Xhigh | Effort::Max => (true, None),
-        };
-        ThinkingWish { on: Some(on), budget }
+        ThinkingWish { on: Some(self != Effort::None), budget: None, effort: Some(self) }
+    }
+
+    /// Most tokens of thinking.
+    fn budget(self) -> Option<usize> {
+        match self {
+            Effort::Minimal => Some(512),
+            Effort::Low => Some(2048),
+            Effort::Medium => Some(8192),
+            Effort::None | Effort::High | Effort::Xhigh | Effort::Max => None,
+        }
     }
 }

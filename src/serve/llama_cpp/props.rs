@@ -30,6 +30,6 @@ pub(in crate::serve) fn props(Listed { about, served }: &Listed) -> Value {
     // There is no token that begins a text.
     said["bos_token"] = "".into();
     said["eos_token"] = served.tokenizer.eos().and_then(|id| served.tokenizer.token_text(id)).into();
-    said["thinking"] = json!({"default": thinks, "budget": served.think_budget});
+    said["thinking"] = json!({"default": thinks, "budget": served.think_budget, "efforts": served.template.efforts()});
     said
 }

@@ -35,7 +35,7 @@ impl TryFrom<Value> for Think {
 
     fn try_from(value: Value) -> Result<Think, String> {
         if let Value::Bool(on) = value {
-            return Ok(Think(ThinkingWish { on: Some(on), budget: None }));
+            return Ok(Think(ThinkingWish::of(on)));
         }
         let effort: Result<Effort, _> = serde_json::from_value(value);
         let wrong = |_| "expected true, false, low, medium, high or max".to_owned();
@@ -161,7 +161,7 @@ mod tests {
             (json!("max"), Some(true), None),
         ] {
             let wish = common(json!({"think": think})).ok().unwrap().thinking();
-            assert_eq!(wish, ThinkingWish { on, budget }, "{think}");
+            assert_eq!((wish.on, wish.most()), (on, budget), "{think}");
         }
         for think in [json!("much"), json!(1), json!({})] {
             assert_eq!(common(json!({"think": think})).err().unwrap(), "think");

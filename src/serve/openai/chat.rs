@@ -96,10 +96,8 @@ impl Chat {
         let mut wish = self.reasoning_effort.map_or(ThinkingWish::default(), Effort::wish);
         if let Some(ReasoningField { effort, enabled, max_tokens }) = &self.reasoning {
             wish = effort.map_or(wish, Effort::wish);
-            wish = ThinkingWish {
-                on: enabled.or(max_tokens.map(|_| true)).or(wish.on),
-                budget: max_tokens.or(wish.budget),
-            };
+            wish.on = enabled.or(max_tokens.map(|_| true)).or(wish.on);
+            wish.budget = max_tokens.or(wish.budget);
         }
         if let Some(ThinkingField { kind, budget_tokens }) = &self.thinking {
             let on = match kind.as_deref() {
@@ -108,7 +106,7 @@ impl Chat {
                 Some("disabled") => Some(false),
                 Some(_) => return Err(ApiError::field("thinking.type", "expected enabled or disabled")),
             };
-            wish = ThinkingWish { on, budget: budget_tokens.or(wish.budget) };
+            (wish.on, wish.budget) = (on, budget_tokens.or(wish.budget));
         }
         wish.on = self.enable_thinking.or(wish.on);
         match self.chat_template_kwargs.as_ref().and_then(|kwargs| kwargs.get("enable_thinking")) {
@@ -214,8 +212,8 @@ mod tests {
     use serde_json::json;
 
     fn wish(body: Value) -> (Option<bool>, Option<usize>) {
-        let ThinkingWish { on, budget } = read::<Chat>(&body).unwrap().thinking().unwrap();
-        (on, budget)
+        let wish = read::<Chat>(&body).unwrap().thinking().unwrap();
+        (wish.on, wish.most())
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(super) fn spread_nibbles(v: u32) -> u64 {
 
 /// The eight 2-bit fields of `v`, lowest first, one a byte.
 #[inline(always)]
-fn spread_crumbs(v: u16) -> u64 {
+pub(super) fn spread_crumbs(v: u16) -> u64 {
     let v = u64::from(v);
     let v = (v | v << 24) & 0x0000_00ff_0000_00ff;
     let v = (v | v << 12) & 0x000f_000f_000f_000f;
@@ -57,7 +57,7 @@ fn scales_and_mins<S: Blocks, const AT: usize>(s: S, b: &[u8]) -> Scales<S> {
 
 /// Two bits of values 64J .. from the 64 bytes at `AT`, in the order of `Q2_K`.
 #[inline(always)]
-fn two_bits<S: Blocks, const J: usize, const AT: usize>(s: S, b: &[u8]) -> S::Bytes {
+pub(super) fn two_bits<S: Blocks, const J: usize, const AT: usize>(s: S, b: &[u8]) -> S::Bytes {
     let p = bytes_at(b, AT + J / 2 * 32);
     match J {
         0 | 2 => s.fields_32::<0, 2, 3>(p),

@@ -9,7 +9,6 @@ pub(crate) struct Q5_0;
 pub(crate) struct Q5_1;
 pub(crate) struct Q8_0;
 pub(crate) struct IQ4_NL;
-pub(crate) struct MXFP4;
 
 /// Levels of the non-linear 4-bit formats.
 pub(super) const IQ4_LEVELS: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
@@ -27,7 +26,7 @@ fn scales_of_pairs<S: Blocks, const B: usize>(s: S, b: &[[u8; B]; 8]) -> Scales<
 
 /// Nibble pairs at `AT` of blocks 2J and 2J + 1.
 #[inline(always)]
-fn nibbles<S: Blocks, const J: usize, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Bytes {
+pub(super) fn nibbles<S: Blocks, const J: usize, const AT: usize, const B: usize>(s: S, b: &[[u8; B]; 8]) -> S::Bytes {
     s.nibbles(bytes_at(&b[2 * J], AT), bytes_at(&b[2 * J + 1], AT))
 }
 
@@ -189,37 +188,4 @@ pub(super) fn iq4_codes<S: Blocks>(s: S, mut nibbles: [S::Bytes; 4]) -> [S::Byte
         nibbles[m] = s.lookup_signed(&IQ4_LEVELS, nibbles[m]);
     }
     nibbles
-}
-
-/// Half the scale of an `MXFP4` block, `2^(e − 128)`.
-#[inline(always)]
-fn mxfp4_scale(e: u8) -> f32 {
-    let e = u32::from(e);
-    f32::from_bits(if e < 2 { 0x0020_0000 << e } else { (e - 1) << 23 })
-}
-
-impl Quant for MXFP4 {
-    type Super = [[u8; 17]; 8];
-    const RAGGED: bool = true;
-    const SIGNED: bool = false;
-    const MAX_CODE: u8 = 24;
-    const FINE: bool = false;
-    const CENTRE: Option<f32> = Some(12.0);
-
-    #[inline(always)]
-    fn scales<S: Blocks>(s: S, b: &Self::Super) -> Scales<S> {
-        let mut scales = [0.0; 8];
-        for i in 0..4 {
-            scales[i] = mxfp4_scale(b[2 * i][0]);
-            scales[4 + i] = mxfp4_scale(b[2 * i + 1][0]);
-        }
-        Scales::centred(s, s.eight_f32(&scales))
-    }
-
-    #[inline(always)]
-    fn codes<S: Blocks, const J: usize>(s: S, b: &Self::Super) -> S::Bytes {
-        /// Doubled E2M1 values plus 12.
-        const LEVELS: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
-        s.lookup(&LEVELS, nibbles::<S, J, 1, 17>(s, b))
-    }
 }

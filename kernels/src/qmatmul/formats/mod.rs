@@ -6,8 +6,21 @@
 // Types are named as the formats they stand for.
 #![allow(non_camel_case_types)]
 
+/// Eight times the same steps on constant indices; a loop over a closure would not be inlined into vector code.
+macro_rules! eight {
+    ($t:ident => $e:expr) => {
+        [
+            { const $t: usize = 0; $e }, { const $t: usize = 1; $e }, { const $t: usize = 2; $e },
+            { const $t: usize = 3; $e }, { const $t: usize = 4; $e }, { const $t: usize = 5; $e },
+            { const $t: usize = 6; $e }, { const $t: usize = 7; $e },
+        ]
+    };
+}
+
 mod codebook;
+mod few_bits;
 mod float;
+mod fp4;
 mod kquants;
 mod legacy;
 
@@ -15,7 +28,9 @@ use super::blocks::{Blocks, Codes};
 use crate::Format;
 
 use codebook::*;
+use few_bits::*;
 use float::*;
+use fp4::*;
 use kquants::*;
 use legacy::*;
 
@@ -24,7 +39,7 @@ pub(super) trait Quant: Sized + 'static {
     /// The bytes of 256 values.
     type Super: bytemuck::Pod;
 
-    /// Whether a row may end within a [`Quant::Super`]: after any of its eight blocks.
+    /// Whether a row may end within a [`Quant::Super`]: after any of its blocks.
     const RAGGED: bool;
 
     /// Whether codes are i8, passed through [`Blocks::signed`]; otherwise they are in 0..=127.
@@ -170,6 +185,13 @@ pub(super) fn visit<V: Visitor>(format: Format, visitor: V) -> V::Output {
         Format::IQ4_NL => visitor.quantised::<IQ4_NL>(),
         Format::IQ4_XS => visitor.quantised::<IQ4_XS>(),
         Format::MXFP4 => visitor.quantised::<MXFP4>(),
+        Format::NVFP4 => visitor.quantised::<NVFP4>(),
+        Format::IQ1_S => visitor.quantised::<IQ1_S>(),
+        Format::IQ1_M => visitor.quantised::<IQ1_M>(),
+        Format::TQ1_0 => visitor.quantised::<TQ1_0>(),
+        Format::TQ2_0 => visitor.quantised::<TQ2_0>(),
+        Format::Q1_0 => visitor.quantised::<Q1_0>(),
+        Format::Q2_0 => visitor.quantised::<Q2_0>(),
     }
 }
 

@@ -195,6 +195,7 @@ impl<'s> Parser<'s> {
                         self.note(name, Use::Read);
                         let symbol = self.symbol(name);
                         self.scopes.mention(symbol);
+                        self.program.variables.insert(symbol);
                         Expr::Name(symbol)
                     }
                 })
