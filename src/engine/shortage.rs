@@ -2,7 +2,7 @@
 
 use super::byte_size::ByteSize;
 use crate::model::kv_type::KvType;
-use crate::model::stream::Streaming;
+use crate::model::stream::{ExpertsKept, Streaming};
 use crate::platform::machine::Limiter;
 use std::fmt;
 
@@ -62,9 +62,32 @@ pub enum Remedy {
 impl fmt::Display for Streaming {
     /// What to say behind the bytes of weights that are in memory at once; nothing when all are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.bytes {
-            0 => Ok(()),
-            bytes => write!(f, " at once ({} of all are read again for every token)", ByteSize(bytes)),
+        WithRate(self, None).fmt(f)
+    }
+}
+
+/// What is streamed, with the bytes of a second that are read, where they are known.
+pub(super) struct WithRate<'a>(pub &'a Streaming, pub Option<u64>);
+
+impl fmt::Display for WithRate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let WithRate(Streaming { bytes, experts, .. }, rate) = self;
+        match experts {
+            None if *bytes == 0 => Ok(()),
+            None => write!(f, " at once ({} of all are read again for every token)", ByteSize(*bytes)),
+            Some(ExpertsKept { n, of, .. }) => {
+                let percent = 100.0 * *n as f64 / (*of).max(1) as f64;
+                write!(
+                    f,
+                    " at once (of the experts {percent:.0} % are kept; a token reads about {}",
+                    ByteSize(*bytes)
+                )?;
+                if let Some(rate) = rate {
+                    let most = *rate as f64 / (*bytes).max(1) as f64;
+                    write!(f, ", with {} a second at most {most:.1} tokens a second", ByteSize(*rate))?;
+                }
+                write!(f, ")")
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::platform::file_bytes::FileBytes;
 use std::fmt;
+use std::io;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -47,6 +48,23 @@ impl Stored {
     /// Tells the system that single rows are read here and there: an embedding that is not also the head.
     pub fn advise_random(&self) {
         self.file.random(self.range.clone());
+    }
+
+    /// Copies the bytes into `out`, which is as long, past the mapping.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has become shorter.
+    ///
+    /// # Panics
+    /// If `out` has another length.
+    pub fn read(&self, out: &mut [u8]) -> io::Result<()> {
+        assert_eq!(out.len(), self.range.len(), "bytes of a tensor");
+        self.file.read(self.range.start, out)
+    }
+
+    /// Tells the system that [`Stored::read`] is called for parts of the file here and there.
+    pub fn reads_at_random(&self) {
+        self.file.reads_at_random();
     }
 
     /// Takes the pages out of this process's resident memory. They stay readable.

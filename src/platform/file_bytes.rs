@@ -9,6 +9,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::SystemTime;
 
+/// Whether pages of a mapping that are dropped leave memory for certain. Elsewhere what is not to stay in memory is read, and
+/// not mapped.
+pub(crate) const DROPS_PAGES: bool = cfg!(target_os = "linux");
+
 /// The bytes of a file. They do not move for the life of the value.
 pub(crate) enum FileBytes {
     /// A read-only mapping of a file, and the file.
@@ -188,6 +192,39 @@ impl FileBytes {
         let _ = range;
     }
 
+    /// Copies the bytes from `start` on into `out`, past the mapping: what is read so takes no memory but that of `out`.
+    pub(crate) fn read(&self, start: usize, out: &mut [u8]) -> io::Result<()> {
+        match self {
+            #[cfg(unix)]
+            Self::Mapped(_, file) => std::os::unix::fs::FileExt::read_exact_at(file, out, start as u64),
+            #[cfg(windows)]
+            Self::Mapped(_, file) => {
+                let mut done = 0;
+                while done < out.len() {
+                    let at = (start + done) as u64;
+                    match std::os::windows::fs::FileExt::seek_read(file, &mut out[done..], at)? {
+                        0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                        n => done += n,
+                    }
+                }
+                Ok(())
+            }
+            _ => {
+                let bytes = start.checked_add(out.len()).and_then(|end| self.get(start..end));
+                out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the system that [`FileBytes::read`] is called here and there, so that it reads no more than is asked for.
+    pub(crate) fn reads_at_random(&self) {
+        #[cfg(target_os = "linux")]
+        if let Self::Mapped(_, file) = self {
+            let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
+        }
+    }
+
     /// Takes a range that was evicted out of the system's page cache too. Advice only, and for nothing where the system
     /// knows no such advice.
     pub(crate) fn uncache(&self, range: Range<usize>) {
@@ -198,6 +235,34 @@ impl FileBytes {
         }
         #[cfg(not(target_os = "linux"))]
         let _ = range;
+    }
+}
+
+/// Memory in whole pages, which the system takes back when it is dropped. It begins with zeros, and takes room from the first
+/// write on.
+pub(crate) struct PageBuffer(memmap2::MmapMut);
+
+impl PageBuffer {
+    /// A buffer of so many bytes, one at least.
+    ///
+    /// # Errors
+    /// If the system has no room for it.
+    pub(crate) fn new(len: usize) -> io::Result<PageBuffer> {
+        memmap2::MmapMut::map_anon(len.max(1)).map(PageBuffer)
+    }
+}
+
+impl std::ops::Deref for PageBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for PageBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }
 
@@ -266,6 +331,20 @@ mod tests {
         }
         std::fs::remove_file(path).unwrap();
         assert!(*bytes == content[..]);
+    }
+
+    #[test]
+    fn what_is_read_is_what_is_mapped_and_no_more_than_there_is() {
+        let content: Vec<u8> = (0..70_000u32).map(|i| (i % 247) as u8).collect();
+        let path = file("read", &content);
+        for bytes in [FileBytes::map(&path).unwrap().unwrap(), FileBytes::Owned(content.clone())] {
+            bytes.reads_at_random();
+            let mut out = PageBuffer::new(5_000).unwrap();
+            bytes.read(60_123, &mut out).unwrap();
+            assert!(out[..] == content[60_123..65_123]);
+            assert!(bytes.read(65_001, &mut out).is_err() && bytes.read(usize::MAX, &mut out).is_err());
+        }
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]
