@@ -568,7 +568,7 @@ impl InMemory {
         }
         if load.way == StreamWay::Read && n > 0 {
             // However its bytes are shared among gate, up and down.
-            let slot = usize::try_from(largest).map_or(usize::MAX, |bytes| slot_bytes([bytes, 0, 0]));
+            let slot = usize::try_from(largest).map_or(usize::MAX, |bytes| slot_bytes([bytes, 8192, 8192]));
             let layers = std::iter::repeat_n((slot, 0, 1), n);
             return InMemory { streaming, absent: streaming.bytes, slots: slots_bytes(layers) };
         }
@@ -703,7 +703,7 @@ impl fmt::Display for Plan {
             "{} = weights {}{}{} + KV cache {} ({n_ctx} tokens, {}) + state {} + buffers {} (batches of {n_batch}) + program {}",
             ByteSize(self.total()),
             ByteSize(self.weights),
-            if self.mapped { " mapped" } else { "" },
+            if self.mapped && self.slots == 0 { " mapped" } else { "" },
             WithRate(&self.streaming, self.read_rate),
             ByteSize(kv_bytes as u64),
             kv.name(),

@@ -1,6 +1,6 @@
 //! The bytes of one tensor, owned: they keep their file open and say how they come into memory and leave it.
 
-use crate::platform::file_bytes::FileBytes;
+use crate::platform::file_bytes::{DIRECT_PAGE, DirectFile, FileBytes};
 use std::fmt;
 use std::io;
 use std::ops::{Deref, Range};
@@ -50,19 +50,43 @@ impl Stored {
         self.file.random(self.range.clone());
     }
 
-    /// Copies the bytes into `out`, which is as long, past the mapping.
+    /// Reads the bytes past the mapping into `pages`, where they begin as far behind a page as in the file, see
+    /// [`Stored::place`]; with `direct`, past the page cache too.
     ///
     /// # Errors
     /// If the file cannot be read, or has become shorter.
     ///
     /// # Panics
-    /// If `out` has another length.
-    pub fn read(&self, out: &mut [u8]) -> io::Result<()> {
-        assert_eq!(out.len(), self.range.len(), "bytes of a tensor");
-        self.file.read(self.range.start, out)
+    /// If `pages` has no room for the place.
+    pub(crate) fn read(&self, pages: &mut [u8], direct: Option<&DirectFile>) -> io::Result<()> {
+        let place = self.place();
+        if let Some(direct) = direct {
+            let pages = &mut pages[..place.end.next_multiple_of(DIRECT_PAGE)];
+            // Where it fails the usual way may do, and knows the error if not.
+            if direct.read(self.range.start - place.start, pages).is_ok_and(|n| n >= place.end) {
+                return Ok(());
+            }
+        }
+        self.file.read(self.range.start, &mut pages[place])
     }
 
-    /// Tells the system that [`Stored::read`] is called for parts of the file here and there.
+    /// Where the bytes are in the pages of the file that they touch.
+    pub(crate) fn place(&self) -> Range<usize> {
+        let start = self.range.start % DIRECT_PAGE;
+        start..start + self.range.len()
+    }
+
+    /// The file, to be read past the page cache, where that can be done.
+    pub(crate) fn open_direct(&self) -> Option<DirectFile> {
+        self.file.open_direct()
+    }
+
+    /// Whether both lie in the same file.
+    pub(crate) fn shares_file(&self, other: &Stored) -> bool {
+        Arc::ptr_eq(&self.file, &other.file)
+    }
+
+    /// Tells the system that `Stored::read` is called for parts of the file here and there.
     pub fn reads_at_random(&self) {
         self.file.reads_at_random();
     }

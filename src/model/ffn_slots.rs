@@ -10,6 +10,9 @@
 //! places for ever. A prompt of many rows uses nearly all experts: they pass through the slots that come and go, while the kept
 //! ones stay.
 //!
+//! Where the page cache is what is short, what is read does not go through it: copying from there takes four times the time of
+//! the processor, and its pages would have to make room again.
+//!
 //! Dense layers that are streamed by reading are the same with one feed-forward in a layer and none kept: two slots, of which one
 //! computes while the next layer is read into the other.
 //!
@@ -17,7 +20,7 @@
 
 use super::weights::{Ffn, FfnMatrices};
 use crate::gguf::Stored;
-use crate::platform::file_bytes::PageBuffer;
+use crate::platform::file_bytes::{DIRECT_PAGE, DirectFile, PageBuffer};
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -47,17 +50,18 @@ const READERS: usize = 8;
 /// Their stacks, in bytes: they call no more than a read.
 const READER_STACK: usize = 128 << 10;
 
-/// Matrices begin in a slot at multiples of this, slots have a multiple of a page.
-const ALIGNMENT: usize = 64;
-const PAGE: usize = 4096;
-
 /// Sizes of slots that are told apart at most; of more sizes all slots are as large as the largest.
 const MOST_SIZES: usize = 4;
 
-/// Bytes of the slot of a feed-forward whose matrices have so many bytes; those beyond the address space count as all of it.
+/// Bytes of the slot of a feed-forward whose matrices have so many bytes, wherever in their pages they begin; those beyond the
+/// address space count as all of it.
 pub fn slot_bytes(matrices: [usize; 3]) -> usize {
-    let bytes = matrices.iter().fold(0usize, |sum, bytes| sum.saturating_add(bytes.saturating_add(ALIGNMENT - 1)));
-    bytes.checked_next_multiple_of(PAGE).unwrap_or(usize::MAX)
+    matrices.into_iter().map(pages_bytes).fold(0, usize::saturating_add)
+}
+
+/// Bytes of the pages that a matrix of so many bytes touches at most.
+fn pages_bytes(matrix: usize) -> usize {
+    matrix.saturating_add(DIRECT_PAGE - 1).checked_next_multiple_of(DIRECT_PAGE).unwrap_or(usize::MAX)
 }
 
 /// Bytes of slots for layers whose feed-forwards need slots of so many bytes, each with so many kept and so many in all, and of
@@ -114,15 +118,15 @@ pub struct SlotCounts {
     pub read_bytes: u64,
 }
 
-/// Memory for one feed-forward: gate, up and down, one behind the other.
+/// Memory for one feed-forward: the pages of gate, of up and of down, one behind the other.
 struct Slot(PageBuffer);
 
-/// Where the matrices of a feed-forward are in its slot.
-fn places(ffn: &Ffn) -> [Range<usize>; 3] {
-    let mut end = 0usize;
+/// Where the pages of the matrices of a feed-forward are in its slot.
+fn pages(ffn: &Ffn) -> [Range<usize>; 3] {
+    let mut end = 0;
     ffn.weights().map(|weight| {
-        let start = end.next_multiple_of(ALIGNMENT);
-        end = start + weight.stored().len();
+        let start = end;
+        end += pages_bytes(weight.stored().len());
         start..end
     })
 }
@@ -137,16 +141,19 @@ struct Key {
 /// What a thread is to read.
 struct Job {
     key: Key,
+    /// The weights, and where their pages are in the slot.
     weights: [(Stored, Range<usize>); 3],
     slot: Slot,
+    /// How they are read past the page cache, where they are to be.
+    direct: [Option<Arc<DirectFile>>; 3],
     uncached: bool,
 }
 
 impl Job {
     fn read(&mut self) -> io::Result<()> {
-        for (weight, place) in &self.weights {
-            weight.read(&mut self.slot.0[place.clone()])?;
-            if self.uncached {
+        for ((weight, pages), direct) in self.weights.iter().zip(&self.direct) {
+            weight.read(&mut self.slot.0[pages.clone()], direct.as_deref())?;
+            if self.uncached && direct.is_none() {
                 weight.uncache();
             }
         }
@@ -253,7 +260,10 @@ struct State {
 pub struct FfnSlots {
     ffns: Vec<Arc<[Ffn]>>,
     sizes: Vec<usize>,
+    /// Whether what is read is not to stay in the page cache, and the files that are then read past it, each with a weight that
+    /// lies there.
     uncached: bool,
+    direct: Vec<(Stored, Arc<DirectFile>)>,
     state: Mutex<State>,
 }
 
@@ -298,8 +308,18 @@ impl FfnSlots {
             failure: None,
             counts: SlotCounts::default(),
         };
-        let ffns = layers.into_iter().map(|(ffns, _)| ffns).collect();
-        Ok(FfnSlots { ffns, sizes, uncached, state: Mutex::new(state) })
+        let ffns: Vec<Arc<[Ffn]>> = layers.into_iter().map(|(ffns, _)| ffns).collect();
+        let mut direct: Vec<(Stored, Arc<DirectFile>)> = Vec::new();
+        // The matrices of a layer may lie in several files, each of them whole in one.
+        let firsts = ffns.iter().filter_map(|ffns| ffns.first()).filter(|_| uncached);
+        for weight in firsts.flat_map(|first| first.weights()).map(|weight| weight.stored()) {
+            if !direct.iter().any(|(other, _)| other.shares_file(weight))
+                && let Some(file) = weight.open_direct()
+            {
+                direct.push((weight.clone(), Arc::new(file)));
+            }
+        }
+        Ok(FfnSlots { ffns, sizes, uncached, direct, state: Mutex::new(state) })
     }
 
     /// The feed-forwards of a layer.
@@ -370,13 +390,16 @@ impl FfnSlots {
         let size = state.layers[key.il].size;
         let Some(slot) = state.spare[size].pop().or_else(|| state.take_ahead(size)) else { return false };
         let ffn = &self.ffns[key.il][key.ffn as usize];
-        let mut places = places(ffn).into_iter();
-        let weights = ffn
-            .weights()
-            .map(|weight| (weight.stored().clone(), places.next().expect("a feed-forward has three matrices")));
+        let stored = ffn.weights().map(|weight| weight.stored());
+        let direct = stored.map(|weight| {
+            let file = self.direct.iter().find(|(other, _)| other.shares_file(weight));
+            file.map(|(_, file)| file.clone())
+        });
+        let [gate, up, down] = pages(ffn);
+        let weights = [(stored[0].clone(), gate), (stored[1].clone(), up), (stored[2].clone(), down)];
         state.counts.read_bytes += ffn.bytes() as u64;
         let jobs = state.readers.jobs.as_ref().expect("there are readers until the end");
-        jobs.send(Job { key, weights, slot, uncached: self.uncached }).expect("readers live as long as these");
+        jobs.send(Job { key, weights, slot, direct, uncached: self.uncached }).expect("readers live as long as these");
         state.under_way.push(key);
         true
     }
@@ -519,11 +542,11 @@ impl Visit<'_> {
     pub fn matrices(&self, ffn: u32) -> FfnMatrices<'_> {
         let w = &self.slots.ffns[self.il][ffn as usize];
         let bytes = self.bytes(ffn).expect("it was fetched");
-        let [gate, up, down] = places(w).map(|place| &bytes[place]);
+        let [gate, up, down] = pages(w).map(|pages| &bytes[pages]);
         FfnMatrices {
-            ffn_gate: w.ffn_gate.matrix_of(gate),
-            ffn_up: w.ffn_up.matrix_of(up),
-            ffn_down: w.ffn_down.matrix_of(down),
+            ffn_gate: w.ffn_gate.matrix_of(&gate[w.ffn_gate.stored().place()]),
+            ffn_up: w.ffn_up.matrix_of(&up[w.ffn_up.stored().place()]),
+            ffn_down: w.ffn_down.matrix_of(&down[w.ffn_down.stored().place()]),
         }
     }
 

@@ -192,29 +192,35 @@ impl FileBytes {
         let _ = range;
     }
 
-    /// Copies the bytes from `start` on into `out`, past the mapping: what is read so takes no memory but that of `out`.
+    /// Copies the bytes from `start` on into `out`, past the mapping: what is read so takes no memory but that of `out`, and of
+    /// the page cache.
     pub(crate) fn read(&self, start: usize, out: &mut [u8]) -> io::Result<()> {
         match self {
-            #[cfg(unix)]
-            Self::Mapped(_, file) => std::os::unix::fs::FileExt::read_exact_at(file, out, start as u64),
-            #[cfg(windows)]
-            Self::Mapped(_, file) => {
-                let mut done = 0;
-                while done < out.len() {
-                    let at = (start + done) as u64;
-                    match std::os::windows::fs::FileExt::seek_read(file, &mut out[done..], at)? {
-                        0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                        n => done += n,
-                    }
-                }
-                Ok(())
-            }
+            #[cfg(any(unix, windows))]
+            Self::Mapped(_, file) => match read_from(file, start, out)? {
+                n if n < out.len() => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Ok(()),
+            },
             _ => {
                 let bytes = start.checked_add(out.len()).and_then(|end| self.get(start..end));
                 out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
                 Ok(())
             }
         }
+    }
+
+    /// The file of a mapping once more, to be read past the page cache; `None` where the system or the file system has no such
+    /// way, and of bytes in memory.
+    pub(crate) fn open_direct(&self) -> Option<DirectFile> {
+        #[cfg(target_os = "linux")]
+        if let Self::Mapped(_, file) = self {
+            use std::os::fd::AsRawFd;
+            use std::os::unix::fs::OpenOptionsExt;
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            let flags = rustix::fs::OFlags::DIRECT.bits() as i32;
+            return File::options().read(true).custom_flags(flags).open(path).ok().map(DirectFile);
+        }
+        None
     }
 
     /// Tells the system that [`FileBytes::read`] is called here and there, so that it reads no more than is asked for.
@@ -236,6 +242,50 @@ impl FileBytes {
         #[cfg(not(target_os = "linux"))]
         let _ = range;
     }
+}
+
+/// Bytes that direct reads begin and end at multiples of, in the file and in memory.
+pub(crate) const DIRECT_PAGE: usize = 4096;
+
+/// A file that is read past the page cache.
+pub(crate) struct DirectFile(File);
+
+impl DirectFile {
+    /// Reads whole pages from `start` on, up to the end of `out` or of the file; returns how many bytes that were.
+    pub(crate) fn read(&self, start: usize, out: &mut [u8]) -> io::Result<usize> {
+        debug_assert!(start.is_multiple_of(DIRECT_PAGE) && out.len().is_multiple_of(DIRECT_PAGE));
+        #[cfg(any(unix, windows))]
+        return read_from(&self.0, start, out);
+        #[cfg(not(any(unix, windows)))]
+        {
+            let _ = (&self.0, start, out);
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+}
+
+/// Reads from `start` on until `out` is full or the file ends; returns how many bytes that were.
+#[cfg(any(unix, windows))]
+fn read_from(file: &File, start: usize, out: &mut [u8]) -> io::Result<usize> {
+    #[cfg(unix)]
+    use std::os::unix::fs::FileExt;
+    #[cfg(windows)]
+    use std::os::windows::fs::FileExt;
+    let mut done = 0;
+    while done < out.len() {
+        let at = start.checked_add(done).ok_or(io::ErrorKind::UnexpectedEof)? as u64;
+        #[cfg(unix)]
+        let read = file.read_at(&mut out[done..], at);
+        #[cfg(windows)]
+        let read = file.seek_read(&mut out[done..], at);
+        match read {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
 }
 
 /// Memory in whole pages, which the system takes back when it is dropped. It begins with zeros, and takes room from the first
@@ -343,6 +393,12 @@ mod tests {
             bytes.read(60_123, &mut out).unwrap();
             assert!(out[..] == content[60_123..65_123]);
             assert!(bytes.read(65_001, &mut out).is_err() && bytes.read(usize::MAX, &mut out).is_err());
+            // Past the page cache, where that can be done: the last pages, of which the file has a part.
+            if let Some(direct) = bytes.open_direct() {
+                let mut out = PageBuffer::new(3 * DIRECT_PAGE).unwrap();
+                let n = direct.read(16 * DIRECT_PAGE, &mut out).unwrap();
+                assert!(out[..n] == content[16 * DIRECT_PAGE..]);
+            }
         }
         std::fs::remove_file(path).unwrap();
     }
