@@ -116,6 +116,11 @@ bench-serve: build ## how a server does under load: make bench-serve [MODEL=file
 bench-drafts: build ## what drafting does for each task of the demo model: make bench-drafts [ARGS="--rounds 5"]
 	python3 scripts/bench_drafts.py target/release/qwen-edge models/demo-q8_0.gguf models/demo/heldout.jsonl $(ARGS)
 
+EXPERTS := models/synth-qwen35-35b-a3b-skew-1-q4_k_m
+experts-table: build ## tokens a second of a sparse model against the memory given, in control groups: make experts-table [MODEL=file.gguf] [ARGS="--memory 4,8"]
+	@test "$(origin MODEL)" != file -o -e $(EXPERTS).gguf || target/release/qwen-edge synth --size 35b-a3b --expert-skew 1 -o $(EXPERTS).gguf
+	python3 scripts/bench_experts.py target/release/qwen-edge $(if $(filter file,$(origin MODEL)),$(EXPERTS).gguf,"$(MODEL)") $(ARGS)
+
 SIZE ?= 0.8b
 QUANT ?= q4_k_m
 OUT ?= models/synth-qwen35-$(SIZE)-$(QUANT)$(if $(MTP),-mtp).gguf
@@ -160,4 +165,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table experts-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo

@@ -3,7 +3,7 @@
 use super::draft::Draft;
 use super::expert_uses::ExpertUses;
 use super::load::{draft_load, experts, feed_forwards, kept, mapped_load, names, own_embedding};
-use super::plan::{DraftLoad, Load, Looking, Plan, Wish};
+use super::plan::{DraftLoad, Expectation, Load, Looking, Plan, Wish};
 use super::ready::Ready;
 use super::run_error::RunError;
 use super::runner::Runner;
@@ -30,6 +30,12 @@ use kernels::{Isa, Kernels};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Bytes that are read to find out how fast memory is.
+const MEASURED: usize = 128 << 20;
+
+/// Bytes of a second that a thread reads from memory where nothing is there to measure it with.
+const ASSUMED: u64 = 8_000_000_000;
 
 /// A model's file with its vocabulary and template.
 pub struct ModelFile {
@@ -300,7 +306,13 @@ impl ModelFile {
         let uses = options.expert_uses.as_ref().map(ExpertUses::uses);
         model.stream_feed_forwards(&self.gguf, &plan.streaming, uses)?;
         if let Some(slots) = &model.slots {
-            plan.read_rate = slots.fill(&mut progress);
+            let read_rate = slots.fill(&mut progress);
+            // Two threads read about twice as fast as one; more find the memory at its limit.
+            let memory_rate = slots.memory_rate(MEASURED).unwrap_or(ASSUMED).saturating_mul(threads.min(2) as u64);
+            plan.expectation = plan.streaming.experts.and(read_rate).map(|read_rate| {
+                let in_memory = (model.bytes_per_token() as u64, memory_rate);
+                Expectation::new((plan.streaming.bytes, read_rate), in_memory)
+            });
         }
         model.config.rope.yarn.clone_from(&self.config.rope.yarn);
         model.config.forms = self.config.forms;

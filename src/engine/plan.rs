@@ -4,7 +4,7 @@
 //! allocates and the weights it maps, so a plan under a ceiling is a promise: [`Plan::total`] is not exceeded.
 
 use super::byte_size::ByteSize;
-use super::shortage::{Layout, MemoryLimit, NotEnoughMemory, Remedy, WithRate};
+use super::shortage::{Expected, Layout, MemoryLimit, NotEnoughMemory, Remedy};
 use crate::engine::draft;
 use crate::engine::runner::{RunnerBytes, Settings};
 use crate::model::Config;
@@ -239,6 +239,24 @@ impl<'a> Load<'a> {
     }
 }
 
+/// What is expected of a sparse model of which not all fits, by what was measured when it was loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Expectation {
+    /// Bytes of a second that are read of experts here and there.
+    pub read_rate: u64,
+    /// Tokens a second: a token's experts are read from the file, then all that it reads from memory.
+    pub tokens_per_second: f64,
+}
+
+impl Expectation {
+    /// Where a token reads so many bytes of experts from the file, and so many in all from memory, at rates in bytes a second.
+    pub fn new((read, read_rate): (u64, u64), (in_memory, memory_rate): (u64, u64)) -> Expectation {
+        let seconds = |bytes: u64, rate: u64| bytes as f64 / rate.max(1) as f64;
+        let tokens_per_second = 1.0 / (seconds(read, read_rate) + seconds(in_memory, memory_rate)).max(1e-9);
+        Expectation { read_rate, tokens_per_second }
+    }
+}
+
 /// The choice.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -252,8 +270,8 @@ pub struct Plan {
     pub streaming: Streaming,
     /// Bytes of the weights' memory that are read into slots, and not mapped.
     slots: u64,
-    /// Bytes of a second that experts are read from the disk with, where some are and it was measured.
-    pub read_rate: Option<u64>,
+    /// How fast experts are read that are not kept, and tokens written with them, where it was measured.
+    pub expectation: Option<Expectation>,
     /// Whether the weights stay in the mapped file.
     pub mapped: bool,
     /// Bytes of the context, by purpose.
@@ -450,7 +468,7 @@ impl Plan {
             weights,
             streaming,
             slots,
-            read_rate: None,
+            expectation: None,
             mapped: load.mapped,
             context,
             checkpoints: checkpoint.saturating_mul(settings.n_checkpoint as u64 * settings.n_sequence as u64),
@@ -704,7 +722,7 @@ impl fmt::Display for Plan {
             ByteSize(self.total()),
             ByteSize(self.weights),
             if self.mapped && self.slots == 0 { " mapped" } else { "" },
-            WithRate(&self.streaming, self.read_rate),
+            Expected(&self.streaming, self.expectation),
             ByteSize(kv_bytes as u64),
             kv.name(),
             ByteSize(state as u64 + self.checkpoints),
@@ -723,7 +741,7 @@ impl fmt::Display for Plan {
 mod tests {
     use super::*;
     use crate::model::LayerKind;
-    use crate::model::config::{RopeConfig, ValueHeads};
+    use crate::model::config::{ExpertConfig, RopeConfig, ValueHeads};
     use kernels::activations::Forms;
 
     /// The published 0.8B model.
@@ -1011,6 +1029,56 @@ mod tests {
         let plan = Plan::choose_within(&load, &Wish::default(), &room(None, Some(450_000_000))).unwrap();
         assert!(plan.weights_fit && plan.streaming.uncached && plan.settings.n_ctx == STREAMING_CONTEXT, "{plan}");
         assert!(plan.to_string().contains("read again for every token"), "{plan}");
+    }
+
+    #[test]
+    fn as_many_experts_are_kept_as_there_is_room_for_and_the_plan_says_what_a_token_reads() {
+        let experts = Some(ExpertConfig { n_expert: 64, n_used: 4, n_ff: 512, scale: 1.0 });
+        let config = Config { experts, n_ff: 512, ..config() };
+        // 1,536 of 600 kB: most of the weights.
+        let layers = vec![ExpertLayer { n: 64, matrices: [200_000; 3] }; 24];
+        let load = Load { weights: 1_000_000_000, experts: &layers, ..load(&config) };
+        let wish = Wish { n_ctx: Some(4_096), ..Wish::default() };
+        let (mut most, mut reads) = (0, u64::MAX);
+        for ceiling in (350_000_000..1_300_000_000u64).step_by(10_000_000) {
+            let Ok(plan) = Plan::choose_within(&load, &wish, &room(Some(ceiling), None)) else {
+                assert_eq!(most, 0, "{ceiling}");
+                continue;
+            };
+            assert!(plan.total() <= ceiling, "{plan}");
+            let Some(kept) = plan.streaming.experts else {
+                assert!(most > 1_400 && plan.streaming == Streaming::default(), "{plan}");
+                return;
+            };
+            assert!(
+                kept.n + 60 >= most && kept.of == 1_536 && plan.streaming.bytes <= reads.saturating_add(4_000_000),
+                "{plan}"
+            );
+            // Equally used, an expert that is not kept is read as often as it is used.
+            let expected = 24.0 * 4.0 * 600_000.0 * (1.0 - kept.n as f64 / 1536.0);
+            assert!((plan.streaming.bytes as f64 - expected).abs() < 1e6, "{plan}");
+            // Where it is known that few of them are used, a token reads less.
+            let few: Vec<Vec<f32>> = vec![(0..64).map(|i| 0.5f32.powi(i)).collect(); 24];
+            let knowing = Load { expert_uses: Some(&few), ..load };
+            let knowing = Plan::choose_within(&knowing, &wish, &room(Some(ceiling), None)).unwrap();
+            assert!(knowing.streaming.bytes <= plan.streaming.bytes, "{knowing}");
+            assert!(kept.n < 240 || knowing.streaming.bytes < plan.streaming.bytes / 50, "{knowing}");
+            (most, reads) = (kept.n, plan.streaming.bytes);
+        }
+        panic!("all fits in the end");
+    }
+
+    #[test]
+    fn layers_that_are_read_take_memory_for_two() {
+        let config = config();
+        let feed_forwards = [11_000_000; 24];
+        let wish = Wish { n_ctx: Some(4_096), ..Wish::default() };
+        let load = Load { feed_forwards: &feed_forwards, way: StreamWay::Read, ..load(&config) };
+        let plan = Plan::choose_within(&load, &wish, &room(Some(450_000_000), None)).unwrap();
+        let n = plan.streaming.layers as u64;
+        let two = 2 * 11_000_000 + 500_000_000 - n * 11_000_000;
+        assert!(n > 2 && plan.total() <= 450_000_000, "{plan}");
+        assert!(plan.weights >= two && plan.weights < two + 2_000_000, "{plan}");
     }
 
     #[test]

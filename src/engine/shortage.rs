@@ -1,6 +1,7 @@
 //! Not enough memory: what was needed, what stands in the way, and what would fit.
 
 use super::byte_size::ByteSize;
+use super::plan::Expectation;
 use crate::model::kv_type::KvType;
 use crate::model::stream::{ExpertsKept, Streaming};
 use crate::platform::machine::Limiter;
@@ -62,16 +63,16 @@ pub enum Remedy {
 impl fmt::Display for Streaming {
     /// What to say behind the bytes of weights that are in memory at once; nothing when all are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        WithRate(self, None).fmt(f)
+        Expected(self, None).fmt(f)
     }
 }
 
-/// What is streamed, with the bytes of a second that are read, where they are known.
-pub(super) struct WithRate<'a>(pub &'a Streaming, pub Option<u64>);
+/// What is streamed, with what is expected of it, where that was measured.
+pub(super) struct Expected<'a>(pub &'a Streaming, pub Option<Expectation>);
 
-impl fmt::Display for WithRate<'_> {
+impl fmt::Display for Expected<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let WithRate(Streaming { bytes, experts, .. }, rate) = self;
+        let Expected(Streaming { bytes, experts, .. }, expectation) = self;
         match experts {
             None if *bytes == 0 => Ok(()),
             None => write!(f, " at once ({} of all are read again for every token)", ByteSize(*bytes)),
@@ -82,9 +83,9 @@ impl fmt::Display for WithRate<'_> {
                     " at once (of the experts {percent:.0} % are kept; a token reads about {}",
                     ByteSize(*bytes)
                 )?;
-                if let Some(rate) = rate {
-                    let most = *rate as f64 / (*bytes).max(1) as f64;
-                    write!(f, ", with {} a second at most {most:.1} tokens a second", ByteSize(*rate))?;
+                if let Some(Expectation { read_rate, tokens_per_second }) = expectation {
+                    let rate = ByteSize(*read_rate);
+                    write!(f, " from the disk, at {rate} a second: {tokens_per_second:.1} tokens a second expected")?;
                 }
                 write!(f, ")")
             }

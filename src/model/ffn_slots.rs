@@ -385,6 +385,26 @@ impl FfnSlots {
         (done > 0).then(|| (done as f64 / start.elapsed().as_secs_f64().max(1e-6)) as u64)
     }
 
+    /// Bytes of a second that one thread reads of what is kept in memory, of so many bytes at most; None where nothing is.
+    pub fn memory_rate(&self, most: usize) -> Option<u64> {
+        let state = self.lock();
+        let kept = state.layers.iter().flat_map(|layer| layer.kept.iter().flatten());
+        let (start, mut done, mut sums) = (Instant::now(), 0, [0u64; 8]);
+        for slot in kept {
+            for words in slot.0.chunks_exact(64) {
+                for (sum, word) in sums.iter_mut().zip(words.as_chunks().0) {
+                    *sum = sum.wrapping_add(u64::from_le_bytes(*word));
+                }
+            }
+            done += slot.0.len();
+            if done >= most {
+                break;
+            }
+        }
+        std::hint::black_box(sums);
+        (done > 0).then(|| (done as f64 / start.elapsed().as_secs_f64().max(1e-6)) as u64)
+    }
+
     /// Asks for a feed-forward; false where no slot is free.
     fn request(&self, state: &mut State, key: Key) -> bool {
         let size = state.layers[key.il].size;
@@ -600,5 +620,66 @@ impl Drop for Visit<'_> {
         for (_, slot) in std::mem::take(&mut self.here) {
             self.state.spare[size].push(slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(n: usize, kept: &[usize]) -> Layer {
+        let slot = |i| kept.contains(&i).then(|| Slot(PageBuffer::new(1).unwrap()));
+        Layer {
+            size: 0,
+            kept: (0..n).map(slot).collect(),
+            n_kept: kept.len(),
+            most_kept: kept.len(),
+            uses: vec![0.0; n],
+            unit: 1.0,
+        }
+    }
+
+    fn by_one_row(layer: &mut Layer, ffns: &[u32]) {
+        layer.count(&ffns.iter().map(|&ffn| Use { ffn, rows: 1 }).collect::<Vec<_>>(), 1);
+    }
+
+    #[test]
+    fn equals_do_not_take_each_others_place_and_the_more_used_takes_that_of_the_least() {
+        let mut layer = layer(4, &[0, 1]);
+        let nothing_to_come = [false; 4];
+        by_one_row(&mut layer, &[0, 1]);
+        by_one_row(&mut layer, &[0, 2]);
+        assert_eq!(layer.least_used(2, &nothing_to_come), None, "as often as 1");
+        by_one_row(&mut layer, &[0, 2]);
+        by_one_row(&mut layer, &[0, 2]);
+        assert_eq!(layer.least_used(2, &nothing_to_come), Some(1));
+        assert_eq!(layer.least_used(2, &[false, true, false, false]), None, "1 is still to come, and 0 is used more");
+    }
+
+    #[test]
+    fn what_was_used_long_ago_counts_less() {
+        let mut layer = layer(2, &[0]);
+        layer.count(&[Use { ffn: 0, rows: 100 }], 100);
+        // However long a program runs, the numbers stay finite.
+        (0..100).for_each(|_| layer.count(&[], HALF_LIFE as u32));
+        for _ in 0..3 {
+            by_one_row(&mut layer, &[1]);
+        }
+        assert_eq!(layer.least_used(1, &[false; 2]), Some(0));
+        assert!(layer.uses.iter().all(|uses| uses.is_finite()) && layer.unit < 1e13);
+    }
+
+    #[test]
+    fn slots_are_of_few_sizes_and_large_enough() {
+        let layers = [(3 * 4096, 5, 8), (4 * 4096, 6, 8), (0, 0, 0)];
+        let passing = 16 * (3 + 4) * 4096;
+        let threads = (READERS * READER_STACK) as u64;
+        assert_eq!(slots_bytes(layers.into_iter()), (5 * 3 + 6 * 4) * 4096 + passing + threads);
+        // A file of many sizes has slots of one.
+        let many = (1..=9).map(|i| (i * 4096, 1, 8));
+        assert_eq!(slots_bytes(many), (9 * 9 + 16 * 9) * 4096 + threads);
+        // Two bytes may lie in two pages.
+        assert_eq!(slot_bytes([1, 2, 4098]), (1 + 2 + 3) * 4096);
+        assert_eq!(slot_bytes([usize::MAX; 3]), usize::MAX);
     }
 }
