@@ -588,11 +588,9 @@ impl InMemory {
             // However its bytes are shared among gate, up and down.
             let slot = usize::try_from(largest).map_or(usize::MAX, |bytes| slot_bytes([bytes, 8192, 8192]));
             let layers = std::iter::repeat_n((slot, 0, 1), n);
-            return InMemory { streaming, absent: streaming.bytes, slots: slots_bytes(layers) };
+            return InMemory { streaming, absent: apart(streaming.bytes, n), slots: slots_bytes(layers) };
         }
-        // Pages at the ends of a layer's weights come and go with their neighbours'.
-        let absent = (streaming.bytes - largest).saturating_sub(2 * FAULT_AROUND * n as u64);
-        InMemory { streaming, absent, slots: 0 }
+        InMemory { streaming, absent: apart(streaming.bytes - largest, n), slots: 0 }
     }
 
     fn of_experts(load: &Load<'_>, n: usize) -> InMemory {
@@ -615,8 +613,15 @@ impl InMemory {
             ..Streaming::default()
         };
         let all = |layer: &ExpertLayer| layer.bytes().saturating_mul(layer.n as u64);
-        InMemory { streaming, absent: load.experts.iter().map(all).fold(0, u64::saturating_add), slots }
+        let absent = load.experts.iter().map(all).fold(0, u64::saturating_add);
+        // The three tensors of a layer lie apart in some files.
+        InMemory { streaming, absent: apart(absent, 3 * n_layer), slots }
     }
+}
+
+/// Bytes of weights in `n` places that stay out of memory: the pages at their ends come and go with their neighbours'.
+fn apart(bytes: u64, n: usize) -> u64 {
+    bytes.saturating_sub((2 * FAULT_AROUND).saturating_mul(n as u64))
 }
 
 /// The share of uses that the `kept` most used of `n` experts serve: as often as they were used before, or all alike where
@@ -1078,7 +1083,7 @@ mod tests {
         let n = plan.streaming.layers as u64;
         let two = 2 * 11_000_000 + 500_000_000 - n * 11_000_000;
         assert!(n > 2 && plan.total() <= 450_000_000, "{plan}");
-        assert!(plan.weights >= two && plan.weights < two + 2_000_000, "{plan}");
+        assert!(plan.weights >= two && plan.weights < two + 5_000_000, "{plan}");
     }
 
     #[test]

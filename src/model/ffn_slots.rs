@@ -17,6 +17,10 @@
 //! computes while the next layer is read into the other.
 //!
 //! Nothing here changes a bit of what is computed.
+//!
+//! Tried and left out: asking ahead for the experts of the next layer by its router, applied to the rows of this one. On a random model of
+//! skew 1 with 45 % of its experts kept, which served 95 % of their uses, 40 tokens read 1.3 GB more beside the 1.1 GB that were
+//! missing: more than half of what was asked for was not used, and where the disk is what limits, that costs more than it hides.
 
 use super::weights::{Ffn, FfnMatrices};
 use crate::gguf::Stored;
@@ -67,10 +71,10 @@ fn pages_bytes(matrix: usize) -> usize {
 /// Bytes of slots for layers whose feed-forwards need slots of so many bytes, each with so many kept and so many in all, and of
 /// the threads that read.
 pub fn slots_bytes(layers: impl Iterator<Item = (usize, usize, usize)> + Clone) -> u64 {
-    let sizes = sizes(layers.clone().map(|(bytes, ..)| bytes));
+    let n_ffn = layers.clone().map(|(.., n)| n).max().unwrap_or(0);
+    let sizes = sizes(layers.clone().map(|(bytes, ..)| bytes), n_ffn);
     let size_of = |bytes: usize| sizes[size_index(&sizes, bytes)];
-    let kept = layers.clone().map(|(bytes, kept, _)| (size_of(bytes) as u64).saturating_mul(kept as u64));
-    let n_ffn = layers.map(|(.., n)| n).max().unwrap_or(0);
+    let kept = layers.map(|(bytes, kept, _)| (size_of(bytes) as u64).saturating_mul(kept as u64));
     let passing = sizes.iter().map(|&bytes| (bytes as u64).saturating_mul(n_passing(n_ffn) as u64));
     kept.chain(passing).fold((READERS * READER_STACK) as u64, u64::saturating_add)
 }
@@ -80,12 +84,14 @@ fn n_passing(n_ffn: usize) -> usize {
     if n_ffn <= 1 { DENSE_SLOTS } else { PASSING.min(2 * n_ffn) }
 }
 
-/// The sizes of slots, ascending.
-fn sizes(of_layers: impl Iterator<Item = usize>) -> Vec<usize> {
+/// The sizes of slots, ascending, where layers have up to `n_ffn` feed-forwards that need slots of so many bytes.
+fn sizes(of_layers: impl Iterator<Item = usize>, n_ffn: usize) -> Vec<usize> {
     let mut sizes: Vec<usize> = of_layers.filter(|&bytes| bytes > 0).collect();
     sizes.sort_unstable();
     sizes.dedup();
-    if sizes.len() > MOST_SIZES { sizes.split_off(sizes.len() - 1) } else { sizes }
+    // Where none is kept, all layers share two slots.
+    let most = if n_ffn <= 1 { 1 } else { MOST_SIZES };
+    if sizes.len() > most { sizes.split_off(sizes.len() - 1) } else { sizes }
 }
 
 /// The smallest size that is enough.
@@ -280,8 +286,8 @@ impl FfnSlots {
     ) -> Result<FfnSlots, SlotsError> {
         let bytes_of =
             |ffns: &[Ffn]| ffns.first().map_or(0, |ffn| slot_bytes(ffn.weights().map(|weight| weight.stored().len())));
-        let sizes = sizes(layers.iter().map(|(ffns, _)| bytes_of(ffns)));
-        let n_passing = n_passing(layers.iter().map(|(ffns, _)| ffns.len()).max().unwrap_or(0));
+        let n_ffn = layers.iter().map(|(ffns, _)| ffns.len()).max().unwrap_or(0);
+        let (sizes, n_passing) = (sizes(layers.iter().map(|(ffns, _)| bytes_of(ffns)), n_ffn), n_passing(n_ffn));
         let spare = sizes.iter().map(|&bytes| (0..n_passing).map(|_| PageBuffer::new(bytes).map(Slot)).collect());
         let spare = spare.collect::<io::Result<Vec<Vec<Slot>>>>()?;
         if let Some(first) = layers.iter().find_map(|(ffns, most)| ffns.first().filter(|_| *most > 0 || ffns.len() > 1))

@@ -296,6 +296,13 @@ impl Model {
         streaming: &Streaming,
         uses: Option<&[Vec<f32>]>,
     ) -> Result<(), SlotsError> {
+        let weights = |il: usize| stream::feed_forward(il).filter_map(|name| gguf.stored(&name)).collect::<Vec<_>>();
+        if streaming.experts.is_some() || streaming.way == StreamWay::Read {
+            let n = if streaming.experts.is_some() { self.layers.len() } else { streaming.layers };
+            // Large pages would bring them into memory beside what is mapped of their neighbours.
+            let streamed = stream::spread(self.layers.len(), n).flat_map(weights);
+            streamed.for_each(|weight| weight.advise_transient());
+        }
         if let Some(experts) = &streaming.experts {
             let of_layer = |layer: &Layer| match &layer.ffn {
                 FeedForward::Experts(experts) => experts.experts.clone(),
@@ -326,7 +333,6 @@ impl Model {
             }
             self.slots = Some(slots);
         } else {
-            let weights = |il: usize| stream::feed_forward(il).filter_map(|name| gguf.stored(&name)).collect();
             self.stream = Stream::new(self.layers.len(), weights, streaming);
         }
         Ok(())

@@ -174,7 +174,11 @@ fn layers_are_streamed_by_reading_as_well_as_by_mapping() {
     if emulated() || !cfg!(target_os = "linux") {
         return println!("skipped: no memory of its own to measure");
     }
-    let model = Model::wide("read");
+    // Layers of two sizes, as published files have them.
+    let options = Options { quant: Quant::Q4_K_M, mtp: false, ..Model::options() };
+    let dims = Dims { n_ff: 12_288, n_layer: 16, ..options.dims };
+    let model = Model::path("read.gguf");
+    std::fs::write(&model.0, Synth::text(&Options { dims, ..options }).to_bytes()).unwrap();
     let ask = |args: &str| json(&run(&model.0, &format!("--touch --ctx 512 --kv q8_0 --batch 32 {args}"), None));
     let whole = ask("");
     let number = |result: &Value, key: &str| result["memory"][key].as_u64().unwrap();
