@@ -141,6 +141,11 @@ bench-drafts: build ## what drafting does for each task of the demo model: make 
 boards: need-cargo ## cycles of the Arm loops by llvm-mca, and the tokens a second that follow for Raspberry Pi 4 and 5
 	python3 scripts/boards.py
 
+EXPERTS := models/synth-qwen35-35b-a3b-skew-1-q4_k_m
+experts-table: build ## tokens a second of a sparse model against the memory given, in control groups: make experts-table [MODEL=file.gguf] [ARGS="--memory 4,8"]
+	@test "$(origin MODEL)" != file -o -e $(EXPERTS).gguf || target/release/qwen-edge synth --size 35b-a3b --expert-skew 1 -o $(EXPERTS).gguf
+	python3 scripts/bench_experts.py target/release/qwen-edge $(if $(filter file,$(origin MODEL)),$(EXPERTS).gguf,"$(MODEL)") $(ARGS)
+
 SIZE ?= 0.8b
 QUANT ?= q4_k_m
 OUT ?= models/synth-qwen35-$(SIZE)-$(QUANT)$(if $(MTP),-mtp).gguf
@@ -209,4 +214,4 @@ help: ## this list
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { echo "cargo is missing; get Rust with: curl --proto '=https' -sSf https://sh.rustup.rs | sh" >&2; exit 1; }
 
-.PHONY: test-windows test-windows-short test-android static-windows static-macos packages packages-of-dist test-packages check-docs plots build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table boards synth budgets static static-arm dist deb answers package reproducible clean help need-cargo
+.PHONY: test-windows test-windows-short test-android static-windows static-macos packages packages-of-dist test-packages check-docs plots build run serve install test clients test-clients page-tools test-page page-pictures soak check lint test-long verify test-arm test-arm-short test-names test-amx eval-demo bench bench-peer bench-vision bench-batch bench-serve bench-drafts bench-cache reuse-table boards experts-table synth budgets static static-arm dist deb answers package reproducible clean help need-cargo

@@ -196,7 +196,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             tokens as f64 / seconds.max(1e-9),
         ),
     );
-    let memory = fitting::report(&ready.plan);
+    let memory = fitting::report(&ready.plan, ready.runner.model());
     let bytes = |key: &str| ByteSize(memory[key].as_u64().unwrap_or(0));
     note(&args, &format!("memory: {} at the most, of {} planned", bytes("peak_bytes"), bytes("planned_bytes")));
     if n_done < entries.len() {

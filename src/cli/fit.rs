@@ -7,7 +7,7 @@ use qwen_edge::engine::load::{draft_load, feed_forwards, mapped_load};
 use qwen_edge::engine::plan::{Load, Plan, Wish};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
-use qwen_edge::platform::machine::{Machine, commit_memory};
+use qwen_edge::platform::machine::{Facts, commit_memory, performance_cores};
 use serde::Serialize;
 use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
@@ -58,8 +58,8 @@ struct Context {
 impl Fit {
     /// Measures the memory, and plans each context. Small weights are read, no others.
     pub fn of(gguf: &Gguf, model: &Model) -> Fit {
-        let machine = Machine::default();
-        let threads = machine.performance_cores();
+        let facts = Facts::now();
+        let threads = performance_cores();
         let read_rate = read_rate(threads);
         let feed_forwards = feed_forwards(gguf, &model.config);
         let load = Load {
@@ -72,7 +72,7 @@ impl Fit {
         lengths.push(n_train);
         let contexts = lengths.into_iter().map(|n_ctx| {
             let wish = Wish { n_ctx: Some(n_ctx), ..Wish::default() };
-            match Plan::choose(&load, &wish, &machine) {
+            match Plan::choose(&load, &wish, &facts) {
                 Ok(plan) => Context::of(&plan, model, read_rate),
                 Err(error) => Context {
                     n_ctx,
@@ -85,7 +85,7 @@ impl Fit {
             }
         });
         let contexts = contexts.collect();
-        Fit { threads, read_rate, free_bytes: machine.free_memory().map(|(free, _)| free), contexts }
+        Fit { threads, read_rate, free_bytes: facts.free.map(|(free, _)| free), contexts }
     }
 }
 

@@ -4,7 +4,10 @@ use clap::Args;
 use qwen_edge::engine::byte_size::ByteSize;
 use qwen_edge::engine::model_file::Residence;
 use qwen_edge::engine::plan::{Plan, Wish};
+use qwen_edge::model::Model;
+use qwen_edge::model::ffn_slots::SlotCounts;
 use qwen_edge::model::kv_type::KvType;
+use qwen_edge::model::stream::StreamWay;
 use qwen_edge::platform::machine;
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
@@ -31,6 +34,11 @@ pub struct Fitting {
     /// Tokens of the prompt read at once [default: 512, or fewer when memory is short]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8192))]
     pub batch: Option<u32>,
+
+    /// How weights that do not fit are read again: map, as pages of the mapped file, or read, into memory for two layers. The
+    /// experts of a sparse model are always read [default: map where the system is sure to drop pages, as on Linux]
+    #[arg(long, value_name = "WAY")]
+    pub stream: Option<StreamWay>,
 
     /// Read the weights into memory at start instead of mapping the file
     #[arg(long)]
@@ -77,7 +85,15 @@ impl Fitting {
     /// What the plan is asked for, for a prompt of `n_prompt` tokens, 0 when that is not known.
     pub fn wish(&self, n_prompt: usize) -> Wish {
         let n_batch = self.batch.map(|n| n as usize);
-        Wish { ceiling: self.mem, n_ctx: self.ctx, kv: self.kv, n_batch, n_prompt, ..Wish::default() }
+        Wish {
+            ceiling: self.mem,
+            n_ctx: self.ctx,
+            kv: self.kv,
+            n_batch,
+            n_prompt,
+            stream: self.stream,
+            ..Wish::default()
+        }
     }
 
     /// Where the weights are to be.
@@ -120,9 +136,9 @@ impl Progress {
 }
 
 /// The plan and what came of it so far, for `--json`.
-pub fn report(plan: &Plan) -> Value {
+pub fn report(plan: &Plan, model: &Model) -> Value {
     let usage = machine::usage();
-    json!({
+    let mut report = json!({
         "ctx": plan.settings.n_ctx,
         "kv": plan.settings.kv.name(),
         "batch": plan.settings.n_batch,
@@ -131,5 +147,21 @@ pub fn report(plan: &Plan) -> Value {
         "vision_bytes": plan.vision.total(),
         "planned_bytes": plan.total(),
         "peak_bytes": usage.peak,
-    })
+    });
+    if let (Some(kept), Some(slots)) = (plan.streaming.experts, &model.slots) {
+        let SlotCounts { uses, kept: served, read_bytes } = slots.counts();
+        report["experts"] = json!({
+            "kept": kept.n,
+            "of": kept.of,
+            "kept_share": kept.n as f64 / kept.of.max(1) as f64,
+            "slot_bytes": kept.bytes,
+            "expected_read_bytes_per_token": plan.streaming.bytes,
+            "read_bytes_per_second": plan.expectation.map(|expected| expected.read_rate),
+            "expected_tok_s": plan.expectation.map(|expected| expected.tokens_per_second),
+            "read_bytes": read_bytes,
+            "uses": uses,
+            "hit_rate": (uses > 0).then(|| served as f64 / uses as f64),
+        });
+    }
+    report
 }

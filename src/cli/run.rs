@@ -19,6 +19,7 @@ use qwen_edge::chat::effort;
 use qwen_edge::constrain::{Grammar, SharedVocabulary, Vocabulary};
 use qwen_edge::engine::baked::Baked;
 use qwen_edge::engine::byte_size::ByteSize;
+use qwen_edge::engine::expert_uses::ExpertUses;
 use qwen_edge::engine::generate::{self, Outcome, Stop};
 use qwen_edge::engine::message::{Message, Part};
 use qwen_edge::engine::model_file::{ModelFile, OpenError, StartError, StartOptions, vision_ids};
@@ -313,6 +314,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         threads: Some(args.runtime.n_threads()),
         commit_memory: args.fitting.touch,
         draft: args.drafting.draft,
+        expert_uses: folder
+            .as_ref()
+            .filter(|_| file.config().experts.is_some())
+            .and_then(|folder| ExpertUses::open(folder, file.fingerprint(), file.config())),
         draft_file: args.drafting.file()?,
         tower,
         answers: Some(answers),
@@ -652,7 +657,7 @@ impl Talk {
             "decode_tok_s": outcome.decode_tok_s(),
             "drafts": drafting::report(&outcome.drafts),
             "schema": self.session.grammar.as_ref().map(|_| schema::report(&outcome.keeping)),
-            "memory": fitting::report(self.session.plan()),
+            "memory": fitting::report(self.session.plan(), self.session.context().model()),
             "vision": self.session.viewer().map(|_| &self.reports),
             "decode_gb_s": outcome.decode_tok_s() * bytes_per_token as f64 / 1e9,
         })

@@ -16,6 +16,7 @@ use clap::Args as ClapArgs;
 use qwen_edge::constrain::{Grammar, Vocabulary};
 use qwen_edge::engine;
 use qwen_edge::engine::byte_size::ByteSize;
+use qwen_edge::engine::expert_uses::ExpertUses;
 use qwen_edge::engine::model_file::{ModelFile, StartError, StartOptions, Tower, vision_ids};
 use qwen_edge::engine::plan::Wish;
 use qwen_edge::engine::prompt_cache::{CacheFolder, PromptCache};
@@ -413,6 +414,12 @@ impl Args {
                 isa: self.runtime.isa,
                 threads: Some(self.runtime.n_threads()),
                 draft: self.drafting.draft,
+                expert_uses: self
+                    .cache
+                    .as_deref()
+                    .filter(|_| opened.config().experts.is_some())
+                    .and_then(|path| CacheFolder::open(path).ok())
+                    .and_then(|folder| ExpertUses::open(&folder, opened.fingerprint(), opened.config())),
                 draft_file: self.drafting.file()?,
                 ..StartOptions::default()
             };

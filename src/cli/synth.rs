@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use qwen_edge::gguf::Gguf;
 use qwen_edge::platform::atomic_file::AtomicFile;
 use qwen_edge::platform::page_cache;
-use qwen_edge::synth::{Dims, Options, Quant, Size, Synth};
+use qwen_edge::synth::{Dims, ExpertDims, Options, Quant, Size, Synth};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
   qwen-edge synth --size 0.8b --quant q4_k_m
   qwen-edge synth --size 9b --quant q8_0 --mtp -o /data/synth-9b.gguf
   qwen-edge synth --size 35b-a3b --layers 8
+  qwen-edge synth --size 35b-a3b --expert-skew 1
   qwen-edge synth --size 4b --quant f16 --mmproj")]
 pub struct SynthArgs {
     /// Size of the model
@@ -26,6 +27,10 @@ pub struct SynthArgs {
     /// Experts of a layer, in place of those of the size
     #[arg(long, value_name = "N", conflicts_with = "mmproj", value_parser = clap::value_parser!(u16).range(1..))]
     experts: Option<u16>,
+    /// Have routers prefer some experts, in each layer others, as trained ones do: the share of rows that the expert of rank
+    /// R is used by is proportional to 1 / R^S, and at most 0.45; with 0 all are used alike
+    #[arg(long, value_name = "S", conflicts_with = "mmproj", value_parser = parse_skew)]
+    expert_skew: Option<f32>,
     /// Type mix
     #[arg(long, value_enum, default_value = "q4_k_m")]
     quant: Quant,
@@ -52,6 +57,13 @@ pub struct SynthArgs {
     force: bool,
 }
 
+fn parse_skew(text: &str) -> Result<f32, String> {
+    text.parse()
+        .ok()
+        .filter(|skew| (0.0..=4.0).contains(skew))
+        .ok_or_else(|| "expected a number from 0 to 4".to_owned())
+}
+
 impl SynthArgs {
     fn default_output(&self) -> PathBuf {
         let kind = if self.mmproj { "-mmproj" } else { "" };
@@ -59,7 +71,8 @@ impl SynthArgs {
         let label = Dims::of(self.size).label.to_lowercase();
         let cut = |n: Option<u16>, what: &str| n.map_or_else(String::new, |n| format!("-{n}-{what}"));
         let cut = cut(self.layers, "layers") + &cut(self.experts, "experts");
-        format!("synth-qwen35-{label}{cut}-{}{mtp}{kind}.gguf", self.quant.name()).into()
+        let skew = self.expert_skew.map_or_else(String::new, |skew| format!("-skew-{skew}"));
+        format!("synth-qwen35-{label}{cut}{skew}-{}{mtp}{kind}.gguf", self.quant.name()).into()
     }
 
     /// The dimensions of the size, cut as is asked for.
@@ -79,6 +92,19 @@ impl SynthArgs {
             };
             experts.n_expert = n.into();
             experts.n_used = experts.n_used.min(n.into());
+        }
+        if let Some(skew) = self.expert_skew {
+            let Some(experts) = &mut dims.experts else {
+                bail!("--expert-skew {skew}: a model of this size has no experts; --size 35b-a3b has");
+            };
+            let least = ExpertDims::LEAST_TO_SKEW * experts.n_used;
+            ensure!(
+                skew == 0.0 || experts.n_expert >= least,
+                "--expert-skew {skew}: {} experts of which {} are used; expected {least} or more",
+                experts.n_expert,
+                experts.n_used
+            );
+            experts.skew = skew;
         }
         Ok(dims)
     }

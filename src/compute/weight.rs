@@ -42,6 +42,14 @@ impl Weight {
         Matrix::new(self.format, self.rows, self.cols, &self.stored).scaled(self.scale)
     }
 
+    /// The matrix whose bytes were copied from the file.
+    ///
+    /// # Panics
+    /// If they are not as many.
+    pub fn matrix_of<'b>(&self, bytes: &'b [u8]) -> Matrix<'b> {
+        Matrix::new(self.format, self.rows, self.cols, bytes)
+    }
+
     /// The weights of the rows in `range` alone.
     ///
     /// # Panics

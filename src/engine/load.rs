@@ -1,11 +1,12 @@
 //! Which tensors of a model's file come into memory: what every token reads, what is streamed, what stays on the disk.
 
 use super::draft::Draft;
-use super::plan::{DraftLoad, Load, Plan};
+use super::plan::{DraftLoad, ExpertLayer, Load, Plan};
 use crate::gguf::{Gguf, Tensor};
 use crate::model::Config;
+use crate::model::config::ExpertConfig;
 use crate::model::names::Role;
-use crate::model::stream::{self, Streaming};
+use crate::model::stream::{self, StreamWay, Streaming};
 
 /// What running a mapped model takes that streams nothing.
 pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<'a> {
@@ -17,10 +18,27 @@ pub fn mapped_load<'a>(gguf: &Gguf, config: &'a Config, threads: usize) -> Load<
     }
 }
 
-/// Bytes of the feed-forward of each layer of the trunk.
+/// Bytes of the feed-forward of each layer of the trunk of a dense model.
 pub fn feed_forwards(gguf: &Gguf, config: &Config) -> Vec<u64> {
+    if config.experts.is_some() {
+        return Vec::new();
+    }
     let bytes = |name: String| gguf.tensor(&name).map_or(0, |tensor| tensor.bytes.len() as u64);
     (0..config.n_layer()).map(|il| stream::feed_forward(il).map(bytes).sum()).collect()
+}
+
+/// The experts of each layer of the trunk of a sparse model.
+pub fn experts(gguf: &Gguf, config: &Config) -> Vec<ExpertLayer> {
+    let Some(ExpertConfig { n_expert: n, .. }) = config.experts else { return Vec::new() };
+    let bytes = |il: usize, name: &str| {
+        gguf.tensor(&format!("blk.{il}.{name}.weight")).map_or(0, |tensor| tensor.bytes.len() / n)
+    };
+    let layer = |il| {
+        let half = bytes(il, "ffn_gate_up_exps") / 2;
+        let [gate, up, down] = ["ffn_gate_exps", "ffn_up_exps", "ffn_down_exps"].map(|name| bytes(il, name));
+        ExpertLayer { n, matrices: [gate + half, up + half, down] }
+    };
+    (0..config.n_layer()).map(layer).collect()
 }
 
 /// The embedding, when it is not also the head.
@@ -53,8 +71,12 @@ pub fn draft_load(gguf: &Gguf, config: &Config, draft: Draft) -> DraftLoad {
 
 /// Names of the tensors that stay in memory, or in the system's page cache.
 pub fn kept(gguf: &Gguf, config: &Config, plan: &Plan) -> Vec<String> {
-    let Streaming { layers, uncached, .. } = plan.streaming;
-    let dropped = if uncached { layers } else { 0 };
+    let Streaming { layers, uncached, way, experts, .. } = plan.streaming;
+    let dropped = match experts {
+        Some(_) => config.n_layer(),
+        None if uncached || way == StreamWay::Read => layers,
+        None => 0,
+    };
     let dropped: Vec<String> = stream::spread(config.n_layer(), dropped).flat_map(stream::feed_forward).collect();
     let drafts = matches!(plan.drafting, DraftLoad::Block(_));
     let block = of_block(gguf, config).filter(|_| drafts);

@@ -6,6 +6,7 @@ pub mod byte_size;
 pub mod context;
 pub mod draft;
 mod draw;
+pub mod expert_uses;
 pub mod forks;
 pub mod generate;
 mod greedy_dual;

@@ -1,8 +1,9 @@
 //! A model's file, opened: what can be known of it before any weight is read, and the start of a session with it.
 
 use super::draft::Draft;
-use super::load::{draft_load, feed_forwards, kept, mapped_load, names, own_embedding};
-use super::plan::{DraftLoad, Load, Looking, Plan, Wish};
+use super::expert_uses::ExpertUses;
+use super::load::{draft_load, experts, feed_forwards, kept, mapped_load, names, own_embedding};
+use super::plan::{DraftLoad, Expectation, Load, Looking, Plan, Wish};
 use super::ready::Ready;
 use super::run_error::RunError;
 use super::runner::Runner;
@@ -14,7 +15,9 @@ use crate::compute::Compute;
 use crate::gguf::{self, Fingerprint, Gguf, Note};
 use crate::model::config::YarnConfig;
 use crate::model::draft_file::DraftFile;
+use crate::model::ffn_slots::SlotsError;
 use crate::model::kv_type::HeadSize;
+use crate::model::stream::Streaming;
 use crate::model::{self, Config, Model};
 use crate::platform::machine::{self, Facts};
 use crate::sampler::Settings;
@@ -27,6 +30,12 @@ use kernels::{Isa, Kernels};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
+
+/// Bytes that are read to find out how fast memory is.
+const MEASURED: usize = 128 << 20;
+
+/// Bytes of a second that a thread reads from memory where nothing is there to measure it with.
+const ASSUMED: u64 = 8_000_000_000;
 
 /// A model's file with its vocabulary and template.
 pub struct ModelFile {
@@ -77,6 +86,9 @@ pub enum StartError {
     /// The context cannot be laid out so.
     #[error(transparent)]
     Context(#[from] RunError),
+    /// Weights that do not fit cannot be read when they are used.
+    #[error(transparent)]
+    Slots(#[from] SlotsError),
     /// Keys and values cannot be stored so.
     #[error(transparent)]
     HeadSize(#[from] HeadSize),
@@ -176,6 +188,8 @@ pub struct StartOptions {
     pub commit_memory: bool,
     /// How tokens are drafted, as far as there is memory for it.
     pub draft: Draft,
+    /// What is known of how often experts are used, and where it is remembered; of use where not all fit.
+    pub expert_uses: Option<ExpertUses>,
     /// A file with the block for drafting, which takes the place of the model's own.
     pub draft_file: Option<Gguf>,
     /// What looks at pictures.
@@ -294,10 +308,20 @@ impl ModelFile {
             self.config.n_mtp = 1;
             self.config.forms = file.forms(self.config.forms);
         }
-        let plan = self.plan(&options, draft_file.as_ref(), threads)?;
+        let mut plan = self.plan(&options, draft_file.as_ref(), threads)?;
         self.load(&mut options, &plan, &mut progress)?;
         let mut model = Model::bind(&self.gguf)?;
-        model.stream_feed_forwards(&self.gguf, &plan.streaming);
+        let uses = options.expert_uses.as_ref().map(ExpertUses::uses);
+        model.stream_feed_forwards(&self.gguf, &plan.streaming, uses)?;
+        if let Some(slots) = &model.slots {
+            let read_rate = slots.fill(&mut progress);
+            // Two threads read about twice as fast as one; more find the memory at its limit.
+            let memory_rate = slots.memory_rate(MEASURED).unwrap_or(ASSUMED).saturating_mul(threads.min(2) as u64);
+            plan.expectation = plan.streaming.experts.and(read_rate).map(|read_rate| {
+                let in_memory = (model.bytes_per_token() as u64, memory_rate);
+                Expectation::new((plan.streaming.bytes, read_rate), in_memory)
+            });
+        }
         model.config.rope.yarn.clone_from(&self.config.rope.yarn);
         model.config.forms = self.config.forms;
         if let Some(file) = &draft_file {
@@ -318,6 +342,9 @@ impl ModelFile {
             model.mtp = None;
         }
         let mut runner = Runner::new(Arc::new(model), Compute::new(kernels, threads), plan.settings)?;
+        if let Some(uses) = options.expert_uses.take() {
+            runner.remember_expert_uses(uses);
+        }
         if plan.drafting != DraftLoad::None {
             runner.enable_drafts(options.draft);
         }
@@ -383,7 +410,8 @@ impl ModelFile {
         vision: Option<&dyn Looking>,
         threads: usize,
     ) -> Result<Plan, NotEnoughMemory> {
-        let feed_forwards = feed_forwards(&self.gguf, &self.config);
+        let (feed_forwards, experts) = (feed_forwards(&self.gguf, &self.config), experts(&self.gguf, &self.config));
+        let way = options.wish.stream.unwrap_or_default();
         let mapped = Load { beside: options.wish.beside, ..mapped_load(&self.gguf, &self.config, threads) };
         let drafts = match draft_file {
             Some(file) if options.draft != Draft::Off => {
@@ -392,7 +420,15 @@ impl ModelFile {
             _ => draft_load(&self.gguf, &self.config, options.draft),
         };
         let load = match options.residence {
-            Residence::Mapped => Load { vision, drafts, feed_forwards: &feed_forwards, ..mapped },
+            Residence::Mapped => Load {
+                vision,
+                drafts,
+                feed_forwards: &feed_forwards,
+                way,
+                experts: &experts,
+                expert_uses: options.expert_uses.as_ref().map(|file| file.uses()),
+                ..mapped
+            },
             // All of the file is held then, and nothing of it can be dropped.
             Residence::Copied | Residence::Locked => {
                 let drafts =
@@ -453,7 +489,7 @@ fn bring(
     if plan.weights_fit {
         for (i, weight) in kept.iter().filter_map(|name| gguf.stored(name)).enumerate() {
             // What is streamed comes into memory when it is used.
-            if plan.streaming.layers == 0 {
+            if plan.streaming == Streaming::default() {
                 weight.load()
             } else {
                 weight.prefetch()

@@ -4,16 +4,17 @@
 //! allocates and the weights it maps, so a plan under a ceiling is a promise: [`Plan::total`] is not exceeded.
 
 use super::byte_size::ByteSize;
-use super::shortage::{Layout, MemoryLimit, NotEnoughMemory, Remedy};
+use super::shortage::{Expected, Layout, MemoryLimit, NotEnoughMemory, Remedy};
 use crate::engine::draft;
 use crate::engine::runner::{RunnerBytes, Settings};
 use crate::model::Config;
 use crate::model::config::YarnConfig;
+use crate::model::ffn_slots::{slot_bytes, slots_bytes};
 use crate::model::forward;
 use crate::model::kv_type::KvType;
 use crate::model::memory::Memory;
 use crate::model::mtp::{DraftMemory, Drafter};
-use crate::model::stream::{Streaming, spread};
+use crate::model::stream::{ExpertsKept, StreamWay, Streaming, spread};
 use crate::platform::machine::{self, Facts, Limiter};
 use kernels::attention::PAGE;
 use std::fmt;
@@ -56,6 +57,9 @@ const POSITION: u64 = 36;
 /// Bytes the system maps at once, at most, when one page of a file is touched.
 const FAULT_AROUND: u64 = 64 << 10;
 
+/// Bytes of the page cache that reads under way take where it is short.
+const READING: u64 = 32 << 20;
+
 /// Address space that a thread, of the team or the one that waits for signals, takes beside its touched memory: stack and the allocator's own arena.
 const THREAD_ADDRESS_SPACE: u64 = 72 << 20;
 
@@ -79,6 +83,8 @@ pub struct Wish {
     /// Bytes that other models of this program may take by their plans, all else that it takes included; 0 where there
     /// are none. Beside them a plan must be about as good as it would be alone.
     pub taken: u64,
+    /// How weights of a dense model are streamed that do not fit; as is sure on this system where it is not said.
+    pub stream: Option<StreamWay>,
     /// Tokens of a prompt that is to be read, where they are known: without [`Wish::n_ctx`] the context is made to hold
     /// it.
     pub n_prompt: usize,
@@ -101,8 +107,14 @@ pub struct Load<'a> {
     pub weights: u64,
     /// Bytes of an embedding that is not also the head: a token reads one row of it.
     pub embedding: u64,
-    /// Of these the feed-forward of each layer, which may be streamed; empty where none may.
+    /// Of these the feed-forward of each layer of a dense model, which may be streamed; empty where none may.
     pub feed_forwards: &'a [u64],
+    /// How those would be streamed.
+    pub way: StreamWay,
+    /// Of the weights the experts of each layer of a sparse model, which may be streamed; empty where none may.
+    pub experts: &'a [ExpertLayer],
+    /// How often each of them was used before, `[n_layer][n_expert]`, where that is known.
+    pub expert_uses: Option<&'a [Vec<f32>]>,
     /// Whether the weights stay in the mapped file, which the system may drop and read again; else they are copied or locked.
     pub mapped: bool,
     /// Number of threads.
@@ -113,6 +125,22 @@ pub struct Load<'a> {
     pub vision: Option<&'a dyn Looking>,
     /// Bytes that the caller will take beside the model.
     pub beside: u64,
+}
+
+/// The experts of a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertLayer {
+    /// How many.
+    pub n: usize,
+    /// Bytes of the matrices of each: gate, up and down.
+    pub matrices: [usize; 3],
+}
+
+impl ExpertLayer {
+    /// Bytes of each.
+    fn bytes(&self) -> u64 {
+        self.matrices.iter().map(|&bytes| bytes as u64).fold(0, u64::saturating_add)
+    }
 }
 
 /// What drafts tokens, if anything does.
@@ -199,12 +227,33 @@ impl<'a> Load<'a> {
             weights: 0,
             embedding: 0,
             feed_forwards: &[],
+            way: StreamWay::default(),
+            experts: &[],
+            expert_uses: None,
             mapped: true,
             threads,
             drafts: DraftLoad::None,
             vision: None,
             beside: 0,
         }
+    }
+}
+
+/// What is expected of a sparse model of which not all fits, by what was measured when it was loaded.
+#[derive(Clone, Copy, Debug)]
+pub struct Expectation {
+    /// Bytes of a second that are read of experts here and there.
+    pub read_rate: u64,
+    /// Tokens a second: a token's experts are read from the file, then all that it reads from memory.
+    pub tokens_per_second: f64,
+}
+
+impl Expectation {
+    /// Where a token reads so many bytes of experts from the file, and so many in all from memory, at rates in bytes a second.
+    pub fn new((read, read_rate): (u64, u64), (in_memory, memory_rate): (u64, u64)) -> Expectation {
+        let seconds = |bytes: u64, rate: u64| bytes as f64 / rate.max(1) as f64;
+        let tokens_per_second = 1.0 / (seconds(read, read_rate) + seconds(in_memory, memory_rate)).max(1e-9);
+        Expectation { read_rate, tokens_per_second }
     }
 }
 
@@ -219,6 +268,10 @@ pub struct Plan {
     pub weights: u64,
     /// What is dropped after use and read again.
     pub streaming: Streaming,
+    /// Bytes of the weights' memory that are read into slots, and not mapped.
+    slots: u64,
+    /// How fast experts are read that are not kept, and tokens written with them, where it was measured.
+    pub expectation: Option<Expectation>,
     /// Whether the weights stay in the mapped file.
     pub mapped: bool,
     /// Bytes of the context, by purpose.
@@ -287,6 +340,8 @@ impl Plan {
         let is_as_good = plan.settings.n_ctx >= best.settings.n_ctx / 2
             && plan.settings.kv == best.settings.kv
             && plan.streaming.layers == best.streaming.layers
+            && plan.streaming.experts.map_or(usize::MAX, |kept| kept.n)
+                >= best.streaming.experts.map_or(usize::MAX, |kept| kept.n / 2)
             && plan.weights_fit == best.weights_fit;
         if is_as_good {
             return Ok(plan);
@@ -302,7 +357,7 @@ impl Plan {
         let wanted = [load.drafts, DraftLoad::Copies].into_iter().filter(|_| load.drafts != DraftLoad::None);
         let plans = wanted.filter_map(|drafts| Plan::choose_within(&Load { drafts, ..*load }, wish, room).ok());
         let is_as_good = |plan: &Plan| {
-            let parts = |plan: &Plan| (plan.settings, plan.streaming.layers, plan.weights_fit);
+            let parts = |plan: &Plan| (plan.settings, plan.streaming.layers, plan.streaming.experts, plan.weights_fit);
             parts(plan) == parts(&plain)
         };
         Ok(plans.into_iter().find(is_as_good).unwrap_or(plain))
@@ -312,13 +367,13 @@ impl Plan {
     pub fn unlimited(load: &Load<'_>, settings: Settings) -> Plan {
         let allocated = machine::usage().anonymous;
         let room = Room { ceiling: None, free: None, address_space: None, data: None, allocated };
-        Plan::of(load, settings, &room, 0)
+        Plan::of(load, settings, &room, Streamed::Nothing)
     }
 
     fn choose_within(load: &Load<'_>, wish: &Wish, room: &Room) -> Result<Plan, NotEnoughMemory> {
         let candidates = candidates(load.config, wish, room);
-        let plans = || candidates.iter().map(|&settings| Plan::of(load, settings, room, 0));
-        let fits = |p: &Plan| p.weights_fit && p.obstacle(load, room).is_none();
+        let plans = || candidates.iter().map(|&settings| Plan::of(load, settings, room, Streamed::Nothing));
+        let fits = |p: &Plan| p.fits(load, room);
         // Weights that the system can keep come first, then as many as it can; a mapped file that is larger than all of
         // that still runs, from the disk.
         let streamed = || Plan::streamed(load, wish, room).filter(fits);
@@ -331,37 +386,50 @@ impl Plan {
         let limit = smallest.obstacle(load, room).expect("no candidate fits");
         let free_wish =
             Wish { ceiling: wish.ceiling, n_sequence: wish.n_sequence, n_prompt: usize::MAX, ..Wish::default() };
-        let open = || self::candidates(load.config, &free_wish, room).into_iter().map(|s| Plan::of(load, s, room, 0));
+        let open = || {
+            self::candidates(load.config, &free_wish, room)
+                .into_iter()
+                .map(|s| Plan::of(load, s, room, Streamed::Nothing))
+        };
         let would_fit = open().find(|p| p.obstacle(load, room).is_none());
         let would_fit = would_fit.or_else(|| Plan::streamed(load, &free_wish, room).filter(fits));
         let remedy = match would_fit {
             Some(plan) => Remedy::AskFor(plan.layout()),
             None => {
                 let least = open().next_back().expect("there is always a candidate");
-                Remedy::SmallerModel(Plan::of(load, least.settings, room, load.feed_forwards.len()).layout())
+                Remedy::SmallerModel(Plan::of(load, least.settings, room, Streamed::most(load)).layout())
             }
         };
         let Layout { n_ctx, kv, total, .. } = smallest.layout();
         Err(NotEnoughMemory { needed: total, n_ctx, kv, limit, remedy })
     }
 
-    /// The plan that streams as few layers as will do, with the least memory for the rest; one that streams all when
-    /// that is not enough, and none where nothing can be streamed.
+    /// The plan that streams as little as will do, with the least memory for the rest; one that streams all when that is not
+    /// enough, and none where nothing can be streamed.
     fn streamed(load: &Load<'_>, wish: &Wish, room: &Room) -> Option<Plan> {
         let needed = if needed(wish) > longest(load.config) { 0 } else { needed(wish) };
         let n_ctx = wish.n_ctx.unwrap_or(STREAMING_CONTEXT.max(needed).min(longest(load.config)));
-        let smallest = candidates(load.config, &Wish { n_ctx: Some(n_ctx), ..*wish }, room).pop();
-        let smallest = smallest.expect("there is always a candidate");
-        let plan = |n| Plan::of(load, smallest, room, n);
-        // One layer streamed saves nothing: there is always one in memory. The more are streamed, the less it takes.
-        let (mut least, mut most) = (2, load.feed_forwards.len());
+        let mut candidates = candidates(load.config, &Wish { n_ctx: Some(n_ctx), ..*wish }, room);
+        if !load.experts.is_empty() {
+            // A batch reads nearly all experts that are missing: a large one is worth some of those that are kept.
+            let kept = |plan: &Plan| plan.streaming.experts.map_or(0, |kept| kept.n);
+            let least = Plan::with_most_experts(load, *candidates.last()?, room);
+            let good = candidates.iter().map(|&settings| Plan::with_most_experts(load, settings, room));
+            return good
+                .filter(|plan| plan.fits(load, room))
+                .find(|plan| 8 * kept(plan) >= 7 * kept(&least))
+                .or(Some(least));
+        }
+        let smallest = candidates.pop().expect("there is always a candidate");
+        let plan = |n| Plan::of(load, smallest, room, Streamed::Layers(n));
+        // What is in memory at once saves nothing. The more are streamed, the less it takes.
+        let (mut least, mut most) = (if load.way == StreamWay::Map { 2 } else { 3 }, load.feed_forwards.len());
         if most < least {
             return None;
         }
         while least < most {
             let middle = least.midpoint(most);
-            let p = plan(middle);
-            if p.weights_fit && p.obstacle(load, room).is_none() {
+            if plan(middle).fits(load, room) {
                 most = middle;
             } else {
                 least = middle + 1;
@@ -370,16 +438,31 @@ impl Plan {
         Some(plan(least))
     }
 
-    fn of(load: &Load<'_>, settings: Settings, room: &Room, n_streamed: usize) -> Plan {
-        let looked_up = (settings.n_ctx as u64).saturating_mul(4 * load.config.n_embd as u64 + FAULT_AROUND);
-        let (mut streaming, mut largest) = (Streaming { layers: n_streamed, ..Streaming::default() }, 0);
-        for il in spread(load.feed_forwards.len(), n_streamed) {
-            streaming.bytes += load.feed_forwards[il];
-            largest = largest.max(load.feed_forwards[il]);
+    /// The plan of these settings that keeps as many experts as there is room for; where there is none, it keeps none.
+    fn with_most_experts(load: &Load<'_>, settings: Settings, room: &Room) -> Plan {
+        let plan = |n| Plan::of(load, settings, room, Streamed::Experts(n));
+        let (mut least, mut most) = (0, load.experts.iter().map(|layer| layer.n).sum::<usize>());
+        while least < most {
+            let middle = least + (most - least).div_ceil(2);
+            if plan(middle).fits(load, room) {
+                least = middle;
+            } else {
+                most = middle - 1;
+            }
         }
-        // Pages at the ends of a layer's weights come and go with their neighbours'.
-        let absent = (streaming.bytes - largest).saturating_sub(2 * FAULT_AROUND * n_streamed as u64);
+        plan(least)
+    }
+
+    /// Whether all of it fits, the weights that are mapped included.
+    fn fits(&self, load: &Load<'_>, room: &Room) -> bool {
+        self.weights_fit && self.obstacle(load, room).is_none()
+    }
+
+    fn of(load: &Load<'_>, settings: Settings, room: &Room, streamed: Streamed) -> Plan {
+        let looked_up = (settings.n_ctx as u64).saturating_mul(4 * load.config.n_embd as u64 + FAULT_AROUND);
+        let InMemory { streaming, absent, slots } = InMemory::of(load, streamed);
         let weights = load.weights.saturating_add(load.embedding.min(looked_up)).saturating_sub(absent);
+        let weights = weights.saturating_add(slots);
         let context = RunnerBytes::of(load.config, load.n_vocab, &settings);
         let checkpoint = Memory::checkpoint_bytes(load.config) as u64;
         let arena = forward::arena_len(load.config, settings.limits(), load.threads).saturating_mul(size_of::<f32>());
@@ -391,6 +474,8 @@ impl Plan {
             longest: longest(load.config),
             weights,
             streaming,
+            slots,
+            expectation: None,
             mapped: load.mapped,
             context,
             checkpoints: checkpoint.saturating_mul(settings.n_checkpoint as u64 * settings.n_sequence as u64),
@@ -403,9 +488,12 @@ impl Plan {
             allocated: room.allocated,
             weights_fit: true,
         };
-        let fits = |bytes| room.free.is_none_or(|(free, _)| bytes <= free);
+        // What is read goes through the page cache, which has no more than that then.
+        let cached = if slots > 0 { READING } else { 0 };
+        let fits = |bytes: u64| room.free.is_none_or(|(free, _)| bytes.saturating_add(cached) <= free);
         plan.weights_fit = fits(plan.total() - room.allocated);
-        plan.streaming.uncached = n_streamed > 0 && !fits((plan.total() - room.allocated).saturating_add(absent));
+        let is_streamed = !matches!(streamed, Streamed::Nothing);
+        plan.streaming.uncached = is_streamed && !fits((plan.total() - room.allocated).saturating_add(absent));
         plan
     }
 
@@ -447,7 +535,7 @@ impl Plan {
             return Some(MemoryLimit::Ceiling(ceiling));
         }
         let of_block = if let DraftLoad::Block(weights) = self.drafting { weights } else { 0 };
-        let weights = if self.mapped { self.weights + self.vision.weights + of_block } else { 0 };
+        let weights = if self.mapped { self.weights - self.slots + self.vision.weights + of_block } else { 0 };
         let to_allocate = self.total().saturating_sub(weights).saturating_sub(room.allocated);
         let threads = (load.threads as u64 + 1) * THREAD_ADDRESS_SPACE;
         let limits = [
@@ -457,6 +545,103 @@ impl Plan {
         ];
         let exceeded = limits.into_iter().flatten().find(|&(_, free, needed)| needed > free);
         exceeded.map(|(limiter, free, _)| MemoryLimit::System(limiter, free))
+    }
+}
+
+/// What is streamed.
+#[derive(Clone, Copy, Debug)]
+enum Streamed {
+    /// Nothing: all weights stay.
+    Nothing,
+    /// The feed-forwards of so many layers of a dense model.
+    Layers(usize),
+    /// Experts; so many of all layers stay.
+    Experts(usize),
+}
+
+impl Streamed {
+    /// As much as can be.
+    fn most(load: &Load<'_>) -> Streamed {
+        if load.experts.is_empty() { Streamed::Layers(load.feed_forwards.len()) } else { Streamed::Experts(0) }
+    }
+}
+
+/// Where the weights are when some are streamed.
+struct InMemory {
+    streaming: Streaming,
+    /// Bytes of the mapped weights that are not in memory at once.
+    absent: u64,
+    /// Bytes of memory that they are read into.
+    slots: u64,
+}
+
+impl InMemory {
+    fn of(load: &Load<'_>, streamed: Streamed) -> InMemory {
+        match streamed {
+            Streamed::Nothing => InMemory { streaming: Streaming::default(), absent: 0, slots: 0 },
+            Streamed::Layers(n) => InMemory::of_layers(load, n),
+            Streamed::Experts(n) => InMemory::of_experts(load, n),
+        }
+    }
+
+    fn of_layers(load: &Load<'_>, n: usize) -> InMemory {
+        let mut streaming = Streaming { layers: n, way: load.way, ..Streaming::default() };
+        let mut largest = 0;
+        for il in spread(load.feed_forwards.len(), n) {
+            streaming.bytes += load.feed_forwards[il];
+            largest = largest.max(load.feed_forwards[il]);
+        }
+        if load.way == StreamWay::Read && n > 0 {
+            // However its bytes are shared among gate, up and down.
+            let slot = usize::try_from(largest).map_or(usize::MAX, |bytes| slot_bytes([bytes, 8192, 8192]));
+            let layers = std::iter::repeat_n((slot, 0, 1), n);
+            return InMemory { streaming, absent: apart(streaming.bytes, n), slots: slots_bytes(layers) };
+        }
+        InMemory { streaming, absent: apart(streaming.bytes - largest, n), slots: 0 }
+    }
+
+    fn of_experts(load: &Load<'_>, n: usize) -> InMemory {
+        let n_layer = load.experts.len();
+        let of = load.experts.iter().map(|layer| layer.n).sum();
+        let kept = ExpertsKept { n, of, bytes: 0 };
+        let layers = load.experts.iter().enumerate();
+        let slots = slots_bytes(
+            layers.clone().map(|(il, layer)| (slot_bytes(layer.matrices), kept.kept_in(il, n_layer), layer.n)),
+        );
+        let n_used = load.config.experts.map_or(0, |experts| experts.n_used) as f64;
+        let missed = |(il, layer): (usize, &ExpertLayer)| {
+            let uses = load.expert_uses.and_then(|uses| uses.get(il));
+            n_used * layer.bytes() as f64 * (1.0 - share_served(layer.n, kept.kept_in(il, n_layer), uses))
+        };
+        let streaming = Streaming {
+            experts: Some(ExpertsKept { bytes: slots, ..kept }),
+            way: StreamWay::Read,
+            bytes: layers.map(missed).sum::<f64>() as u64,
+            ..Streaming::default()
+        };
+        let all = |layer: &ExpertLayer| layer.bytes().saturating_mul(layer.n as u64);
+        let absent = load.experts.iter().map(all).fold(0, u64::saturating_add);
+        // The three tensors of a layer lie apart in some files.
+        InMemory { streaming, absent: apart(absent, 3 * n_layer), slots }
+    }
+}
+
+/// Bytes of weights in `n` places that stay out of memory: the pages at their ends come and go with their neighbours'.
+fn apart(bytes: u64, n: usize) -> u64 {
+    bytes.saturating_sub((2 * FAULT_AROUND).saturating_mul(n as u64))
+}
+
+/// The share of uses that the `kept` most used of `n` experts serve: as often as they were used before, or all alike where
+/// nothing is known.
+fn share_served(n: usize, kept: usize, uses: Option<&Vec<f32>>) -> f64 {
+    let all: f64 = uses.iter().flat_map(|uses| uses.iter()).map(|&uses| f64::from(uses)).sum();
+    match uses {
+        Some(uses) if all > 0.0 => {
+            let mut uses = uses.clone();
+            uses.sort_by(|a, b| b.total_cmp(a));
+            uses.iter().take(kept).map(|&uses| f64::from(uses)).sum::<f64>() / all
+        }
+        _ => kept as f64 / n.max(1) as f64,
     }
 }
 
@@ -548,8 +733,8 @@ impl fmt::Display for Plan {
             "{} = weights {}{}{} + KV cache {} ({n_ctx} tokens, {}) + state {} + buffers {} (batches of {n_batch}) + program {}",
             ByteSize(self.total()),
             ByteSize(self.weights),
-            if self.mapped { " mapped" } else { "" },
-            self.streaming,
+            if self.mapped && self.slots == 0 { " mapped" } else { "" },
+            Expected(&self.streaming, self.expectation),
             ByteSize(kv_bytes as u64),
             kv.name(),
             ByteSize(state as u64 + self.checkpoints),
@@ -568,7 +753,7 @@ impl fmt::Display for Plan {
 mod tests {
     use super::*;
     use crate::model::LayerKind;
-    use crate::model::config::{RopeConfig, ValueHeads};
+    use crate::model::config::{ExpertConfig, RopeConfig, ValueHeads};
     use crate::platform::machine::Usage;
     use kernels::activations::Forms;
 
@@ -605,6 +790,9 @@ mod tests {
             weights: 500_000_000,
             embedding: 0,
             feed_forwards: &[],
+            way: StreamWay::Map,
+            experts: &[],
+            expert_uses: None,
             mapped: true,
             threads: 2,
             drafts: DraftLoad::None,
@@ -904,6 +1092,56 @@ mod tests {
         assert!(said.starts_with("this system does not say how much memory is free, and the weights"), "{said}");
         let wish = Wish { ceiling: Some(ByteSize(bytes)), ..Wish::default() };
         assert!(Plan::choose(&load(&config), &wish, &Facts::default()).unwrap().total() <= bytes);
+    }
+
+    #[test]
+    fn as_many_experts_are_kept_as_there_is_room_for_and_the_plan_says_what_a_token_reads() {
+        let experts = Some(ExpertConfig { n_expert: 64, n_used: 4, n_ff: 512, scale: 1.0 });
+        let config = Config { experts, n_ff: 512, ..config() };
+        // 1,536 of 600 kB: most of the weights.
+        let layers = vec![ExpertLayer { n: 64, matrices: [200_000; 3] }; 24];
+        let load = Load { weights: 1_000_000_000, experts: &layers, ..load(&config) };
+        let wish = Wish { n_ctx: Some(4_096), ..Wish::default() };
+        let (mut most, mut reads) = (0, u64::MAX);
+        for ceiling in (350_000_000..1_300_000_000u64).step_by(10_000_000) {
+            let Ok(plan) = Plan::choose_within(&load, &wish, &room(Some(ceiling), None)) else {
+                assert_eq!(most, 0, "{ceiling}");
+                continue;
+            };
+            assert!(plan.total() <= ceiling, "{plan}");
+            let Some(kept) = plan.streaming.experts else {
+                assert!(most > 1_400 && plan.streaming == Streaming::default(), "{plan}");
+                return;
+            };
+            assert!(
+                kept.n + 60 >= most && kept.of == 1_536 && plan.streaming.bytes <= reads.saturating_add(4_000_000),
+                "{plan}"
+            );
+            // Equally used, an expert that is not kept is read as often as it is used.
+            let expected = 24.0 * 4.0 * 600_000.0 * (1.0 - kept.n as f64 / 1536.0);
+            assert!((plan.streaming.bytes as f64 - expected).abs() < 1e6, "{plan}");
+            // Where it is known that few of them are used, a token reads less.
+            let few: Vec<Vec<f32>> = vec![(0..64).map(|i| 0.5f32.powi(i)).collect(); 24];
+            let knowing = Load { expert_uses: Some(&few), ..load };
+            let knowing = Plan::choose_within(&knowing, &wish, &room(Some(ceiling), None)).unwrap();
+            assert!(knowing.streaming.bytes <= plan.streaming.bytes, "{knowing}");
+            assert!(kept.n < 240 || knowing.streaming.bytes < plan.streaming.bytes / 50, "{knowing}");
+            (most, reads) = (kept.n, plan.streaming.bytes);
+        }
+        panic!("all fits in the end");
+    }
+
+    #[test]
+    fn layers_that_are_read_take_memory_for_two() {
+        let config = config();
+        let feed_forwards = [11_000_000; 24];
+        let wish = Wish { n_ctx: Some(4_096), ..Wish::default() };
+        let load = Load { feed_forwards: &feed_forwards, way: StreamWay::Read, ..load(&config) };
+        let plan = Plan::choose_within(&load, &wish, &room(Some(450_000_000), None)).unwrap();
+        let n = plan.streaming.layers as u64;
+        let two = 2 * 11_000_000 + 500_000_000 - n * 11_000_000;
+        assert!(n > 2 && plan.total() <= 450_000_000, "{plan}");
+        assert!(plan.weights >= two && plan.weights < two + 5_000_000, "{plan}");
     }
 
     #[test]

@@ -74,6 +74,10 @@ pub enum RunError {
     /// Rows cannot be taken back.
     #[error(transparent)]
     NotLogged(#[from] NotLogged),
+    /// A weight that does not stay in memory could not be read when it was used. Of this error alone sequences do not survive: what
+    /// they remember was computed without it.
+    #[error("a weight cannot be read from the model's file: {0}")]
+    Weights(std::io::ErrorKind),
     /// A sequence that another runner made.
     #[error("the sequence is another runner's: expected one of this runner")]
     Foreign,

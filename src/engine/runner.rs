@@ -7,6 +7,7 @@
 
 use super::draft::Draft;
 use super::draft::shortlist::Shortlist;
+use super::expert_uses::{ExpertUses, Remembered};
 use super::run_error::RunError;
 use super::sequence::Sequence;
 use crate::compute::Compute;
@@ -153,6 +154,7 @@ pub struct Runner {
     /// Hidden states of rows that are shown to it.
     trail: Vec<f32>,
     drafting: Draft,
+    expert_uses: Option<Remembered>,
 }
 
 impl Runner {
@@ -180,6 +182,7 @@ impl Runner {
             drafter: None,
             trail: Vec::new(),
             drafting: Draft::Off,
+            expert_uses: None,
             model,
             compute,
             settings,
@@ -193,6 +196,11 @@ impl Runner {
         if let Some(drafter) = &mut self.drafter {
             drafter.commit_memory();
         }
+    }
+
+    /// Writes how often experts were used when the runner is dropped, if not all of them stay in memory.
+    pub fn remember_expert_uses(&mut self, uses: ExpertUses) {
+        self.expert_uses = self.model.slots.clone().map(|slots| Remembered { slots, uses });
     }
 
     /// A sequence without rows.
@@ -298,6 +306,9 @@ impl Runner {
             passed.outputs
         };
         let outputs: Vec<Range<usize>> = steps.iter_mut().zip(passed).map(finish).collect();
+        if let Some(failure) = self.model.slots.as_ref().and_then(|slots| slots.take_failure()) {
+            return Err(RunError::Weights(failure));
+        }
         self.n_output = outputs.iter().map(Range::len).sum();
         Ok(outputs)
     }

@@ -1,8 +1,9 @@
 //! Not enough memory: what was needed, what stands in the way, and what would fit.
 
 use super::byte_size::ByteSize;
+use super::plan::Expectation;
 use crate::model::kv_type::KvType;
-use crate::model::stream::Streaming;
+use crate::model::stream::{ExpertsKept, Streaming};
 use crate::platform::machine::Limiter;
 use std::fmt;
 
@@ -66,9 +67,32 @@ pub enum Remedy {
 impl fmt::Display for Streaming {
     /// What to say behind the bytes of weights that are in memory at once; nothing when all are.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.bytes {
-            0 => Ok(()),
-            bytes => write!(f, " at once ({} of all are read again for every token)", ByteSize(bytes)),
+        Expected(self, None).fmt(f)
+    }
+}
+
+/// What is streamed, with what is expected of it, where that was measured.
+pub(super) struct Expected<'a>(pub &'a Streaming, pub Option<Expectation>);
+
+impl fmt::Display for Expected<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Expected(Streaming { bytes, experts, .. }, expectation) = self;
+        match experts {
+            None if *bytes == 0 => Ok(()),
+            None => write!(f, " at once ({} of all are read again for every token)", ByteSize(*bytes)),
+            Some(ExpertsKept { n, of, .. }) => {
+                let percent = 100.0 * *n as f64 / (*of).max(1) as f64;
+                write!(
+                    f,
+                    " at once (of the experts {percent:.0} % are kept; a token reads about {}",
+                    ByteSize(*bytes)
+                )?;
+                if let Some(Expectation { read_rate, tokens_per_second }) = expectation {
+                    let rate = ByteSize(*read_rate);
+                    write!(f, " from the disk, at {rate} a second: {tokens_per_second:.1} tokens a second expected")?;
+                }
+                write!(f, ")")
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The bytes of one tensor, owned: they keep their file open and say how they come into memory and leave it.
 
-use crate::platform::file_bytes::FileBytes;
+use crate::platform::file_bytes::{DIRECT_PAGE, DirectFile, FileBytes};
 use std::fmt;
+use std::io;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
@@ -47,6 +48,47 @@ impl Stored {
     /// Tells the system that single rows are read here and there: an embedding that is not also the head.
     pub fn advise_random(&self) {
         self.file.random(self.range.clone());
+    }
+
+    /// Reads the bytes past the mapping into `pages`, where they begin as far behind a page as in the file, see
+    /// [`Stored::place`]; with `direct`, past the page cache too.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has become shorter.
+    ///
+    /// # Panics
+    /// If `pages` has no room for the place.
+    pub(crate) fn read(&self, pages: &mut [u8], direct: Option<&DirectFile>) -> io::Result<()> {
+        let place = self.place();
+        if let Some(direct) = direct {
+            let pages = &mut pages[..place.end.next_multiple_of(DIRECT_PAGE)];
+            // Where it fails the usual way may do, and knows the error if not.
+            if direct.read(self.range.start - place.start, pages).is_ok_and(|n| n >= place.end) {
+                return Ok(());
+            }
+        }
+        self.file.read(self.range.start, &mut pages[place])
+    }
+
+    /// Where the bytes are in the pages of the file that they touch.
+    pub(crate) fn place(&self) -> Range<usize> {
+        let start = self.range.start % DIRECT_PAGE;
+        start..start + self.range.len()
+    }
+
+    /// The file, to be read past the page cache, where that can be done.
+    pub(crate) fn open_direct(&self) -> Option<DirectFile> {
+        self.file.open_direct()
+    }
+
+    /// Whether both lie in the same file.
+    pub(crate) fn shares_file(&self, other: &Stored) -> bool {
+        Arc::ptr_eq(&self.file, &other.file)
+    }
+
+    /// Tells the system that `Stored::read` is called for parts of the file here and there.
+    pub fn reads_at_random(&self) {
+        self.file.reads_at_random();
     }
 
     /// Takes the pages out of this process's resident memory. They stay readable.

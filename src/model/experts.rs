@@ -9,18 +9,20 @@
 //! ```
 //!
 //! The rows of a pass are sorted by expert, so that the weights of each are read once for all of its rows. The experts of
-//! few rows go together, the shared one among them: one parallel region computes gate and up of all, one down.
+//! few rows go together, the shared one among them: one parallel region computes gate and up of all, one down. Where experts do not
+//! stay in memory, the next are read while these compute ([`super::ffn_slots`]).
 
 use super::Config;
 use super::config::ExpertConfig;
+use super::ffn_slots::{MOST_TOGETHER, Use};
 use super::pass::{BatchLimits, LayerPass};
-use super::weights::{Experts, Ffn};
+use super::weights::{Experts, FfnMatrices};
 use crate::compute::Compute;
 use crate::compute::batch::{Batch, Exactness, RowCounts, products, strip};
 use crate::compute::team::{Grid, Phase};
 
 /// Experts that are computed together at most.
-const MOST_GROUPS: usize = 16;
+const MOST_GROUPS: usize = MOST_TOGETHER;
 
 /// Rows of all of them; one alone may have more.
 const MOST_ROWS: usize = 64;
@@ -41,8 +43,13 @@ pub(super) struct ExpertScratch {
     router: Vec<f32>,
     /// The experts of each row `[n, n_used + 1]`, then all by expert and row.
     chosen: Vec<Chosen>,
+    wave: WaveScratch,
+}
+
+/// Buffers of experts that are computed together.
+struct WaveScratch {
     groups: Vec<Group>,
-    /// Outputs of a wave's groups, one after the other `[rows, n_embd]`.
+    /// Outputs of the groups, one after the other `[rows, n_embd]`.
     out: Vec<f32>,
 }
 
@@ -77,7 +84,8 @@ impl ExpertScratch {
             up: Vec::new(),
         };
         let groups = (0..MOST_GROUPS).map(group).collect();
-        Some(ExpertScratch { router: Vec::new(), chosen: Vec::new(), groups, out: Vec::new() })
+        let wave = WaveScratch { groups, out: Vec::new() };
+        Some(ExpertScratch { router: Vec::new(), chosen: Vec::new(), wave })
     }
 
     /// Bytes of these for batches within `limits` at most; sizes beyond the address space count as all of it.
@@ -104,13 +112,35 @@ pub(super) fn forward(w: &Experts, pass: &mut LayerPass<'_>) {
     let config = pass.config.experts.expect("the model has experts");
     route(w, &config, pass);
     let LayerPass { compute, counts, h, out, experts, .. } = pass;
-    let ExpertScratch { chosen, groups, out: partial, .. } = experts.as_deref_mut().expect("buffers for experts");
-    out.fill(0.0);
+    let ExpertScratch { chosen, wave: scratch, .. } = experts.as_deref_mut().expect("buffers for experts");
+    let mut rows = Rows { counts: *counts, h, out };
+    rows.out.fill(0.0);
+    let mut visit = w.in_slots.as_ref().map(|in_slots| {
+        let uses: Vec<Use> = uses(chosen, config.n_expert).collect();
+        let mut visit = in_slots.begin(&uses);
+        visit.count(&uses, counts.total(), counts.prompt == 0);
+        visit
+    });
     let mut rest = &chosen[..];
     while !rest.is_empty() {
         let wave = Wave::next(&mut rest);
-        wave.run(w, compute, *counts, h, groups, partial, out);
+        let Some(visit) = &mut visit else {
+            let ffns = wave.experts().map(|i| w.expert(i as usize).mapped());
+            wave.run(&ffns.collect::<Vec<_>>(), compute, &mut rows, scratch);
+            continue;
+        };
+        let own: Vec<u32> = wave.experts().filter(|&i| (i as usize) < config.n_expert).collect();
+        visit.fetch(&own);
+        let matrices = |i: u32| if (i as usize) < config.n_expert { visit.matrices(i) } else { w.shared.mapped() };
+        wave.run(&wave.experts().map(matrices).collect::<Vec<_>>(), compute, &mut rows, scratch);
+        visit.release(&own);
     }
+}
+
+/// How often each expert is used, of rows sorted by expert; not the shared one.
+fn uses(chosen: &[Chosen], n_expert: usize) -> impl Iterator<Item = Use> {
+    let own = &chosen[..chosen.partition_point(|chosen| (chosen.expert as usize) < n_expert)];
+    own.chunk_by(|a, b| a.expert == b.expert).map(|rows| Use { ffn: rows[0].expert, rows: rows.len() as u32 })
 }
 
 /// Finds the experts of every row, and sorts what is to be done by expert.
@@ -167,6 +197,15 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum()
 }
 
+/// The rows of a pass: what experts read, and where they add what they make of it.
+struct Rows<'a> {
+    counts: RowCounts,
+    /// `[n, n_embd]`.
+    h: &'a Batch,
+    /// `[n, n_embd]`.
+    out: &'a mut [f32],
+}
+
 /// Experts that are computed together, with their rows.
 struct Wave<'c> {
     groups: Vec<&'c [Chosen]>,
@@ -188,23 +227,18 @@ impl<'c> Wave<'c> {
         Wave { groups }
     }
 
-    /// Adds to the rows of `out` what these experts make of those of `h`.
-    #[allow(clippy::too_many_arguments)]
-    fn run(
-        &self,
-        w: &Experts,
-        compute: &mut Compute,
-        counts: RowCounts,
-        h: &Batch,
-        buffers: &mut [Group],
-        partial: &mut Vec<f32>,
-        out: &mut [f32],
-    ) {
-        let kernels = compute.kernels;
-        let n_embd = w.ffn_gate_inp_shexp.len();
-        let ffns: Vec<&Ffn> = self.groups.iter().map(|group| w.expert(group[0].expert as usize)).collect();
+    /// The numbers of the experts, ascending.
+    fn experts(&self) -> impl Iterator<Item = u32> {
+        self.groups.iter().map(|group| group[0].expert)
+    }
+
+    /// Adds to the rows what these experts make of them; `ffns` are their matrices.
+    fn run(&self, ffns: &[FfnMatrices<'_>], compute: &mut Compute, rows: &mut Rows<'_>, scratch: &mut WaveScratch) {
+        let Rows { counts, h, out } = rows;
+        let WaveScratch { groups: buffers, out: partial } = scratch;
+        let (kernels, n_embd) = (compute.kernels, ffns[0].ffn_down.rows());
         let has_all = |group: &[Chosen]| group.len() == counts.total();
-        for ((group, ffn), Group { input, inner, up }) in self.groups.iter().zip(&ffns).zip(&mut *buffers) {
+        for ((group, ffn), Group { input, inner, up }) in self.groups.iter().zip(ffns).zip(&mut *buffers) {
             let prompt = group.partition_point(|chosen| (chosen.row as usize) < counts.prompt);
             let own = RowCounts { prompt, written: group.len() - prompt };
             if !has_all(group) {
@@ -218,16 +252,16 @@ impl<'c> Wave<'c> {
         let n_wide = ffns.iter().map(|ffn| ffn.ffn_gate.rows()).sum();
         let width = strip(n_wide, compute.team.threads());
         let (mut inputs, mut twins) = (Vec::with_capacity(ffns.len()), Vec::with_capacity(ffns.len()));
-        for ((group, ffn), Group { input, inner, up }) in self.groups.iter().zip(&ffns).zip(&mut *buffers) {
+        for ((group, ffn), Group { input, inner, up }) in self.groups.iter().zip(ffns).zip(&mut *buffers) {
             let n_ff = ffn.ffn_gate.rows();
-            inputs.push(if has_all(group) { h } else { &*input });
+            inputs.push(if has_all(group) { *h } else { &*input });
             twins.push((Grid::strips(&mut inner.x, n_ff, width), Grid::strips(up, n_ff, width)));
         }
         compute.team.enter(Phase::Products);
         compute.team.twins_with(&twins, |arena, i, cols, mut gate, mut up| {
-            let (x, Ffn { ffn_gate, ffn_up, .. }) = (inputs[i], ffns[i]);
-            x.multiply(kernels, arena, ffn_gate.matrix().slice_rows(cols.clone()), Exactness::Plain, &mut gate);
-            x.multiply(kernels, arena, ffn_up.matrix().slice_rows(cols), Exactness::Plain, &mut up);
+            let (x, FfnMatrices { ffn_gate, ffn_up, .. }) = (inputs[i], ffns[i]);
+            x.multiply(kernels, arena, ffn_gate.slice_rows(cols.clone()), Exactness::Plain, &mut gate);
+            x.multiply(kernels, arena, ffn_up.slice_rows(cols), Exactness::Plain, &mut up);
             for r in 0..gate.rows() {
                 kernels.silu_mul(gate.row_mut(r), up.row(r));
             }
@@ -248,7 +282,7 @@ impl<'c> Wave<'c> {
         }
         compute.team.enter(Phase::Products);
         compute.team.grids_with(&mut grids, |arena, i, _, cols, mut y| {
-            let down = ffns[i].ffn_down.matrix().slice_rows(cols);
+            let down = ffns[i].ffn_down.slice_rows(cols);
             inner[i].inner.multiply(kernels, arena, down, Exactness::Plain, &mut y);
         });
         drop(grids);

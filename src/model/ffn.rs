@@ -1,25 +1,34 @@
 //! The gated feed-forward (`MODEL.md` §8): `W_down( silu(W_gate x) ⊙ W_up x )`.
 
 use super::experts;
+use super::ffn_slots::Use;
 use super::pass::LayerPass;
-use super::weights::{FeedForward, Ffn};
+use super::weights::{FeedForward, FfnMatrices};
 use crate::compute::batch::{Exactness, products, strip};
 use crate::compute::team::{Grid, Phase};
 
 /// Computes the feed-forward of the normalised rows `pass.h` into `pass.out`.
 pub(super) fn forward(w: &FeedForward, pass: &mut LayerPass<'_>) {
     match w {
-        FeedForward::Dense(w) => dense(w, pass),
+        FeedForward::Dense(w) => dense(w.mapped(), pass),
+        FeedForward::Read(w) => {
+            let mut visit = w.begin(&[Use { ffn: 0, rows: pass.counts.total() as u32 }]);
+            visit.fetch(&[0]);
+            // The next is read while this one computes.
+            visit.ask_ahead();
+            dense(visit.matrices(0), pass);
+            visit.release(&[0]);
+        }
         FeedForward::Experts(w) => experts::forward(w, pass),
     }
 }
 
-fn dense(w: &Ffn, pass: &mut LayerPass<'_>) {
+fn dense(w: FfnMatrices<'_>, pass: &mut LayerPass<'_>) {
     let kernels = pass.compute.kernels;
-    let n_ff = w.ffn_gate.rows();
+    let FfnMatrices { ffn_gate, ffn_up, ffn_down } = w;
+    let n_ff = ffn_gate.rows();
     let width = strip(n_ff, pass.compute.team.threads());
     let x = &*pass.h;
-    let (ffn_gate, ffn_up) = (w.ffn_gate.matrix(), w.ffn_up.matrix());
     let n = pass.counts.total();
     let (gate, up) = (&mut pass.wide.x[..n * n_ff], &mut pass.up[..n * n_ff]);
     // Gate and up of the same rows go together: their product is taken while both are in cache.
@@ -34,6 +43,6 @@ fn dense(w: &Ffn, pass: &mut LayerPass<'_>) {
     });
     pass.compute.team.enter(Phase::Other);
     pass.wide.fill(pass.compute, |_, _| {});
-    let down = (w.ffn_down.matrix(), Exactness::Plain, &mut *pass.out);
+    let down = (ffn_down, Exactness::Plain, &mut *pass.out);
     products(pass.compute, pass.wide, Phase::Products, [down]);
 }

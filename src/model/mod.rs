@@ -15,6 +15,7 @@ pub mod draft_file;
 pub mod error;
 mod experts;
 pub mod ffn;
+pub mod ffn_slots;
 pub mod finite;
 pub mod forward;
 pub mod input;

@@ -1,17 +1,74 @@
 //! Feed-forwards that do not stay in memory: where all the weights are more than the memory plan allows, those of some
 //! layers are dropped once they have been used, and read from the file again for the next batch.
 //!
+//! Where the system is not sure to drop pages, they are read into memory of their own instead ([`super::ffn_slots`]), and so
+//! are experts everywhere: which of them are used is known only when they are.
+//!
 //! The set is fixed and as small as will do. Left to itself the system drops what was not used for the longest time, which
 //! in a pass over all layers is always what comes next: it would then read everything again for every token.
 
 use crate::gguf::Stored;
+use crate::platform::file_bytes::DROPS_PAGES;
+use std::str::FromStr;
+
+/// How dense feed-forwards are streamed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamWay {
+    /// As pages of the mapped file, which are dropped after use.
+    Map,
+    /// By positional reads into memory for two layers.
+    Read,
+}
+
+impl Default for StreamWay {
+    /// The mapped file where the system is sure to drop pages.
+    fn default() -> StreamWay {
+        if DROPS_PAGES { StreamWay::Map } else { StreamWay::Read }
+    }
+}
+
+impl FromStr for StreamWay {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<StreamWay, String> {
+        match name {
+            "map" => Ok(StreamWay::Map),
+            "read" => Ok(StreamWay::Read),
+            _ => Err("expected map or read".to_owned()),
+        }
+    }
+}
+
+/// Experts that are in memory, where not all are: those of each layer that are used most. All others are read into slots
+/// when they are used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ExpertsKept {
+    /// How many are kept, in all layers.
+    pub n: usize,
+    /// How many there are, in all layers.
+    pub of: usize,
+    /// Bytes of the slots: of those that are kept, and of those that come and go.
+    pub bytes: u64,
+}
+
+impl ExpertsKept {
+    /// How many are kept in a layer: in all the same number, or one more.
+    pub fn kept_in(&self, il: usize, n_layer: usize) -> usize {
+        (il + 1) * self.n / n_layer - il * self.n / n_layer
+    }
+}
 
 /// Which feed-forwards are streamed.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Streaming {
-    /// How many layers'. One of them is in memory at a time: the next is read ahead while the layers between compute.
+    /// How many layers' of a dense model. One of them is in memory at a time, or two where they are read: the next is read
+    /// ahead while the layers between compute.
     pub layers: usize,
-    /// Bytes of all of them: what is read again for every batch.
+    /// How those are streamed.
+    pub way: StreamWay,
+    /// Of a sparse model, which experts stay; `None` where all do.
+    pub experts: Option<ExpertsKept>,
+    /// Bytes of the layers: what is read again for every batch. Of experts, what a written token is expected to read.
     pub bytes: u64,
     /// Whether they leave the system's page cache too, because that is what is short; else the system keeps the pages as
     /// long as it has room, and reading them again costs little.

@@ -3,12 +3,14 @@
 
 use super::bind::Bind;
 use super::config::ExpertConfig;
+use super::ffn_slots::{FfnSlots, SlotsError, Use};
 use super::names::{Role, Spelling};
-use super::stream::{self, Stream, Streaming};
+use super::stream::{self, Stream, StreamWay, Streaming};
 use super::{Config, Error, LayerKind};
 use crate::compute::weight::Weight;
 use crate::gguf::{Gguf, Note};
 use kernels::{Format, Matrix, deltanet};
+use std::sync::Arc;
 
 /// A model ready to run: hyper-parameters, and weights borrowed from the file.
 pub struct Model {
@@ -26,8 +28,10 @@ pub struct Model {
     pub output: Weight,
     /// Multi-token-prediction block, when the file has one.
     pub mtp: Option<Mtp>,
-    /// Feed-forwards that do not stay in memory; bound models keep all.
+    /// Feed-forwards that come and go as mapped pages; bound models keep all.
     pub stream: Option<Stream>,
+    /// Feed-forwards that are read into slots when they are used; bound models have all in the mapped file.
+    pub slots: Option<Arc<FfnSlots>>,
 }
 
 /// One layer: `x += mixer(norm(x)); x += ffn(norm(x))`.
@@ -92,8 +96,25 @@ pub struct Attention {
 pub enum FeedForward {
     /// One for all rows.
     Dense(Ffn),
+    /// One for all rows, which is read into a slot when it is used.
+    Read(InSlots),
     /// Many, of which a row is given to a few, and one for all.
     Experts(Experts),
+}
+
+/// Feed-forwards of a layer that are read into slots.
+pub struct InSlots {
+    /// The slots.
+    pub slots: Arc<FfnSlots>,
+    /// The layer.
+    pub il: usize,
+}
+
+impl InSlots {
+    /// Begins a use of the feed-forwards of `uses`.
+    pub(super) fn begin(&self, uses: &[Use]) -> super::ffn_slots::Visit<'_> {
+        self.slots.begin(self.il, uses)
+    }
 }
 
 impl FeedForward {
@@ -101,6 +122,7 @@ impl FeedForward {
     pub fn bytes_per_row(&self, n_used: usize) -> usize {
         match self {
             FeedForward::Dense(ffn) => ffn.bytes(),
+            FeedForward::Read(InSlots { slots, il }) => slots.ffns(*il)[0].bytes(),
             FeedForward::Experts(Experts { ffn_gate_inp, experts, shared, .. }) => {
                 ffn_gate_inp.stored().len() + n_used * experts[0].bytes() + shared.bytes()
             }
@@ -113,7 +135,9 @@ pub struct Experts {
     /// The router `[n_expert, n_embd]`.
     pub ffn_gate_inp: Weight,
     /// The experts by number; their matrices lie one behind the other in three tensors, or two.
-    pub experts: Vec<Ffn>,
+    pub experts: Arc<[Ffn]>,
+    /// What they are read into when they are used, if they do not stay in the mapped file.
+    pub in_slots: Option<InSlots>,
     /// Gate of the expert that all rows share `[n_embd]`.
     pub ffn_gate_inp_shexp: Box<[f32]>,
     /// That expert.
@@ -128,6 +152,7 @@ impl Experts {
 }
 
 /// Feed-forward `W_down(silu(W_gate x) ⊙ W_up x)`.
+#[derive(Clone)]
 pub struct Ffn {
     /// `[n_ff, n_embd]`.
     pub ffn_gate: Weight,
@@ -137,10 +162,32 @@ pub struct Ffn {
     pub ffn_down: Weight,
 }
 
+/// The matrices of a feed-forward, wherever their bytes are.
+#[derive(Clone, Copy)]
+pub(super) struct FfnMatrices<'w> {
+    /// `[n_ff, n_embd]`.
+    pub ffn_gate: Matrix<'w>,
+    /// `[n_ff, n_embd]`.
+    pub ffn_up: Matrix<'w>,
+    /// `[n_embd, n_ff]`.
+    pub ffn_down: Matrix<'w>,
+}
+
 impl Ffn {
+    /// Its weights in the order of their names.
+    pub(super) fn weights(&self) -> [&Weight; 3] {
+        [&self.ffn_gate, &self.ffn_up, &self.ffn_down]
+    }
+
     /// Bytes of its weights.
     pub fn bytes(&self) -> usize {
-        [&self.ffn_gate, &self.ffn_up, &self.ffn_down].map(|weight| weight.stored().len()).iter().sum()
+        self.weights().map(|weight| weight.stored().len()).iter().sum()
+    }
+
+    /// Its matrices in the mapped file.
+    pub(super) fn mapped(&self) -> FfnMatrices<'_> {
+        let [ffn_gate, ffn_up, ffn_down] = self.weights().map(Weight::matrix);
+        FfnMatrices { ffn_gate, ffn_up, ffn_down }
     }
 }
 
@@ -235,13 +282,60 @@ impl Model {
         let output_norm = bind.vector("output_norm.weight", n_embd)?;
         let mtp = if config.n_mtp == 1 { Some(text.mtp(n_layer)?) } else { None };
         bind.check_account(|name| Role::of(name, n_layer) == Role::Trunk)?;
-        Ok(Model { n_vocab, token_embd, layers, output_norm, output, mtp, stream: None, config })
+        Ok(Model { n_vocab, token_embd, layers, output_norm, output, mtp, stream: None, slots: None, config })
     }
 
-    /// Streams the feed-forwards of its file that `streaming` says from here on.
-    pub fn stream_feed_forwards(&mut self, gguf: &Gguf, streaming: &Streaming) {
-        let weights = |il: usize| stream::feed_forward(il).filter_map(|name| gguf.stored(&name)).collect();
-        self.stream = Stream::new(self.layers.len(), weights, streaming);
+    /// Streams the feed-forwards of its file that `streaming` says from here on. `uses` is what is known of how often experts
+    /// are used, `[n_layer][n_expert]`.
+    ///
+    /// # Errors
+    /// If there is no memory for slots, or no thread that reads can be started.
+    pub fn stream_feed_forwards(
+        &mut self,
+        gguf: &Gguf,
+        streaming: &Streaming,
+        uses: Option<&[Vec<f32>]>,
+    ) -> Result<(), SlotsError> {
+        let weights = |il: usize| stream::feed_forward(il).filter_map(|name| gguf.stored(&name)).collect::<Vec<_>>();
+        if streaming.experts.is_some() || streaming.way == StreamWay::Read {
+            let n = if streaming.experts.is_some() { self.layers.len() } else { streaming.layers };
+            // Large pages would bring them into memory beside what is mapped of their neighbours.
+            let streamed = stream::spread(self.layers.len(), n).flat_map(weights);
+            streamed.for_each(|weight| weight.advise_transient());
+        }
+        if let Some(experts) = &streaming.experts {
+            let of_layer = |layer: &Layer| match &layer.ffn {
+                FeedForward::Experts(experts) => experts.experts.clone(),
+                FeedForward::Dense(_) | FeedForward::Read(_) => Arc::new([]),
+            };
+            let kept = |il: usize| experts.kept_in(il, self.layers.len());
+            let layers = self.layers.iter().enumerate().map(|(il, layer)| (of_layer(layer), kept(il)));
+            let slots = Arc::new(FfnSlots::new(layers.collect(), streaming.uncached, uses)?);
+            for (il, layer) in self.layers.iter_mut().enumerate() {
+                if let FeedForward::Experts(experts) = &mut layer.ffn {
+                    experts.in_slots = Some(InSlots { slots: slots.clone(), il });
+                }
+            }
+            self.slots = Some(slots);
+        } else if streaming.way == StreamWay::Read && streaming.layers > 0 {
+            let n_layer = self.layers.len();
+            let streamed: Vec<usize> = stream::spread(n_layer, streaming.layers).collect();
+            let of_layer = |(il, layer): (usize, &Layer)| match &layer.ffn {
+                FeedForward::Dense(ffn) if streamed.contains(&il) => (Arc::from([ffn.clone()]), 0),
+                _ => (Arc::from([]), 0),
+            };
+            let layers = self.layers.iter().enumerate().map(of_layer).collect();
+            let slots = Arc::new(FfnSlots::new(layers, streaming.uncached, None)?);
+            for il in streamed {
+                if let FeedForward::Dense(_) = &self.layers[il].ffn {
+                    self.layers[il].ffn = FeedForward::Read(InSlots { slots: slots.clone(), il });
+                }
+            }
+            self.slots = Some(slots);
+        } else {
+            self.stream = Stream::new(self.layers.len(), weights, streaming);
+        }
+        Ok(())
     }
 
     /// Bytes of weights one decoded token reads: every matrix of the trunk once, of experts those that are used, and the head.
@@ -367,6 +461,7 @@ impl<S: Fn(&str) -> Option<Spelling>> Text<'_, '_, S> {
         Ok(Experts {
             ffn_gate_inp: self.bind.floats(&name("ffn_gate_inp"), n_expert, n_embd)?,
             experts: experts.map(|((ffn_gate, ffn_up), ffn_down)| Ffn { ffn_gate, ffn_up, ffn_down }).collect(),
+            in_slots: None,
             ffn_gate_inp_shexp: match has_two {
                 true => self.bind.values(&gate, &[1, n_embd])?,
                 false => self.bind.vector(&gate, n_embd)?,

@@ -2,12 +2,16 @@
 #![allow(unsafe_code)]
 
 use super::files::in_own_words;
-use super::system::maps;
+use super::system::{files, maps};
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::ops::Range;
 use std::path::Path;
 use std::time::SystemTime;
+
+/// Whether pages of a mapping that are dropped leave memory for certain. Elsewhere what is not to stay in memory is read, and
+/// not mapped.
+pub(crate) const DROPS_PAGES: bool = maps::DROPS_PAGES;
 
 /// The bytes of a file. They do not move for the life of the value.
 pub(crate) enum FileBytes {
@@ -123,12 +127,101 @@ impl FileBytes {
         }
     }
 
+    /// Copies the bytes from `start` on into `out`, past the mapping: what is read so takes no memory but that of `out`, and of
+    /// the page cache.
+    pub(crate) fn read(&self, start: usize, out: &mut [u8]) -> io::Result<()> {
+        match self {
+            Self::Mapped(_, file) => match read_from(file, start, out)? {
+                n if n < out.len() => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Ok(()),
+            },
+            _ => {
+                let bytes = start.checked_add(out.len()).and_then(|end| self.get(start..end));
+                out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// The file of a mapping once more, to be read past the page cache; `None` where the system or the file system has no such
+    /// way, and of bytes in memory.
+    pub(crate) fn open_direct(&self) -> Option<DirectFile> {
+        match self {
+            Self::Mapped(_, file) => maps::open_direct(file).map(DirectFile),
+            Self::Copied(_) | Self::Owned(_) => None,
+        }
+    }
+
+    /// Tells the system that [`FileBytes::read`] is called here and there, so that it reads no more than is asked for.
+    pub(crate) fn reads_at_random(&self) {
+        if let Self::Mapped(_, file) = self {
+            maps::reads_at_random(file);
+        }
+    }
+
     /// Takes a range that was evicted out of the system's page cache too. Advice only, and for nothing where the system
     /// knows no such advice.
     pub(crate) fn uncache(&self, range: Range<usize>) {
         if let Some((_, file)) = self.mapped(&range) {
             maps::uncache(file, range);
         }
+    }
+}
+
+/// Bytes that direct reads begin and end at multiples of, in the file and in memory.
+pub(crate) const DIRECT_PAGE: usize = 4096;
+
+/// A file that is read past the page cache.
+pub(crate) struct DirectFile(File);
+
+impl DirectFile {
+    /// Reads whole pages from `start` on, up to the end of `out` or of the file; returns how many bytes that were.
+    pub(crate) fn read(&self, start: usize, out: &mut [u8]) -> io::Result<usize> {
+        debug_assert!(start.is_multiple_of(DIRECT_PAGE) && out.len().is_multiple_of(DIRECT_PAGE));
+        read_from(&self.0, start, out)
+    }
+}
+
+/// Reads from `start` on until `out` is full or the file ends; returns how many bytes that were.
+fn read_from(file: &File, start: usize, out: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < out.len() {
+        let at = start.checked_add(done).ok_or(io::ErrorKind::UnexpectedEof)? as u64;
+        match files::read_at(file, &mut out[done..], at) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Memory in whole pages, which the system takes back when it is dropped. It begins with zeros, and takes room from the first
+/// write on.
+pub(crate) struct PageBuffer(memmap2::MmapMut);
+
+impl PageBuffer {
+    /// A buffer of so many bytes, one at least.
+    ///
+    /// # Errors
+    /// If the system has no room for it.
+    pub(crate) fn new(len: usize) -> io::Result<PageBuffer> {
+        memmap2::MmapMut::map_anon(len.max(1)).map(PageBuffer)
+    }
+}
+
+impl std::ops::Deref for PageBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for PageBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 }
 
@@ -181,6 +274,26 @@ mod tests {
         }
         std::fs::remove_file(path).unwrap();
         assert!(*bytes == content[..]);
+    }
+
+    #[test]
+    fn what_is_read_is_what_is_mapped_and_no_more_than_there_is() {
+        let content: Vec<u8> = (0..70_000u32).map(|i| (i % 247) as u8).collect();
+        let path = file("read", &content);
+        for bytes in [FileBytes::map(&path).unwrap().unwrap(), FileBytes::Owned(content.clone())] {
+            bytes.reads_at_random();
+            let mut out = PageBuffer::new(5_000).unwrap();
+            bytes.read(60_123, &mut out).unwrap();
+            assert!(out[..] == content[60_123..65_123]);
+            assert!(bytes.read(65_001, &mut out).is_err() && bytes.read(usize::MAX, &mut out).is_err());
+            // Past the page cache, where that can be done: the last pages, of which the file has a part.
+            if let Some(direct) = bytes.open_direct() {
+                let mut out = PageBuffer::new(3 * DIRECT_PAGE).unwrap();
+                let n = direct.read(16 * DIRECT_PAGE, &mut out).unwrap();
+                assert!(out[..n] == content[16 * DIRECT_PAGE..]);
+            }
+        }
+        std::fs::remove_file(path).unwrap();
     }
 
     /// Windows lets nobody shorten a file that is mapped.

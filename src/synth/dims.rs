@@ -38,6 +38,14 @@ pub struct ExpertDims {
     pub n_used: usize,
     /// Width of each.
     pub n_ff: usize,
+    /// How much routers prefer some experts: of all rows, the share that is given to the expert of rank r is proportional to
+    /// r^-skew. With 0 all are used alike.
+    pub skew: f32,
+}
+
+impl ExpertDims {
+    /// Experts for each used one that a skew needs: a router without bias gives no expert more than half of the rows.
+    pub const LEAST_TO_SKEW: usize = 4;
 }
 
 /// Dimensions of a text model and of the vision tower that goes with it.
@@ -176,7 +184,7 @@ impl Dims {
                 n_embd: 2048,
                 n_layer: 40,
                 n_ff: 512,
-                experts: Some(ExpertDims { n_expert: 256, n_used: 8, n_ff: 512 }),
+                experts: Some(ExpertDims { n_expert: 256, n_used: 8, n_ff: 512, skew: 0.0 }),
                 n_head_kv: 2,
                 ..Self::of(Size::B9)
             },

@@ -12,6 +12,7 @@ mod dims;
 mod error;
 mod mix;
 mod random;
+mod router;
 mod vocab;
 
 pub use dims::{Dims, ExpertDims, Size, VisionDims};
@@ -24,6 +25,7 @@ use crate::gguf::{Gguf, TensorType};
 use mix::{Mix, Role};
 use random::{Blocks, Rng};
 use rayon::prelude::*;
+use router::Router;
 use std::io::{self, Write};
 
 /// Standard deviation of the logits, about that of a trained model.
@@ -53,6 +55,8 @@ enum Values {
     Norm,
     /// `ssm_a = −exp(A_log)`: −16 to −1.
     Decay,
+    /// A router that prefers some experts.
+    Router(Router),
     /// `ssm_dt.bias`: the inverse softplus of a time step from 0.001 to 0.1, uniform in its logarithm.
     TimeStep,
 }
@@ -152,7 +156,7 @@ impl Synth {
         }
         match dims.experts {
             None => _ = self.writer.u32(&key("feed_forward_length"), dims.n_ff as u32),
-            Some(ExpertDims { n_expert, n_used, n_ff }) => {
+            Some(ExpertDims { n_expert, n_used, n_ff, .. }) => {
                 self.writer
                     .u32(&key("expert_count"), n_expert as u32)
                     .u32(&key("expert_used_count"), n_used as u32)
@@ -255,8 +259,10 @@ impl Synth {
             };
             plain("attn_norm.weight", &[n_embd], Norm);
             plain("post_attention_norm.weight", &[n_embd], Norm);
-            if let Some(ExpertDims { n_expert, .. }) = dims.experts {
-                plain("ffn_gate_inp.weight", &[n_expert, n_embd], fan_in(n_embd));
+            if let Some(ExpertDims { n_expert, n_used, skew, .. }) = dims.experts {
+                let router =
+                    if skew > 0.0 { Values::Router(Router { n_expert, n_used, n_embd, skew }) } else { fan_in(n_embd) };
+                plain("ffn_gate_inp.weight", &[n_expert, n_embd], router);
                 plain("ffn_gate_inp_shexp.weight", &[1, n_embd], fan_in(n_embd));
             }
             if recurrent {
@@ -375,7 +381,10 @@ impl Synth {
             let mut part_index = 0;
             while left > 0 {
                 buffer.resize(left.min(part), 0);
-                fill(tensor.ty, values, &rng.fork(part_index), &mut buffer);
+                match values {
+                    Values::Router(router) => router.fill(&rng, tensor.bytes() - left, &mut buffer),
+                    _ => fill(tensor.ty, values, &rng.fork(part_index), &mut buffer),
+                }
                 out.write_all(&buffer)?;
                 progress(buffer.len() as u64);
                 left -= buffer.len();
@@ -412,6 +421,7 @@ fn fill(ty: TensorType, values: Values, rng: &Rng, out: &mut [u8]) {
             let part = (1 << 18) / format.block_bytes() * format.block_bytes();
             out.par_chunks_mut(part).enumerate().for_each(|(i, out)| blocks.fill(&mut rng.fork(i as u64), out));
         }
+        Values::Router(_) => unreachable!("it fills its rows itself"),
         Values::Norm => each(out, &|rng| 1.0 + 0.2 * rng.signed()),
         Values::Decay => each(out, &|rng| -(1.0 + 15.0 * rng.unit())),
         Values::TimeStep => each(out, &|rng| {

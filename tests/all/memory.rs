@@ -2,7 +2,7 @@
 
 use crate::support::program::{emulated, json, told};
 use crate::support::scratch::Scratch;
-use qwen_edge::synth::{Dims, Options, Quant, Size, Synth, VisionDims};
+use qwen_edge::synth::{Dims, ExpertDims, Options, Quant, Size, Synth, VisionDims};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -35,6 +35,18 @@ impl Model {
         let dims = Dims { n_ff: 12_288, ..options.dims };
         let model = Model::path(&format!("{name}.gguf"));
         std::fs::write(&model.0, Synth::text(&Options { dims, ..options }).to_bytes()).unwrap();
+        model
+    }
+
+    /// As [`Model::new`], with most of its some 250 MB in experts, `n` in each of 8 layers, of which some are used more.
+    fn sparse(name: &str, n: usize) -> Model {
+        let options = Model::options();
+        let experts = ExpertDims { n_expert: n, n_used: 4, n_ff: 16_384 / n, skew: 1.0 };
+        let dims = Dims { n_ff: 256, experts: Some(experts), ..options.dims };
+        let model = Model::path(&format!("{name}.gguf"));
+        std::fs::write(&model.0, Synth::text(&Options { dims, mtp: false, ..options }).to_bytes()).unwrap();
+        // So that it can be taken out of the page cache.
+        std::fs::File::open(&model.0).unwrap().sync_all().unwrap();
         model
     }
 
@@ -160,6 +172,141 @@ fn weights_above_the_ceiling_are_streamed_below_it_and_answer_the_same() {
         assert!(planned <= megabytes * 1_000_000 && peak <= planned, "{}", result["memory"]);
         assert_eq!(result["ids"], whole["ids"]);
     }
+}
+
+#[test]
+fn layers_are_streamed_by_reading_as_well_as_by_mapping() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: no memory of its own to measure");
+    }
+    // Layers of two sizes, as published files have them.
+    let options = Options { quant: Quant::Q4_K_M, mtp: false, ..Model::options() };
+    let dims = Dims { n_ff: 12_288, n_layer: 16, ..options.dims };
+    let model = Model::path("read.gguf");
+    std::fs::write(&model.0, Synth::text(&Options { dims, ..options }).to_bytes()).unwrap();
+    let ask = |args: &str| json(&run(&model.0, &format!("--touch --ctx 512 --kv q8_0 --batch 32 {args}"), None));
+    let whole = ask("");
+    let number = |result: &Value, key: &str| result["memory"][key].as_u64().unwrap();
+    let megabytes = number(&whole, "weights_bytes") * 4 / 5_000_000;
+    for way in ["map", "read"] {
+        let result = ask(&format!("--mem {megabytes}M --stream {way}"));
+        let (peak, planned) = (number(&result, "peak_bytes"), number(&result, "planned_bytes"));
+        println!("--stream {way}: {}", result["memory"]);
+        assert!(number(&result, "streamed_bytes") > 0, "{}", result["memory"]);
+        assert!(planned <= megabytes * 1_000_000 && peak <= planned, "{}", result["memory"]);
+        assert_eq!(result["ids"], whole["ids"], "{way}");
+    }
+}
+
+/// What the program says of its experts.
+fn experts(result: &Value) -> (u64, u64, f64, u64) {
+    let experts = &result["memory"]["experts"];
+    let number = |key: &str| experts[key].as_u64().unwrap_or_else(|| panic!("no {key} in {result}"));
+    (number("kept"), number("of"), experts["hit_rate"].as_f64().unwrap(), number("read_bytes"))
+}
+
+#[test]
+fn experts_above_the_ceiling_are_read_below_it_and_answer_the_same() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: no memory of its own to measure");
+    }
+    let model = Model::sparse("experts", 32);
+    let args = "--touch --ctx 512 --kv q8_0 -n 24";
+    let whole = json(&run(&model.0, args, None));
+    assert!(whole["memory"]["experts"].is_null(), "{}", whole["memory"]);
+    let number = |result: &Value, key: &str| result["memory"][key].as_u64().unwrap();
+    let weights = number(&whole, "weights_bytes");
+    let mut most = 0;
+    for megabytes in [weights * 3 / 5_000_000, weights * 4 / 5_000_000, weights / 1_000_000] {
+        let output = run(&model.0, &format!("{args} --mem {megabytes}M"), None);
+        let result = json(&output);
+        let (peak, planned) = (number(&result, "peak_bytes"), number(&result, "planned_bytes"));
+        println!("--mem {megabytes}M of {weights}: {}", result["memory"]);
+        assert!(planned <= megabytes * 1_000_000 && peak <= planned, "{}", result["memory"]);
+        let (kept, of, hit_rate, read) = experts(&result);
+        assert!(most < kept && kept < of && of == 256 && read > 0, "{}", result["memory"]);
+        assert!(hit_rate > 0.5 * kept as f64 / of as f64, "{}", result["memory"]);
+        assert_eq!(result["ids"], whole["ids"], "{megabytes} MB");
+        let said = told(&output);
+        assert!(said.contains("of the experts") && said.contains("tokens a second expected"), "{said}");
+        most = kept;
+    }
+}
+
+#[test]
+fn experts_that_were_used_most_are_remembered_and_a_damaged_file_is_not_believed() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: no memory of its own to measure");
+    }
+    let (model, folder) = (Model::sparse("remembered", 32), Scratch::new("uses"));
+    let args = format!("--ctx 512 --kv q8_0 -n 24 --mem 400M --cache '{}'", folder.0.join("cache").display());
+    let first = json(&run(&model.0, &args, None));
+    let second = json(&run(&model.0, &args, None));
+    let ((_, _, hit_rate, _), (_, _, better, _)) = (experts(&first), experts(&second));
+    println!("hit rate {hit_rate}, then {better}");
+    assert!(better > hit_rate, "{hit_rate}, then {better}");
+    assert_eq!(first["ids"], second["ids"]);
+    let file = std::fs::read_dir(folder.0.join("cache")).unwrap().map(|entry| entry.unwrap().path());
+    let mut file = file.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("experts-"));
+    let file = file.next().expect("the uses are remembered");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let damaged = json(&run(&model.0, &args, None));
+    assert_eq!(damaged["ids"], first["ids"]);
+    assert_ne!(std::fs::read(&file).unwrap(), bytes, "it was not written anew");
+}
+
+/// Bytes that the program has had read from the disk, as the system counts them for a shell that waited for it.
+fn read_from_disk(before: &str, model: &Path, args: &str) -> (u64, Value) {
+    let command =
+        format!("{before}\"$0\" run \"$1\" --raw --greedy -p 'one two three' -n 3 --json {args}; cat /proc/$$/io >&2");
+    let output =
+        Command::new("sh").args(["-c", &command, env!("CARGO_BIN_EXE_qwen-edge")]).arg(model).output().unwrap();
+    let said = told(&output);
+    let read = said.lines().find_map(|line| line.strip_prefix("read_bytes: ")).and_then(|n| n.parse().ok());
+    (read.unwrap_or_else(|| panic!("{said}")), json(&output))
+}
+
+#[test]
+fn a_few_experts_are_read_without_the_rest_of_the_file() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: no disk of its own to measure");
+    }
+    let model = Model::sparse("random", 256);
+    let file = std::fs::metadata(&model.0).unwrap().len();
+    let uncache = format!("dd if='{}' iflag=nocache count=0 status=none; ", model.0.display());
+    let (read, result) = read_from_disk(&uncache, &model.0, "--ctx 512 --mem 150M");
+    let (_, of, _, asked) = experts(&result);
+    println!("{read} bytes of {file} from the disk, {asked} of experts: {}", result["memory"]);
+    if read == 0 {
+        return println!("skipped: the file system is in memory");
+    }
+    // The rest of the file is what every token reads; a model of this size is half experts that nobody asked for.
+    assert!(of == 2048 && asked < file / 4, "{}", result["memory"]);
+    assert!(read < file * 2 / 3, "{read} bytes of {file}");
+}
+
+#[test]
+fn in_a_control_group_smaller_than_the_experts_they_are_read_within_it() {
+    if emulated() || !cfg!(target_os = "linux") {
+        return println!("skipped: no memory of its own to measure");
+    }
+    let model = Model::sparse("group-experts", 32);
+    let limit = std::fs::metadata(&model.0).unwrap().len() * 5 / 6;
+    let Some(group) = Group::new("experts", limit) else {
+        return println!("skipped: no control group can be made here");
+    };
+    let result = json(&run_below(&group.enter(&model.0), &model.0, "--touch --ctx 512"));
+    let number = |key: &str| result["memory"][key].as_u64().unwrap();
+    println!("{limit} bytes: {}", result["memory"]);
+    let (kept, of, ..) = experts(&result);
+    let most = limit + limit / 100;
+    assert!(kept < of && number("planned_bytes") <= most, "{}", result["memory"]);
+    assert!(number("peak_bytes") <= number("planned_bytes").min(limit), "{}", result["memory"]);
+    let kv = result["memory"]["kv"].as_str().unwrap();
+    let plain = json(&run(&model.0, &format!("--ctx 512 --kv {kv}"), None));
+    assert_eq!(result["ids"], plain["ids"]);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use qwen_edge::engine::runner::Settings;
 use qwen_edge::gguf::Gguf;
 use qwen_edge::model::Model;
 use qwen_edge::model::kv_type::KvType;
+use qwen_edge::model::stream::{ExpertsKept, Streaming};
 use std::sync::Arc;
 
 /// The models whose weights are floats.
@@ -125,6 +126,39 @@ fn bits_depend_neither_on_threads_nor_on_the_company_of_a_row() {
                 }
             }
         }
+    }
+}
+
+/// The model with so many of its experts kept in memory and the others read when they are used.
+fn kept(gguf: &Gguf, n: usize, uncached: bool) -> Arc<Model> {
+    let mut model = Model::bind(gguf).unwrap();
+    let of = model.config.n_layer() * model.config.experts.unwrap().n_expert;
+    let experts = Some(ExpertsKept { n: n.min(of), of, bytes: 0 });
+    let streaming = Streaming { experts, uncached, ..Streaming::default() };
+    model.stream_feed_forwards(gguf, &streaming, None).unwrap();
+    Arc::new(model)
+}
+
+#[test]
+fn bits_do_not_depend_on_which_experts_are_kept() {
+    for name in ["moe-f32", "moe-q8_0", "moe-q4_k"] {
+        let fixture = Fixture::open(name);
+        let (model, prompt) = (fixture.model(), fixture.prompt());
+        let kernels = *levels().last().unwrap();
+        for chunk in [prompt.len(), 3, 1] {
+            let expected = logits(&model, kernels, 2, &prompt, chunk);
+            for (n, uncached) in [(0, false), (7, true), (25, false), (usize::MAX, false)] {
+                let model = kept(&fixture.gguf, n, uncached);
+                let found = logits(&model, kernels, 2, &prompt, chunk);
+                assert!(found == expected, "{name}, {n} experts kept, batches of {chunk}");
+                let counts = model.slots.as_ref().unwrap().counts();
+                assert!(counts.read_bytes > 0 && counts.kept <= counts.uses, "{counts:?}");
+            }
+        }
+        let scratch = Scratch::new("merged-kept");
+        let path = scratch.write("merged.gguf", merged(&fixture.gguf).bytes());
+        let found = logits(&kept(&Gguf::open(&path).unwrap(), 9, false), kernels, 2, &prompt, 5);
+        assert!(found == logits(&model, kernels, 2, &prompt, 5), "{name}, merged");
     }
 }
 

@@ -7,7 +7,8 @@
 //!                     alone, so that it is found by a prompt
 //! ```
 //!
-//! What pictures look like may lie beside them, and is given up as states are; and `levels` ([`super::room`]).
+//! What pictures look like may lie beside them, and is given up as states are; and `levels` ([`super::room`]), and how often the
+//! experts of a model were used ([`crate::engine::expert_uses`]).
 //!
 //! A file is a line that says what it is, the 32 bytes of its key, its content, and the SHA-256 hash of all that.
 
@@ -142,6 +143,11 @@ impl CacheFolder {
             return Err(FolderError::NotPrivate { path: path.to_owned(), why });
         }
         Ok(CacheFolder { path: path.to_owned() })
+    }
+
+    /// The path of a file of the folder that is no part of a prompt.
+    pub(in crate::engine) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
     }
 
     /// Keeps other programs from writing as long as the file that it returns is there: together they would have more than each
@@ -293,7 +299,7 @@ impl CacheFolder {
                 Kind::Page => there.push(file),
                 Kind::Unfinished if older(&file, ABANDONED) => self.remove(&file.name),
                 Kind::Unfinished => total += file.bytes,
-                Kind::Levels | Kind::Other => {}
+                Kind::Levels | Kind::Experts | Kind::Other => {}
             }
         }
         // Levels are written beside the old ones.
@@ -379,6 +385,7 @@ enum Kind {
     /// What a picture looks like: [`crate::vision`] keeps it.
     Picture,
     Levels,
+    Experts,
     Other,
 }
 
@@ -396,6 +403,8 @@ impl Entry {
             Kind::State
         } else if name == LEVELS {
             Kind::Levels
+        } else if name.strip_prefix("experts-").is_some_and(Key::is_name) {
+            Kind::Experts
         } else {
             return Kind::Other;
         };

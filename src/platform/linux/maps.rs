@@ -2,10 +2,13 @@
 #![allow(unsafe_code)]
 
 use memmap2::{Advice, Mmap, MmapMut, UncheckedAdvice};
+use rustix::fs::{OFlags, fadvise};
 use rustix::io::{ReadWriteFlags, preadv2};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -110,5 +113,17 @@ pub(crate) fn evict(map: &Mmap, range: Range<usize>) {
 
 pub(crate) fn uncache(file: &File, range: Range<usize>) {
     let len = std::num::NonZeroU64::new(range.len() as u64);
-    let _ = rustix::fs::fadvise(file, range.start as u64, len, rustix::fs::Advice::DontNeed);
+    let _ = fadvise(file, range.start as u64, len, rustix::fs::Advice::DontNeed);
+}
+
+pub(crate) const DROPS_PAGES: bool = true;
+
+pub(crate) fn open_direct(file: &File) -> Option<File> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let flags = OFlags::DIRECT.bits() as i32;
+    File::options().read(true).custom_flags(flags).open(path).ok()
+}
+
+pub(crate) fn reads_at_random(file: &File) {
+    let _ = fadvise(file, 0, None, rustix::fs::Advice::Random);
 }

@@ -41,3 +41,11 @@ pub(crate) fn evict(map: &Mmap, range: Range<usize>) {
 }
 
 pub(crate) fn uncache(_: &File, _: Range<usize>) {}
+
+pub(crate) const DROPS_PAGES: bool = false;
+
+pub(crate) fn open_direct(_: &File) -> Option<File> {
+    None
+}
+
+pub(crate) fn reads_at_random(_: &File) {}

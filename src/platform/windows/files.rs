@@ -6,7 +6,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::mem::zeroed;
 use std::os::windows::ffi::OsStrExt;
-use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::fs::{FileExt, OpenOptionsExt};
 use std::os::windows::io::AsRawHandle;
 use std::path::{Path, PathBuf};
 use std::ptr::null_mut;
@@ -15,6 +15,11 @@ use windows_sys::Win32::Storage::FileSystem::{
     BY_HANDLE_FILE_INFORMATION, FILE_ADD_FILE, FILE_FLAG_BACKUP_SEMANTICS, GetCompressedFileSizeW, GetDiskFreeSpaceExW,
     GetFileInformationByHandle, INVALID_FILE_SIZE,
 };
+
+/// Reads some bytes from `at` on.
+pub(crate) fn read_at(file: &File, out: &mut [u8], at: u64) -> io::Result<usize> {
+    file.seek_read(out, at)
+}
 
 pub(crate) fn path_of_url(path: Vec<u8>) -> PathBuf {
     let text = String::from_utf8_lossy(&path).into_owned();
