@@ -89,9 +89,10 @@ fn limit(limit: &MemoryLimit) -> String {
 /// What to ask for instead, as a part of a sentence.
 fn remedy(remedy: &Remedy) -> String {
     match remedy {
-        Remedy::AskFor(Layout { n_ctx, kv, n_batch, total, streaming, .. }) => {
-            let batch = if *n_batch == DEFAULT_BATCH { String::new() } else { format!(" --batch {n_batch}") };
-            let (kv, total) = (kv.name(), ByteSize(*total));
+        Remedy::AskFor(layout) => {
+            let Layout { n_ctx, kv, n_batch, total, streaming, .. } = **layout;
+            let batch = if n_batch == DEFAULT_BATCH { String::new() } else { format!(" --batch {n_batch}") };
+            let (kv, total) = (kv.name(), ByteSize(total));
             format!("--ctx {n_ctx} --kv {kv}{batch} would fit, with {total}{streaming}")
         }
         Remedy::SetCeiling(bytes) => {
@@ -145,9 +146,9 @@ mod tests {
     fn what_would_fit_is_told_in_options() {
         let streaming = Streaming::default();
         let layout = Layout { n_ctx: 512, kv: KvType::Q8_0, n_batch: 32, total: 900_000_000, weights: 1, streaming };
-        assert_eq!(remedy(&Remedy::AskFor(layout)), "--ctx 512 --kv q8_0 --batch 32 would fit, with 900 MB");
+        assert_eq!(remedy(&Remedy::AskFor(Box::new(layout))), "--ctx 512 --kv q8_0 --batch 32 would fit, with 900 MB");
         let usual = Layout { n_batch: DEFAULT_BATCH, ..layout };
-        assert_eq!(remedy(&Remedy::AskFor(usual)), "--ctx 512 --kv q8_0 would fit, with 900 MB");
+        assert_eq!(remedy(&Remedy::AskFor(Box::new(usual))), "--ctx 512 --kv q8_0 would fit, with 900 MB");
         assert_eq!(limit(&MemoryLimit::Ceiling(20_000_000)), "--mem allows 20 MB");
     }
 }

@@ -348,7 +348,7 @@ impl Plan {
         }
         let Layout { n_ctx, kv, total, .. } = best.layout();
         let limit = plan.limit().unwrap_or(MemoryLimit::Ceiling(wish.taken));
-        Err(NotEnoughMemory { needed: total, n_ctx, kv, limit, remedy: Remedy::AskFor(plan.layout()) })
+        Err(NotEnoughMemory { needed: total, n_ctx, kv, limit, remedy: Remedy::AskFor(Box::new(plan.layout())) })
     }
 
     /// The plan that drafts as it should, if nothing else has to shrink for that; else one with fewer sources of drafts.
@@ -394,10 +394,10 @@ impl Plan {
         let would_fit = open().find(|p| p.obstacle(load, room).is_none());
         let would_fit = would_fit.or_else(|| Plan::streamed(load, &free_wish, room).filter(fits));
         let remedy = match would_fit {
-            Some(plan) => Remedy::AskFor(plan.layout()),
+            Some(plan) => Remedy::AskFor(Box::new(plan.layout())),
             None => {
                 let least = open().next_back().expect("there is always a candidate");
-                Remedy::SmallerModel(Plan::of(load, least.settings, room, Streamed::most(load)).layout())
+                Remedy::SmallerModel(Box::new(Plan::of(load, least.settings, room, Streamed::most(load)).layout()))
             }
         };
         let Layout { n_ctx, kv, total, .. } = smallest.layout();

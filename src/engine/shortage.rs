@@ -8,7 +8,7 @@ use crate::platform::machine::Limiter;
 use std::fmt;
 
 /// No layout that was asked for fits the memory there is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct NotEnoughMemory {
     /// Bytes that the smallest layout that was asked for takes, weights included.
@@ -53,13 +53,13 @@ pub enum MemoryLimit {
 }
 
 /// What can be done about a lack of memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Remedy {
     /// This layout fits.
-    AskFor(Layout),
+    AskFor(Box<Layout>),
     /// None fits; this is the smallest one there is.
-    SmallerModel(Layout),
+    SmallerModel(Box<Layout>),
     /// A ceiling of so many bytes, or another one, if that is what there is.
     SetCeiling(u64),
 }
@@ -132,20 +132,25 @@ impl NotEnoughMemory {
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Remedy::AskFor(Layout { n_ctx, kv, n_batch, total, streaming, .. }) => write!(
-                f,
-                "a context of {n_ctx} tokens in {} and batches of {n_batch} would fit, with {}{streaming}",
-                kv.name(),
-                ByteSize(*total)
-            ),
+            Remedy::AskFor(layout) => {
+                let Layout { n_ctx, kv, n_batch, total, streaming, .. } = **layout;
+                let (kv, total) = (kv.name(), ByteSize(total));
+                write!(
+                    f,
+                    "a context of {n_ctx} tokens in {kv} and batches of {n_batch} would fit, with {total}{streaming}"
+                )
+            }
             Remedy::SetCeiling(bytes) => write!(f, "set a ceiling on what may be taken, such as {}", ByteSize(*bytes)),
-            Remedy::SmallerModel(Layout { total, weights, streaming, .. }) => write!(
-                f,
-                "the smallest context needs {} with the weights' {}{streaming}: a smaller model or quantisation would \
-                 fit",
-                ByteSize(*total),
-                ByteSize(*weights)
-            ),
+            Remedy::SmallerModel(layout) => {
+                let Layout { total, weights, streaming, .. } = **layout;
+                write!(
+                    f,
+                    "the smallest context needs {} with the weights' {}{streaming}: a smaller model or quantisation \
+                     would fit",
+                    ByteSize(total),
+                    ByteSize(weights)
+                )
+            }
         }
     }
 }
