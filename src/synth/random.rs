@@ -97,7 +97,11 @@ impl Blocks {
                 Format::Q4_0 | Format::Q5_0 | Format::IQ4_NL | Format::Q1_0 | Format::Q2_0 => {
                     put_half(block, 0, signed)
                 }
-                Format::TQ2_0 => put_half(block, 64, signed),
+                Format::TQ2_0 => {
+                    put_half(block, 64, signed);
+                    // Trits: no quantiser emits 3, which becomes the 1 that stands for 0.
+                    block[..64].iter_mut().for_each(|q| *q ^= (*q & *q >> 1 & 0x55) << 1);
+                }
                 Format::TQ1_0 => put_half(block, 52, signed),
                 Format::Q8_0 => {
                     put_half(block, 0, signed);
