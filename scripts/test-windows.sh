@@ -30,6 +30,12 @@ LEFT_OUT=(
   serve_reuse::a_server_that_is_started_anew_goes_on_where_it_was_and_answers_the_same
   serve_reuse::whatever_becomes_of_the_folder_the_answer_is_right_and_the_log_says_why_it_was_late
   serve_reuse::neither_memory_nor_folder_get_more_than_they_may
+  # Made of symbolic links, which wine 8 does not make, and few users of Windows may; or of their paths as Unix writes them:
+  pull::a_model_comes_with_what_belongs_to_it_and_lies_where_the_hubs_client_looks
+  pull::a_new_commit_keeps_what_is_the_same_in_it
+  pull::what_was_begun_is_listed_and_goes_on_or_is_removed
+  pull::what_was_fetched_is_removed_and_nothing_else
+  pull::whatever_ends_it_no_block_that_was_whole_is_fetched_again
 )
 
 scripts/windows-toolchain.sh --with-wine
