@@ -41,12 +41,12 @@ fn demo(file: &str) -> PathBuf {
     fs::canonicalize(Path::new("models").join(file)).unwrap()
 }
 
-/// A link to a file, or where few users may make one, a copy of it.
+/// A link to a file, or where few users may make one, a copy of it if it is there.
 fn link(target: impl AsRef<Path>, place: impl AsRef<Path>) -> std::io::Result<()> {
     #[cfg(unix)]
     return std::os::unix::fs::symlink(target, place);
     #[cfg(windows)]
-    fs::copy(target, place).map(drop)
+    if target.as_ref().exists() { fs::copy(target, place).map(drop) } else { Ok(()) }
 }
 
 /// Puts the demo model where the hub's client would have put a repository.

@@ -5,7 +5,7 @@ pub(crate) mod console;
 pub(crate) mod files;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) mod page_cache;
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", not(target_os = "macos")))]
 pub(crate) mod places;
 #[cfg(feature = "cli")]
 pub(crate) mod signals;
