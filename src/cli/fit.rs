@@ -166,8 +166,9 @@ mod tests {
 
     #[test]
     fn writing_is_expected_to_take_the_time_of_reading_and_that_of_the_layers() {
+        // 20 a second if reading were all there is.
         let fast = expected(1e9, 24, 20e9);
-        assert!((15.0..17.0).contains(&fast), "{fast}");
+        assert!((16.0..20.0).contains(&fast), "{fast}");
         assert!(expected(2e9, 24, 20e9) < 0.6 * fast);
         // A model of next to no weights is no faster than its layers.
         assert!(expected(1.0, 24, 20e9) < 1.0 / (24.0 * LAYER) + 1.0);

@@ -172,7 +172,6 @@ impl FileBytes {
 pub(crate) const DIRECT_PAGE: usize = 4096;
 
 /// A file that is read past the page cache.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "none can be opened there"))]
 pub(crate) struct DirectFile(File);
 
 impl DirectFile {

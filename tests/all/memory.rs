@@ -239,7 +239,7 @@ fn experts_that_were_used_most_are_remembered_and_a_damaged_file_is_not_believed
         return println!("skipped: no memory of its own to measure");
     }
     let (model, folder) = (Model::sparse("remembered", 32), Scratch::new("uses"));
-    let args = format!("--ctx 512 --kv q8_0 -n 24 --mem 400M --cache '{}'", folder.0.join("cache").display());
+    let args = format!("--ctx 512 --kv q8_0 -n 24 --mem 400M --cache {}", folder.0.join("cache").display());
     let first = json(&run(&model.0, &args, None));
     let second = json(&run(&model.0, &args, None));
     let ((_, _, hit_rate, _), (_, _, better, _)) = (experts(&first), experts(&second));
