@@ -1110,7 +1110,8 @@ mod tests {
             };
             assert!(plan.total() <= ceiling, "{plan}");
             let Some(kept) = plan.streaming.experts else {
-                assert!(most > 1_300 && plan.streaming == Streaming::default(), "{most} before {plan}");
+                // Before that, long batches took the room of some.
+                assert!(most > 1_200 && plan.streaming == Streaming::default(), "{most} before {plan}");
                 return;
             };
             assert!(
