@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Tokens a second of a sparse model against the memory that it is given, in a control group of that size.
 
-For each size the file is taken out of the page cache and a text is written twice: by a program that knows nothing of the model, and by one
-that remembers which experts were used most. The table has the share of the experts that are kept, the share of their uses that those
-serve, what a token was expected to read, the tokens a second that were expected, and those that came. The rate at which
-the disk is read from start to end stands beside it.
+For each size the file is taken out of the page cache and a text is written, by a program that knows nothing of the model; then
+another text, by one that remembers which experts the first used most. The table has the share of the experts that are kept,
+the share of their uses that those serve, what a token was expected to read, the tokens a second that were expected, and those
+that came. The rate at which the disk is read from start to end stands beside it.
 
     bench_experts.py target/release/qwen-edge model.gguf [--memory 4,8,12,16] [--tokens 64] [--prompt-tokens 64]
 """
@@ -17,6 +17,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+# What the runs begin with, word by word.
+PROMPTS = {"first": "one two three four ", "remembering": "Fische schwimmen im Wasser "}
 
 GROUPS = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")]
 
@@ -69,10 +72,10 @@ class Group:
                 time.sleep(0.1)
 
 
-def run(args, limit, cache):
+def run(args, limit, name, cache):
     group = Group(limit)
     command = [args.program, "run", args.model, "--raw", "--greedy", "--json", "--ctx", "1024", "-n", str(args.tokens)]
-    command += ["-p", "one two three four " * (args.prompt_tokens // 4), "--cache", cache]
+    command += ["-p", PROMPTS[name] * (args.prompt_tokens // 4), "--cache", cache]
     command += [] if group.path else ["--mem", str(limit)]
     forget(args.model)
     try:
@@ -94,13 +97,14 @@ def main():
     parser.add_argument("--prompt-tokens", type=int, default=64)
     args = parser.parse_args()
     size = os.path.getsize(args.model)
-    print(f"{Path(args.model).name}, {size / 1e9:.1f} GB; disk read from start to end at {sequential_rate(args.model) / 1e9:.2f} GB/s")
+    rate = sequential_rate(args.model) / 1e9
+    print(f"{Path(args.model).name}, {size / 1e9:.1f} GB; disk read from start to end at {rate:.2f} GB/s")
     print("| memory | limited by | experts kept | run | served by kept | expected to read a token | expected | written | prompt |")
     print("|---|---|---|---|---|---|---|---|---|")
     for gib in map(float, args.memory.split(",")):
         with tempfile.TemporaryDirectory() as cache:
-            for name in ["first", "remembered"]:
-                result, grouped = run(args, int(gib * (1 << 30)), cache)
+            for name in PROMPTS:
+                result, grouped = run(args, int(gib * (1 << 30)), name, cache)
                 experts = result["memory"].get("experts")
                 row = [f"{gib:g} GiB", "control group" if grouped else "--mem"]
                 if experts is None:

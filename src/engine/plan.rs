@@ -631,18 +631,13 @@ fn apart(bytes: u64, n: usize) -> u64 {
     bytes.saturating_sub((2 * FAULT_AROUND).saturating_mul(n as u64))
 }
 
-/// The share of uses that the `kept` most used of `n` experts serve: as often as they were used before, or all alike where
-/// nothing is known.
+/// The share of uses that the `kept` most used of `n` experts serve: as often as they were used before, and once more each, since
+/// one that no row has used yet is not one that none will; all alike where nothing is known.
 fn share_served(n: usize, kept: usize, uses: Option<&Vec<f32>>) -> f64 {
-    let all: f64 = uses.iter().flat_map(|uses| uses.iter()).map(|&uses| f64::from(uses)).sum();
-    match uses {
-        Some(uses) if all > 0.0 => {
-            let mut uses = uses.clone();
-            uses.sort_by(|a, b| b.total_cmp(a));
-            uses.iter().take(kept).map(|&uses| f64::from(uses)).sum::<f64>() / all
-        }
-        _ => kept as f64 / n.max(1) as f64,
-    }
+    let mut uses = uses.cloned().unwrap_or_else(|| vec![0.0; n.max(1)]);
+    uses.sort_by(|a, b| b.total_cmp(a));
+    let sum = |uses: &[f32]| uses.iter().map(|&uses| f64::from(uses) + 1.0).sum::<f64>();
+    sum(&uses[..kept.min(uses.len())]) / sum(&uses)
 }
 
 /// Bytes of the weights that are copied and decoded when they are bound, whatever the format of the rest: projections to
@@ -1122,7 +1117,7 @@ mod tests {
             let expected = 24.0 * 4.0 * 600_000.0 * (1.0 - kept.n as f64 / 1536.0);
             assert!((plan.streaming.bytes as f64 - expected).abs() < 1e6, "{plan}");
             // Where it is known that few of them are used, a token reads less.
-            let few: Vec<Vec<f32>> = vec![(0..64).map(|i| 0.5f32.powi(i)).collect(); 24];
+            let few: Vec<Vec<f32>> = vec![(0..64).map(|i| 1e5 * 0.5f32.powi(i)).collect(); 24];
             let knowing = Load { expert_uses: Some(&few), ..load };
             let knowing = Plan::choose_within(&knowing, &wish, &room(Some(ceiling), None)).unwrap();
             assert!(knowing.streaming.bytes <= plan.streaming.bytes, "{knowing}");
