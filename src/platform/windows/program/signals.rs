@@ -4,6 +4,7 @@ use crate::platform::atomic_file;
 use crate::platform::program::signals::{Reaction, Signal};
 use std::sync::OnceLock;
 use std::time::Duration;
+use windows_sys::Win32::Foundation::STATUS_CONTROL_C_EXIT;
 use windows_sys::Win32::System::Console::{
     CTRL_BREAK_EVENT, CTRL_C_EVENT, GetConsoleMode, GetStdHandle, STD_INPUT_HANDLE, SetConsoleCtrlHandler,
     SetConsoleMode,
@@ -47,6 +48,10 @@ unsafe extern "system" fn handle(event: u32) -> i32 {
             if let Some(&modes) = MODES.get() {
                 // SAFETY: the modes are those that the console had.
                 unsafe { SetConsoleMode(GetStdHandle(STD_INPUT_HANDLE), modes) };
+            }
+            if signal == Signal::Interrupt {
+                // What the system ends it with, said here, as an emulator says otherwise.
+                std::process::exit(STATUS_CONTROL_C_EXIT);
             }
             0
         }
