@@ -1,12 +1,10 @@
 //! Unix systems that nobody has looked at: what they do not say in the common words is unknown.
-#![allow(unsafe_code)]
 
 pub(crate) mod machine;
-pub(crate) mod maps;
 #[cfg(feature = "cli")]
 pub(crate) mod program;
 
-pub(crate) use super::unix::{files, page_cache};
+pub(crate) use super::unix::{files, maps, page_cache};
 
 #[cfg(feature = "cli")]
 pub(crate) mod places {

@@ -4,6 +4,8 @@
 pub(crate) mod console;
 pub(crate) mod files;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(crate) mod maps;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) mod page_cache;
 #[cfg(all(feature = "cli", not(target_os = "macos")))]
 pub(crate) mod places;

@@ -1,4 +1,5 @@
 //! Mapped files in the words that Unix systems have in common.
+#![allow(unsafe_code)]
 
 use memmap2::{Advice, Mmap, MmapMut};
 use std::fs::File;
@@ -20,6 +21,7 @@ pub(crate) fn will_need(map: &Mmap, _: &File, range: Range<usize>) {
     let _ = map.advise_range(Advice::WillNeed, range.start, range.len());
 }
 
+#[cfg(not(target_os = "macos"))]
 pub(crate) fn load(_: &Mmap, _: &File, _: Range<usize>) -> bool {
     false
 }
