@@ -13,10 +13,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+name=aarch64-toolchain
 target=aarch64-unknown-linux-musl
 out=$PWD/target/aarch64
 sysroot=$out/sysroot
-work=$out/work
 with_qemu=false
 force_source=false
 for arg; do
@@ -27,24 +27,10 @@ for arg; do
   esac
 done
 
-say() { echo "aarch64-toolchain: $*" >&2; }
-die() { say "$*"; exit 1; }
-command -v rustc >/dev/null || die "rustc is missing; see https://rustup.rs"
-mkdir -p "$out"
-
-# Everything below writes into $out: one run at a time.
-exec 9>"$out/lock"
-flock 9
+. scripts/toolchain.sh
 
 # --- the emulator ---
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
-if $with_qemu && ! command -v qemu-aarch64 >/dev/null; then
-  say "installing qemu-user"
-  install=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install qemu-user)
-  as_root "${install[@]}" >"$out/apt.log" 2>&1 ||
-    { as_root apt-get -qq update >>"$out/apt.log" 2>&1 && as_root "${install[@]}" >>"$out/apt.log" 2>&1; } ||
-    { tail -n 5 "$out/apt.log" >&2; die "qemu-aarch64 is missing and apt could not install qemu-user"; }
-fi
+if $with_qemu && ! command -v qemu-aarch64 >/dev/null; then apt_install qemu-user; fi
 
 # --- does a program that threads, panics and unwinds come out right? ---
 write_env() { # write_env [RUSTFLAGS]
@@ -73,97 +59,20 @@ END
 }
 
 if ! $force_source; then
-  if works; then write_env; exit 0; fi
-  if command -v rustup >/dev/null; then
-    say "rustup target add $target"
-    if timeout 300 rustup target add $target >"$out/rustup.log" 2>&1 && works; then write_env; exit 0; fi
-    say "rustup could not: $(tail -n 1 "$out/rustup.log")"
-  fi
+  if works || { rustup_adds && works; }; then write_env; exit 0; fi
 fi
 
 # --- Debian's packages ---
-release=$(rustc -vV | sed -n 's/^release: //p')
-commit=$(rustc -vV | sed -n 's/^commit-hash: //p')
-host=$(rustc -vV | sed -n 's/^host: //p')
-stamp="rustc $release $commit"
 if [ "$(cat "$sysroot/built-by" 2>/dev/null)" = "$stamp" ] && works --sysroot "$sysroot"; then
   write_env "--sysroot $sysroot"
   exit 0
 fi
-command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null ||
-  die "no way left to get the standard library of $target: rustup failed, and this is no Debian"
-
-rm -rf "$work" "$sysroot"
-mkdir -p "$work"/{lists/partial,cache/archives/partial,debs,root} "$sysroot"
-trap 'rm -rf "$work"' EXIT
-
-# An apt of our own inside $work reads suites of other releases from the mirror this machine uses already, so that
-# the machine's package lists stay as they are and no root is needed.
-mirror=$(apt-get indextargets --format '$(REPO_URI) $(ORIGIN) $(COMPONENT)' 'Created-By: Packages' |
-  awk '$2 == "Debian" && $3 == "main" && $1 !~ /security/ {print $1; exit}')
-[ -n "$mirror" ] || die "found no Debian mirror in apt's sources"
-keys=/usr/share/keyrings/debian-archive-keyring.gpg
-[ -e $keys ] || die "$keys is missing: install debian-archive-keyring"
-: >"$work/status"
-{
-  apt-config dump | grep -E '^Acquire::(http|https|Retries|ForceIPv4)' || true # the way to the mirror: proxies and such
-  cat <<END
-APT::Architecture "amd64";
-APT::Architectures { "amd64"; "arm64"; };
-APT::Sandbox::User "$(id -un)";
-Acquire::Languages "none";
-Dir::Etc::main "/dev/null";
-Dir::Etc::parts "/dev/null";
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "/dev/null";
-Dir::Etc::sourcelist "$work/sources.list";
-Dir::Etc::sourceparts "/dev/null";
-Dir::State::lists "$work/lists";
-Dir::State::status "$work/status";
-Dir::Cache "$work/cache";
-END
-} >"$work/apt.conf"
-other_apt() { APT_CONFIG=$work/apt.conf "$@"; }
-read_suites() { # read_suites SUITE...
-  local suite
-  for suite; do echo "deb [arch=amd64,arm64 signed-by=$keys] $mirror $suite main"; done >"$work/sources.list"
-  other_apt apt-get -qq update >"$work/update.log" 2>&1
-}
-
-# std must be of the compiler's own release; a later revision of the same minor release will do.
-find_source() {
-  local versions
-  versions=$(other_apt apt-cache madison rust-src | awk '{print $3}')
-  grep -m 1 -F "$release+" <<<"$versions" || grep -m 1 "^${release%.*}[.]" <<<"$versions"
-}
-version=
-for suites in "trixie trixie-backports" "trixie forky sid" "trixie experimental"; do
-  # shellcheck disable=SC2086
-  if read_suites $suites && version=$(find_source); then break; fi
-done
-[ -n "$version" ] || die "Debian has no rust-src for rustc $release"
-
-say "compiling the standard library of $target from rust-src $version"
-(cd "$work/debs" && other_apt apt-get -qq download "rust-src=$version" musl-dev:arm64 libunwind-19-dev:arm64)
-for deb in "$work"/debs/*.deb; do dpkg-deb -x "$deb" "$work/root"; done
-library=$(echo "$work"/root/usr/src/rustc-*/library)
-
-# What the caller set for their own builds must not reach this one; the paths in it are those of an official std.
-env -u CARGO_BUILD_TARGET -u CARGO_BUILD_RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u RUSTC_WRAPPER -u RUSTC_WORKSPACE_WRAPPER \
-  RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$work/std" \
-  CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 CARGO_PROFILE_RELEASE_DEBUG=0 \
-  CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld \
-  RUSTFLAGS="-Zforce-unstable-if-unmarked -Cembed-bitcode=yes --remap-path-prefix=$library=/rustc/$commit/library" \
-  cargo build --manifest-path "$library/Cargo.toml" --locked --release --target $target -p sysroot \
-  --features panic-unwind,backtrace >"$out/std.log" 2>&1 ||
-  { grep -m 3 -A 5 '^error' "$out/std.log" >&2 || tail -n 10 "$out/std.log" >&2; die "the standard library did not compile"; }
-
-lib=$sysroot/lib/rustlib/$target/lib
-mkdir -p "$lib/self-contained"
-cp "$work/std/$target"/release/deps/*.rlib "$lib/"
-rm -f "$lib"/libsysroot-*.rlib
-# rust-lld is looked for beside the sysroot's libraries of the host.
-ln -s "$(rustc --print sysroot)/lib/rustlib/$host" "$sysroot/lib/rustlib/$host"
+own_apt arm64
+unpack_rust_source
+fetch musl-dev:arm64 libunwind-19-dev:arm64
+compile_std CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld
+install_std "$sysroot"
+mkdir "$lib/self-contained"
 
 # The C library and the unwinder. libunwind was compiled against another C library's headers and asks for two checked
 # forms of printf; the start files, empty otherwise, send those to the plain functions.

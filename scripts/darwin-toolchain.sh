@@ -21,23 +21,14 @@ for arg; do
     *) echo "usage: $0 [aarch64|x86_64] [--from-source]" >&2; exit 2 ;;
   esac
 done
+name=darwin-toolchain
 target=$arch-apple-darwin
 out=$PWD/target/darwin
-work=$out/work
 sysroot=$out/sysroot
 sdk=$out/sdk
 zig_version=0.17.0
 
-say() { echo "darwin-toolchain: $*" >&2; }
-die() { say "$*"; exit 1; }
-command -v rustc >/dev/null || die "rustc is missing; see https://rustup.rs"
-mkdir -p "$out"
-. scripts/debian-std.sh
-
-# Everything below writes into $out: one run at a time.
-exec 9>"$out/lock"
-flock 9
-trap 'rm -rf "$work"' EXIT
+. scripts/toolchain.sh
 
 flags() { echo "-C linker=rust-lld${1:+ --sysroot $1}"; } # flags [SYSROOT]
 finish() { # finish FLAGS
@@ -88,25 +79,14 @@ fi
 
 # --- the standard library ---
 if ! $force_source; then
-  if works "$(flags)"; then finish "$(flags)"; fi
-  if command -v rustup >/dev/null; then
-    say "rustup target add $target"
-    if timeout 300 rustup target add "$target" >"$out/rustup.log" 2>&1 && works "$(flags)"; then finish "$(flags)"; fi
-    say "rustup could not: $(tail -n 1 "$out/rustup.log")"
-  fi
+  if works "$(flags)" || { rustup_adds && works "$(flags)"; }; then finish "$(flags)"; fi
 fi
-lib=$sysroot/lib/rustlib/$target/lib
-if [ "$(cat "$lib/built-by" 2>/dev/null)" = "$stamp" ] && works "$(flags "$sysroot")"; then finish "$(flags "$sysroot")"; fi
+if [ "$(cat "$sysroot/built-by-$arch" 2>/dev/null)" = "$stamp" ] && works "$(flags "$sysroot")"; then finish "$(flags "$sysroot")"; fi
 
 own_apt
 unpack_rust_source
 compile_std SDKROOT="$sdk"
-rm -rf "$lib"
-mkdir -p "$lib"
-cp "$work/std/$target"/release/deps/*.rlib "$lib/"
-rm -f "$lib"/libsysroot-*.rlib
-# rust-lld is looked for beside the sysroot's libraries of the host.
-[ -e "$sysroot/lib/rustlib/$host" ] || ln -s "$(rustc --print sysroot)/lib/rustlib/$host" "$sysroot/lib/rustlib/$host"
+install_std "$sysroot"
 works "$(flags "$sysroot")" || { tail -n 20 "$out/works.log" >&2; die "a program built with it does not link"; }
-echo "$stamp" >"$lib/built-by"
+echo "$stamp" >"$sysroot/built-by-$arch"
 finish "$(flags "$sysroot")"

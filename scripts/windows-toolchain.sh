@@ -13,9 +13,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+name=windows-toolchain
 target=x86_64-pc-windows-gnu
 out=$PWD/target/windows
-work=$out/work
 sysroot=$out/sysroot
 crt=$out/crt
 prefix=$out/wine
@@ -29,19 +29,9 @@ for arg; do
   esac
 done
 
-say() { echo "windows-toolchain: $*" >&2; }
-die() { say "$*"; exit 1; }
-command -v rustc >/dev/null || die "rustc is missing; see https://rustup.rs"
-mkdir -p "$out"
-. scripts/debian-std.sh
-
-# Everything below writes into $out: one run at a time.
-exec 9>"$out/lock"
-flock 9
-trap 'rm -rf "$work"' EXIT
+. scripts/toolchain.sh
 
 # --- wine ---
-as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
 wine=
 find_wine() {
   local path
@@ -51,10 +41,8 @@ find_wine() {
   return 1
 }
 if $with_wine && ! find_wine; then
-  say "installing wine64"
-  install=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install wine64)
-  { as_root apt-get -qq update && as_root "${install[@]}"; } >"$out/apt.log" 2>&1 9>&- && find_wine ||
-    { tail -n 5 "$out/apt.log" >&2; die "wine is missing and apt could not install wine64"; }
+  apt_install wine64
+  find_wine || die "the package wine64 has no wine64"
 fi
 
 # --- what rustc must know ---
@@ -166,12 +154,7 @@ fi
 
 # --- the standard library ---
 if ! $force_source; then
-  if works "$(flags)"; then finish "$(flags)"; fi
-  if command -v rustup >/dev/null; then
-    say "rustup target add $target"
-    if timeout 300 rustup target add $target >"$out/rustup.log" 2>&1 9>&- && works "$(flags)"; then finish "$(flags)"; fi
-    say "rustup could not: $(tail -n 1 "$out/rustup.log")"
-  fi
+  if works "$(flags)" || { rustup_adds && works "$(flags)"; }; then finish "$(flags)"; fi
 fi
 if [ "$(cat "$sysroot/built-by" 2>/dev/null)" = "$stamp" ] && works "$(flags "$sysroot")"; then finish "$(flags "$sysroot")"; fi
 
@@ -179,14 +162,9 @@ own_apt
 unpack_rust_source
 # The library itself asks dlltool for lists of what some system libraries have.
 std_flags="-Cdlltool=$crt/bin/x86_64-w64-mingw32-dlltool" compile_std
-lib=$sysroot/lib/rustlib/$target/lib
-rm -rf "$sysroot"
-mkdir -p "$lib/self-contained"
-cp "$work/std/$target"/release/deps/*.rlib "$lib/"
-rm -f "$lib"/libsysroot-*.rlib
+install_std "$sysroot"
+mkdir "$lib/self-contained"
 cp "$crt"/lib/{crt2,dllcrt2}.o "$lib/self-contained/"
-# rust-lld is looked for beside the sysroot's libraries of the host.
-ln -s "$(rustc --print sysroot)/lib/rustlib/$host" "$sysroot/lib/rustlib/$host"
 works "$(flags "$sysroot")" || { tail -n 20 "$out/works.log" >&2; die "a program built with it does not run"; }
 echo "$stamp" >"$sysroot/built-by"
 finish "$(flags "$sysroot")"

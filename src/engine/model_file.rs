@@ -37,6 +37,10 @@ const MEASURED: usize = 128 << 20;
 /// Bytes of a second that a thread reads from memory where nothing is there to measure it with.
 const ASSUMED: u64 = 8_000_000_000;
 
+/// What a written token of a sparse model reaches of that rate beside its computing. On two cores of a Zen 4 the 35B-A3B, with
+/// 77 % of its experts kept, was seen to reach 0.61.
+const SHARE: f64 = 0.6;
+
 /// A model's file with its vocabulary and template.
 pub struct ModelFile {
     gguf: Gguf,
@@ -316,7 +320,8 @@ impl ModelFile {
         if let Some(slots) = &model.slots {
             let read_rate = slots.fill(&mut progress);
             // Two threads read about twice as fast as one; more find the memory at its limit.
-            let memory_rate = slots.memory_rate(MEASURED).unwrap_or(ASSUMED).saturating_mul(threads.min(2) as u64);
+            let memory_rate = slots.memory_rate(MEASURED).unwrap_or(ASSUMED) as f64 * threads.min(2) as f64;
+            let memory_rate = (SHARE * memory_rate) as u64;
             plan.expectation = plan.streaming.experts.and(read_rate).map(|read_rate| {
                 let in_memory = (model.bytes_per_token() as u64, memory_rate);
                 Expectation::new((plan.streaming.bytes, read_rate), in_memory)

@@ -80,13 +80,11 @@ impl fmt::Display for Expected<'_> {
         match experts {
             None if *bytes == 0 => Ok(()),
             None => write!(f, " at once ({} of all are read again for every token)", ByteSize(*bytes)),
-            Some(ExpertsKept { n, of, .. }) => {
+            Some(ExpertsKept { n, of, known, .. }) => {
                 let percent = 100.0 * *n as f64 / (*of).max(1) as f64;
-                write!(
-                    f,
-                    " at once (of the experts {percent:.0} % are kept; a token reads about {}",
-                    ByteSize(*bytes)
-                )?;
+                let until = if *known { "" } else { "until it is known which are used most, " };
+                let bytes = ByteSize(*bytes);
+                write!(f, " at once (of the experts {percent:.0} % are kept; {until}a token reads about {bytes}")?;
                 if let Some(Expectation { read_rate, tokens_per_second }) = expectation {
                     let rate = ByteSize(*read_rate);
                     write!(f, " from the disk, at {rate} a second: {tokens_per_second:.1} tokens a second expected")?;

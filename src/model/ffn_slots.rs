@@ -21,6 +21,7 @@
 //! Tried and left out: asking ahead for the experts of the next layer by its router, applied to the rows of this one. On a random model of
 //! skew 1 with 44 % of its experts kept, which served 95 % of their uses, 40 tokens read 1.32 GB more beside the 1.05 GB that were
 //! missing: more than half of what was asked for was not used, and where the disk is what limits, that costs more than it hides.
+//! Large pages for the slots: 10.8 and 12.3 tokens a second in turn with 11.1 and 12.7 without (77 % kept, nearly all uses served).
 
 use super::weights::{Ffn, FfnMatrices};
 use crate::gguf::Stored;
@@ -391,24 +392,22 @@ impl FfnSlots {
         (done > 0).then(|| (done as f64 / start.elapsed().as_secs_f64().max(1e-6)) as u64)
     }
 
-    /// Bytes of a second that one thread reads of what is kept in memory, of so many bytes at most; None where nothing is.
+    /// Bytes of a second that one thread reads of what is kept in memory, of so many bytes at most; None where nothing is. The
+    /// fastest expert counts, since what else the machine does can only take away: after a long reading it still tidies up.
     pub fn memory_rate(&self, most: usize) -> Option<u64> {
         let state = self.lock();
         let kept = state.layers.iter().flat_map(|layer| layer.kept.iter().flatten());
-        let (start, mut done, mut sums) = (Instant::now(), 0, [0u64; 8]);
+        let (mut done, mut fastest) = (0, 0.0f64);
         for slot in kept {
-            for words in slot.0.chunks_exact(64) {
-                for (sum, word) in sums.iter_mut().zip(words.as_chunks().0) {
-                    *sum = sum.wrapping_add(u64::from_le_bytes(*word));
-                }
-            }
+            let start = Instant::now();
+            std::hint::black_box(kernels::memory::read(&slot.0));
+            fastest = fastest.max(slot.0.len() as f64 / start.elapsed().as_secs_f64().max(1e-6));
             done += slot.0.len();
             if done >= most {
                 break;
             }
         }
-        std::hint::black_box(sums);
-        (done > 0).then(|| (done as f64 / start.elapsed().as_secs_f64().max(1e-6)) as u64)
+        (done > 0).then_some(fastest as u64)
     }
 
     /// Asks for a feed-forward; false where no slot is free.

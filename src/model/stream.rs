@@ -49,6 +49,8 @@ pub struct ExpertsKept {
     pub of: usize,
     /// Bytes of the slots: of those that are kept, and of those that come and go.
     pub bytes: u64,
+    /// Whether it is known from before which are used most.
+    pub known: bool,
 }
 
 impl ExpertsKept {

@@ -1,14 +1,17 @@
 //! How a program is asked to end, as a service manager does it.
+//!
+//! On Windows that is Ctrl-Break, which one program of a console can be sent. Wine 8 knows Ctrl-C alone, which all of them get:
+//! `QWEN_EDGE_TEST_CTRL_C=1` says that the tests run one by one in a console of their own, and asks by that.
 
 use std::process::{Child, Command};
 
 /// Has a program that is started take such requests for itself.
 pub fn prepare(command: &mut Command) {
     #[cfg(windows)]
-    std::os::windows::process::CommandExt::creation_flags(
-        command,
-        windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP,
-    );
+    if !by_ctrl_c() {
+        use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
+        std::os::windows::process::CommandExt::creation_flags(command, CREATE_NEW_PROCESS_GROUP);
+    }
     #[cfg(not(windows))]
     let _ = command;
 }
@@ -18,7 +21,12 @@ pub fn ask_to_end(child: &Child) {
     #[cfg(unix)]
     rustix::process::kill_process(rustix::process::Pid::from_child(child), rustix::process::Signal::TERM).unwrap();
     #[cfg(windows)]
-    press_ctrl_break(child);
+    if by_ctrl_c() { press_ctrl_c() } else { press_ctrl_break(child) }
+}
+
+#[cfg(windows)]
+fn by_ctrl_c() -> bool {
+    std::env::var_os("QWEN_EDGE_TEST_CTRL_C").is_some_and(|value| value == "1")
 }
 
 /// Presses Ctrl-Break for a program that was [prepared](prepare).

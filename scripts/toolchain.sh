@@ -1,12 +1,46 @@
-# For scripts that are to have the standard library of a target that rustup cannot give: it is compiled by the rustc in use
-# from Debian's rust-src of the same release. Sourced; the caller has set `out` (a folder for what is made), `work` (one
-# that is emptied here and removed by the caller) and `target`, and has the functions `say` and `die`.
+# What the scripts that make tool chains share. Sourced; the caller has set `name` (its own), `target` and `out` (a folder for
+# what is made).
+#
+#   say, die                    a line of the caller's, to the standard error
+#   as_root COMMAND             runs it as root, or says that it cannot
+#   apt_install PACKAGE         into the system, from the lists that are there or from fresh ones
+#   rustup_adds                 whether rustup could add the standard library of the target, and says why not
+#
+# Where it could not, the library is compiled by the rustc in use from Debian's rust-src of the same release, in $work:
 #
 #   own_apt [ARCH]              an apt of our own inside $work, which knows the packages of the mirror that this machine uses
 #   read_suites SUITE...        the lists of these suites, for own_apt's architectures
 #   fetch PACKAGE...            unpacks packages of the suites below $work/root
 #   unpack_rust_source          $library is then the source of the standard library
-#   compile_std [VAR=VALUE...]  the libraries, into $work/std/$target/release/deps
+#   compile_std [VAR=VALUE...]  compiles it
+#   install_std SYSROOT         puts the libraries into $lib, a folder of SYSROOT that is emptied before
+
+say() { echo "$name: $*" >&2; }
+die() { say "$*"; exit 1; }
+command -v rustc >/dev/null || die "rustc is missing; see https://rustup.rs"
+
+# All of it writes into $out: one run at a time. What runs on behind the script must not hold the lock: 9>&-.
+mkdir -p "$out"
+exec 9>"$out/lock"
+flock 9
+work=$out/work
+trap 'rm -rf "$work"' EXIT
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+apt_install() {
+  say "installing $1"
+  local install=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$1")
+  as_root "${install[@]}" >"$out/apt.log" 2>&1 9>&- ||
+    { as_root apt-get -qq update && as_root "${install[@]}"; } >>"$out/apt.log" 2>&1 9>&- ||
+    { tail -n 5 "$out/apt.log" >&2; die "apt could not install $1"; }
+}
+
+rustup_adds() {
+  command -v rustup >/dev/null || return 1
+  say "rustup target add $target"
+  timeout 300 rustup target add "$target" >"$out/rustup.log" 2>&1 9>&- ||
+    { say "rustup could not: $(tail -n 1 "$out/rustup.log")"; return 1; }
+}
 
 release=$(rustc -vV | sed -n 's/^release: //p')
 commit=$(rustc -vV | sed -n 's/^commit-hash: //p')
@@ -88,4 +122,14 @@ compile_std() {
     "$@" cargo build --manifest-path "$library/Cargo.toml" --locked --release --target "$target" -p sysroot \
     --features panic-unwind,backtrace >"$out/std.log" 2>&1 ||
     { grep -m 3 -A 5 '^error' "$out/std.log" >&2 || tail -n 10 "$out/std.log" >&2; die "the standard library did not compile"; }
+}
+
+install_std() {
+  lib=$1/lib/rustlib/$target/lib
+  rm -rf "$lib"
+  mkdir -p "$lib"
+  cp "$work/std/$target"/release/deps/*.rlib "$lib/"
+  rm -f "$lib"/libsysroot-*.rlib
+  # rust-lld is looked for beside the sysroot's libraries of the host.
+  [ -e "$1/lib/rustlib/$host" ] || ln -s "$(rustc --print sysroot)/lib/rustlib/$host" "$1/lib/rustlib/$host"
 }
