@@ -126,7 +126,17 @@ pub struct SlotCounts {
 }
 
 /// Memory for one feed-forward: the pages of gate, of up and of down, one behind the other.
-struct Slot(PageBuffer);
+struct Slot {
+    pages: PageBuffer,
+    /// Whether what it is for could be read. If not, the pass that uses it comes to nothing, and it is not kept.
+    is_read: bool,
+}
+
+impl Slot {
+    fn new(bytes: usize) -> io::Result<Slot> {
+        Ok(Slot { pages: PageBuffer::new(bytes)?, is_read: false })
+    }
+}
 
 /// Where the pages of the matrices of a feed-forward are in its slot.
 fn pages(ffn: &Ffn) -> [Range<usize>; 3] {
@@ -159,7 +169,7 @@ struct Job {
 impl Job {
     fn read(&mut self) -> io::Result<()> {
         for ((weight, pages), direct) in self.weights.iter().zip(&self.direct) {
-            weight.read(&mut self.slot.0[pages.clone()], direct.as_deref())?;
+            weight.read(&mut self.slot.pages[pages.clone()], direct.as_deref())?;
             if self.uncached && direct.is_none() {
                 weight.uncache();
             }
@@ -195,7 +205,8 @@ impl Readers {
                     let next = to_do.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(mut job) = next else { return };
                     let result = job.read();
-                    let Job { key, slot, .. } = job;
+                    let Job { key, mut slot, .. } = job;
+                    slot.is_read = result.is_ok();
                     if tell.send(Done { key, slot, result }).is_err() {
                         return;
                     }
@@ -289,7 +300,7 @@ impl FfnSlots {
             |ffns: &[Ffn]| ffns.first().map_or(0, |ffn| slot_bytes(ffn.weights().map(|weight| weight.stored().len())));
         let n_ffn = layers.iter().map(|(ffns, _)| ffns.len()).max().unwrap_or(0);
         let (sizes, n_passing) = (sizes(layers.iter().map(|(ffns, _)| bytes_of(ffns)), n_ffn), n_passing(n_ffn));
-        let spare = sizes.iter().map(|&bytes| (0..n_passing).map(|_| PageBuffer::new(bytes).map(Slot)).collect());
+        let spare = sizes.iter().map(|&bytes| (0..n_passing).map(|_| Slot::new(bytes)).collect());
         let spare = spare.collect::<io::Result<Vec<Vec<Slot>>>>()?;
         if let Some(first) = layers.iter().find_map(|(ffns, most)| ffns.first().filter(|_| *most > 0 || ffns.len() > 1))
         {
@@ -400,15 +411,15 @@ impl FfnSlots {
         let some: Vec<&Slot> = kept
             .take_while(|slot| {
                 let fits = bytes < most;
-                bytes += slot.0.len();
+                bytes += slot.pages.len();
                 fits
             })
             .collect();
         // What the disk has just written is slow to read at first; and what else the machine does can only take away.
         let fastest = (0..3).flat_map(|_| &some).map(|slot| {
             let start = Instant::now();
-            std::hint::black_box(kernels::memory::read(&slot.0));
-            slot.0.len() as f64 / start.elapsed().as_secs_f64().max(1e-6)
+            std::hint::black_box(kernels::memory::read(&slot.pages));
+            slot.pages.len() as f64 / start.elapsed().as_secs_f64().max(1e-6)
         });
         fastest.max_by(f64::total_cmp).map(|fastest| fastest as u64)
     }
@@ -435,13 +446,13 @@ impl FfnSlots {
     /// Keeps what was read where there is room for more.
     fn keep(&self, state: &mut State, key: Key, slot: Slot) {
         let layer = &mut state.layers[key.il];
-        let has_room = layer.n_kept < layer.most_kept && layer.kept[key.ffn as usize].is_none();
+        let has_room = slot.is_read && layer.n_kept < layer.most_kept && layer.kept[key.ffn as usize].is_none();
         // Another slot takes the place of the one that stays. Where the system has none, fewer are kept.
-        match has_room.then(|| PageBuffer::new(self.sizes[layer.size])) {
-            Some(Ok(buffer)) => {
+        match has_room.then(|| Slot::new(self.sizes[layer.size])) {
+            Some(Ok(another)) => {
                 layer.kept[key.ffn as usize] = Some(slot);
                 layer.n_kept += 1;
-                state.spare[layer.size].push(Slot(buffer));
+                state.spare[layer.size].push(another);
             }
             Some(Err(_)) => {
                 layer.most_kept = layer.n_kept;
@@ -543,7 +554,7 @@ impl Visit<'_> {
             && self.state.layers[key.il].kept[key.ffn as usize].is_none();
         if is_wanted {
             self.here.push((key.ffn, slot));
-        } else if key.il == self.il {
+        } else if key.il == self.il || !slot.is_read {
             let size = self.state.layers[key.il].size;
             self.state.spare[size].push(slot);
         } else {
@@ -554,7 +565,7 @@ impl Visit<'_> {
     fn bytes(&self, ffn: u32) -> Option<&[u8]> {
         let kept = self.state.layers[self.il].kept[ffn as usize].as_ref();
         let slot = kept.or_else(|| self.here.iter().find(|(here, _)| *here == ffn).map(|(_, slot)| slot));
-        slot.map(|slot| &slot.0[..])
+        slot.map(|slot| &slot.pages[..])
     }
 
     /// Waits until these are in memory. Those of a pass are fetched in ascending order, and at most [`MOST_TOGETHER`] at a time.
@@ -587,7 +598,8 @@ impl Visit<'_> {
             let Some(i) = self.here.iter().position(|(here, _)| *here == ffn) else { continue };
             let (_, slot) = self.here.swap_remove(i);
             let layer = &mut self.state.layers[self.il];
-            let less_used = if layer.n_kept < layer.most_kept { None } else { layer.least_used(ffn, &self.to_come) };
+            let is_full = slot.is_read && layer.n_kept >= layer.most_kept;
+            let less_used = if is_full { layer.least_used(ffn, &self.to_come) } else { None };
             if let Some(least) = less_used {
                 let out = layer.kept[least].take().expect("it is kept");
                 layer.kept[ffn as usize] = Some(slot);
@@ -636,7 +648,7 @@ mod tests {
     use super::*;
 
     fn layer(n: usize, kept: &[usize]) -> Layer {
-        let slot = |i| kept.contains(&i).then(|| Slot(PageBuffer::new(1).unwrap()));
+        let slot = |i| kept.contains(&i).then(|| Slot::new(1).unwrap());
         Layer {
             size: 0,
             kept: (0..n).map(slot).collect(),

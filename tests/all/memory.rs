@@ -1,9 +1,17 @@
 //! What `--mem`, a limit on the address space and the plan promise of memory, as seen from outside the process.
 
+#[cfg(target_os = "linux")]
+use crate::support::http::Server;
 use crate::support::program::{emulated, json, told};
+#[cfg(target_os = "linux")]
+use crate::support::rewrite::Rewrite;
 use crate::support::scratch::Scratch;
+#[cfg(target_os = "linux")]
+use qwen_edge::gguf::Gguf;
 use qwen_edge::synth::{Dims, ExpertDims, Options, Quant, Size, Synth, VisionDims};
 use serde_json::Value;
+#[cfg(target_os = "linux")]
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -239,7 +247,7 @@ fn experts_that_were_used_most_are_remembered_and_a_damaged_file_is_not_believed
         return println!("skipped: no memory of its own to measure");
     }
     let (model, folder) = (Model::sparse("remembered", 32), Scratch::new("uses"));
-    let args = format!("--ctx 512 --kv q8_0 -n 24 --mem 400M --cache {}", folder.0.join("cache").display());
+    let args = format!("--ctx 512 --kv q8_0 -n 24 --mem 300M --cache {}", folder.0.join("cache").display());
     let first = json(&run(&model.0, &args, None));
     let second = json(&run(&model.0, &args, None));
     let ((_, _, hit_rate, _), (_, _, better, _)) = (experts(&first), experts(&second));
@@ -255,6 +263,45 @@ fn experts_that_were_used_most_are_remembered_and_a_damaged_file_is_not_believed
     let damaged = json(&run(&model.0, &args, None));
     assert_eq!(damaged["ids"], first["ids"]);
     assert_ne!(std::fs::read(&file).unwrap(), bytes, "it was not written anew");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_expert_that_cannot_be_read_ends_an_answer_with_its_reason_and_not_the_server() {
+    if emulated() {
+        return println!("skipped: no memory of its own to plan with");
+    }
+    let (model, args) =
+        (Model::sparse("lost", 32), ["--mem", "450M", "--ctx", "512", "--kv", "q8_0", "--parallel", "2"]);
+    // Experts last: what stays mapped lies before them.
+    let mut rewrite = Rewrite::of(&Gguf::open(&model.0).unwrap(), &[]);
+    rewrite.tensors.sort_by_key(|tensor| tensor.name.contains("_exps"));
+    let experts = rewrite.tensors.iter().filter(|tensor| tensor.name.contains("_exps"));
+    let of_experts: usize = experts.map(|tensor| tensor.bytes.len().next_multiple_of(32)).sum();
+    let whole = rewrite.bytes();
+    std::fs::write(&model.0, &whole).unwrap();
+
+    let server = Server::start(&model.0, &args);
+    let ask = |prompt: &str| {
+        server.post("/v1/completions", &json!({"prompt": prompt, "max_tokens": 12, "temperature": 0, "seed": 1}))
+    };
+    let first = ask("one two three");
+    assert_eq!(first.status, 200, "{first:?}");
+    let file = std::fs::File::options().write(true).open(&model.0).unwrap();
+    file.set_len((whole.len() - of_experts) as u64).unwrap();
+    let lost = ask("Fische schwimmen im Wasser, und Vögel fliegen darüber hin");
+    assert_eq!(lost.status, 500, "{lost:?}");
+    assert!(lost.body.contains("a weight cannot be read from the model's file"), "{lost:?}");
+    assert_eq!(server.get("/health").status, 200);
+    // The same file: what it maps is there again too.
+    std::fs::write(&model.0, &whole).unwrap();
+    for (prompt, expected) in [("one two three", Some(&first)), ("Fische schwimmen im Wasser", None)] {
+        let answer = ask(prompt);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        if let Some(expected) = expected {
+            assert_eq!(answer.json()["choices"], expected.json()["choices"]);
+        }
+    }
 }
 
 /// Bytes that the program has had read from the disk, as the system counts them for a shell that waited for it.

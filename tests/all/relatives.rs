@@ -133,7 +133,7 @@ fn bits_depend_neither_on_threads_nor_on_the_company_of_a_row() {
 fn kept(gguf: &Gguf, n: usize, uncached: bool) -> Arc<Model> {
     let mut model = Model::bind(gguf).unwrap();
     let of = model.config.n_layer() * model.config.experts.unwrap().n_expert;
-    let experts = Some(ExpertsKept { n: n.min(of), of, bytes: 0 });
+    let experts = Some(ExpertsKept { n: n.min(of), of, bytes: 0, known: false });
     let streaming = Streaming { experts, uncached, ..Streaming::default() };
     model.stream_feed_forwards(gguf, &streaming, None).unwrap();
     Arc::new(model)
