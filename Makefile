@@ -81,11 +81,12 @@ reuse-table: need-cargo ## what is read of prompts, against the least possible: 
 test-long: need-cargo ## the tests that take minutes: a context of 262,144 tokens, filled
 	$(CARGO) test --workspace --locked -- --ignored
 
-verify: build clients ## the long lists, before an issue is closed: 2,000 random histories, the release binary's server, answers that keep to schemas, test-page, test-long, test-arm, test-windows, test-android, static-macos; an hour or more
+verify: build clients ## the long lists, before an issue is closed: 2,000 random histories, the release binary's server, answers that keep to schemas, test-page, test-long, test-arm, test-windows, test-android, the programs for Windows and macOS, every package; two hours or more, as root
 	$(CLIENTS)/bin/python tests/clients/with_schemas.py target/release/qwen-edge models/demo-q8_0.gguf
 	QWEN_EDGE_TEST_HISTORIES=2000 $(CARGO) test --test all --locked sequences::
 	QWEN_EDGE_TEST_PROGRAM=$(CURDIR)/target/release/qwen-edge $(CARGO) test --test all --locked serve
-	$(MAKE) test-page test-long test-arm test-windows test-android static-macos
+	$(MAKE) test-page test-long test-arm test-windows test-android static-windows static-macos
+	$(MAKE) packages test-packages
 	@echo "verified: commit $$(git rev-parse HEAD)$$(git diff --quiet HEAD || echo , with changes)"
 
 test-arm: need-cargo ## run the tests as aarch64 programs, emulated as Cortex-A72, Cortex-A76 and max

@@ -10,7 +10,9 @@ import sys
 
 EXECUTABLE, PIE = 2, 0x200000
 CPUS = {0x0100000C: "arm64", 0x01000007: "x86_64"}
-LOAD_DYLIB, LOAD_WEAK_DYLIB, REEXPORT_DYLIB, CODE_SIGNATURE, BUILD_VERSION = 0xC, 0x80000018, 0x8000001F, 0x1D, 0x32
+LOAD_DYLIB, LOAD_WEAK_DYLIB, REEXPORT_DYLIB, CODE_SIGNATURE = 0xC, 0x80000018, 0x8000001F, 0x1D
+# Where each says the oldest system that it is for: behind so many bytes, two of them for the number before the point.
+VERSIONS = {0x32: 12, 0x24: 8}
 
 
 def fail(what):
@@ -30,10 +32,12 @@ for _ in range(n_commands):
         libraries.append(data[name:data.index(b"\0", name)].decode())
     elif command == CODE_SIGNATURE:
         signature = struct.unpack_from("<2I", data, at + 8)
-    elif command == BUILD_VERSION:
-        version = struct.unpack_from("<I", data, at + 12)[0]
+    elif command in VERSIONS:
+        version = struct.unpack_from("<I", data, at + VERSIONS[command])[0]
         oldest = f"{version >> 16}.{version >> 8 & 255}"
     at += size
+if oldest is None:
+    fail("it does not say which macOS it is for")
 if libraries != ["/usr/lib/libSystem.B.dylib"]:
     fail(f"asks for {', '.join(libraries)}; expected the system's library alone")
 

@@ -69,8 +69,9 @@ def test():
 
 
 def windows(program, trial):
-    """The answer under wine, where it is installed."""
-    wine = os.environ.get("WINE") or shutil.which("wine64") or shutil.which("wine")
+    """The answer under wine, where it is installed, with the prefix of windows-toolchain.sh where that has made one."""
+    prefix = house.ROOT / "target/windows/run"
+    wine = os.environ.get("WINE") or (prefix if prefix.exists() else None) or shutil.which("wine64") or shutil.which("wine")
     if wine is None:
         house.say("no answer: nothing here runs programs of Windows (wine, or its path in WINE)")
         return
