@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all.
 
-use super::files::make_private;
+use super::files::{is_device, make_private};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -52,10 +52,10 @@ impl AtomicFile {
     fn with(path: &Path, options: &OpenOptions) -> io::Result<AtomicFile> {
         let mut name = path.file_name().ok_or_else(|| named(path, io::ErrorKind::InvalidFilename.into()))?.to_owned();
         name.push(format!(".{}.part", std::process::id()));
-        let special = fs::metadata(path).is_ok_and(|m| !m.is_file());
-        let temporary = if special { path.to_owned() } else { path.with_file_name(name) };
+        let is_device = is_device(path);
+        let temporary = if is_device { path.to_owned() } else { path.with_file_name(name) };
         let open = || options.open(&temporary).map_err(|error| named(path, error));
-        let file = if special {
+        let file = if is_device {
             open()?
         } else {
             // Under the lock: whoever ends the program knows every file that is there.

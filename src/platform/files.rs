@@ -36,6 +36,11 @@ pub fn is_at(file: &File, path: &Path) -> bool {
     system::files::is_at(file, path)
 }
 
+/// Whether a path is that of a device or a pipe, or anything else that no file can take the place of.
+pub fn is_device(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|there| !there.is_file()) || system::files::is_device(path)
+}
+
 /// Makes a symbolic link to a file.
 ///
 /// # Errors

@@ -413,7 +413,8 @@ fn two_pulls_of_one_model_fetch_it_once() {
     let home = Scratch::new("pull");
     let hub = small(12 << 20);
     hub.answer(|request, reply| match request.of_content {
-        true => Reply { pace: Some((Duration::from_millis(1), 64 << 10)), ..reply },
+        // So that the second one begins while the first one fetches, however long a program takes to start.
+        true => Reply { pace: Some((Duration::from_millis(8), 64 << 10)), ..reply },
         false => reply,
     });
     let start =

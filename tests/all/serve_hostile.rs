@@ -289,14 +289,18 @@ fn what_is_no_request_is_refused_with_a_word() {
     ];
     meanwhile(&server, || {
         for (request, expected) in &cases {
-            let ask = || {
+            let ask = |ends: bool| {
                 let stream = server.connect(request.as_bytes());
                 // Who is still sending, or waits for more, has seen it.
-                let _ = stream.shutdown(Shutdown::Write);
+                if ends {
+                    let _ = stream.shutdown(Shutdown::Write);
+                }
                 Response::read(stream)
             };
-            // The end of what a client sends may be seen before the request is answered, and the client be taken for gone.
-            let said = (0..5).map(|_| ask()).find(|said| said.status > 0).unwrap_or_else(ask);
+            // The end of what a client sends may be seen before the request is answered, and the client be taken for gone; under
+            // an emulator each time.
+            let said = (0..5).map(|_| ask(true)).find(|said| said.status > 0);
+            let said = said.unwrap_or_else(|| ask(!request.ends_with("\r\n\r\n")));
             let begin = &request[..request.len().min(60)];
             // Of a client that is still sending, the connection is cut.
             assert!(expected.contains(&said.status) || said.status == 0 && request.len() > 9000, "{begin}: {said:?}");

@@ -1,7 +1,7 @@
 //! The vision half against the float32 reference model: pixels, embeddings, placeholders and positions, and what is said
 //! of files that are not what they should be. `tests/vision/make_golden.py` tells where the data comes from.
 
-use crate::support::program::program;
+use crate::support::program::{NOWHERE, program};
 use crate::support::scratch::Scratch;
 #[cfg(target_os = "linux")]
 use crate::support::terminal;
@@ -284,7 +284,7 @@ fn pictures_that_are_none_get_a_clear_error() {
         assert!(!out.exists());
     }
     for (name, says) in [("/no/such.png", "no such file"), (env!("CARGO_MANIFEST_DIR"), "a directory, not a picture")] {
-        let said = complaint(&["vision", mmproj.to_str().unwrap(), name, "-o", "/dev/null"]);
+        let said = complaint(&["vision", mmproj.to_str().unwrap(), name, "-o", NOWHERE]);
         assert!(said.contains(says), "{said}");
         assert_eq!(said.matches(says).count(), 1, "said twice: {said}");
     }
@@ -323,7 +323,7 @@ fn vision_files_that_are_none_get_a_clear_error() {
         ("cut.gguf", bytes[..bytes.len() - 9].to_vec(), "cut.gguf"),
     ] {
         let path = directory.write(name, &bytes).to_str().unwrap().to_owned();
-        let said = complaint(&["vision", &path, image.to_str().unwrap(), "-o", "/dev/null"]);
+        let said = complaint(&["vision", &path, image.to_str().unwrap(), "-o", NOWHERE]);
         assert!(said.contains(says), "{name}: {said}");
     }
     let gguf = Gguf::open(&data("mmproj.gguf")).unwrap();
@@ -505,7 +505,7 @@ fn picture(name: &str) -> String {
 /// What `vision` says of a picture: the line of its report, and the report for programs.
 fn look(image: &str, more: &[&str]) -> (String, serde_json::Value) {
     let mmproj = data("mmproj.gguf").to_str().unwrap().to_owned();
-    let (out, said) = fed(&[&["vision", &mmproj, image, "-o", "/dev/null", "--json"][..], more].concat(), b"");
+    let (out, said) = fed(&[&["vision", &mmproj, image, "-o", NOWHERE, "--json"][..], more].concat(), b"");
     (said, serde_json::from_slice(&out).unwrap())
 }
 
@@ -577,7 +577,7 @@ fn no_error_repeats_a_picture_that_came_as_text() {
         base64[..200].to_owned(),
         base64.clone(),
     ] {
-        let said = complaint(&["vision", &mmproj, &spec, "-o", "/dev/null"]);
+        let said = complaint(&["vision", &mmproj, &spec, "-o", NOWHERE]);
         assert!(said.len() < 300 && !said.contains("VBORw0KGgo"), "{said}");
     }
 }
@@ -671,7 +671,7 @@ fn a_position_table_of_no_dimensions_is_an_error() {
     let image = picture("rows.png");
     let (model, _) = synthetic(&directory);
     for args in [
-        &["vision", &path, &image, "-o", "/dev/null"][..],
+        &["vision", &path, &image, "-o", NOWHERE][..],
         &["run", &model, "-p", "x", "--mmproj", &path],
         &["run", &model, "-p", "x", "--mmproj", &path, "--image", &image],
     ] {

@@ -37,6 +37,11 @@ pub(crate) fn bytes_on_disk(_: &Path, metadata: &Metadata) -> u64 {
     metadata.blocks().saturating_mul(512)
 }
 
+/// A device has a place among the files.
+pub(crate) fn is_device(_: &Path) -> bool {
+    false
+}
+
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     let id = |metadata: Metadata| (metadata.dev(), metadata.ino());
     matches!((file.metadata().map(id), std::fs::metadata(path).map(id)), (Ok(a), Ok(b)) if a == b)

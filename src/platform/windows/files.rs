@@ -68,6 +68,12 @@ fn id(file: &File) -> Option<(u32, u32, u32)> {
     Some((facts.dwVolumeSerialNumber, facts.nFileIndexHigh, facts.nFileIndexLow))
 }
 
+/// A device has a name that is one in every folder, or no place among the files.
+pub(crate) fn is_device(path: &Path) -> bool {
+    let named = |device: &str| path.file_name().is_some_and(|name| name.eq_ignore_ascii_case(device));
+    ["nul", "con"].into_iter().any(named) || path.as_os_str().to_string_lossy().starts_with(r"\\.\")
+}
+
 pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     let there = File::open(path).ok();
     matches!((id(file), there.as_ref().and_then(id)), (Some(a), Some(b)) if a == b)
@@ -133,6 +139,18 @@ mod tests {
         assert_eq!(made.is_ok(), std::fs::read(&place).is_ok_and(|bytes| bytes == b"x"));
         assert_eq!(made.is_ok(), std::fs::symlink_metadata(&place).is_ok());
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_to_a_device_is_accepted_and_no_file_takes_its_place() {
+        use crate::platform::atomic_file::AtomicFile;
+        for path in ["NUL", r"\\.\NUL"].map(Path::new) {
+            let mut file = AtomicFile::create(path).unwrap();
+            std::io::Write::write_all(&mut file, b"gone").unwrap();
+            file.commit().unwrap();
+            assert!(is_device(path));
+        }
+        assert!(!is_device(Path::new("nul.gguf")) && !is_device(Path::new(r"C:\models\annul")));
     }
 
     #[test]

@@ -19,6 +19,9 @@ pub fn program() -> Command {
     }
 }
 
+/// Where what is written is gone.
+pub const NOWHERE: &str = if cfg!(windows) { "NUL" } else { "/dev/null" };
+
 /// Whether the program runs in an emulator: everything is slow then, and its memory and signals are the emulator's.
 pub fn emulated() -> bool {
     std::env::var_os("QWEN_EDGE_RUNNER").is_some()
