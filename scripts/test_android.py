@@ -71,6 +71,8 @@ class Native:
         self.calls = numbers(allowed())
 
     def popen(self, arguments, **more):
+        # The filter is for all that follows; Python would close files by a call that is not in the list.
+        more["close_fds"] = False
         return subprocess.Popen([*self.command, *arguments], preexec_fn=lambda: filter_calls(self.calls), **more)
 
     def finish(self):
@@ -80,7 +82,7 @@ class Native:
             print(f"note: env of this machine ended with {probe.returncode} under the filter")
         gone = subprocess.run(
             [sys.executable, "-c", "import ctypes; ctypes.CDLL(None).syscall(332, 0, 0, 0, 0, 0)"],
-            preexec_fn=lambda: filter_calls(self.calls + [9999]), stderr=subprocess.DEVNULL)
+            preexec_fn=lambda: filter_calls(self.calls + [9999]), stderr=subprocess.DEVNULL, close_fds=False)
         if gone.returncode not in (-signal.SIGSYS, 128 + signal.SIGSYS):
             sys.exit(f"the filter lets statx through: {gone.returncode}")
 

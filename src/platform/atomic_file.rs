@@ -50,19 +50,20 @@ impl AtomicFile {
     }
 
     fn with(path: &Path, options: &OpenOptions) -> io::Result<AtomicFile> {
-        let mut name = path.file_name().ok_or_else(|| named(path, io::ErrorKind::InvalidFilename.into()))?.to_owned();
-        name.push(format!(".{}.part", std::process::id()));
-        let is_device = is_device(path);
-        let temporary = if is_device { path.to_owned() } else { path.with_file_name(name) };
-        let open = || options.open(&temporary).map_err(|error| named(path, error));
-        let file = if is_device {
-            open()?
+        let named = |error| named(path, error);
+        let (temporary, file) = if is_device(path) {
+            // There is nothing to be made or cut short.
+            (path.to_owned(), File::options().write(true).open(path).map_err(named)?)
         } else {
+            let name = path.file_name().ok_or_else(|| named(io::ErrorKind::InvalidFilename.into()))?;
+            let mut name = name.to_owned();
+            name.push(format!(".{}.part", std::process::id()));
+            let temporary = path.with_file_name(name);
             // Under the lock: whoever ends the program knows every file that is there.
             let mut unfinished = unfinished();
-            let file = open()?;
+            let file = options.open(&temporary).map_err(named)?;
             unfinished.push(temporary.clone());
-            file
+            (temporary, file)
         };
         Ok(AtomicFile { writer: Some(BufWriter::with_capacity(1 << 20, file)), temporary, path: path.to_owned() })
     }
