@@ -294,6 +294,9 @@ fn what_is_no_request_is_refused_with_a_word() {
                 // Who is still sending, or waits for more, has seen it.
                 if ends {
                     let _ = stream.shutdown(Shutdown::Write);
+                } else {
+                    // The connection may stay open for the next request.
+                    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
                 }
                 Response::read(stream)
             };

@@ -151,7 +151,10 @@ impl Folder {
         let _ = fs::remove_file(&temporary);
         match link(target, &temporary) {
             Ok(()) => fs::rename(&temporary, place),
-            Err(_) => fs::rename(self.blob(hash), place),
+            Err(_) => fs::rename(self.blob(hash), place).or_else(|error| {
+                // Another process that waited for the same file has moved it just now.
+                if error.kind() == io::ErrorKind::NotFound && place.is_file() { Ok(()) } else { Err(error) }
+            }),
         }
     }
 
