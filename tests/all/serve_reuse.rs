@@ -253,6 +253,9 @@ fn a_server_that_is_started_anew_goes_on_where_it_was_and_answers_the_same() {
     assert_eq!(other["timings"]["cache_reason"], "only the end of the prompt was new", "{other}");
 }
 
+/// What every system says of a file that is not there.
+const GONE: &str = "os error 2";
+
 /// What becomes of a file.
 type Spoil = fn(&Path);
 
@@ -270,7 +273,7 @@ fn whatever_becomes_of_the_folder_the_answer_is_right_and_the_log_says_why_it_wa
             fs::write(file, bytes).unwrap();
         }),
         ("damaged", |file| fs::File::options().write(true).open(file).unwrap().set_len(100).unwrap()),
-        ("No such file", |file| fs::remove_file(file).unwrap()),
+        (GONE, |file| fs::remove_file(file).unwrap()),
     ];
     for (word, spoil) in spoil {
         let server = keeping(&folder);
@@ -280,7 +283,7 @@ fn whatever_becomes_of_the_folder_the_answer_is_right_and_the_log_says_why_it_wa
             let file = file.unwrap().path();
             let name = file.file_name().unwrap().to_str().unwrap().to_owned();
             // Without states nothing is looked for.
-            if word != "No such file" || name.starts_with("page-") {
+            if word != GONE || name.starts_with("page-") {
                 spoil(&file);
             }
         }
