@@ -603,7 +603,8 @@ impl InMemory {
     fn of_experts(load: &Load<'_>, n: usize) -> InMemory {
         let n_layer = load.experts.len();
         let of = load.experts.iter().map(|layer| layer.n).sum();
-        let kept = ExpertsKept { n, of, bytes: 0, known: load.expert_uses.is_some() };
+        let known = load.expert_uses.is_some_and(|uses| !uses.is_empty());
+        let kept = ExpertsKept { n, of, bytes: 0, known };
         let layers = load.experts.iter().enumerate();
         let slots = slots_bytes(
             layers.clone().map(|(il, layer)| (slot_bytes(layer.matrices), kept.kept_in(il, n_layer), layer.n)),

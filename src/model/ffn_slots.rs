@@ -405,23 +405,15 @@ impl FfnSlots {
 
     /// Bytes of a second that one thread reads of what is kept in memory, of so many bytes at most; None where nothing is.
     pub fn memory_rate(&self, most: usize) -> Option<u64> {
-        let state = self.lock();
-        let kept = state.layers.iter().flat_map(|layer| layer.kept.iter().flatten());
-        let mut bytes = 0;
-        let some: Vec<&Slot> = kept
-            .take_while(|slot| {
-                let fits = bytes < most;
-                bytes += slot.pages.len();
-                fits
-            })
-            .collect();
+        let (state, largest) = (self.lock(), *self.sizes.last()?);
+        let kept = state.layers.iter().flat_map(|layer| layer.kept.iter().flatten()).take(most.div_ceil(largest));
         // What the disk has just written is slow to read at first; and what else the machine does can only take away.
-        let fastest = (0..3).flat_map(|_| &some).map(|slot| {
+        let rates = (0..3).flat_map(|_| kept.clone()).map(|slot| {
             let start = Instant::now();
             std::hint::black_box(kernels::memory::read(&slot.pages));
             slot.pages.len() as f64 / start.elapsed().as_secs_f64().max(1e-6)
         });
-        fastest.max_by(f64::total_cmp).map(|fastest| fastest as u64)
+        rates.max_by(f64::total_cmp).map(|fastest| fastest as u64)
     }
 
     /// Asks for a feed-forward; false where no slot is free.

@@ -248,8 +248,11 @@ fn experts_that_were_used_most_are_remembered_and_a_damaged_file_is_not_believed
     }
     let (model, folder) = (Model::sparse("remembered", 32), Scratch::new("uses"));
     let args = format!("--ctx 512 --kv q8_0 -n 24 --mem 300M --cache {}", folder.0.join("cache").display());
-    let first = json(&run(&model.0, &args, None));
-    let second = json(&run(&model.0, &args, None));
+    let [first, second] = [false, true].map(|known| {
+        let output = run(&model.0, &args, None);
+        assert_ne!(told(&output).contains("until it is known which are used most"), known, "{}", told(&output));
+        json(&output)
+    });
     let ((_, _, hit_rate, _), (_, _, better, _)) = (experts(&first), experts(&second));
     println!("hit rate {hit_rate}, then {better}");
     assert!(better > hit_rate, "{hit_rate}, then {better}");

@@ -100,9 +100,11 @@ fn models_of_other_programs_are_found_and_run_by_name() {
     ];
     // Where few users may make links, there is none that leads nowhere.
     expected.retain(|(name, ..)| cfg!(unix) || *name != bf16);
-    let word = |model: &Value, key: &str| model[key].as_str().unwrap().to_owned();
-    let found = models.iter().map(|model| (word(model, "name"), word(model, "source"), model["complete"] == true));
-    assert!(found.eq(expected.iter().map(|&(name, source, whole)| (name.to_owned(), source.to_owned(), whole))));
+    let found = models.iter().map(|model| {
+        let word = |key: &str| model[key].as_str().unwrap();
+        (word("name"), word("source"), model["complete"].as_bool().unwrap())
+    });
+    assert_eq!(found.collect::<Vec<_>>(), expected);
     let last = &models[models.len() - 1];
     assert_eq!(last["bytes"], json!(fs::metadata("models/demo-q8_0.gguf").unwrap().len()));
     assert!(last["mmproj"].as_str().unwrap().ends_with("mmproj-F16.gguf"), "{last}");

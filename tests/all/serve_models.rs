@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 const QUESTIONS: [&str; 3] = ["What is 7 plus 5?", "Repeat after me: silver lake garden", "Who are you?"];
 
-/// Bytes that hold one of the two models with the clients that [`FEW`] allows, and not both.
-const ONE: u64 = 250_000_000;
+/// Bytes that hold one of the two models with the clients that [`FEW`] allows, and not both. A program of Windows takes more for
+/// itself under an emulator.
+const ONE: u64 = if cfg!(windows) { 250_000_000 } else { 230_000_000 };
 
 /// Room for few and small requests.
 const FEW: [&str; 4] = ["--max-body", "1M", "--parallel", "1"];
